@@ -1,0 +1,1 @@
+//! The subset of libbinder_rs that buffersync uses, over rsbinder.

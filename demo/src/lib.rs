@@ -1,0 +1,1 @@
+//! A camera, codec and preview pipeline over buffersync.

@@ -1,0 +1,1 @@
+//! Lock table, coherence and deadlines of buffersync, without I/O.

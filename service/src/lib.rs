@@ -1,0 +1,1 @@
+//! The IBufferSync HAL service.

@@ -1,0 +1,1 @@
+//! What runs inside the testbed: brings up the service stack, allocates real dma-bufs.
