@@ -1,0 +1,100 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The 32 bytes of an `EventRecord` as they stand in a group's event pipe.
+//!
+//! Both sides use this one definition, so that the layout that the AIDL promises is written down
+//! in code once. It does no I/O.
+
+use crate::generated::vendor::buffersync::EventRecord;
+
+/// Bytes of one record. A pipe write of up to `PIPE_BUF` (4096) bytes is atomic (pipe(7)).
+pub const RECORD_BYTES: usize = 32;
+
+/// The grant of a group of this many buffers fits one atomic write, with room for its eviction.
+pub const MAX_BUFFERS_PER_GROUP: usize = 126;
+
+/// `EventType.GRANTED`.
+pub const GRANTED: i32 = 1;
+/// `EventType.BUFFER`.
+pub const BUFFER: i32 = 2;
+/// `EventType.LOCK_FAILED`.
+pub const LOCK_FAILED: i32 = 3;
+/// `EventType.EVICTED`.
+pub const EVICTED: i32 = 4;
+
+/// `EventRecord.FLAG_EVICTED`.
+pub const FLAG_EVICTED: i32 = EventRecord::FLAG_EVICTED;
+/// `EventRecord.FLAG_FENCE`.
+pub const FLAG_FENCE: i32 = EventRecord::FLAG_FENCE;
+
+/// One record, with the type as the plain number it is on the wire: a reader must skip types
+/// that it does not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// `EventType`.
+    pub kind: i32,
+    /// `EventRecord.FLAG_*`.
+    pub flags: i32,
+    /// The lock that the record is about.
+    pub token: i64,
+    /// See `EventType`.
+    pub value0: i64,
+    /// See `EventType`.
+    pub value1: i64,
+}
+
+impl Record {
+    /// The record as it is written to the pipe.
+    pub fn to_bytes(&self) -> [u8; RECORD_BYTES] {
+        let mut bytes = [0; RECORD_BYTES];
+        bytes[0..4].copy_from_slice(&self.kind.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&self.flags.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&self.token.to_ne_bytes());
+        bytes[16..24].copy_from_slice(&self.value0.to_ne_bytes());
+        bytes[24..32].copy_from_slice(&self.value1.to_ne_bytes());
+        bytes
+    }
+
+    /// The record that these bytes of the pipe hold.
+    pub fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
+        let int = |at: usize| {
+            i32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        let long = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            i64::from_ne_bytes(word)
+        };
+        Self { kind: int(0), flags: int(4), token: long(8), value0: long(16), value1: long(24) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generated::vendor::buffersync::EventType::EventType;
+
+    #[test]
+    fn record_survives_the_wire_field_by_field() {
+        let record =
+            Record { kind: BUFFER, flags: 3, token: 1 << 40, value0: -2, value1: i64::MAX };
+        let bytes = record.to_bytes();
+        assert_eq!(Record::from_bytes(&bytes), record);
+        assert_eq!(bytes[8..16], (1i64 << 40).to_ne_bytes());
+    }
+
+    #[test]
+    fn numbers_are_those_of_the_aidl() {
+        assert_eq!(GRANTED, EventType::GRANTED.0);
+        assert_eq!(BUFFER, EventType::BUFFER.0);
+        assert_eq!(LOCK_FAILED, EventType::LOCK_FAILED.0);
+        assert_eq!(EVICTED, EventType::EVICTED.0);
+    }
+
+    #[test]
+    fn the_largest_grant_is_one_atomic_write() {
+        // GRANTED and its BUFFER records; PIPE_BUF is 4096 on Linux.
+        const { assert!((1 + MAX_BUFFERS_PER_GROUP) * RECORD_BYTES <= 4096) };
+    }
+}

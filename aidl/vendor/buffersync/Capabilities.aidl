@@ -1,0 +1,30 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vendor.buffersync;
+
+/**
+ * What this service does and where its bounds are. Constant while the service runs.
+ */
+@VintfStability
+parcelable Capabilities {
+    /** unlock() accepts a release fence and the service waits for it. */
+    const long FEATURE_RELEASE_FENCE = 0x1;
+
+    /** Bits FEATURE_*. Unknown bits are to be ignored. */
+    long features;
+    /** Hold limit of a group that asks for none, in milliseconds. 1 .. maxHoldMs. */
+    int defaultHoldMs;
+    /** The longest hold limit that a group can have, in milliseconds. At least 1. */
+    int maxHoldMs;
+    /** Groups that one uid may have open at once. */
+    int maxGroupsPerUid;
+    /** Buffers that one group may contain. At most 126, so that a grant fits one atomic pipe write. */
+    int maxBuffersPerGroup;
+    /** (group, buffer) memberships that one uid may have at once, over all its groups. */
+    int maxBuffersPerUid;
+    /** Locks that one uid may have waiting at once. */
+    int maxQueuedPerUid;
+    /** File descriptors that one handle given to ISyncGroup.add() may carry. */
+    int maxFdsPerHandle;
+}

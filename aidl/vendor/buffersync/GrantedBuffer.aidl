@@ -1,0 +1,26 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vendor.buffersync;
+
+/**
+ * One buffer of a grant.
+ */
+@VintfStability
+parcelable GrantedBuffer {
+    /** As ISyncGroup.add() named it. */
+    long bufferId;
+    /**
+     * How many exclusive grants this buffer has seen, this one included. Two reads that see the
+     * same generation saw the same content; a difference of more than one means that a frame was
+     * overwritten in between. Counts from the buffer's first registration in any group and starts
+     * again when the last group lets the buffer go.
+     */
+    long generation;
+    /**
+     * The previous holder did not let go in order: it was evicted or it died. Its content may be
+     * half written and, if the holder still lives, may still be changing (as EOWNERDEAD of a
+     * robust mutex).
+     */
+    boolean evicted;
+}

@@ -1,0 +1,17 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vendor.buffersync;
+
+/**
+ * Options of a new group.
+ */
+@VintfStability
+parcelable GroupOptions {
+    /**
+     * How long one grant of this group may last before it is taken away, in milliseconds.
+     * 0 asks for the service's default; anything above Capabilities.maxHoldMs is cut to that.
+     * Negative values are refused with EX_ILLEGAL_ARGUMENT.
+     */
+    int holdLimitMs = 0;
+}

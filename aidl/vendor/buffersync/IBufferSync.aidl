@@ -1,0 +1,73 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vendor.buffersync;
+
+import vendor.buffersync.Capabilities;
+import vendor.buffersync.GroupOptions;
+import vendor.buffersync.OpenedGroup;
+
+/**
+ * Arbitrates dma-bufs that processes share: who may use which buffer when, with the cache
+ * maintenance that a change of hands needs, and with a bound on how long anybody can hold anything.
+ *
+ * A client opens a group, adds dma-bufs with the access it needs, locks them all at once, works,
+ * and unlocks. Groups are ordered by the age of their lock (wound-wait), so no order of locking
+ * can deadlock.
+ *
+ * Errors: bad arguments are EX_ILLEGAL_ARGUMENT; everything else is EX_SERVICE_SPECIFIC with one
+ * of the ERROR_* constants. A call that fails has changed nothing. Every method returns at once,
+ * whatever other clients, fences or devices do. All methods may be called from any thread.
+ */
+@VintfStability
+interface IBufferSync {
+    /** None of the handle's file descriptors is a dma-buf. */
+    const int ERROR_NOT_DMABUF = 1;
+    /** One of the bounds in Capabilities is reached for this uid or group. */
+    const int ERROR_QUOTA = 2;
+    /** The group has no buffer of that id. */
+    const int ERROR_UNKNOWN_BUFFER = 3;
+    /** The group waits for a lock or holds one; its buffers can't be changed meanwhile. */
+    const int ERROR_BUSY = 4;
+    /** The group has no buffers. */
+    const int ERROR_EMPTY_GROUP = 5;
+    /** The group holds its buffers already (kernel: -EALREADY), or waits for them already. */
+    const int ERROR_ALREADY_LOCKED = 6;
+    /** tryLock(): somebody holds one of the buffers, or waits for it since before. */
+    const int ERROR_WOULD_BLOCK = 7;
+    /** cancel(): no lock is waiting. It may have been granted meanwhile: see the event pipe. */
+    const int ERROR_NOT_QUEUED = 8;
+    /** The token names no grant of this group. */
+    const int ERROR_BAD_TOKEN = 9;
+    /** The token named a grant that was taken away: the work done since may be lost. */
+    const int ERROR_EVICTED = 10;
+    /** The group is closed. */
+    const int ERROR_CLOSED = 11;
+    /** The release fence is not a sync_file. */
+    const int ERROR_BAD_FENCE = 12;
+    /** Too many unread records in the event pipe to lock: read them first. */
+    const int ERROR_EVENTS_UNREAD = 13;
+    /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
+    const int ERROR_ACCESS_CONFLICT = 14;
+    /** The service is short of something (file descriptors, memory). */
+    const int ERROR_NO_RESOURCES = 15;
+
+    /** The longest name of a group, in bytes of UTF-8. */
+    const int MAX_NAME_BYTES = 64;
+
+    /** What this service does and where its bounds are. */
+    Capabilities getCapabilities();
+
+    /**
+     * Opens a group, with no buffers in it.
+     *
+     * @param name shown in dumps and logs: 1 to MAX_NAME_BYTES bytes of UTF-8, no control
+     *         characters. Need not be unique.
+     * @param options see GroupOptions.
+     * @return the group and its event pipe.
+     * @throws EX_ILLEGAL_ARGUMENT for a bad name or a negative hold limit.
+     * @throws ERROR_QUOTA if the uid has Capabilities.maxGroupsPerUid groups open.
+     * @throws ERROR_NO_RESOURCES if no pipe could be made.
+     */
+    OpenedGroup openGroup(in @utf8InCpp String name, in GroupOptions options);
+}

@@ -1,0 +1,100 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vendor.buffersync;
+
+import android.hardware.common.NativeHandle;
+import vendor.buffersync.Access;
+import vendor.buffersync.LockReply;
+
+/**
+ * A set of dma-bufs, each with an access, that are locked and unlocked together.
+ *
+ * One lock at a time: a group is idle, waiting (queued) or holding. Every method may throw
+ * ERROR_CLOSED. See IBufferSync for errors in general.
+ */
+@VintfStability
+interface ISyncGroup {
+    /**
+     * Adds the dma-bufs of a handle to the group. Other descriptors in the handle (a gralloc
+     * handle carries metadata memory too) are skipped; the ints are not looked at. The service
+     * keeps no reference to the caller's descriptors.
+     *
+     * A buffer is known by the dma-buf behind the descriptor, so the same buffer added through
+     * another descriptor, handle or process is the same buffer. A buffer that the group has
+     * already takes the stronger access (WRITE over READ, DMA_WRITE over DMA_READ).
+     *
+     * @param handle 1 to Capabilities.maxFdsPerHandle descriptors.
+     * @param access what this group does with the buffers.
+     * @return the ids of the dma-bufs, in the order of their first descriptor in the handle. An id
+     *         means the same buffer in every group, for as long as any group has the buffer.
+     * @throws EX_ILLEGAL_ARGUMENT for an unknown access, a handle with no descriptors or more than
+     *         Capabilities.maxFdsPerHandle, or a null one among them.
+     * @throws ERROR_NOT_DMABUF if no descriptor is a dma-buf.
+     * @throws ERROR_BUSY, ERROR_QUOTA, ERROR_ACCESS_CONFLICT, ERROR_NO_RESOURCES.
+     */
+    long[] add(in NativeHandle handle, in Access access);
+
+    /**
+     * Takes one buffer out of the group.
+     *
+     * @throws ERROR_UNKNOWN_BUFFER, ERROR_BUSY.
+     */
+    void remove(long bufferId);
+
+    /**
+     * Takes all buffers out of the group.
+     *
+     * @throws ERROR_BUSY.
+     */
+    void removeAll();
+
+    /**
+     * Locks every buffer of the group, all or nothing. Returns at once: GRANTED, or QUEUED and the
+     * grant comes through the event pipe. The lock takes its place by age (its ticket): on a
+     * buffer that two locks share with conflicting access, the older is served first; a lock that
+     * conflicts with nobody ahead of it is granted without waiting.
+     *
+     * From the grant on the group's hold limit runs; then the grant is taken away.
+     *
+     * @throws ERROR_EMPTY_GROUP, ERROR_ALREADY_LOCKED, ERROR_QUOTA, ERROR_EVENTS_UNREAD.
+     */
+    LockReply lock();
+
+    /**
+     * As lock(), but never waits for another client: ERROR_WOULD_BLOCK instead. QUEUED can still
+     * be the answer, when all buffers are taken and only cache maintenance is to be finished.
+     *
+     * @throws ERROR_WOULD_BLOCK, and those of lock().
+     */
+    LockReply tryLock();
+
+    /**
+     * Takes back a lock that is still waiting. No record of it follows.
+     *
+     * @throws ERROR_NOT_QUEUED if none is waiting: it was granted or failed meanwhile (its record
+     *         is in the event pipe), or there was none.
+     */
+    void cancel();
+
+    /**
+     * Ends a grant.
+     *
+     * @param token as LockReply or the GRANTED record named it.
+     * @param releaseFence a sync_file that signals when the work on the buffers is finished; null
+     *         if it is finished now. The buffers pass on when it signals. If it fails, or has not
+     *         signalled at the grant's deadline, that is an eviction.
+     * @throws ERROR_BAD_TOKEN if the token names no grant of this group, or unlock() was called
+     *         for it before.
+     * @throws ERROR_EVICTED if the grant had been taken away.
+     * @throws ERROR_BAD_FENCE if the descriptor is not a sync_file; the grant goes on.
+     */
+    void unlock(long token, in @nullable ParcelFileDescriptor releaseFence);
+
+    /**
+     * Ends the group in order: a waiting lock is taken back, a grant is released as by unlock()
+     * without a fence, the buffers are let go, the event pipe reports POLLHUP. Every later call
+     * throws ERROR_CLOSED.
+     */
+    void close();
+}

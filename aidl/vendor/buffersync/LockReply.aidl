@@ -1,0 +1,21 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vendor.buffersync;
+
+import vendor.buffersync.GrantedBuffer;
+import vendor.buffersync.LockStatus;
+
+/**
+ * Answer of ISyncGroup.lock() and ISyncGroup.tryLock().
+ */
+@VintfStability
+parcelable LockReply {
+    LockStatus status = LockStatus.QUEUED;
+    /** Names this lock, and the grant it becomes. Positive, never used twice by a service. */
+    long token;
+    /** GRANTED: when the grant is taken away, in CLOCK_MONOTONIC nanoseconds. QUEUED: 0. */
+    long deadlineNs;
+    /** GRANTED: every buffer of the group, in the order of their addition. QUEUED: empty. */
+    GrantedBuffer[] buffers;
+}
