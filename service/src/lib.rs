@@ -1,1 +1,112 @@
-//! The IBufferSync HAL service.
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The buffersync HAL: `vendor.buffersync.IBufferSync` over binder.
+//!
+//! | module | what it is | may not know |
+//! |---|---|---|
+//! | [`hal`], [`group`] | the binder objects: arguments in, replies out | engine's inside, fds |
+//! | [`arbiter`] | the engine behind its mutex, and who carries out its effects | binder |
+//! | [`reactor`] | one thread that waits for fences, dma-bufs and deadlines | groups |
+//! | [`sync_jobs`] | the queue and threads for `DMA_BUF_IOCTL_SYNC` | the lock table |
+//! | [`events`] | the service's end of a group's pipe | the engine |
+//! | [`dmabuf`], [`sync_file`] | the kernel's uapi | groups |
+//! | [`quota`], [`config`], [`error`], [`dump`] | bounds, settings, refusals, reports | |
+//!
+//! Threads: binder's pool, the reactor, the sync workers. A pool thread takes the arbiter's mutex,
+//! does work in memory and writes at most to non-blocking pipes; it waits for no client, fence or
+//! device. The decisions themselves are made in `buffersync_engine`, which does no I/O at all.
+
+pub mod arbiter;
+pub mod clock;
+pub mod config;
+pub mod dmabuf;
+pub mod dump;
+pub mod error;
+pub mod events;
+pub mod group;
+pub mod hal;
+pub mod poison;
+pub mod quota;
+pub mod reactor;
+pub mod sync_file;
+pub mod sync_jobs;
+
+use std::sync::Arc;
+use std::thread;
+
+use binder::{Interface, ProcessState};
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
+
+use arbiter::Arbiter;
+use config::Config;
+
+/// Why the service could not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The binder driver could not be opened.
+    #[error("binder: {0}")]
+    Binder(String),
+    /// The service manager refused the registration.
+    #[error("service manager refused {name}: {status:?}")]
+    Registration {
+        /// What was to be registered.
+        name: String,
+        /// Its answer.
+        status: binder::StatusCode,
+    },
+    /// A thread or a descriptor could not be made.
+    #[error("{what}: {why}")]
+    Resources {
+        /// What for.
+        what: &'static str,
+        /// The system's answer.
+        why: String,
+    },
+    /// The thread pool ended: the driver is gone.
+    #[error("the binder thread pool ended")]
+    PoolEnded,
+}
+
+/// Registers the service and serves until the driver goes away.
+pub fn serve(config: Config) -> Result<(), ServeError> {
+    let name = format!("vendor.buffersync.IBufferSync/{}", config.instance);
+    let workers = config.sync_workers;
+    ProcessState::open(&config.device, config.threads).map_err(ServeError::Binder)?;
+    let arbiter = Arbiter::new(config)
+        .map_err(|errno| ServeError::Resources { what: "reactor", why: errno.to_string() })?;
+    let arbiter = Arc::new(arbiter);
+
+    let reactor = Arc::clone(&arbiter);
+    start("reactor", move || reactor.run_reactor())?;
+    for _ in 0..workers {
+        let worker = Arc::clone(&arbiter);
+        start("sync", move || worker.run_worker())?;
+    }
+
+    let service = BnBufferSync::new_binder(hal::BufferSync::new(arbiter));
+    ProcessState::start_thread_pool();
+    binder::add_service(&name, service.as_binder())
+        .map_err(|status| ServeError::Registration { name: name.clone(), status })?;
+    log::info!("{name} is registered");
+    ProcessState::join_thread_pool();
+    Err(ServeError::PoolEnded)
+}
+
+/// Starts a thread that the service can't live without.
+fn start(
+    name: &'static str,
+    body: impl FnOnce() -> nix::errno::Errno + Send + 'static,
+) -> Result<(), ServeError> {
+    let vital = move || {
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+        // Without it nobody is evicted or granted any more. Clients see the death at once.
+        log::error!("thread {name} ended: {end:?}");
+        std::process::abort();
+    };
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(vital)
+        .map(|_| ())
+        .map_err(|error| ServeError::Resources { what: name, why: error.to_string() })
+}

@@ -62,3 +62,13 @@ pub fn check_interface<T: rsbinder::FromIBinder + ?Sized>(
 ) -> Result<Strong<T>, StatusCode> {
     rsbinder::hub::check_interface(name)
 }
+
+/// A status that carries a service-specific error.
+pub fn service_specific(code: i32, message: &str) -> Status {
+    Status::new_service_specific_error(code, Some(message.to_string()))
+}
+
+/// A status that carries an exception and its message.
+pub fn exception(code: ExceptionCode, message: &str) -> Status {
+    (code, message).into()
+}

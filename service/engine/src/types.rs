@@ -1,0 +1,125 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The engine's vocabulary: names for buffers, groups and grants, access, refusals.
+
+use std::time::Duration;
+
+/// A moment, in nanoseconds of one monotonic clock that the caller chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// The moment `span` later; the end of time if that is too far away.
+    pub fn after(self, span: Duration) -> Self {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(nanos))
+    }
+}
+
+/// Names a dma-buf. Chosen by the caller; must not be reused before [`Effect::Forget`].
+///
+/// [`Effect::Forget`]: crate::Effect::Forget
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BufferId(pub u64);
+
+/// Names a group. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub u64);
+
+/// Names one lock, from its request to the end of its grant. Never reused, counts from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(pub u64);
+
+/// Names a batch of cache operations. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobId(pub u64);
+
+/// What a group does with a buffer: the four access types of the dmabuf-sync RFC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// The CPU reads. Shared.
+    Read,
+    /// The CPU reads or writes. Exclusive.
+    Write,
+    /// A device reads. Shared.
+    DmaRead,
+    /// A device reads or writes. Exclusive.
+    DmaWrite,
+}
+
+impl Access {
+    /// All four, for tables and tests.
+    pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::DmaRead, Self::DmaWrite];
+
+    /// Whether it excludes every other access.
+    pub fn is_exclusive(self) -> bool {
+        matches!(self, Self::Write | Self::DmaWrite)
+    }
+
+    /// Whether a device accesses, not the CPU.
+    pub fn is_dma(self) -> bool {
+        matches!(self, Self::DmaRead | Self::DmaWrite)
+    }
+
+    /// The least access that allows both. `None` for CPU and device: the cache of one buffer is
+    /// made ready for the one or for the other, and no access of the four means both.
+    pub fn stronger(self, other: Self) -> Option<Self> {
+        match (self.is_dma() == other.is_dma(), self.is_exclusive()) {
+            (false, _) => None,
+            (true, true) => Some(self),
+            (true, false) => Some(other),
+        }
+    }
+}
+
+/// How long grants last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// For a group that asks for nothing.
+    pub default_hold: Duration,
+    /// What no group can exceed.
+    pub max_hold: Duration,
+}
+
+impl Default for Limits {
+    /// Five seconds, as in the RFC.
+    fn default() -> Self {
+        let hold = Duration::from_secs(5);
+        Self { default_hold: hold, max_hold: hold }
+    }
+}
+
+/// How a group ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Close {
+    /// Its client said so: what it holds is released in order.
+    Closed,
+    /// Its client is gone: what it holds was not finished, which the next holder is told.
+    Died,
+}
+
+/// Why a call was refused. It has then changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Error {
+    /// No such group, or it is closed.
+    UnknownGroup,
+    /// The group has no such buffer.
+    UnknownBuffer,
+    /// The group waits or holds: its buffers can't be changed.
+    Busy,
+    /// The group has no buffers.
+    EmptyGroup,
+    /// The group holds its buffers (kernel: `-EALREADY`).
+    AlreadyLocked,
+    /// The group waits for its lock already.
+    AlreadyQueued,
+    /// A buffer is held, or waited for, by somebody else.
+    WouldBlock,
+    /// No lock of the group is waiting.
+    NotQueued,
+    /// The token names no grant that the group holds.
+    BadToken,
+    /// CPU and device access of one buffer in one group.
+    AccessConflict,
+}

@@ -1,0 +1,196 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What `dumpsys vendor.buffersync.IBufferSync/default` (on Linux `rsb_service dump`) prints.
+//!
+//! With the argument `counters`: one line of `key=value` pairs, for programs. Otherwise tables for
+//! people. The text is bounded: dumps go to a client's pipe, and long tables are cut with a note.
+
+use std::fmt::Write;
+
+use buffersync_engine::{Access, BufferView, LockView, Phase, SyncFlags, Time};
+
+use crate::arbiter::{Arbiter, State};
+use crate::clock;
+
+/// Rows of a table that are printed.
+const MAX_ROWS: usize = 200;
+/// Holders and waiters of a buffer that are printed.
+const MAX_NAMES: usize = 8;
+
+/// The dump's text.
+pub fn render(arbiter: &Arbiter, args: &[String]) -> String {
+    let backlog = arbiter.backlog();
+    arbiter.inspect(|state| {
+        if args.iter().any(|arg| arg == "counters") {
+            counters(state, backlog)
+        } else {
+            tables(state, backlog, arbiter.config().max_hold_ms)
+        }
+    })
+}
+
+fn counters(state: &State, (jobs, waits): (usize, usize)) -> String {
+    let c = state.engine.counters();
+    let s = &state.syncs;
+    format!(
+        "grants={} queued={} unlocks={} cancels={} evictions={} deaths={} lock_failures={} \
+         sync_start={} sync_end={} sync_failed={} sync_waited={} sync_timed_out={} \
+         bracketing_ops={} buffers={} groups={} sync_jobs={jobs} waits={waits}\n",
+        c.grants,
+        c.queued,
+        c.unlocks,
+        c.cancels,
+        c.evictions,
+        c.deaths,
+        c.lock_failures,
+        c.sync_start,
+        c.sync_end,
+        c.sync_failed,
+        s.waited,
+        s.timed_out,
+        c.bracketing_ops,
+        state.buffers.len(),
+        state.groups.len(),
+    )
+}
+
+fn tables(state: &State, backlog: (usize, usize), max_hold_ms: u32) -> String {
+    let mut out = String::new();
+    // Writing to a String can't fail.
+    let _ = write_tables(&mut out, state, backlog, max_hold_ms);
+    out
+}
+
+fn write_tables(
+    out: &mut String,
+    state: &State,
+    (jobs, waits): (usize, usize),
+    max_hold_ms: u32,
+) -> std::fmt::Result {
+    let now = clock::now();
+    writeln!(out, "buffersync: maximum hold {max_hold_ms} ms")?;
+
+    writeln!(out, "\nbuffers ({}):", state.buffers.len())?;
+    writeln!(
+        out,
+        "  id     inode    size       gen    cache    holders <- waiters (oldest first)"
+    )?;
+    let mut views: Vec<BufferView> = state.engine.buffers().take(MAX_ROWS).collect();
+    views.sort_by_key(|view| view.id);
+    for view in &views {
+        buffer_row(out, state, view, now)?;
+    }
+    cut(out, state.buffers.len())?;
+
+    writeln!(out, "\ngroups ({}):", state.groups.len())?;
+    writeln!(out, "  id     uid      buffers  waiting  name")?;
+    let mut ids: Vec<_> = state.groups.keys().copied().collect();
+    ids.sort_unstable();
+    for id in ids.into_iter().take(MAX_ROWS) {
+        let Some(group) = state.groups.get(&id) else { continue };
+        writeln!(
+            out,
+            "  {:<6} {:<8} {:<8} {:<8} {}",
+            id.0,
+            group.uid,
+            group.members.len(),
+            if group.waiting { "yes" } else { "no" },
+            group.name
+        )?;
+    }
+    cut(out, state.groups.len())?;
+
+    writeln!(out, "\nuids:")?;
+    writeln!(out, "  uid      groups   buffers  queued")?;
+    let mut uids: Vec<_> = state.quotas.iter().collect();
+    uids.sort_unstable_by_key(|(uid, _)| *uid);
+    for (uid, usage) in uids.iter().take(MAX_ROWS) {
+        writeln!(out, "  {uid:<8} {:<8} {:<8} {:<8}", usage.groups, usage.buffers, usage.queued)?;
+    }
+    cut(out, uids.len())?;
+
+    writeln!(out, "\ncounters:\n  {}", counters(state, (jobs, waits)).replace(' ', "\n  "))
+}
+
+fn buffer_row(out: &mut String, state: &State, view: &BufferView, now: Time) -> std::fmt::Result {
+    let (inode, size) = match state.buffers.get(&view.id) {
+        Some(buffer) => (buffer.identity.inode(), buffer.size.unwrap_or(0)),
+        None => (0, 0),
+    };
+    write!(
+        out,
+        "  {:<6} {inode:<8} {size:<10} {:<6} {:<8} ",
+        view.id.0,
+        view.generation,
+        cache(view)
+    )?;
+    names(out, state, &view.holders, now)?;
+    if !view.waiters.is_empty() {
+        write!(out, " <- ")?;
+        names(out, state, &view.waiters, now)?;
+    }
+    writeln!(out, "{}", if view.tainted { "  (evicted)" } else { "" })
+}
+
+/// The coherence bits: d device_dirty, c cpu_dirty, r or w open, * operations in flight.
+fn cache(view: &BufferView) -> String {
+    let bit = |set: bool, letter: char| if set { letter } else { '-' };
+    let open = match view.coherence.open() {
+        None => '-',
+        Some(SyncFlags::Read) => 'r',
+        Some(SyncFlags::ReadWrite) => 'w',
+    };
+    [
+        bit(view.coherence.device_dirty(), 'd'),
+        bit(view.coherence.cpu_dirty(), 'c'),
+        open,
+        bit(view.syncing, '*'),
+    ]
+    .iter()
+    .collect()
+}
+
+fn names(out: &mut String, state: &State, locks: &[LockView], now: Time) -> std::fmt::Result {
+    if locks.is_empty() {
+        write!(out, "-")?;
+    }
+    for (position, lock) in locks.iter().take(MAX_NAMES).enumerate() {
+        let separator = if position == 0 { "" } else { ", " };
+        let name = lock
+            .group
+            .and_then(|id| state.groups.get(&id))
+            .map_or("(closed)", |group| group.name.as_str());
+        write!(out, "{separator}{name} {}{}", access(lock.access), phase(lock.phase, now))?;
+    }
+    if locks.len() > MAX_NAMES {
+        write!(out, ", and {} more", locks.len() - MAX_NAMES)?;
+    }
+    Ok(())
+}
+
+fn access(access: Access) -> &'static str {
+    match access {
+        Access::Read => "READ",
+        Access::Write => "WRITE",
+        Access::DmaRead => "READ|DMA",
+        Access::DmaWrite => "WRITE|DMA",
+    }
+}
+
+fn phase(phase: Phase, now: Time) -> String {
+    let left = |deadline: Time| deadline.0.saturating_sub(now.0) / 1_000_000;
+    match phase {
+        Phase::Queued { .. } => String::new(),
+        Phase::Preparing { .. } => " (cache)".into(),
+        Phase::Held { deadline } => format!(" ({} ms left)", left(deadline)),
+        Phase::Releasing { deadline } => format!(" (fence, {} ms left)", left(deadline)),
+    }
+}
+
+fn cut(out: &mut String, rows: usize) -> std::fmt::Result {
+    if rows > MAX_ROWS {
+        writeln!(out, "  ... and {} more", rows - MAX_ROWS)?;
+    }
+    Ok(())
+}

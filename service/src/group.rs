@@ -1,0 +1,143 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! `ISyncGroup`, one binder object per group.
+//!
+//! Whoever has the object can use the group. The kernel tells rsbinder when the last reference in
+//! any other process is gone, which includes the death of every client; rsbinder then drops the
+//! object, and that ends the group. No client binder is ever taken or called.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use binder::{BinderResult, Interface, ParcelFileDescriptor, Strong};
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access as AidlAccess;
+use buffersync_aidl::aidl::vendor::buffersync::GrantedBuffer::GrantedBuffer;
+use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::{BnSyncGroup, ISyncGroup};
+use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
+use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::aidl::NativeHandle;
+use buffersync_engine::{Access, BufferId, Close, GroupId, Token};
+
+use crate::arbiter::{Arbiter, Locked};
+use crate::error::Error;
+
+/// A client's group.
+pub struct SyncGroup {
+    arbiter: Arc<Arbiter>,
+    id: GroupId,
+}
+
+impl SyncGroup {
+    /// The binder object that owns group `id`.
+    pub fn publish(arbiter: Arc<Arbiter>, id: GroupId) -> Strong<dyn ISyncGroup> {
+        BnSyncGroup::new_binder(Self { arbiter, id })
+    }
+
+    fn add_handle(&self, handle: &NativeHandle, access: AidlAccess) -> Result<Vec<i64>, Error> {
+        let access = access_of(access)?;
+        let bound = self.arbiter.config().max_fds_per_handle as usize;
+        if handle.fds.is_empty() || handle.fds.len() > bound {
+            return Err(Error::IllegalArgument("handle has no descriptors, or too many"));
+        }
+        let fds: Vec<BorrowedFd<'_>> = handle.fds.iter().map(AsFd::as_fd).collect();
+        let ids = self.arbiter.add(self.id, &fds, access)?;
+        Ok(ids.into_iter().map(|id| long(id.0)).collect())
+    }
+}
+
+impl Drop for SyncGroup {
+    fn drop(&mut self) {
+        self.arbiter.close_group(self.id, Close::Died);
+    }
+}
+
+impl Interface for SyncGroup {}
+
+impl ISyncGroup for SyncGroup {
+    fn add(&self, handle: &NativeHandle, access: AidlAccess) -> BinderResult<Vec<i64>> {
+        Ok(self.add_handle(handle, access)?)
+    }
+
+    fn remove(&self, buffer_id: i64) -> BinderResult<()> {
+        let id = u64::try_from(buffer_id).map_err(|_| Error::UnknownBuffer)?;
+        Ok(self.arbiter.remove(self.id, BufferId(id))?)
+    }
+
+    fn removeAll(&self) -> BinderResult<()> {
+        Ok(self.arbiter.remove_all(self.id)?)
+    }
+
+    fn lock(&self) -> BinderResult<LockReply> {
+        Ok(reply(self.arbiter.lock(self.id, true)?))
+    }
+
+    fn tryLock(&self) -> BinderResult<LockReply> {
+        Ok(reply(self.arbiter.lock(self.id, false)?))
+    }
+
+    fn cancel(&self) -> BinderResult<()> {
+        Ok(self.arbiter.cancel(self.id)?)
+    }
+
+    fn unlock(&self, token: i64, release_fence: Option<&ParcelFileDescriptor>) -> BinderResult<()> {
+        // Tokens count from 1, so 0 is nobody's.
+        let token = Token(u64::try_from(token).unwrap_or(0));
+        Ok(self.arbiter.unlock(self.id, token, release_fence.map(AsFd::as_fd))?)
+    }
+
+    fn close(&self) -> BinderResult<()> {
+        Ok(self.arbiter.close(self.id)?)
+    }
+}
+
+fn access_of(access: AidlAccess) -> Result<Access, Error> {
+    match access {
+        AidlAccess::READ => Ok(Access::Read),
+        AidlAccess::WRITE => Ok(Access::Write),
+        AidlAccess::DMA_READ => Ok(Access::DmaRead),
+        AidlAccess::DMA_WRITE => Ok(Access::DmaWrite),
+        _ => Err(Error::IllegalArgument("unknown access")),
+    }
+}
+
+fn reply(locked: Locked) -> LockReply {
+    match locked {
+        Locked::Queued(token) => LockReply {
+            status: LockStatus::QUEUED,
+            token: long(token.0),
+            deadlineNs: 0,
+            buffers: Vec::new(),
+        },
+        Locked::Granted { token, deadline, buffers } => LockReply {
+            status: LockStatus::GRANTED,
+            token: long(token.0),
+            deadlineNs: long(deadline.0),
+            buffers: buffers
+                .into_iter()
+                .map(|granted| GrantedBuffer {
+                    bufferId: long(granted.buffer.0),
+                    generation: long(granted.generation),
+                    evicted: granted.evicted,
+                })
+                .collect(),
+        },
+    }
+}
+
+/// Ids, generations and times count from 0 and stay far below 2^63.
+fn long(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_four_accesses_are_known() {
+        let known: Vec<i32> =
+            (-1..=8).filter(|bits| access_of(AidlAccess(*bits)).is_ok()).collect();
+        assert_eq!(known, [1, 2, 5, 6]);
+    }
+}

@@ -1,0 +1,116 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! `IBufferSync`, the object that clients look up: checks arguments, opens groups, dumps.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use binder::{Interface, ParcelFileDescriptor, ThreadState};
+use buffersync_aidl::aidl::vendor::buffersync::Capabilities::{
+    Capabilities, FEATURE_RELEASE_FENCE,
+};
+use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{IBufferSync, MAX_NAME_BYTES};
+use buffersync_aidl::aidl::vendor::buffersync::OpenedGroup::OpenedGroup;
+
+use crate::arbiter::Arbiter;
+use crate::dump;
+use crate::error::Error;
+use crate::group::SyncGroup;
+
+/// The service's root object.
+pub struct BufferSync {
+    arbiter: Arc<Arbiter>,
+    /// Taken while a dump is written. The text goes to a descriptor of the caller, who may never
+    /// read it: that may cost one pool thread, not all of them.
+    dumping: Mutex<()>,
+}
+
+impl BufferSync {
+    /// The object for an arbiter.
+    pub fn new(arbiter: Arc<Arbiter>) -> Self {
+        Self { arbiter, dumping: Mutex::new(()) }
+    }
+
+    fn open(&self, name: &str, options: &GroupOptions) -> Result<OpenedGroup, Error> {
+        check_name(name)?;
+        let hold = match u64::try_from(options.holdLimitMs) {
+            Ok(0) => None,
+            Ok(millis) => Some(Duration::from_millis(millis)),
+            Err(_) => return Err(Error::IllegalArgument("holdLimitMs is negative")),
+        };
+        let uid = ThreadState::get_calling_uid();
+        let (id, hold, events) = self.arbiter.open_group(uid, name, hold)?;
+        Ok(OpenedGroup {
+            // From here on the binder object owns the group: if the reply does not arrive, its
+            // drop closes the group.
+            group: Some(SyncGroup::publish(Arc::clone(&self.arbiter), id)),
+            events: Some(ParcelFileDescriptor::new(events)),
+            holdLimitMs: i32::try_from(hold.as_millis()).unwrap_or(i32::MAX),
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES as usize {
+        return Err(Error::IllegalArgument("name must have 1 to 64 bytes"));
+    }
+    // Names are printed into dumps and logs.
+    if name.chars().any(char::is_control) {
+        return Err(Error::IllegalArgument("name has control characters"));
+    }
+    Ok(())
+}
+
+impl Interface for BufferSync {
+    fn dump(
+        &self,
+        writer: &mut dyn std::io::Write,
+        args: &[String],
+    ) -> Result<(), binder::StatusCode> {
+        let Ok(_alone) = self.dumping.try_lock() else {
+            return Err(binder::StatusCode::WouldBlock);
+        };
+        // Made first and written then, with no other mutex held.
+        let text = dump::render(&self.arbiter, args);
+        writer.write_all(text.as_bytes()).map_err(|_| binder::StatusCode::FailedTransaction)
+    }
+}
+
+impl IBufferSync for BufferSync {
+    fn getCapabilities(&self) -> binder::BinderResult<Capabilities> {
+        let config = self.arbiter.config();
+        // Every setting has a range that fits.
+        let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        Ok(Capabilities {
+            features: FEATURE_RELEASE_FENCE,
+            defaultHoldMs: int(config.default_hold_ms),
+            maxHoldMs: int(config.max_hold_ms),
+            maxGroupsPerUid: int(config.max_groups_per_uid),
+            maxBuffersPerGroup: int(config.max_buffers_per_group),
+            maxBuffersPerUid: int(config.max_buffers_per_uid),
+            maxQueuedPerUid: int(config.max_queued_per_uid),
+            maxFdsPerHandle: int(config.max_fds_per_handle),
+        })
+    }
+
+    fn openGroup(&self, name: &str, options: &GroupOptions) -> binder::BinderResult<OpenedGroup> {
+        Ok(self.open(name, options)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_bounded_and_printable() {
+        assert!(check_name("camera0/preview").is_ok());
+        assert!(check_name(&"x".repeat(64)).is_ok());
+        assert!(check_name("").is_err());
+        assert!(check_name(&"x".repeat(65)).is_err());
+        assert!(check_name("a\nb").is_err());
+        assert!(check_name("\u{1b}[31m").is_err());
+    }
+}

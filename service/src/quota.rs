@@ -1,0 +1,130 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! How much each uid may make the service keep. Counts only; what is counted is the arbiter's.
+
+use std::collections::HashMap;
+
+use crate::config::Config;
+use crate::error::Error;
+
+/// What a uid has, and what it may have. Charged to the uid that opened the group.
+#[derive(Debug)]
+pub struct Quotas {
+    limits: Usage,
+    by_uid: HashMap<u32, Usage>,
+}
+
+/// Things that are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Open groups.
+    pub groups: u32,
+    /// Buffers in groups, each membership counted.
+    pub buffers: u32,
+    /// Locks that wait for their grant.
+    pub queued: u32,
+}
+
+/// One kind of thing in [`Usage`].
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// [`Usage::groups`]
+    Groups,
+    /// [`Usage::buffers`]
+    Buffers,
+    /// [`Usage::queued`]
+    Queued,
+}
+
+impl Usage {
+    fn of(&mut self, kind: Kind) -> &mut u32 {
+        match kind {
+            Kind::Groups => &mut self.groups,
+            Kind::Buffers => &mut self.buffers,
+            Kind::Queued => &mut self.queued,
+        }
+    }
+}
+
+impl Quotas {
+    /// Nobody has anything.
+    pub fn new(config: &Config) -> Self {
+        let limits = Usage {
+            groups: config.max_groups_per_uid,
+            buffers: config.max_buffers_per_uid,
+            queued: config.max_queued_per_uid,
+        };
+        Self { limits, by_uid: HashMap::new() }
+    }
+
+    /// Charges `amount` to `uid`, or refuses and charges nothing.
+    pub fn charge(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<(), Error> {
+        let limit = *self.limits.of(kind);
+        let used = self.by_uid.get_mut(&uid).map_or(0, |usage| *usage.of(kind));
+        match used.checked_add(amount).filter(|total| *total <= limit) {
+            Some(0) => Ok(()),
+            Some(total) => {
+                *self.by_uid.entry(uid).or_default().of(kind) = total;
+                Ok(())
+            }
+            None => Err(Error::Quota(match kind {
+                Kind::Groups => "too many open groups for this uid",
+                Kind::Buffers => "too many buffers in groups of this uid",
+                Kind::Queued => "too many waiting locks of this uid",
+            })),
+        }
+    }
+
+    /// Gives `amount` back.
+    pub fn give_back(&mut self, uid: u32, kind: Kind, amount: u32) {
+        let Some(usage) = self.by_uid.get_mut(&uid) else { return };
+        let count = usage.of(kind);
+        debug_assert!(*count >= amount, "uid {uid} gives back more {kind:?} than it has");
+        *count = count.saturating_sub(amount);
+        if *usage == Usage::default() {
+            self.by_uid.remove(&uid);
+        }
+    }
+
+    /// Every uid that has something, for dumps.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, Usage)> + '_ {
+        self.by_uid.iter().map(|(uid, usage)| (*uid, *usage))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quotas() -> Quotas {
+        Quotas::new(&Config { max_groups_per_uid: 2, max_buffers_per_uid: 3, ..Config::default() })
+    }
+
+    #[test]
+    fn the_limit_is_reached_and_not_passed() {
+        let mut quotas = quotas();
+        assert!(quotas.charge(1, Kind::Groups, 1).is_ok());
+        assert!(quotas.charge(1, Kind::Groups, 1).is_ok());
+        assert!(quotas.charge(1, Kind::Groups, 1).is_err());
+        assert!(quotas.charge(2, Kind::Groups, 1).is_ok(), "another uid is not affected");
+        quotas.give_back(1, Kind::Groups, 1);
+        assert!(quotas.charge(1, Kind::Groups, 1).is_ok());
+    }
+
+    #[test]
+    fn a_refused_charge_charges_nothing() {
+        let mut quotas = quotas();
+        assert!(quotas.charge(1, Kind::Buffers, 4).is_err());
+        assert!(quotas.charge(1, Kind::Buffers, 3).is_ok());
+        assert!(quotas.charge(1, Kind::Buffers, u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_uid_with_nothing_is_forgotten() {
+        let mut quotas = quotas();
+        quotas.charge(1, Kind::Buffers, 2).unwrap();
+        quotas.give_back(1, Kind::Buffers, 2);
+        assert_eq!(quotas.iter().count(), 0);
+    }
+}

@@ -1,0 +1,267 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! One thread that waits for everything: descriptors (fences, dma-bufs) and the next deadline.
+//!
+//! Whoever needs to wait leaves a descriptor and a value `T` here; when the descriptor is ready, or
+//! its deadline has passed, the handler gets the value back. What the values mean is the handler's
+//! business. The number of waits is bounded by whoever adds them. An idle reactor never wakes up.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use buffersync_engine::Time;
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+use crate::poison;
+
+/// The epoll key of the timer; waits count from 1.
+const TIMER: u64 = 0;
+/// Events taken at once.
+const BATCH: usize = 32;
+
+/// What the handler is told.
+#[derive(Debug)]
+pub enum Wake<T> {
+    /// The descriptor is ready.
+    Ready(T),
+    /// The wait's deadline passed first.
+    TimedOut(T),
+    /// A time given to [`Reactor::wake_at`] has come.
+    Timer,
+}
+
+/// Names a wait, so that it can be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WaitId(u64);
+
+/// See the module.
+pub struct Reactor<T> {
+    epoll: Epoll,
+    timer: TimerFd,
+    waits: Mutex<Waits<T>>,
+}
+
+struct Waits<T> {
+    last: u64,
+    by_id: HashMap<u64, Wait<T>>,
+    /// When the timer will fire, if it is armed. It may fire earlier than anything needs, when what
+    /// it was armed for is gone: disarming on every unlock would cost more than one idle wake-up.
+    armed: Option<Time>,
+}
+
+struct Wait<T> {
+    fd: Arc<OwnedFd>,
+    deadline: Time,
+    value: T,
+}
+
+impl<T> Reactor<T> {
+    /// A reactor that waits for nothing yet.
+    pub fn new() -> Result<Self, Errno> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let timer = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
+        )?;
+        epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        let waits = Waits { last: TIMER, by_id: HashMap::new(), armed: None };
+        Ok(Self { epoll, timer, waits: Mutex::new(waits) })
+    }
+
+    /// Hands `value` to the handler when `fd` reports `interest`, or at `deadline`. On an error the
+    /// value comes back. A descriptor can be waited for once at a time.
+    pub fn watch(
+        &self,
+        fd: Arc<OwnedFd>,
+        interest: PollFlags,
+        deadline: Time,
+        value: T,
+    ) -> Result<WaitId, (Errno, T)> {
+        let mut waits = self.lock();
+        waits.last += 1;
+        let id = waits.last;
+        let mut flags = EpollFlags::EPOLLONESHOT;
+        flags.set(EpollFlags::EPOLLIN, interest.contains(PollFlags::POLLIN));
+        flags.set(EpollFlags::EPOLLOUT, interest.contains(PollFlags::POLLOUT));
+        if let Err(errno) = self.epoll.add(fd.as_fd(), EpollEvent::new(flags, id)) {
+            return Err((errno, value));
+        }
+        waits.by_id.insert(id, Wait { fd, deadline, value });
+        self.arm(&mut waits, deadline);
+        Ok(WaitId(id))
+    }
+
+    /// Takes a wait back. `None` if the handler has got it meanwhile.
+    pub fn forget(&self, id: WaitId) -> Option<T> {
+        let mut waits = self.lock();
+        self.take(&mut waits, id.0)
+    }
+
+    /// Asks for a [`Wake::Timer`] at `time` or shortly after. It may come earlier.
+    pub fn wake_at(&self, time: Time) {
+        let mut waits = self.lock();
+        self.arm(&mut waits, time);
+    }
+
+    /// Number of waits, for dumps.
+    pub fn len(&self) -> usize {
+        self.lock().by_id.len()
+    }
+
+    /// Whether nothing is waited for.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Waits and calls `handler`, without the reactor's own mutex, until epoll fails.
+    pub fn run(&self, now: impl Fn() -> Time, mut handler: impl FnMut(Wake<T>)) -> Errno {
+        let mut events = [EpollEvent::empty(); BATCH];
+        loop {
+            let ready = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
+                Ok(count) => &events[..count],
+                Err(Errno::EINTR) => continue,
+                Err(errno) => return errno,
+            };
+            for event in ready {
+                match event.data() {
+                    TIMER => self.timer_fired(now(), &mut handler),
+                    id => {
+                        let taken = {
+                            let mut waits = self.lock();
+                            self.take(&mut waits, id)
+                        };
+                        // None: taken back while the event was on its way.
+                        if let Some(value) = taken {
+                            handler(Wake::Ready(value));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn timer_fired(&self, now: Time, handler: &mut impl FnMut(Wake<T>)) {
+        let overdue: Vec<T> = {
+            let mut waits = self.lock();
+            // Reads the expirations away. EAGAIN: re-armed meanwhile, and it will fire again.
+            let _ = nix::unistd::read(self.timer.as_fd(), &mut [0; 8]);
+            waits.armed = None;
+            let due: Vec<u64> =
+                waits.by_id.iter().filter(|(_, w)| w.deadline <= now).map(|(id, _)| *id).collect();
+            let overdue = due.into_iter().filter_map(|id| self.take(&mut waits, id)).collect();
+            if let Some(next) = waits.by_id.values().map(|wait| wait.deadline).min() {
+                self.arm(&mut waits, next);
+            }
+            overdue
+        };
+        for value in overdue {
+            handler(Wake::TimedOut(value));
+        }
+        handler(Wake::Timer);
+    }
+
+    fn take(&self, waits: &mut Waits<T>, id: u64) -> Option<T> {
+        let wait = waits.by_id.remove(&id)?;
+        // The epoll set must forget the descriptor explicitly: the buffer table keeps it open.
+        if let Err(errno) = self.epoll.delete(wait.fd.as_fd()) {
+            log::error!("epoll lost a descriptor: {errno}");
+        }
+        Some(wait.value)
+    }
+
+    fn arm(&self, waits: &mut Waits<T>, time: Time) {
+        if waits.armed.is_some_and(|armed| armed <= time) {
+            return;
+        }
+        // Zero would disarm the timer.
+        let at = TimeSpec::from(Duration::from_nanos(time.0.max(1)));
+        let set = self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
+        match set {
+            Ok(()) => waits.armed = Some(time),
+            Err(errno) => log::error!("timerfd refused a deadline: {errno}"),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waits<T>> {
+        poison::lock(&self.waits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{channel, Receiver};
+    use std::thread;
+
+    use super::*;
+    use crate::clock;
+
+    fn running() -> (Arc<Reactor<u32>>, Receiver<Wake<u32>>) {
+        let reactor = Arc::new(Reactor::new().unwrap());
+        let (sender, receiver) = channel();
+        let run = Arc::clone(&reactor);
+        thread::spawn(move || {
+            run.run(clock::now, |wake| {
+                let _ = sender.send(wake);
+            })
+        });
+        (reactor, receiver)
+    }
+
+    fn after(millis: u64) -> Time {
+        Time(clock::now().0 + millis * 1_000_000)
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_ready_descriptor_gives_its_value_back() {
+        let (reactor, wakes) = running();
+        let (read, write) = nix::unistd::pipe().unwrap();
+        reactor.watch(Arc::new(read), PollFlags::POLLIN, after(60_000), 7).unwrap();
+        nix::unistd::write(&write, b"x").unwrap();
+        assert!(matches!(wakes.recv_timeout(LONG).unwrap(), Wake::Ready(7)));
+        assert!(reactor.is_empty());
+    }
+
+    #[test]
+    fn a_silent_descriptor_times_out_and_not_before() {
+        let (reactor, wakes) = running();
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        let deadline = after(50);
+        reactor.watch(Arc::new(read), PollFlags::POLLIN, deadline, 8).unwrap();
+        assert!(matches!(wakes.recv_timeout(LONG).unwrap(), Wake::TimedOut(8)));
+        assert!(clock::now() >= deadline);
+    }
+
+    #[test]
+    fn an_earlier_time_is_not_lost_behind_a_later_one() {
+        let (reactor, wakes) = running();
+        reactor.wake_at(after(60_000));
+        let early = after(30);
+        reactor.wake_at(early);
+        assert!(matches!(wakes.recv_timeout(LONG).unwrap(), Wake::Timer));
+        assert!(clock::now() >= early);
+    }
+
+    #[test]
+    fn a_forgotten_wait_is_never_reported() {
+        let (reactor, wakes) = running();
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let read = Arc::new(read);
+        let id = reactor.watch(Arc::clone(&read), PollFlags::POLLIN, after(50), 9).unwrap();
+        assert_eq!(reactor.forget(id), Some(9));
+        nix::unistd::write(&write, b"x").unwrap();
+        reactor.wake_at(after(100));
+        // The timer armed for the forgotten wait may still fire; the wait itself must not.
+        let first = wakes.recv_timeout(LONG).unwrap();
+        assert!(matches!(first, Wake::Timer), "{first:?}");
+        assert_eq!(reactor.forget(id), None);
+    }
+}

@@ -1,0 +1,90 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Release fences: is a descriptor a sync_file, has it signalled, and did it signal an error.
+//!
+//! Knows the kernel's uapi (`linux/sync_file.h`) and nothing of groups or locks.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+
+/// How far the fences of a sync_file are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// At least one has not signalled.
+    Pending,
+    /// All have signalled, without error.
+    Signalled,
+    /// One signalled an error, or the descriptor no longer answers.
+    Failed,
+}
+
+/// `struct sync_file_info` of linux/sync_file.h.
+#[repr(C)]
+pub struct SyncFileInfo {
+    name: [u8; 32],
+    status: i32,
+    flags: u32,
+    num_fences: u32,
+    pad: u32,
+    sync_fence_info: u64,
+}
+
+nix::ioctl_readwrite!(
+    /// `SYNC_IOC_FILE_INFO` of linux/sync_file.h.
+    sync_ioc_file_info, b'>', 4, SyncFileInfo
+);
+
+/// Tells whether `fd` is a sync_file, without any ioctl: an unknown driver's ioctl could mean
+/// anything. The kernel names the anonymous inode of every sync_file (`sync_file_alloc`).
+pub fn is_sync_file(fd: BorrowedFd<'_>) -> bool {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    std::fs::read_link(link).is_ok_and(|target| target.as_os_str() == "anon_inode:sync_file")
+}
+
+/// The fences' state. `fd` must be a sync_file. Never blocks.
+pub fn status(fd: BorrowedFd<'_>) -> Status {
+    let mut info = SyncFileInfo {
+        name: [0; 32],
+        status: 0,
+        flags: 0,
+        // None asked for: the kernel then reports only their number and the common status.
+        num_fences: 0,
+        pad: 0,
+        sync_fence_info: 0,
+    };
+    // SAFETY: the descriptor is open for the length of the call and is a sync_file, so the request
+    // means SYNC_IOC_FILE_INFO, which reads and writes a `struct sync_file_info`; with
+    // num_fences == 0 it follows no pointer in it.
+    match unsafe { sync_ioc_file_info(fd.as_raw_fd(), &mut info) } {
+        Ok(_) if info.status == 0 => Status::Pending,
+        Ok(_) if info.status > 0 => Status::Signalled,
+        Ok(_) => Status::Failed,
+        Err(Errno::EINTR) => Status::Pending,
+        Err(_) => Status::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_sync_file_is_not_taken_for_one() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert!(!is_sync_file(null.as_fd()));
+        // An anonymous inode of another kind.
+        let epoll =
+            nix::sys::epoll::Epoll::new(nix::sys::epoll::EpollCreateFlags::empty()).unwrap();
+        assert!(!is_sync_file(epoll.0.as_fd()));
+    }
+
+    #[test]
+    fn layout_is_that_of_the_uapi() {
+        assert_eq!(size_of::<SyncFileInfo>(), 56);
+        assert_eq!(std::mem::offset_of!(SyncFileInfo, sync_fence_info), 48);
+    }
+}

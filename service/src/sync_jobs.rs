@@ -1,0 +1,321 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Cache operations: the queue of jobs and the threads that issue them.
+//!
+//! `DMA_BUF_IOCTL_SYNC` START blocks while an implicit fence is pending on the buffer, and a client
+//! can attach one to its own buffers whenever it likes. So it is issued here and nowhere else, with
+//! three defences:
+//! * a worker first asks by poll(2), and a buffer that is not free goes to the reactor;
+//! * in the moment between poll and ioctl a fence can still appear: a timer then interrupts the
+//!   ioctl (the kernel's wait is interruptible), and the job goes to the reactor too;
+//! * no uid has more than all workers but one, and uids take turns.
+//!
+//! A job whose buffer is not free in time fails with ETIMEDOUT. Knows dma-bufs, not the lock table.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use buffersync_engine::{BufferId, JobId, SyncFlags, SyncKind, Time};
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::signal::{
+    sigaction, SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal,
+};
+use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
+use nix::time::ClockId;
+
+use crate::{dmabuf, poison};
+
+/// How long an ioctl may block before it is interrupted. Cleaning a 256 MiB buffer takes
+/// milliseconds; and an interrupted wait has lost nothing.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Interrupts a worker's ioctl. Nothing else in the service uses it.
+const INTERRUPT: Signal = Signal::SIGUSR1;
+
+/// One cache operation on one buffer.
+#[derive(Debug)]
+pub struct Operation {
+    /// The buffer, for reports.
+    pub buffer: BufferId,
+    /// The service's own descriptor of it.
+    pub fd: Arc<OwnedFd>,
+    /// START or END.
+    pub kind: SyncKind,
+    /// For reading, writing or both.
+    pub flags: SyncFlags,
+}
+
+/// Operations that are issued in order; the first that fails ends the job.
+#[derive(Debug)]
+pub struct SyncJob {
+    /// The engine's name for it.
+    pub id: JobId,
+    /// On whose behalf: uids take turns.
+    pub uid: u32,
+    /// What is left to be done.
+    pub operations: VecDeque<Operation>,
+    /// When waiting for fences ends.
+    pub give_up: Time,
+}
+
+/// How a job ended, or why it can't go on now.
+#[derive(Debug)]
+pub enum Outcome {
+    /// All operations succeeded.
+    Done(JobId),
+    /// The operation on this buffer failed; those before it succeeded.
+    Failed(JobId, BufferId, Errno),
+    /// The next operation's buffer has fences that have not signalled: to be continued when its
+    /// descriptor reports these flags.
+    NotReady(SyncJob, Arc<OwnedFd>, PollFlags),
+}
+
+/// Jobs that wait for a worker. Its length is bounded by the groups: each has one job at most.
+pub struct SyncQueue {
+    jobs: Mutex<Jobs>,
+    work: Condvar,
+    /// Workers that one uid may occupy.
+    share: u32,
+}
+
+#[derive(Default)]
+struct Jobs {
+    by_uid: HashMap<u32, OfUid>,
+    /// Uids that have waiting jobs, in the order of their turn.
+    turns: VecDeque<u32>,
+}
+
+#[derive(Default)]
+struct OfUid {
+    waiting: VecDeque<SyncJob>,
+    running: u32,
+}
+
+impl SyncQueue {
+    /// A queue for `workers` workers.
+    pub fn new(workers: u32) -> Self {
+        let share = workers.saturating_sub(1).max(1);
+        Self { jobs: Mutex::default(), work: Condvar::new(), share }
+    }
+
+    /// Leaves a job for a worker.
+    pub fn push(&self, job: SyncJob) {
+        let mut jobs = poison::lock(&self.jobs);
+        let uid = job.uid;
+        let of_uid = jobs.by_uid.entry(uid).or_default();
+        of_uid.waiting.push_back(job);
+        if of_uid.waiting.len() == 1 {
+            jobs.turns.push_back(uid);
+        }
+        drop(jobs);
+        self.work.notify_one();
+    }
+
+    /// Jobs that wait, for dumps.
+    pub fn len(&self) -> usize {
+        poison::lock(&self.jobs).by_uid.values().map(|of_uid| of_uid.waiting.len()).sum()
+    }
+
+    /// Whether no job waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn take(&self) -> SyncJob {
+        let mut jobs = poison::lock(&self.jobs);
+        loop {
+            if let Some(job) = jobs.next(self.share) {
+                return job;
+            }
+            jobs = match self.work.wait(jobs) {
+                Ok(jobs) => jobs,
+                Err(_) => poison::end(),
+            };
+        }
+    }
+
+    fn finished(&self, uid: u32) {
+        let mut jobs = poison::lock(&self.jobs);
+        if let Some(of_uid) = jobs.by_uid.get_mut(&uid) {
+            of_uid.running -= 1;
+            if of_uid.running == 0 && of_uid.waiting.is_empty() {
+                jobs.by_uid.remove(&uid);
+            }
+        }
+        drop(jobs);
+        // A job of this uid may have waited for its share.
+        self.work.notify_one();
+    }
+}
+
+impl Jobs {
+    /// The next job by turns, among the uids that have a worker left of their share.
+    fn next(&mut self, share: u32) -> Option<SyncJob> {
+        let of_uid = |jobs: &Self, uid| jobs.by_uid.get(&uid).map_or(0, |of_uid| of_uid.running);
+        let turn = self.turns.iter().position(|uid| of_uid(self, *uid) < share)?;
+        let uid = self.turns.remove(turn)?;
+        let of_uid = self.by_uid.get_mut(&uid)?;
+        let job = of_uid.waiting.pop_front()?;
+        of_uid.running += 1;
+        if !of_uid.waiting.is_empty() {
+            self.turns.push_back(uid);
+        }
+        Some(job)
+    }
+}
+
+/// A worker thread's life: takes jobs and reports how they ended. Returns only when the thread
+/// could not be set up.
+pub fn work(queue: &SyncQueue, mut report: impl FnMut(Outcome)) -> Errno {
+    let mut watchdog = match Watchdog::new() {
+        Ok(watchdog) => watchdog,
+        Err(errno) => return errno,
+    };
+    loop {
+        let job = queue.take();
+        let uid = job.uid;
+        let outcome = carry_out(job, &mut watchdog);
+        queue.finished(uid);
+        report(outcome);
+    }
+}
+
+fn carry_out(mut job: SyncJob, watchdog: &mut Watchdog) -> Outcome {
+    while let Some(operation) = job.operations.front() {
+        match issue(operation, watchdog) {
+            Ok(Issue::Done) => {
+                job.operations.pop_front();
+            }
+            Ok(Issue::NotReady(wanted)) => {
+                let fd = Arc::clone(&operation.fd);
+                return Outcome::NotReady(job, fd, wanted);
+            }
+            Err(errno) => return Outcome::Failed(job.id, operation.buffer, errno),
+        }
+    }
+    Outcome::Done(job.id)
+}
+
+enum Issue {
+    Done,
+    NotReady(PollFlags),
+}
+
+fn issue(operation: &Operation, watchdog: &mut Watchdog) -> Result<Issue, Errno> {
+    loop {
+        // Only a START waits for fences (kernel dma-buf.c: begin_cpu_access does, end does not).
+        if operation.kind == SyncKind::Start {
+            let wanted = dmabuf::readiness(operation.flags);
+            if !dmabuf::is_ready(operation.fd.as_fd(), wanted)? {
+                return Ok(Issue::NotReady(wanted));
+            }
+        }
+        match watchdog.guard(|| dmabuf::sync(&operation.fd, operation.kind, operation.flags))? {
+            Ok(()) => return Ok(Issue::Done),
+            // The uapi asks to try again; after an interruption the poll tells why it blocked.
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Interrupts this thread's system call when it takes too long.
+struct Watchdog(Timer);
+
+extern "C" fn interrupted(_signal: nix::libc::c_int) {}
+
+impl Watchdog {
+    fn new() -> Result<Self, Errno> {
+        // Without SA_RESTART: the interrupted ioctl is to return EINTR.
+        let action =
+            SigAction::new(SigHandler::Handler(interrupted), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing, so it is async-signal-safe.
+        unsafe { sigaction(INTERRUPT, &action) }?;
+        let event = SigEvent::new(SigevNotify::SigevThreadId {
+            signal: INTERRUPT,
+            thread_id: nix::unistd::gettid().as_raw(),
+            si_value: 0,
+        });
+        Timer::new(ClockId::CLOCK_MONOTONIC, event).map(Self)
+    }
+
+    /// Runs `call`, interrupted again and again once [`PATIENCE`] is over: a single signal could
+    /// arrive just before the system call begins.
+    fn guard<R>(&mut self, call: impl FnOnce() -> R) -> Result<R, Errno> {
+        let expiration =
+            Expiration::IntervalDelayed(PATIENCE.into(), Duration::from_millis(10).into());
+        self.0.set(expiration, TimerSetTimeFlags::empty())?;
+        let result = call();
+        // A zero time disarms.
+        self.0.set(Expiration::OneShot(Duration::ZERO.into()), TimerSetTimeFlags::empty())?;
+        Ok(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(id: u64, uid: u32) -> SyncJob {
+        SyncJob { id: JobId(id), uid, operations: VecDeque::new(), give_up: Time(0) }
+    }
+
+    fn next(queue: &SyncQueue) -> Option<u64> {
+        poison::lock(&queue.jobs).next(queue.share).map(|job| job.id.0)
+    }
+
+    #[test]
+    fn uids_take_turns() {
+        let queue = SyncQueue::new(8);
+        for id in 0..3 {
+            queue.push(job(id, 1));
+        }
+        queue.push(job(10, 2));
+        let order: Vec<_> = (0..4).map(|_| next(&queue)).collect();
+        assert_eq!(order, [Some(0), Some(10), Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn one_uid_leaves_a_worker_to_others() {
+        let queue = SyncQueue::new(2);
+        queue.push(job(0, 1));
+        queue.push(job(1, 1));
+        assert_eq!(next(&queue), Some(0));
+        assert_eq!(next(&queue), None);
+        queue.push(job(2, 2));
+        assert_eq!(next(&queue), Some(2));
+        queue.finished(1);
+        assert_eq!(next(&queue), Some(1));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_uid_that_is_done() {
+        let queue = SyncQueue::new(2);
+        queue.push(job(0, 1));
+        next(&queue);
+        queue.finished(1);
+        let jobs = poison::lock(&queue.jobs);
+        assert!(jobs.by_uid.is_empty() && jobs.turns.is_empty());
+    }
+
+    #[test]
+    fn a_blocking_call_is_interrupted() {
+        let mut watchdog = Watchdog::new().unwrap();
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        // Would wait for ever.
+        let result = watchdog.guard(|| nix::unistd::read(&read, &mut [0])).unwrap();
+        assert_eq!(result, Err(Errno::EINTR));
+    }
+
+    #[test]
+    fn the_watchdog_is_quiet_after_the_call() {
+        let mut watchdog = Watchdog::new().unwrap();
+        watchdog.guard(|| ()).unwrap();
+        let mut fds = [];
+        let slept = nix::poll::poll(&mut fds, 200u8);
+        assert_eq!(slept, Ok(0));
+    }
+}
