@@ -1,0 +1,47 @@
+#!/bin/busybox sh
+# Copyright 2026 The buffersync Authors
+# SPDX-License-Identifier: Apache-2.0
+#
+# First process of the testbed's guest. Console: ttyS0. The command's output: ttyS1. Its exit
+# status: ttyS2. Whatever goes wrong here ends without a status, which the host takes for a failure.
+
+/bin/busybox --install -s /bin
+export PATH=/bin HOME=/ BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out
+
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t tmpfs -o mode=1777 tmp /tmp
+mount -t selinuxfs selinux /sys/fs/selinux 2>/dev/null
+mount -t debugfs debug /sys/kernel/debug 2>/dev/null
+mount -t tracefs tracing /sys/kernel/tracing 2>/dev/null
+
+for module in /modules/*.ko; do
+    options=
+    case $module in *binder_linux.ko) options=devices=binder,hwbinder,vndbinder ;; esac
+    insmod "$module" $options || echo "init: cannot load $module"
+done
+
+# rsb_hub looks for its device where binderfs would put it.
+mkdir -p /dev/binderfs
+for device in binder hwbinder vndbinder; do
+    ln -sf ../$device /dev/binderfs/$device
+done
+# Clients run under users of their own.
+chmod 0666 /dev/binder /dev/hwbinder /dev/vndbinder /dev/dma_heap/* /dev/udmabuf /dev/dri/* 2>/dev/null
+chmod 0755 /dev/dma_heap /dev/dri 2>/dev/null
+
+ip link set lo up
+ulimit -n 65536
+
+options=trans=virtio,version=9p2000.L,msize=262144
+mount -t 9p -o $options,cache=loose,ro stage /stage || echo "init: no stage"
+mount -t 9p -o $options out /out || echo "init: no out"
+
+stty -F /dev/ttyS1 raw -echo
+stty -F /dev/ttyS2 raw -echo
+setsid sh /stage/run </dev/null >/dev/ttyS1 2>&1
+status=$?
+sync
+echo "exit=$status" >/dev/ttyS2
+poweroff -f

@@ -1,0 +1,210 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Runs a command in QEMU: boots, streams the output, brings back the exit status.
+//!
+//! Three serial ports: the console goes to a file and is shown when something fails; the command's
+//! output is streamed; its exit status comes last and on its own. No status is a failure, whatever
+//! the output looked like.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{channel, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::provision::Parts;
+use crate::{during, progress, Accel, Failure, Run};
+
+/// Lines of the console shown with a failure.
+const CONSOLE_LINES: usize = 40;
+/// How long the probe may take before KVM counts as broken.
+const PROBE_LIMIT: Duration = Duration::from_secs(20);
+
+/// A virtual machine that can be booted again and again.
+pub struct Machine {
+    parts: Parts,
+    initramfs: PathBuf,
+    kvm: bool,
+    work: PathBuf,
+}
+
+impl Machine {
+    /// A machine of these parts. Probes KVM if that is wanted.
+    pub fn new(
+        parts: Parts,
+        initramfs: PathBuf,
+        accel: Accel,
+        cache: &Path,
+    ) -> Result<Self, Failure> {
+        let mut machine =
+            Self { parts, initramfs, kvm: accel == Accel::Kvm, work: cache.join("vm") };
+        during(machine.work.display(), fs::create_dir_all(&machine.work))?;
+        if accel == Accel::Auto {
+            machine.kvm = machine.probe_kvm();
+        }
+        Ok(machine)
+    }
+
+    /// Whether KVM boots the guest in good time: that /dev/kvm opens proves nothing.
+    fn probe_kvm(&mut self) -> bool {
+        if fs::File::open("/dev/kvm").is_err() {
+            return false;
+        }
+        self.kvm = true;
+        let (stage, out) = (self.work.join("probe-stage"), self.work.join("probe-out"));
+        let made = fs::create_dir_all(&stage).and_then(|()| fs::create_dir_all(&out));
+        let run = Run { command: "true", stage: &stage, out: &out, limit: PROBE_LIMIT };
+        let works = made.is_ok() && matches!(self.run(&run, &mut |_| ()), Ok(0));
+        progress(if works { "KVM works" } else { "KVM does not work here; using TCG" });
+        works
+    }
+
+    /// See [`crate::Testbed::run`].
+    pub fn run(&self, run: &Run<'_>, line: &mut dyn FnMut(&str)) -> Result<i32, Failure> {
+        let script =
+            format!("export BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out\ncd /\n{}\n", run.command);
+        during("staging", fs::write(run.stage.join("run"), script))?;
+        let console = self.work.join("console");
+        let status = self.work.join("status");
+        for file in [&console, &status] {
+            during(file.display(), fs::write(file, ""))?;
+        }
+        progress(format_args!("booting the guest ({})", if self.kvm { "KVM" } else { "TCG" }));
+        let begin = Instant::now();
+        let mut qemu = Qemu(during("qemu", self.command(run, &console, &status).spawn())?);
+        let end = self.stream(&mut qemu, run, begin, line);
+        let said = qemu.stop();
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        let failure = match (end, parse_status(&status)) {
+            (Ok(()), Some(code)) => {
+                progress(format_args!("guest done after {:.1} s", begin.elapsed().as_secs_f64()));
+                return Ok(code);
+            }
+            (Err(failure), _) => failure.0,
+            (Ok(()), None) => "the guest ended without an exit status".to_string(),
+        };
+        Err(Failure(format!("{failure}\n{}{said}", console_end(&console))))
+    }
+
+    fn command(&self, run: &Run<'_>, console: &Path, status: &Path) -> Command {
+        let mut qemu = Command::new(&self.parts.qemu);
+        let accel = if self.kvm { "kvm" } else { "tcg,thread=multi" };
+        let cpu = if self.kvm { "host" } else { "max" };
+        qemu.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", "2", "-m", "2048"]);
+        qemu.args(["-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none"]);
+        qemu.arg("-kernel").arg(&self.parts.kernel).arg("-initrd").arg(&self.initramfs);
+        qemu.args(["-append", "console=ttyS0 panic=1 quiet security=selinux"]);
+        qemu.arg("-serial").arg(format!("file:{}", console.display()));
+        qemu.args(["-serial", "stdio"]);
+        qemu.arg("-serial").arg(format!("file:{}", status.display()));
+        for (tag, path, more) in [("stage", run.stage, ",readonly=on"), ("out", run.out, "")] {
+            let path = path.display();
+            qemu.arg("-fsdev").arg(format!("local,id={tag},path={path},security_model=none{more}"));
+            qemu.arg("-device").arg(format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"));
+        }
+        qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        qemu
+    }
+
+    fn stream(
+        &self,
+        qemu: &mut Qemu,
+        run: &Run<'_>,
+        begin: Instant,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<(), Failure> {
+        let output = qemu.0.stdout.take().ok_or_else(|| Failure("qemu has no output".into()))?;
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            let mut reader = BufReader::new(output);
+            let mut bytes = Vec::new();
+            while matches!(reader.read_until(b'\n', &mut bytes), Ok(read) if read > 0) {
+                let text =
+                    String::from_utf8_lossy(&bytes).trim_end_matches(['\n', '\r']).to_string();
+                bytes.clear();
+                if sender.send(text).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut first = true;
+        loop {
+            let left = run.limit.checked_sub(begin.elapsed()).ok_or_else(|| hang(run.limit))?;
+            match lines.recv_timeout(left) {
+                Ok(text) => {
+                    if std::mem::take(&mut first) {
+                        let seconds = begin.elapsed().as_secs_f64();
+                        progress(format_args!("guest is up after {seconds:.1} s"));
+                    }
+                    line(&text);
+                }
+                // The guest has closed its port: QEMU has ended.
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => return Err(hang(run.limit)),
+            }
+        }
+    }
+}
+
+fn hang(limit: Duration) -> Failure {
+    Failure(format!("the guest did not end within {} s", limit.as_secs()))
+}
+
+/// A QEMU that does not outlive its run.
+struct Qemu(Child);
+
+impl Qemu {
+    /// Ends it, and returns what it said on standard error.
+    fn stop(&mut self) -> String {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        let mut said = String::new();
+        if let Some(mut stderr) = self.0.stderr.take() {
+            let _ = stderr.read_to_string(&mut said);
+        }
+        if said.trim().is_empty() {
+            String::new()
+        } else {
+            format!("\nqemu: {}", said.trim())
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The number after `exit=`, if the line is whole.
+pub fn parse_status(text: &str) -> Option<i32> {
+    let (line, _) = text.split_once('\n')?;
+    line.trim().strip_prefix("exit=")?.parse().ok()
+}
+
+fn console_end(console: &Path) -> String {
+    let bytes = fs::read(console).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    let from = lines.len().saturating_sub(CONSOLE_LINES);
+    format!("the console's end:\n  {}", lines[from..].join("\n  "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_status_counts() {
+        assert_eq!(parse_status("exit=0\n"), Some(0));
+        assert_eq!(parse_status("exit=143\r\n"), Some(143));
+        assert_eq!(parse_status("exit=1"), None);
+        assert_eq!(parse_status(""), None);
+        assert_eq!(parse_status("exit=\n"), None);
+        assert_eq!(parse_status("panic\n"), None);
+    }
+}
