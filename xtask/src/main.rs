@@ -1,1 +1,136 @@
-fn main() {}
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! `cargo xtask`: the commands of the README.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`build`] | calls cargo, collects the programs for the guest |
+//! | [`demo`] | `cargo xtask demo` |
+//! | [`test`] | `cargo xtask test` |
+//! | [`selftest`] | does the testbed itself notice what goes wrong |
+
+mod build;
+mod demo;
+mod selftest;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use buffersync_testbed::{Accel, Failure, Run, Testbed, Where};
+
+const HELP: &str = "\
+cargo xtask demo [OPTIONS]              camera -> codec -> preview on a real kernel
+cargo xtask test [OPTIONS]              formatting, clippy, docs, unit and integration tests
+cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
+
+OPTIONS
+  --native              on this machine's own kernel instead of a virtual machine
+  --accel tcg|kvm|auto  who executes the virtual machine (tcg; auto probes KVM)
+  --limit SECONDS       when a run in the testbed counts as hung (testbed: 600)
+
+In the testbed $BUFFERSYNC_STAGE/bin has the project's programs, and what a command writes to
+$BUFFERSYNC_OUT is found in target/testbed/out afterwards.
+";
+
+/// What was asked for.
+struct Options {
+    place: Where,
+    limit: Option<Duration>,
+    command: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let verb = args.next().unwrap_or_default();
+    let options = match parse(args) {
+        Ok(options) => options,
+        Err(error) => return usage(&error),
+    };
+    let done = match verb.as_str() {
+        "demo" if options.command.is_empty() => demo::run(&options),
+        "test" if options.command.is_empty() => test::run(&options),
+        "testbed" if !options.command.is_empty() => run_in_testbed(&options),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(0)
+        }
+        "" => return usage("no command"),
+        "demo" | "test" => return usage(&format!("{verb} takes no command")),
+        "testbed" => return usage("testbed needs a command after --"),
+        other => return usage(&format!("unknown command {other}")),
+    };
+    match done {
+        Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage(error: &str) -> ExitCode {
+    eprint!("xtask: {error}\n\n{HELP}");
+    ExitCode::from(2)
+}
+
+fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options { place: Where::Guest(Accel::Tcg), limit: None, command: Vec::new() };
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--native" => options.place = Where::Native,
+            "--accel" => {
+                options.place = Where::Guest(match args.next().as_deref() {
+                    Some("tcg") => Accel::Tcg,
+                    Some("kvm") => Accel::Kvm,
+                    Some("auto") => Accel::Auto,
+                    _ => return Err("--accel takes tcg, kvm or auto".into()),
+                });
+            }
+            "--limit" => {
+                let seconds = args.next().and_then(|value| value.parse().ok());
+                let seconds = seconds.filter(|seconds| *seconds > 0);
+                options.limit =
+                    Some(Duration::from_secs(seconds.ok_or("--limit takes whole seconds")?));
+            }
+            "--" => options.command = args.by_ref().collect(),
+            other => return Err(format!("unknown option {other}")),
+        }
+    }
+    Ok(options)
+}
+
+fn run_in_testbed(options: &Options) -> Result<i32, Failure> {
+    let stage = build::stage()?;
+    let testbed = Testbed::prepare(options.place, &cache())?;
+    let limit = options.limit.unwrap_or(Duration::from_secs(600));
+    let out = out_folder();
+    let run = Run { command: &options.command.join(" "), stage: &stage, out: &out, limit };
+    testbed.run(&run, &mut |line| println!("{line}"))
+}
+
+/// The project's root folder.
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// Cargo's target folder.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => root().join(folder),
+        None => root().join("target"),
+    }
+}
+
+/// Where the testbed keeps what it has downloaded and made.
+fn cache() -> PathBuf {
+    target().join("testbed")
+}
+
+/// Where the guest's /out is.
+fn out_folder() -> PathBuf {
+    cache().join("out")
+}
