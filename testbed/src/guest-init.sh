@@ -8,6 +8,9 @@
 /bin/busybox --install -s /bin
 export PATH=/bin HOME=/ BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out
 
+# The service manager trusts no rules below a folder that others can write.
+chmod 0755 / /run
+
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys

@@ -1,1 +1,22 @@
-//! What runs inside the testbed: brings up the service stack, allocates real dma-bufs.
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What tests and the demo need inside the testbed (or on a machine that has binder itself).
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`stack`] | the service manager and the service, each in its own process and under its own uid |
+//! | [`user`] | who the processes run as |
+//! | [`dmabuf`] | a dma-buf and its mapping; fences as sync_files |
+//! | [`heap`], [`udmabuf`], [`vgem`] | three exporters of real dma-bufs |
+//! | [`fdpass`] | dma-bufs between processes, over Unix sockets |
+//!
+//! Knows neither the service's code nor its interface.
+
+pub mod dmabuf;
+pub mod fdpass;
+pub mod heap;
+pub mod stack;
+pub mod udmabuf;
+pub mod user;
+pub mod vgem;

@@ -1,0 +1,121 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A dma-buf as a client sees it: a descriptor, a size, a mapping.
+
+use std::ffi::c_void;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+
+use nix::errno::Errno;
+use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
+
+/// A dma-buf.
+#[derive(Debug)]
+pub struct DmaBuf {
+    fd: OwnedFd,
+    size: usize,
+}
+
+/// `struct dma_buf_export_sync_file` of linux/dma-buf.h.
+#[repr(C)]
+pub struct ExportSyncFile {
+    flags: u32,
+    fd: i32,
+}
+
+nix::ioctl_readwrite!(
+    /// `DMA_BUF_IOCTL_EXPORT_SYNC_FILE` of linux/dma-buf.h.
+    export_sync_file, b'b', 2, ExportSyncFile
+);
+
+/// `DMA_BUF_SYNC_RW`: the fences of readers and writers.
+const SYNC_RW: u32 = 3;
+
+impl DmaBuf {
+    /// A dma-buf of `size` bytes behind `fd`.
+    pub fn new(fd: OwnedFd, size: usize) -> Self {
+        Self { fd, size }
+    }
+
+    /// Size in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Maps it for reading and writing.
+    pub fn map(&self) -> Result<Mapping, Errno> {
+        Mapping::new(self.fd.as_fd(), self.size)
+    }
+
+    /// The fences that are on the buffer now, as a sync_file.
+    pub fn sync_file(&self) -> Result<OwnedFd, Errno> {
+        let mut argument = ExportSyncFile { flags: SYNC_RW, fd: -1 };
+        // SAFETY: the descriptor is a dma-buf's, and the ioctl reads and writes a struct
+        // dma_buf_export_sync_file.
+        unsafe { export_sync_file(self.fd.as_raw_fd(), &mut argument) }?;
+        // SAFETY: the ioctl has made this descriptor for us.
+        Ok(unsafe { OwnedFd::from_raw_fd(argument.fd) })
+    }
+}
+
+impl AsFd for DmaBuf {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A mapped dma-buf.
+///
+/// Other processes write into it at any time, so there is never a reference to its bytes: they are
+/// read and written word by word with volatile accesses, which stay defined whatever others do.
+#[derive(Debug)]
+pub struct Mapping {
+    start: NonNull<c_void>,
+    size: usize,
+}
+
+// SAFETY: the mapping is memory that any process may touch at any time; a thread more changes
+// nothing, since all accesses are volatile.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    /// Maps `size` bytes of `fd`.
+    pub fn new(fd: BorrowedFd<'_>, size: usize) -> Result<Self, Errno> {
+        let length = NonZeroUsize::new(size).ok_or(Errno::EINVAL)?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new mapping at an address that the kernel chooses touches no other memory.
+        let start = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, fd, 0) }?;
+        Ok(Self { start, size })
+    }
+
+    /// Number of 64-bit words.
+    pub fn words(&self) -> usize {
+        self.size / 8
+    }
+
+    /// Reads a word. Panics beyond the end.
+    pub fn read(&self, word: usize) -> u64 {
+        // SAFETY: `at` has checked that the word lies within the mapping, which is page-aligned.
+        unsafe { self.at(word).read_volatile() }
+    }
+
+    /// Writes a word. Panics beyond the end.
+    pub fn write(&mut self, word: usize, value: u64) {
+        // SAFETY: as in `read`.
+        unsafe { self.at(word).write_volatile(value) }
+    }
+
+    fn at(&self, word: usize) -> *mut u64 {
+        assert!(word < self.words(), "word {word} is beyond the mapping's end");
+        self.start.as_ptr().cast::<u64>().wrapping_add(word)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nobody refers to it any more.
+        let _ = unsafe { munmap(self.start, self.size) };
+    }
+}

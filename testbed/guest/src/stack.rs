@@ -1,0 +1,225 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Brings up what clients need: the service manager, which denies everything that its rules do not
+//! allow, and the service.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{kill, Signal};
+use nix::unistd::Pid;
+
+use crate::user::User;
+
+/// What the service registers as.
+pub const INSTANCE: &str = "vendor.buffersync.IBufferSync/default";
+
+/// How long a process may take to come up, or to go. An emulated machine is slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+const STEP: Duration = Duration::from_millis(20);
+/// Bytes of a log shown with an error.
+const LOG_END: usize = 4000;
+
+/// The stack could not be brought up.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// The system refused something.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A process ended, or was not ready in time.
+    #[error("{name} {why}; its log ends:\n{log}")]
+    NotReady {
+        /// Which process.
+        name: &'static str,
+        /// Why.
+        why: String,
+        /// The end of what it logged.
+        log: String,
+    },
+}
+
+/// The running processes. Dropping it ends them.
+#[derive(Debug)]
+pub struct Stack {
+    bin: PathBuf,
+    logs: PathBuf,
+    // In this order: the service goes before the service manager.
+    service: Process,
+    _hub: Process,
+}
+
+impl Stack {
+    /// Starts the service manager and the service, the latter with `service_args`, and waits until
+    /// the service can be found. Needs root. The programs are taken from the folder `bin`, logs are
+    /// written to `logs`.
+    pub fn start(bin: &Path, logs: &Path, service_args: &[String]) -> Result<Self, StackError> {
+        context("logs", fs::create_dir_all(logs))?;
+        for name in ["rsb_hub", "vendor.buffersync-service"] {
+            // An earlier run's; there may be none.
+            let _ = fs::remove_file(logs.join(format!("{name}.log")));
+        }
+        let rules = write_rules()?;
+        let mut hub = User::ROOT.command(bin.join("rsb_hub"));
+        hub.arg("--config").arg(rules).args(["--device", "binder"]);
+        let mut hub = Process::start("rsb_hub", hub, logs)?;
+        hub.wait_until(|| answers(Command::new(bin.join("rsb_service")).arg("list")))?;
+        let service = start_service(bin, logs, service_args)?;
+        Ok(Self { bin: bin.to_path_buf(), logs: logs.to_path_buf(), service, _hub: hub })
+    }
+
+    /// The service's process.
+    pub fn service_pid(&self) -> u32 {
+        self.service.child.id()
+    }
+
+    /// Whether the service still runs.
+    pub fn service_is_alive(&mut self) -> bool {
+        matches!(self.service.child.try_wait(), Ok(None))
+    }
+
+    /// What the service has logged.
+    pub fn service_log(&self) -> String {
+        fs::read_to_string(&self.service.log).unwrap_or_default()
+    }
+
+    /// Kills the service, as a crash would.
+    pub fn kill_service(&mut self) -> Result<(), StackError> {
+        context("kill", self.service.child.kill())?;
+        context("wait", self.service.child.wait()).map(|_| ())
+    }
+
+    /// Starts the service again after [`Stack::kill_service`].
+    pub fn restart_service(&mut self, service_args: &[String]) -> Result<(), StackError> {
+        self.service = start_service(&self.bin, &self.logs, service_args)?;
+        Ok(())
+    }
+}
+
+fn start_service(bin: &Path, logs: &Path, args: &[String]) -> Result<Process, StackError> {
+    let mut command = User::SERVICE.command(bin.join("vendor.buffersync-service"));
+    command.args(["--device", "/dev/binder"]).args(args);
+    let mut service = Process::start("vendor.buffersync-service", command, logs)?;
+    service
+        .wait_until(|| answers(Command::new(bin.join("rsb_service")).args(["check", INSTANCE])))?;
+    Ok(service)
+}
+
+/// Rules of the service manager: only the service's user registers the service, only the clients'
+/// users and root find it, only root lists. Whatever no rule allows is denied.
+fn rules() -> String {
+    let clients: Vec<String> =
+        [User::ROOT].iter().chain(&User::CLIENTS).map(|user| user.0.to_string()).collect();
+    format!(
+        "[global]\nlist = {{ uid = [0] }}\n\n\
+         [[rule]]\nname = \"{INSTANCE}\"\nadd = {{ uid = [{}] }}\nfind = {{ uid = [{}] }}\n\n\
+         [[service]]\nname = \"{INSTANCE}\"\n",
+        User::SERVICE.0,
+        clients.join(", ")
+    )
+}
+
+/// The service manager trusts only what nobody but root can write, all the way up.
+fn write_rules() -> Result<PathBuf, StackError> {
+    let folder = Path::new("/run/buffersync-hub.d");
+    let mut builder = fs::DirBuilder::new();
+    context("/run", builder.recursive(true).mode(0o755).create(folder))?;
+    let file = folder.join("10-buffersync.toml");
+    context("rules", fs::write(&file, rules()))?;
+    context("rules", fs::set_permissions(&file, fs::Permissions::from_mode(0o644)))?;
+    Ok(folder.to_path_buf())
+}
+
+fn answers(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
+
+fn context<T>(what: impl Into<String>, result: io::Result<T>) -> Result<T, StackError> {
+    result.map_err(|source| StackError::Io { what: what.into(), source })
+}
+
+/// A process of the stack, and its log.
+#[derive(Debug)]
+struct Process {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    fn start(name: &'static str, mut command: Command, logs: &Path) -> Result<Self, StackError> {
+        let log = logs.join(format!("{name}.log"));
+        let file = context(name, File::options().create(true).append(true).open(&log))?;
+        let child =
+            context(name, command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn())?;
+        Ok(Self { name, child, log })
+    }
+
+    fn wait_until(&mut self, ready: impl Fn() -> bool) -> Result<(), StackError> {
+        let begin = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(self.not_ready(format!("ended ({status})")));
+            }
+            if ready() {
+                return Ok(());
+            }
+            if begin.elapsed() > PATIENCE {
+                return Err(self.not_ready(format!("was not ready after {} s", PATIENCE.as_secs())));
+            }
+            thread::sleep(STEP);
+        }
+    }
+
+    fn not_ready(&self, why: String) -> StackError {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let end = &log[log.len().saturating_sub(LOG_END)..];
+        let log = String::from_utf8_lossy(end).into_owned();
+        StackError::NotReady { name: self.name, why, log }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(5) {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            thread::sleep(STEP);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_name_the_service_its_user_and_its_clients_and_nothing_else() {
+        let rules = rules();
+        assert!(rules.contains("add = { uid = [1100] }"));
+        assert!(rules.contains("find = { uid = [0, 1101, 1102, 1103, 1104] }"));
+        assert_eq!(rules.matches("[[rule]]").count(), 1);
+        assert!(!rules.contains('*'));
+    }
+}
