@@ -1,0 +1,73 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A client process of the conformance tests: `buffersync-vts-client VERB ACCESS`, a Unix socket as
+//! its standard input, over which the buffer comes.
+//!
+//! `hold`: locks, prints "granted", holds until it is killed. `queue`: requests the lock, prints
+//! "queued", waits until it is killed. `groups`: opens groups until it is refused, prints how many,
+//! waits. `queues`: queues locks of as many groups as it may, prints how many, waits.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_testbed_guest::fdpass;
+use buffersync_vts::hal::{error, service, Group};
+
+fn main() {
+    let mut args = std::env::args().skip(1);
+    let verb = args.next().expect("a verb");
+    let access = Access(args.next().and_then(|bits| bits.parse().ok()).expect("an access"));
+    let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned().expect("dup");
+    let buffer = fdpass::receive(&UnixStream::from(socket)).expect("the buffer").remove(0);
+    // Kept until the end: what is dropped is let go.
+    let mut groups = Vec::new();
+    match verb.as_str() {
+        "hold" => {
+            let mut group = Group::of("vts/holder", &buffer, access);
+            group.lock();
+            groups.push(group);
+            println!("granted");
+        }
+        "queue" => {
+            let mut group = Group::of("vts/waiter", &buffer, access);
+            group.lock_must_wait();
+            groups.push(group);
+            println!("queued");
+        }
+        "groups" => {
+            let options = GroupOptions::default();
+            let service = service();
+            let mut opened = Vec::new();
+            let refused = loop {
+                match service.openGroup("vts/quota", &options) {
+                    Ok(group) => opened.push(group),
+                    refused => break error(refused),
+                }
+            };
+            println!("{} {refused}", opened.len());
+            rest();
+        }
+        "queues" => {
+            let refused = loop {
+                let group = Group::of("vts/quota", &buffer, access);
+                match group.binder.lock() {
+                    Ok(_) => groups.push(group),
+                    refused => break error(refused),
+                }
+            };
+            println!("{} {refused}", groups.len());
+        }
+        other => panic!("unknown verb {other}"),
+    }
+    rest();
+}
+
+fn rest() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}

@@ -1,0 +1,233 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The service under test, as a client sees it.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use binder::{ExceptionCode, NativeHandle, ParcelFileDescriptor, ProcessState, Status, Strong};
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
+use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
+use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
+use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::event::{self, Record, RECORD_BYTES};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+
+/// When a test gives up waiting for something that has to come.
+pub const LONG: Duration = Duration::from_secs(20);
+/// How long something that must not come is waited for.
+pub const SHORT: Duration = Duration::from_millis(150);
+
+/// The four accesses.
+pub const ACCESSES: [Access; 4] =
+    [Access::READ, Access::WRITE, Access::DMA_READ, Access::DMA_WRITE];
+
+/// The service that the service manager knows.
+pub fn service() -> Strong<dyn IBufferSync> {
+    static OPEN: Once = Once::new();
+    OPEN.call_once(|| ProcessState::open("/dev/binder", 0).expect("binder"));
+    binder::check_interface(buffersync_aidl::DEFAULT_INSTANCE).expect("the service is registered")
+}
+
+/// A handle of these descriptors.
+pub fn handle(fds: &[BorrowedFd<'_>]) -> NativeHandle {
+    let fds = fds
+        .iter()
+        .map(|fd| ParcelFileDescriptor::new(fd.try_clone_to_owned().expect("dup")))
+        .collect();
+    NativeHandle { fds, ints: Vec::new() }
+}
+
+/// The `ERROR_*` of a refusal; panics if the call was not refused with one.
+pub fn error<T>(result: Result<T, Status>) -> i32 {
+    match result {
+        Ok(_) => panic!("the call was not refused"),
+        Err(status) => {
+            assert_eq!(status.exception_code(), ExceptionCode::ServiceSpecific, "{status:?}");
+            status.service_specific_error()
+        }
+    }
+}
+
+/// Whether the call was refused as an illegal argument.
+pub fn is_illegal_argument<T>(result: Result<T, Status>) -> bool {
+    result.is_err_and(|status| status.exception_code() == ExceptionCode::IllegalArgument)
+}
+
+/// A group and its event pipe.
+pub struct Group {
+    /// The binder object.
+    pub binder: Strong<dyn ISyncGroup>,
+    /// What the service made of the hold limit.
+    pub hold_ms: i32,
+    events: File,
+    read: VecDeque<Record>,
+}
+
+/// A grant, whether it came at once or by event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Its name.
+    pub token: i64,
+    /// CLOCK_MONOTONIC, nanoseconds.
+    pub deadline: i64,
+    /// (bufferId, generation, evicted) of each buffer.
+    pub buffers: Vec<(i64, i64, bool)>,
+}
+
+impl Group {
+    /// Opens a group with the default hold limit.
+    pub fn open(name: &str) -> Self {
+        Self::with_hold(name, 0)
+    }
+
+    /// Opens a group with a hold limit in milliseconds.
+    pub fn with_hold(name: &str, hold_ms: i32) -> Self {
+        let options = GroupOptions { holdLimitMs: hold_ms };
+        let opened = service().openGroup(name, &options).expect("openGroup");
+        Self {
+            binder: opened.group.expect("a group"),
+            hold_ms: opened.holdLimitMs,
+            events: File::from(std::os::fd::OwnedFd::from(opened.events.expect("a pipe"))),
+            read: VecDeque::new(),
+        }
+    }
+
+    /// A group of one buffer.
+    pub fn of(name: &str, buffer: impl AsFd, access: Access) -> Self {
+        let group = Self::open(name);
+        group.add(buffer, access);
+        group
+    }
+
+    /// Adds a buffer.
+    pub fn add(&self, buffer: impl AsFd, access: Access) -> i64 {
+        let ids = self.binder.add(&handle(&[buffer.as_fd()]), access).expect("add");
+        assert_eq!(ids.len(), 1);
+        ids[0]
+    }
+
+    /// Locks, and waits for the grant.
+    pub fn lock(&mut self) -> Grant {
+        let reply = self.binder.lock().expect("lock");
+        self.granted(&reply)
+    }
+
+    /// Locks, and makes sure that it has to wait. Returns the token.
+    pub fn lock_must_wait(&mut self) -> i64 {
+        let reply = self.binder.lock().expect("lock");
+        assert_eq!(reply.status, LockStatus::QUEUED);
+        assert!(self.nothing_within(SHORT), "granted against somebody who holds");
+        reply.token
+    }
+
+    /// The grant that a reply stands for, at once or later.
+    pub fn granted(&mut self, reply: &LockReply) -> Grant {
+        if reply.status == LockStatus::GRANTED {
+            let buffers =
+                reply.buffers.iter().map(|b| (b.bufferId, b.generation, b.evicted)).collect();
+            return Grant { token: reply.token, deadline: reply.deadlineNs, buffers };
+        }
+        let grant = self.next_grant();
+        assert_eq!(grant.token, reply.token);
+        grant
+    }
+
+    /// The next event, which must be a grant.
+    pub fn next_grant(&mut self) -> Grant {
+        let head = self.next_event().expect("a grant");
+        assert_eq!(head.kind, event::GRANTED, "{head:?}");
+        let buffers = (0..head.value1).map(|_| {
+            // Written together with the head: there already.
+            let record = self.next_within(Duration::ZERO).expect("a BUFFER record");
+            assert_eq!((record.kind, record.token), (event::BUFFER, head.token));
+            (record.value0, record.value1, record.flags & event::FLAG_EVICTED != 0)
+        });
+        let buffers = buffers.collect();
+        Grant { token: head.token, deadline: head.value0, buffers }
+    }
+
+    /// The next event; `None` at the end of the pipe.
+    pub fn next_event(&mut self) -> Option<Record> {
+        self.next_within(LONG)
+    }
+
+    /// Whether no event comes within `limit`.
+    pub fn nothing_within(&mut self, limit: Duration) -> bool {
+        self.read.is_empty() && !self.readable(limit)
+    }
+
+    fn next_within(&mut self, limit: Duration) -> Option<Record> {
+        if self.read.is_empty() {
+            assert!(self.readable(limit), "no event within {limit:?}");
+            let mut bytes = [0; 128 * RECORD_BYTES];
+            let count = self.events.read(&mut bytes).expect("read");
+            assert_eq!(count % RECORD_BYTES, 0, "a torn record");
+            for record in bytes[..count].chunks_exact(RECORD_BYTES) {
+                self.read.push_back(Record::from_bytes(record.try_into().expect("32 bytes")));
+            }
+        }
+        self.read.pop_front()
+    }
+
+    fn readable(&self, limit: Duration) -> bool {
+        let millis = u16::try_from(limit.as_millis()).expect("a short limit");
+        let mut fds = [PollFd::new(self.events.as_fd(), PollFlags::POLLIN)];
+        nix::poll::poll(&mut fds, PollTimeout::from(millis)).expect("poll") > 0
+    }
+
+    /// Ends a grant.
+    pub fn unlock(&self, grant: &Grant) {
+        self.binder.unlock(grant.token, None).expect("unlock");
+    }
+
+    /// Locks and unlocks: nothing is in the way, and nothing is broken.
+    pub fn cycle(&mut self) -> Grant {
+        let grant = self.lock();
+        self.unlock(&grant);
+        grant
+    }
+}
+
+/// The service's counters, from its dump.
+pub fn counter(name: &str) -> u64 {
+    let text = dump(&["counters"]);
+    let value = text.split_whitespace().find_map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        (key == name).then(|| value.parse().expect("a number"))
+    });
+    value.unwrap_or_else(|| panic!("no counter {name} in {text:?}"))
+}
+
+/// The service's dump, as an operator sees it.
+pub fn dump(args: &[&str]) -> String {
+    let own = std::env::current_exe().expect("own path");
+    let tool = own.with_file_name("rsb_service");
+    let mut command = std::process::Command::new(tool);
+    command.args(["dump", buffersync_aidl::DEFAULT_INSTANCE]).args(args);
+    let output = command.output().expect("rsb_service");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Waits until `holds`; panics with `what` if it never does.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < LONG, "never: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+pub fn now_ns() -> i64 {
+    use nix::sys::time::TimeValLike;
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("clock").num_nanoseconds()
+}

@@ -1,0 +1,288 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Every refusal: the documented error, and nothing changed.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use binder::{NativeHandle, ParcelFileDescriptor};
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
+use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_testbed_guest::heap;
+use buffersync_vts::hal::{
+    counter, dump, error, handle, is_illegal_argument, service, Group, ACCESSES,
+};
+
+const SIZE: usize = 16 * 1024;
+
+/// Runs refused calls and checks that the service's tables are as before.
+fn changing_nothing(calls: impl FnOnce()) {
+    let state = || (counter("buffers"), counter("groups"), counter("grants"), counter("queued"));
+    let before = state();
+    calls();
+    assert_eq!(state(), before);
+}
+
+#[test]
+fn what_is_no_dma_buf_is_refused() {
+    let group = Group::open("vts/fds");
+    let null = File::open("/dev/null").expect("null");
+    let memory = nix::sys::memfd::memfd_create(c"x", nix::sys::memfd::MFdFlags::empty());
+    let memory = memory.expect("memfd");
+    let (pipe, _write) = nix::unistd::pipe().expect("pipe");
+    changing_nothing(|| {
+        for fd in [null.as_fd(), memory.as_fd(), pipe.as_fd()] {
+            let refused = group.binder.add(&handle(&[fd]), Access::READ);
+            assert_eq!(error(refused), ERROR_NOT_DMABUF);
+        }
+        assert_eq!(error(group.binder.lock()), ERROR_EMPTY_GROUP);
+    });
+}
+
+#[test]
+fn other_descriptors_in_a_handle_are_skipped() {
+    let mut group = Group::open("vts/mixed");
+    let null = File::open("/dev/null").expect("null");
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mixed = handle(&[null.as_fd(), x.as_fd(), null.as_fd(), y.as_fd(), x.as_fd()]);
+    let ids = group.binder.add(&mixed, Access::DMA_READ).expect("add");
+    assert_eq!(ids.len(), 2);
+    let granted: Vec<i64> = group.cycle().buffers.iter().map(|buffer| buffer.0).collect();
+    assert_eq!(granted, ids, "not in the order of their addition");
+}
+
+#[test]
+fn a_closed_descriptor_does_not_arrive() {
+    let group = Group::open("vts/closed");
+    // SAFETY: nothing uses the number as a descriptor but the driver, which finds it closed.
+    let closed = unsafe { OwnedFd::from_raw_fd(987_654) };
+    let bad = NativeHandle { fds: vec![ParcelFileDescriptor::new(closed)], ints: Vec::new() };
+    changing_nothing(|| assert!(group.binder.add(&bad, Access::READ).is_err()));
+    // Not to be closed a second time.
+    for fd in bad.fds {
+        std::mem::forget(fd);
+    }
+}
+
+#[test]
+fn handles_without_descriptors_or_with_too_many_are_refused() {
+    let group = Group::open("vts/handles");
+    let most = service().getCapabilities().expect("capabilities").maxFdsPerHandle as usize;
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let many = vec![buffer.as_fd(); most + 1];
+    changing_nothing(|| {
+        assert!(is_illegal_argument(group.binder.add(&handle(&[]), Access::READ)));
+        assert!(is_illegal_argument(group.binder.add(&handle(&many), Access::READ)));
+    });
+}
+
+#[test]
+fn unknown_accesses_are_refused() {
+    let group = Group::open("vts/access");
+    let buffer = heap::allocate(SIZE).expect("heap");
+    changing_nothing(|| {
+        for bits in [-1, 0, 3, 4, 7, 8, i32::MAX] {
+            let refused = group.binder.add(&handle(&[buffer.as_fd()]), Access(bits));
+            assert!(is_illegal_argument(refused), "{bits}");
+        }
+    });
+}
+
+#[test]
+fn a_buffer_added_twice_is_one_buffer_with_the_stronger_access() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::open("vts/twice");
+    let first = group.add(&buffer, Access::DMA_READ);
+    let other_fd = buffer.as_fd().try_clone_to_owned().expect("dup");
+    assert_eq!(group.add(&other_fd, Access::DMA_WRITE), first);
+    assert_eq!(group.add(&buffer, Access::DMA_READ), first);
+    assert_eq!(group.lock().buffers.len(), 1);
+    let mut reader = Group::of("vts/reader", &buffer, Access::DMA_READ);
+    reader.lock_must_wait();
+}
+
+#[test]
+fn cpu_and_dma_access_in_one_group_conflict() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    for has in ACCESSES {
+        for wants in ACCESSES {
+            let dma = |access: Access| access.0 & 4 != 0;
+            let mut group = Group::of("vts/conflict", &buffer, has);
+            let added = group.binder.add(&handle(&[buffer.as_fd()]), wants);
+            if dma(has) == dma(wants) {
+                added.expect("add");
+            } else {
+                assert_eq!(error(added), ERROR_ACCESS_CONFLICT);
+            }
+            group.cycle();
+        }
+    }
+}
+
+#[test]
+fn unknown_buffers_can_not_be_removed() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut group = Group::of("vts/remove", &x, Access::DMA_READ);
+    let other = Group::open("vts/other");
+    let foreign = other.add(&y, Access::DMA_READ);
+    changing_nothing(|| {
+        for id in [foreign, 0, -1, i64::MAX] {
+            assert_eq!(error(group.binder.remove(id)), ERROR_UNKNOWN_BUFFER);
+        }
+    });
+    group.cycle();
+}
+
+#[test]
+fn only_the_own_tokens_of_a_grant_unlock_it() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut group = Group::of("vts/tokens", &x, Access::DMA_WRITE);
+    let mut other = Group::of("vts/other", &y, Access::DMA_WRITE);
+    let stale = group.cycle();
+    let held = group.lock();
+    let foreign = other.lock();
+    for token in [foreign.token, stale.token, 0, -1, i64::MIN, i64::MAX] {
+        assert_eq!(error(group.binder.unlock(token, None)), ERROR_BAD_TOKEN);
+    }
+    let mut rival = Group::of("vts/rival", &x, Access::DMA_WRITE);
+    rival.lock_must_wait();
+    group.unlock(&held);
+    assert_eq!(error(group.binder.unlock(held.token, None)), ERROR_BAD_TOKEN);
+    rival.next_grant();
+    other.unlock(&foreign);
+}
+
+#[test]
+fn a_group_that_waits_or_holds_refuses_changes_and_locks() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
+    let mut waiter = Group::of("vts/waiter", &x, Access::DMA_WRITE);
+    let held = holder.lock();
+    waiter.lock_must_wait();
+    let id = 1;
+    for group in [&holder, &waiter] {
+        assert_eq!(error(group.binder.lock()), ERROR_ALREADY_LOCKED);
+        assert_eq!(error(group.binder.tryLock()), ERROR_ALREADY_LOCKED);
+        let added = group.binder.add(&handle(&[y.as_fd()]), Access::DMA_READ);
+        assert_eq!(error(added), ERROR_BUSY);
+        assert_eq!(error(group.binder.removeAll()), ERROR_BUSY);
+        assert!(matches!(error(group.binder.remove(id)), ERROR_BUSY | ERROR_UNKNOWN_BUFFER));
+    }
+    assert_eq!(error(holder.binder.cancel()), ERROR_NOT_QUEUED);
+    holder.unlock(&held);
+    let grant = waiter.next_grant();
+    assert_eq!(grant.buffers.len(), 1);
+    waiter.unlock(&grant);
+}
+
+#[test]
+fn try_lock_never_waits_for_others() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut a = Group::of("vts/a", &buffer, Access::WRITE);
+    let mut b = Group::of("vts/b", &buffer, Access::WRITE);
+    let reply = a.binder.tryLock().expect("tryLock");
+    let held = a.granted(&reply);
+    changing_nothing(|| assert_eq!(error(b.binder.tryLock()), ERROR_WOULD_BLOCK));
+    a.unlock(&held);
+    let reply = b.binder.tryLock().expect("tryLock");
+    assert_eq!(reply.status, LockStatus::GRANTED, "nothing was to be done for the cache");
+    let held = b.granted(&reply);
+    b.unlock(&held);
+}
+
+#[test]
+fn an_idle_group_has_nothing_to_cancel() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::of("vts/idle", &buffer, Access::DMA_READ);
+    assert_eq!(error(group.binder.cancel()), ERROR_NOT_QUEUED);
+    group.cycle();
+    assert_eq!(error(group.binder.cancel()), ERROR_NOT_QUEUED);
+}
+
+#[test]
+fn a_closed_group_refuses_everything() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::of("vts/closed", &buffer, Access::DMA_READ);
+    let binder = group.binder.clone();
+    binder.close().expect("close");
+    assert!(group.next_event().is_none(), "the pipe must end");
+    let added = binder.add(&handle(&[buffer.as_fd()]), Access::DMA_READ);
+    assert_eq!(error(added), ERROR_CLOSED);
+    assert_eq!(error(binder.remove(1)), ERROR_CLOSED);
+    assert_eq!(error(binder.removeAll()), ERROR_CLOSED);
+    assert_eq!(error(binder.lock()), ERROR_CLOSED);
+    assert_eq!(error(binder.tryLock()), ERROR_CLOSED);
+    assert_eq!(error(binder.cancel()), ERROR_CLOSED);
+    assert_eq!(error(binder.unlock(1, None)), ERROR_CLOSED);
+    assert_eq!(error(binder.close()), ERROR_CLOSED);
+}
+
+#[test]
+fn bad_names_and_options_open_nothing() {
+    let service = service();
+    let options = GroupOptions::default();
+    let long = "x".repeat(MAX_NAME_BYTES as usize + 1);
+    changing_nothing(|| {
+        for name in ["", "a\nb", "a\0b", "\u{1b}[0m", &long] {
+            assert!(is_illegal_argument(service.openGroup(name, &options)), "{name:?}");
+        }
+        let negative = GroupOptions { holdLimitMs: -1 };
+        assert!(is_illegal_argument(service.openGroup("vts/negative", &negative)));
+    });
+    let longest = "x".repeat(MAX_NAME_BYTES as usize);
+    service.openGroup(&longest, &options).expect("the longest name");
+}
+
+#[test]
+fn a_release_fence_must_be_a_sync_file_and_the_grant_goes_on() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::of("vts/fence", &buffer, Access::DMA_WRITE);
+    let held = group.lock();
+    let null = File::open("/dev/null").expect("null");
+    for fd in [null.as_fd(), buffer.as_fd()] {
+        let fence = ParcelFileDescriptor::new(fd.try_clone_to_owned().expect("dup"));
+        let refused = group.binder.unlock(held.token, Some(&fence));
+        assert_eq!(error(refused), ERROR_BAD_FENCE);
+    }
+    let mut rival = Group::of("vts/rival", &buffer, Access::DMA_READ);
+    rival.lock_must_wait();
+    group.unlock(&held);
+    rival.next_grant();
+}
+
+#[test]
+fn the_dump_names_buffers_holders_and_waiters_and_is_bounded() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/dump-holder", &buffer, Access::DMA_WRITE);
+    holder.lock();
+    let mut waiter = Group::of("vts/dump-waiter", &buffer, Access::READ);
+    waiter.lock_must_wait();
+    let crowd: Vec<Group> = (0..230).map(|_| Group::open("vts/crowd")).collect();
+    let text = dump(&[]);
+    let inode = nix::sys::stat::fstat(buffer.as_fd()).expect("fstat").st_ino.to_string();
+    let line = text.lines().find(|line| line.contains(&inode)).expect("the buffer's line");
+    assert!(line.contains("vts/dump-holder WRITE|DMA"), "{line}");
+    assert!(line.contains("<- vts/dump-waiter READ"), "{line}");
+    assert!(text.contains("counters:"));
+    assert!(text.contains(" more"), "the table of groups is not cut");
+    assert!(text.len() < 64 * 1024);
+    drop(crowd);
+}
+
+#[test]
+fn descriptors_do_not_leak() {
+    let pid = std::env::var("BUFFERSYNC_SERVICE_PID").expect("the service's pid");
+    let count = || std::fs::read_dir(format!("/proc/{pid}/fd")).expect("fds").count();
+    let before = count();
+    for _ in 0..20 {
+        let buffer = heap::allocate(SIZE).expect("heap");
+        let mut group = Group::of("vts/leak", &buffer, Access::WRITE);
+        let _ = group.binder.add(&handle(&[buffer.as_fd()]), Access::READ);
+        group.cycle();
+        assert!(buffer.as_fd().as_raw_fd() >= 0);
+    }
+    buffersync_vts::hal::eventually("as many as before", || count() <= before);
+}

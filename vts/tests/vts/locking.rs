@@ -1,0 +1,200 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Exclusion, sharing, order.
+
+use std::os::fd::AsFd;
+
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
+use buffersync_testbed_guest::heap;
+use buffersync_testbed_guest::user::User;
+use buffersync_vts::hal::{error, now_ns, service, Group, ACCESSES, SHORT};
+use buffersync_vts::process::Client;
+
+const SIZE: usize = 16 * 1024;
+
+fn exclusive(access: Access) -> bool {
+    access == Access::WRITE || access == Access::DMA_WRITE
+}
+
+#[test]
+fn writers_exclude_everybody_and_readers_share() {
+    for first in ACCESSES {
+        for second in ACCESSES {
+            let buffer = heap::allocate(SIZE).expect("heap");
+            let mut a = Group::of("vts/a", &buffer, first);
+            let mut b = Group::of("vts/b", &buffer, second);
+            let held = a.lock();
+            if exclusive(first) || exclusive(second) {
+                let token = b.lock_must_wait();
+                a.unlock(&held);
+                let grant = b.next_grant();
+                assert_eq!(grant.token, token);
+                b.unlock(&grant);
+            } else {
+                let both = b.lock();
+                b.unlock(&both);
+                a.unlock(&held);
+            }
+        }
+    }
+}
+
+#[test]
+fn processes_of_different_users_exclude_each_other() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Client::start(User::CAMERA, "hold", buffer.as_fd(), Access::DMA_WRITE);
+    assert_eq!(holder.line(), "granted");
+    let mut waiter = Client::start(User::CODEC, "queue", buffer.as_fd(), Access::WRITE);
+    assert_eq!(waiter.line(), "queued");
+    let own = Group::of("vts/own", &buffer, Access::DMA_READ);
+    assert_eq!(error(own.binder.tryLock()), ERROR_WOULD_BLOCK);
+}
+
+#[test]
+fn readers_in_different_processes_share() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    for (first, second) in [(Access::READ, Access::DMA_READ), (Access::DMA_READ, Access::READ)] {
+        let mut a = Client::start(User::CAMERA, "hold", buffer.as_fd(), first);
+        assert_eq!(a.line(), "granted");
+        let mut b = Client::start(User::CODEC, "hold", buffer.as_fd(), second);
+        assert_eq!(b.line(), "granted");
+    }
+}
+
+#[test]
+fn queued_locks_are_granted_in_ticket_order() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
+    let mut held = holder.lock();
+    let mut waiters: Vec<Group> =
+        (0..6).map(|i| Group::of(&format!("vts/waiter{i}"), &buffer, Access::DMA_WRITE)).collect();
+    for waiter in &mut waiters {
+        waiter.lock_must_wait();
+    }
+    holder.unlock(&held);
+    for turn in 0..waiters.len() {
+        held = waiters[turn].next_grant();
+        for later in &mut waiters[turn + 1..] {
+            assert!(later.nothing_within(std::time::Duration::ZERO));
+        }
+        waiters[turn].unlock(&held);
+    }
+}
+
+#[test]
+fn a_whole_group_is_held_or_nothing_of_it() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut on_y = Group::of("vts/y", &y, Access::DMA_WRITE);
+    let held = on_y.lock();
+    let mut both = Group::of("vts/both", &x, Access::DMA_WRITE);
+    both.add(&y, Access::DMA_WRITE);
+    both.lock_must_wait();
+    // An older group that waits for y bars the younger from x: no overtaking.
+    let mut on_x = Group::of("vts/x", &x, Access::DMA_WRITE);
+    on_x.lock_must_wait();
+    on_y.unlock(&held);
+    let grant = both.next_grant();
+    assert_eq!(grant.buffers.len(), 2);
+    assert!(on_x.nothing_within(SHORT));
+    both.unlock(&grant);
+    on_x.next_grant();
+}
+
+#[test]
+fn a_reader_does_not_overtake_a_waiting_writer() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut reader = Group::of("vts/reader", &buffer, Access::DMA_READ);
+    let held = reader.lock();
+    let mut writer = Group::of("vts/writer", &buffer, Access::DMA_WRITE);
+    writer.lock_must_wait();
+    let mut late = Group::of("vts/late", &buffer, Access::DMA_READ);
+    late.lock_must_wait();
+    reader.unlock(&held);
+    let grant = writer.next_grant();
+    assert!(late.nothing_within(SHORT));
+    writer.unlock(&grant);
+    late.next_grant();
+}
+
+#[test]
+fn a_waiter_that_conflicts_with_nobody_ahead_is_granted_at_once() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
+    holder.lock();
+    let mut waiter = Group::of("vts/waiter", &x, Access::DMA_WRITE);
+    waiter.lock_must_wait();
+    Group::of("vts/elsewhere", &y, Access::DMA_WRITE).cycle();
+}
+
+#[test]
+fn groups_that_want_each_others_buffers_do_not_deadlock() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut a = Group::of("vts/a", &x, Access::WRITE);
+    a.add(&y, Access::WRITE);
+    let mut b = Group::of("vts/b", &y, Access::WRITE);
+    b.add(&x, Access::WRITE);
+    for _ in 0..20 {
+        let first = a.lock();
+        b.binder.lock().expect("lock");
+        a.unlock(&first);
+        let second = b.next_grant();
+        b.unlock(&second);
+    }
+}
+
+#[test]
+fn every_exclusive_grant_and_no_other_advances_the_generation() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut writer = Group::of("vts/writer", &buffer, Access::WRITE);
+    let mut reader = Group::of("vts/reader", &buffer, Access::READ);
+    let generation = |grant: buffersync_vts::hal::Grant| grant.buffers[0].1;
+    assert_eq!(generation(reader.cycle()), 0);
+    assert_eq!(generation(writer.cycle()), 1);
+    assert_eq!(generation(reader.cycle()), 1);
+    assert_eq!(generation(reader.cycle()), 1);
+    assert_eq!(generation(writer.cycle()), 2);
+    assert_eq!(generation(reader.cycle()), 2);
+}
+
+#[test]
+fn a_cancelled_lock_leaves_no_record_and_lets_those_behind_go() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut reader = Group::of("vts/reader", &buffer, Access::DMA_READ);
+    let held = reader.lock();
+    let mut writer = Group::of("vts/writer", &buffer, Access::DMA_WRITE);
+    writer.lock_must_wait();
+    let mut behind = Group::of("vts/behind", &buffer, Access::DMA_READ);
+    behind.lock_must_wait();
+    writer.binder.cancel().expect("cancel");
+    let grant = behind.next_grant();
+    behind.unlock(&grant);
+    reader.unlock(&held);
+    assert!(writer.nothing_within(SHORT));
+    writer.cycle();
+}
+
+#[test]
+fn tokens_are_never_used_twice_and_deadlines_lie_in_the_future() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::of("vts/tokens", &buffer, Access::DMA_WRITE);
+    let mut last = 0;
+    for _ in 0..10 {
+        let before = now_ns();
+        let grant = group.cycle();
+        assert!(grant.token > last);
+        last = grant.token;
+        let hold = i64::from(group.hold_ms) * 1_000_000;
+        assert!(grant.deadline >= before + hold);
+        assert!(grant.deadline <= now_ns() + hold);
+    }
+}
+
+#[test]
+fn hold_limits_are_cut_to_the_maximum() {
+    let capabilities = service().getCapabilities().expect("capabilities");
+    assert_eq!(Group::open("vts/default").hold_ms, capabilities.defaultHoldMs);
+    assert_eq!(Group::with_hold("vts/short", 250).hold_ms, 250);
+    assert_eq!(Group::with_hold("vts/long", i32::MAX).hold_ms, capabilities.maxHoldMs);
+}

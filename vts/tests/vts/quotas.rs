@@ -1,0 +1,92 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Bounds: what a client can't make grow, and what it can't hold up.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
+use buffersync_testbed_guest::heap;
+use buffersync_testbed_guest::user::User;
+use buffersync_vts::hal::{error, handle, service, Group};
+use buffersync_vts::process::Client;
+
+const SIZE: usize = 4096;
+
+#[test]
+fn a_uid_has_so_many_groups_and_others_are_not_affected() {
+    let most = service().getCapabilities().expect("capabilities").maxGroupsPerUid;
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut client = Client::start(User::CODEC, "groups", buffer.as_fd(), Access::READ);
+    assert_eq!(client.line(), format!("{most} {ERROR_QUOTA}"));
+    let mut other = Client::start(User::PREVIEW, "hold", buffer.as_fd(), Access::READ);
+    assert_eq!(other.line(), "granted");
+}
+
+#[test]
+fn a_uid_has_so_many_waiting_locks() {
+    let most = service().getCapabilities().expect("capabilities").maxQueuedPerUid;
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
+    holder.lock();
+    let mut client = Client::start(User::CODEC, "queues", buffer.as_fd(), Access::WRITE);
+    assert_eq!(client.line(), format!("{most} {ERROR_QUOTA}"));
+}
+
+#[test]
+fn a_group_has_so_many_buffers_and_the_largest_grant_arrives_whole() {
+    let most = service().getCapabilities().expect("capabilities").maxBuffersPerGroup as usize;
+    let buffers: Vec<_> = (0..=most).map(|_| heap::allocate(SIZE).expect("heap")).collect();
+    let mut group = Group::open("vts/large");
+    for buffer in &buffers[..most] {
+        group.add(buffer, Access::READ);
+    }
+    let one_more = group.binder.add(&handle(&[buffers[most].as_fd()]), Access::READ);
+    assert_eq!(error(one_more), ERROR_QUOTA);
+    assert_eq!(group.cycle().buffers.len(), most);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_stops_its_own_group_only() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
+    let silent = Group::of("vts/silent", &x, Access::DMA_WRITE);
+    let refused = loop {
+        let held = holder.binder.lock().expect("lock");
+        let queued = match silent.binder.lock() {
+            Ok(queued) => queued,
+            refused => break error(refused),
+        };
+        holder.binder.unlock(held.token, None).expect("unlock");
+        silent.binder.unlock(queued.token, None).expect("unlock");
+    };
+    assert_eq!(refused, ERROR_EVENTS_UNREAD);
+    Group::of("vts/other", &y, Access::WRITE).cycle();
+}
+
+#[test]
+fn the_service_answers_while_64_locks_wait() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
+    let held = holder.lock();
+    // Four times as many as a binder thread pool has threads.
+    let mut waiters: Vec<Group> =
+        (0..64).map(|_| Group::of("vts/waiter", &buffer, Access::DMA_WRITE)).collect();
+    for waiter in &mut waiters {
+        waiter.binder.lock().expect("lock");
+    }
+    let mut slowest = Duration::ZERO;
+    for _ in 0..50 {
+        let begin = Instant::now();
+        service().getCapabilities().expect("capabilities");
+        slowest = slowest.max(begin.elapsed());
+    }
+    assert!(slowest < Duration::from_millis(500), "a call took {slowest:?}");
+    holder.unlock(&held);
+    for waiter in &mut waiters {
+        let grant = waiter.next_grant();
+        waiter.unlock(&grant);
+    }
+}
