@@ -1,1 +1,59 @@
-//! Rust client of the IBufferSync HAL.
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Rust client of the `vendor.buffersync` HAL: lock shared dma-bufs, work on them, unlock.
+//!
+//! A [`Group`] is a set of dma-bufs, each with a declared [`Access`], that are locked and unlocked
+//! together. [`Group::lock`] blocks in `poll()` on the group's own event pipe, so no thread of the
+//! service or of a binder pool is held while a client waits; a client needs no binder threads.
+//! A program with a poll loop of its own takes the pieces instead: [`Group::start_lock`],
+//! [`Group::event_fd`], [`Group::read_event`] and [`Group::grant`].
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use buffersync_client::{Access, BufferSync, Error, Options};
+//!
+//! # fn consume(dmabuf: std::os::fd::OwnedFd) -> Result<(), Error> {
+//! let service = BufferSync::connect()?;
+//! let mut group = service.open_group("codec/input", Options::default())?;
+//! group.add(&dmabuf, Access::DmaRead)?;
+//!
+//! let grant = group.lock(Duration::from_secs(1))?;
+//! // ... the buffer is coherent and nobody writes to it ...
+//! match grant.unlock() {
+//!     Err(Error::Evicted) => println!("held too long: what was read may be torn"),
+//!     other => other?,
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When things end
+//!
+//! A grant ends by [`Grant::unlock`], by dropping the [`Grant`], or by its deadline: then the
+//! holder is *evicted*, [`Grant::is_evicted`] says so and `unlock` answers [`Error::Evicted`].
+//! If the service dies, its end of the pipe closes and every call, a blocked [`Group::lock`]
+//! included, answers [`Error::ServiceDied`] at once.
+//!
+//! # Threads
+//!
+//! [`BufferSync`] and [`Group`] are `Send`. Everything that changes a group takes `&mut self`,
+//! since a group has one lock at a time: threads that lock independently open a group each.
+//!
+//! The AIDL files are the manual of what each call means; this crate adds blocking, guards and
+//! types. It knows nothing of the service's insides.
+
+mod connection;
+mod error;
+mod events;
+mod group;
+mod types;
+
+pub use connection::{BufferSync, Options, DEFAULT_DEVICE};
+pub use error::{Error, Result};
+pub use events::Event;
+pub use group::{Grant, Group, Started};
+pub use types::{Access, BufferId, Capabilities, GrantInfo, GrantedBuffer, Token};
+
+/// The instance that [`BufferSync::connect`] looks up.
+pub use buffersync_aidl::DEFAULT_INSTANCE;

@@ -1,0 +1,192 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The one error type, and the one place where binder statuses become it.
+
+use binder::{ExceptionCode, Status, StatusCode};
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as codes;
+use nix::errno::Errno;
+
+use crate::types::BufferId;
+
+/// Result of this crate's calls.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call failed. The first block are the `IBufferSync.ERROR_*` constants, where the AIDL says
+/// which call answers what. A call that fails has changed nothing unless it says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// `ERROR_NOT_DMABUF`.
+    #[error("none of the descriptors is a dma-buf")]
+    NotDmaBuf,
+    /// `ERROR_QUOTA`.
+    #[error("a quota of this uid or a bound of the group is reached")]
+    Quota,
+    /// `ERROR_UNKNOWN_BUFFER`.
+    #[error("the group has no buffer of that id")]
+    UnknownBuffer,
+    /// `ERROR_BUSY`.
+    #[error("the group waits for a lock or holds one; its buffers can't be changed")]
+    Busy,
+    /// `ERROR_EMPTY_GROUP`.
+    #[error("the group has no buffers")]
+    EmptyGroup,
+    /// `ERROR_ALREADY_LOCKED`.
+    #[error("the group holds its buffers or waits for them already")]
+    AlreadyLocked,
+    /// `ERROR_WOULD_BLOCK`.
+    #[error("somebody holds one of the buffers or waits for it")]
+    WouldBlock,
+    /// `ERROR_NOT_QUEUED`.
+    #[error("no lock is waiting")]
+    NotQueued,
+    /// `ERROR_BAD_TOKEN`.
+    #[error("the token names no grant of this group")]
+    BadToken,
+    /// `ERROR_EVICTED`.
+    #[error("evicted: the grant was taken away at its deadline, the work since may be lost")]
+    Evicted,
+    /// `ERROR_CLOSED`.
+    #[error("the group is closed")]
+    Closed,
+    /// `ERROR_BAD_FENCE`.
+    #[error("the release fence is not a sync_file")]
+    BadFence,
+    /// `ERROR_EVENTS_UNREAD`.
+    #[error("too many unread events: read them first")]
+    EventsUnread,
+    /// `ERROR_ACCESS_CONFLICT`.
+    #[error(
+        "the buffer is in the group for the CPU and was added for DMA, or the other way round"
+    )]
+    AccessConflict,
+    /// `ERROR_NO_RESOURCES`.
+    #[error("the service is short of descriptors or memory")]
+    NoResources,
+    /// An `ERROR_*` of a later version of the interface.
+    #[error("service error {0}, unknown to this client")]
+    UnknownCode(i32),
+
+    /// `EX_ILLEGAL_ARGUMENT`, with the service's words.
+    #[error("illegal argument: {0}")]
+    IllegalArgument(String),
+    /// The lock was not granted in time. It was taken back: nothing is held.
+    #[error("the lock was not granted in time")]
+    TimedOut,
+    /// The lock ended without a grant: the cache maintenance of a buffer failed. Nothing is held.
+    #[error("cache maintenance of buffer {buffer} failed: {errno}")]
+    LockFailed {
+        /// Which buffer.
+        buffer: BufferId,
+        /// `ETIMEDOUT`: an implicit fence did not signal in time.
+        errno: Errno,
+    },
+    /// The service is gone, and every lock with it (or somebody else who has the group's binder
+    /// closed the group). Connect again and start over.
+    #[error("the buffersync service died")]
+    ServiceDied,
+    /// A descriptor is not open.
+    #[error("bad file descriptor")]
+    BadFd,
+
+    /// The binder driver can't be used.
+    #[error("no binder driver: {0}")]
+    NoBinder(String),
+    /// The service manager does not know the instance, or does not let this uid find it.
+    #[error("no service {instance}: {reason}")]
+    NoService {
+        /// What was looked up.
+        instance: String,
+        /// What the service manager answered.
+        reason: String,
+    },
+    /// A binder call failed below the interface.
+    #[error("binder: {0}")]
+    Binder(String),
+    /// A system call of the client failed.
+    #[error("{0}: {1}")]
+    System(&'static str, Errno),
+    /// The service broke the interface's rules.
+    #[error("protocol error: {0}")]
+    Protocol(&'static str),
+}
+
+impl Error {
+    /// What an `ERROR_*` constant means.
+    pub(crate) fn from_code(code: i32) -> Self {
+        match code {
+            codes::ERROR_NOT_DMABUF => Self::NotDmaBuf,
+            codes::ERROR_QUOTA => Self::Quota,
+            codes::ERROR_UNKNOWN_BUFFER => Self::UnknownBuffer,
+            codes::ERROR_BUSY => Self::Busy,
+            codes::ERROR_EMPTY_GROUP => Self::EmptyGroup,
+            codes::ERROR_ALREADY_LOCKED => Self::AlreadyLocked,
+            codes::ERROR_WOULD_BLOCK => Self::WouldBlock,
+            codes::ERROR_NOT_QUEUED => Self::NotQueued,
+            codes::ERROR_BAD_TOKEN => Self::BadToken,
+            codes::ERROR_EVICTED => Self::Evicted,
+            codes::ERROR_CLOSED => Self::Closed,
+            codes::ERROR_BAD_FENCE => Self::BadFence,
+            codes::ERROR_EVENTS_UNREAD => Self::EventsUnread,
+            codes::ERROR_ACCESS_CONFLICT => Self::AccessConflict,
+            codes::ERROR_NO_RESOURCES => Self::NoResources,
+            other => Self::UnknownCode(other),
+        }
+    }
+}
+
+impl From<StatusCode> for Error {
+    fn from(status: StatusCode) -> Self {
+        match status {
+            StatusCode::DeadObject => Self::ServiceDied,
+            StatusCode::BadFd => Self::BadFd,
+            other => Self::Binder(other.to_string()),
+        }
+    }
+}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Self {
+        match status.exception_code() {
+            ExceptionCode::ServiceSpecific => Self::from_code(status.service_specific_error()),
+            ExceptionCode::IllegalArgument => {
+                Self::IllegalArgument(status.message().unwrap_or_default().to_string())
+            }
+            ExceptionCode::TransactionFailed => status.transaction_error().into(),
+            _ => Self::Binder(status.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_the_interface_has_its_own_error() {
+        let errors: Vec<Error> = (1..=15).map(Error::from_code).collect();
+        for (at, error) in errors.iter().enumerate() {
+            assert!(!matches!(error, Error::UnknownCode(_)), "code {}", at + 1);
+            assert!(!errors[..at].contains(error), "code {} is not alone", at + 1);
+        }
+        assert_eq!(errors[codes::ERROR_EVICTED as usize - 1], Error::Evicted);
+        assert_eq!(Error::from_code(16), Error::UnknownCode(16));
+    }
+
+    #[test]
+    fn statuses_keep_what_they_say() {
+        let evicted = binder::service_specific(codes::ERROR_EVICTED, "late");
+        assert_eq!(Error::from(evicted), Error::Evicted);
+        let argument = binder::exception(ExceptionCode::IllegalArgument, "name is empty");
+        assert_eq!(Error::from(argument), Error::IllegalArgument("name is empty".into()));
+    }
+
+    #[test]
+    fn transport_failures_are_told_apart() {
+        assert_eq!(Error::from(Status::from(StatusCode::DeadObject)), Error::ServiceDied);
+        assert_eq!(Error::from(Status::from(StatusCode::BadFd)), Error::BadFd);
+        let failed = Error::from(Status::from(StatusCode::FailedTransaction));
+        assert!(matches!(failed, Error::Binder(_)), "{failed:?}");
+    }
+}

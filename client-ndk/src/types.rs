@@ -1,0 +1,148 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The interface's values as Rust types. No I/O and no calls; `connection` and `group` use them.
+
+use std::fmt;
+use std::time::Duration;
+
+use buffersync_aidl::aidl::vendor::buffersync as aidl;
+
+/// What a group does with a buffer, and by whom (`Access.aidl`; the bits of the dmabuf-sync RFC).
+///
+/// Reads share a buffer, writes exclude everybody else. It must be what really happens: the cache
+/// maintenance before a grant is derived from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// The CPU reads.
+    Read,
+    /// The CPU reads or writes.
+    Write,
+    /// A device reads.
+    DmaRead,
+    /// A device reads or writes.
+    DmaWrite,
+}
+
+impl Access {
+    pub(crate) fn to_aidl(self) -> aidl::Access::Access {
+        match self {
+            Self::Read => aidl::Access::Access::READ,
+            Self::Write => aidl::Access::Access::WRITE,
+            Self::DmaRead => aidl::Access::Access::DMA_READ,
+            Self::DmaWrite => aidl::Access::Access::DMA_WRITE,
+        }
+    }
+}
+
+/// A dma-buf as the service names it: the same buffer has the same id in every group and process,
+/// for as long as any group has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub i64);
+
+impl fmt::Display for BufferId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Names one lock and the grant that it becomes; never used twice by a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Token(pub i64);
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// One buffer of a grant (`GrantedBuffer.aidl`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantedBuffer {
+    /// As [`crate::Group::add`] named it.
+    pub id: BufferId,
+    /// How many exclusive grants the buffer has seen, this one included: two reads that see the
+    /// same generation saw the same content.
+    pub generation: i64,
+    /// The previous holder was evicted or died: the content may be half written.
+    pub evicted: bool,
+}
+
+/// What a grant says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantInfo {
+    /// Names the grant.
+    pub token: Token,
+    /// When it is taken away: a reading of `CLOCK_MONOTONIC`.
+    pub deadline: Duration,
+    /// Every buffer of the group, in the order of their addition.
+    pub buffers: Vec<GrantedBuffer>,
+}
+
+/// `CLOCK_MONOTONIC` nanoseconds of the wire as a duration. Negative ones can't be: they read as 0.
+pub(crate) fn monotonic(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
+
+/// What the service does and where its bounds are (`Capabilities.aidl`). Constant while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// [`crate::Grant::unlock_with_fence`] works: the service waits for the fence.
+    pub release_fence: bool,
+    /// Hold limit of a group that asks for none.
+    pub default_hold: Duration,
+    /// The longest hold limit that a group can have.
+    pub max_hold: Duration,
+    /// Groups that one uid may have open at once.
+    pub max_groups_per_uid: usize,
+    /// Buffers that one group may contain.
+    pub max_buffers_per_group: usize,
+    /// (group, buffer) memberships that one uid may have at once.
+    pub max_buffers_per_uid: usize,
+    /// Locks that one uid may have waiting at once.
+    pub max_queued_per_uid: usize,
+    /// Descriptors that one handle may carry.
+    pub max_fds_per_handle: usize,
+}
+
+impl From<aidl::Capabilities::Capabilities> for Capabilities {
+    fn from(caps: aidl::Capabilities::Capabilities) -> Self {
+        let count = |value: i32| usize::try_from(value).unwrap_or(0);
+        Self {
+            release_fence: caps.features & aidl::Capabilities::FEATURE_RELEASE_FENCE != 0,
+            default_hold: millis(caps.defaultHoldMs),
+            max_hold: millis(caps.maxHoldMs),
+            max_groups_per_uid: count(caps.maxGroupsPerUid),
+            max_buffers_per_group: count(caps.maxBuffersPerGroup),
+            max_buffers_per_uid: count(caps.maxBuffersPerUid),
+            max_queued_per_uid: count(caps.maxQueuedPerUid),
+            max_fds_per_handle: count(caps.maxFdsPerHandle),
+        }
+    }
+}
+
+pub(crate) fn millis(value: i32) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accesses_have_the_bits_of_the_rfc() {
+        let bits = [Access::Read, Access::Write, Access::DmaRead, Access::DmaWrite]
+            .map(|access| access.to_aidl().0);
+        assert_eq!(bits, [0x1, 0x2, 0x5, 0x6]);
+    }
+
+    #[test]
+    fn unknown_feature_bits_are_ignored() {
+        let caps = |features| {
+            Capabilities::from(aidl::Capabilities::Capabilities { features, ..Default::default() })
+        };
+        assert!(caps(0x1).release_fence);
+        assert!(caps(0x1 | 0x40).release_fence);
+        assert!(!caps(0x40).release_fence);
+    }
+}
