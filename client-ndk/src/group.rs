@@ -45,9 +45,10 @@ enum State {
 }
 
 /// What [`Group::start_lock`] came to.
-pub enum Started<'a> {
-    /// Everything is held; no event follows.
-    Granted(Grant<'a>),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Started {
+    /// Everything is held, [`Group::grant`] has the guard; no event follows.
+    Granted,
     /// [`Group::read_event`] will report [`Event::Granted`] or [`Event::LockFailed`].
     Queued,
 }
@@ -168,22 +169,17 @@ impl Group {
     ///             _ => {} // nothing yet, or news of an earlier grant
     ///         }
     ///     }
-    ///     let grant = group.grant().expect("Granted was just read");
-    ///     grant.unlock()?;
     /// }
+    /// let grant = group.grant().expect("granted at once, or as just read");
+    /// grant.unlock()?;
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     /// Those of `ISyncGroup.lock`, and [`Error::ServiceDied`].
-    pub fn start_lock(&mut self) -> Result<Started<'_>> {
-        if self.request(true)? {
-            let grant = self.grant().ok_or(Error::Protocol("the grant is gone"))?;
-            Ok(Started::Granted(grant))
-        } else {
-            Ok(Started::Queued)
-        }
+    pub fn start_lock(&mut self) -> Result<Started> {
+        Ok(if self.request(true)? { Started::Granted } else { Started::Queued })
     }
 
     /// Waits for a lock that [`Group::start_lock`] queued, as [`Group::lock`] does.
