@@ -1,1 +1,0 @@
-//! A camera, codec and preview pipeline over buffersync.

@@ -1,0 +1,80 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Reads the camera's frames and writes its own: input and output locked as one group.
+
+use std::collections::VecDeque;
+
+use buffersync_client::Access;
+use buffersync_testbed_guest::heap;
+
+use super::{next_channel, service, Lock, Report, Task, SLOTS};
+use crate::channel::Slot;
+use crate::{frame, Failure};
+
+pub fn run(mut task: Task) -> Result<Report, Failure> {
+    let service = service(&task)?;
+    let mut camera = next_channel(&mut task)?;
+    let mut preview = next_channel(&mut task)?;
+    let mut report = Report::default();
+    let inputs = camera.receive()?;
+    let mut outputs = Vec::new();
+    for _ in 0..SLOTS {
+        outputs.push(heap::allocate(frame::BYTES)?);
+    }
+    preview.pass(&outputs)?;
+    // The holder that never lets go gets the first one.
+    if let Ok(stuck) = next_channel(&mut task) {
+        stuck.pass(&outputs[..1])?;
+    }
+    // A group for each pair, so that nothing is registered while frames flow.
+    let mut locks = Vec::new();
+    for (i, input) in inputs.iter().enumerate() {
+        for (o, output) in outputs.iter().enumerate() {
+            let members = [
+                (input, Access::DmaRead, format!("in{i}")),
+                (output, Access::DmaWrite, format!("out{o}")),
+            ];
+            locks.push(Lock::open(service.as_ref(), &format!("codec/in{i}-out{o}"), &members)?);
+        }
+    }
+    let mut mapped_in = Vec::new();
+    for buffer in &inputs {
+        mapped_in.push(buffer.map()?);
+    }
+    let mut mapped_out = Vec::new();
+    for buffer in &outputs {
+        mapped_out.push(buffer.map()?);
+    }
+
+    let mut free: VecDeque<usize> = (0..SLOTS).collect();
+    for _ in 0..task.frames {
+        let slot = camera.next()?;
+        let out = match free.pop_front() {
+            Some(out) => out,
+            None => preview.next()?.index,
+        };
+        let lock = locks.get_mut(slot.index * SLOTS + out).ok_or("no such slots")?;
+        let input = mapped_in.get(slot.index).ok_or("no such slot")?;
+        let output = mapped_out.get_mut(out).ok_or("no such slot")?;
+        let whole = lock.with(
+            slot.sequence,
+            &mut report,
+            // Begun with, so the camera may have it back: see `main.rs`.
+            || Ok(camera_gets_back(&mut camera, slot)?),
+            || frame::encode(input, output, slot.sequence),
+        )?;
+        report.torn += u64::from(whole.is_err());
+        preview.send(Slot { index: out, sequence: slot.sequence })?;
+        report.frames += 1;
+    }
+    Ok(report)
+}
+
+/// The camera may have ended after its last frame.
+fn camera_gets_back(camera: &mut crate::channel::Channel, slot: Slot) -> std::io::Result<()> {
+    match camera.send(slot) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}

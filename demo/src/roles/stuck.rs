@@ -1,0 +1,46 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Takes a buffer for writing and never lets go: it has to be evicted.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use buffersync_client::{Access, BufferSync, Error, Options};
+
+use super::{next_channel, Report, Task, PATIENCE};
+use crate::span::{now, Span};
+use crate::Failure;
+
+/// What its group asks for.
+const HOLD: Duration = Duration::from_millis(500);
+
+pub fn run(mut task: Task) -> Result<Report, Failure> {
+    let codec = next_channel(&mut task)?;
+    let buffer = codec.receive()?.pop().ok_or("no buffer was passed")?;
+    let service = BufferSync::connect()?;
+    let options = Options { hold_limit: Some(HOLD) };
+    let mut group = service.open_group("stuck/out0", options)?;
+    group.add(&buffer, Access::Write)?;
+    // The parent says when: in the midst of the run.
+    std::io::stdin().read_exact(&mut [0])?;
+
+    let asked = now();
+    let mut grant = group.lock(PATIENCE)?;
+    let granted = now();
+    let begin = Instant::now();
+    while !grant.is_evicted()? {
+        if begin.elapsed() > 10 * HOLD {
+            return Err("held ten times its limit and was not evicted".into());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let ended = now();
+    match grant.unlock() {
+        Err(Error::Evicted) => {}
+        other => return Err(format!("a late unlock must be refused, got {other:?}").into()),
+    }
+    let buffers = vec!["out0".into()];
+    let span = Span { asked, granted, ended, sequence: None, evicted: true, buffers };
+    Ok(Report { frames: 0, torn: 0, evicted: 1, spans: vec![span] })
+}
