@@ -35,7 +35,7 @@ pub struct EventPipe(OwnedFd);
 pub struct Lost(Errno);
 
 impl EventPipe {
-    /// A pipe of [`PIPE_BYTES`], and the end that the client reads.
+    /// A pipe of 16 KiB, and the end that the client reads.
     pub fn new() -> Result<(Self, OwnedFd), Errno> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;

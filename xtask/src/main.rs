@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`build`] | calls cargo, collects the programs for the guest |
 //! | [`demo`] | `cargo xtask demo` |
-//! | [`test`] | `cargo xtask test` |
+//! | [`mod@test`] | `cargo xtask test` |
 //! | [`selftest`] | does the testbed itself notice what goes wrong |
 
 mod build;
