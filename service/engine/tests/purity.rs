@@ -1,0 +1,47 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The engine depends on nothing and does no I/O.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn no_dependencies_no_clock_no_threads_no_descriptors() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let dependencies = manifest.split("[dependencies]").nth(1).unwrap_or_default();
+    assert!(dependencies.trim().is_empty(), "dependencies: {dependencies}");
+    assert!(!manifest.contains("[target."));
+
+    let forbidden = [
+        "Instant",
+        "SystemTime",
+        "std::thread",
+        "std::sync",
+        "std::fs",
+        "std::net",
+        "std::io",
+        "std::os",
+        "std::process",
+        "std::env",
+        "extern crate",
+        "nix::",
+        "libc::",
+        "binder::",
+        "unsafe ",
+    ];
+    let mut files = 0;
+    for entry in fs::read_dir(root.join("src")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        files += 1;
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        for line in code {
+            for word in forbidden {
+                assert!(!line.contains(word), "{}: {line}", path.display());
+            }
+        }
+    }
+    assert!(files >= 8, "the sources were not found");
+}

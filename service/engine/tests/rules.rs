@@ -1,0 +1,528 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The engine's rules, each by its number in the crate's documentation, and who broke them before.
+
+mod common;
+
+use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
+use buffersync_engine::*;
+use common::World;
+
+// Exclusion and sharing.
+
+#[test]
+fn writers_exclude_and_readers_share() {
+    for first in Access::ALL {
+        for second in Access::ALL {
+            let mut world = World::new();
+            let a = world.group(&[(1, first)]);
+            let b = world.group(&[(1, second)]);
+            world.lock(a);
+            world.lock(b);
+            let shared = !first.is_exclusive() && !second.is_exclusive();
+            let expected = if shared { vec![a, b] } else { vec![a] };
+            assert_eq!(world.granted(), expected, "{first:?} {second:?}");
+        }
+    }
+}
+
+// Rule 1: wound-wait.
+
+#[test]
+fn groups_that_want_each_others_buffers_take_turns_by_age() {
+    let mut world = World::new();
+    let ab = world.group(&[(1, DmaWrite), (2, DmaWrite)]);
+    let ba = world.group(&[(2, DmaWrite), (1, DmaWrite)]);
+    let first = world.lock(ab);
+    world.lock(ba);
+    assert_eq!(world.granted(), [ab]);
+    world.unlock(ab, first);
+    assert_eq!(world.granted(), [ba]);
+}
+
+#[test]
+fn cycles_of_groups_do_not_deadlock() {
+    for n in 2..=8 {
+        let mut world = World::new();
+        // Everybody holds nothing, and wants its own buffer and its neighbour's.
+        let blocker = world.group(&(0..n).map(|b| (b, DmaWrite)).collect::<Vec<_>>());
+        let held = world.lock(blocker);
+        let ring: Vec<GroupId> =
+            (0..n).map(|i| world.group(&[(i, DmaWrite), ((i + 1) % n, DmaWrite)])).collect();
+        let tokens: Vec<Token> = ring.iter().map(|group| world.lock(*group)).collect();
+        world.events.clear();
+        world.unlock(blocker, held);
+        let mut served = Vec::new();
+        for _ in 0..n {
+            for group in world.granted() {
+                served.push(group);
+                let at = ring.iter().position(|g| *g == group).unwrap();
+                world.unlock(group, tokens[at]);
+            }
+        }
+        assert_eq!(served.len(), ring.len(), "n = {n}");
+    }
+}
+
+#[test]
+fn a_granted_group_is_not_preempted_by_age() {
+    let mut world = World::new();
+    let blocker = world.group(&[(1, DmaWrite)]);
+    let held = world.lock(blocker);
+    // The oldest waiter, and a younger group that is granted meanwhile.
+    let old = world.group(&[(1, DmaWrite), (2, DmaWrite)]);
+    let late = world.group(&[(3, DmaWrite)]);
+    let token = world.lock(late);
+    world.lock(old);
+    world.events.clear();
+    world.pass(1);
+    world.unlock(blocker, held);
+    assert_eq!(world.granted(), [old]);
+    world.unlock(late, token);
+}
+
+// Rule 2: no overtaking.
+
+#[test]
+fn conflicting_waiters_are_served_in_ticket_order() {
+    let mut world = World::new();
+    let holder = world.group(&[(1, DmaWrite)]);
+    let held = world.lock(holder);
+    let waiters: Vec<GroupId> = (0..5).map(|_| world.group(&[(1, DmaWrite)])).collect();
+    let tokens: Vec<Token> = waiters.iter().map(|waiter| world.lock(*waiter)).collect();
+    world.events.clear();
+    world.unlock(holder, held);
+    for (waiter, token) in waiters.iter().zip(tokens) {
+        assert_eq!(world.granted(), [*waiter]);
+        world.unlock(*waiter, token);
+    }
+}
+
+#[test]
+fn an_older_waiter_bars_younger_ones_even_while_it_waits_elsewhere() {
+    let mut world = World::new();
+    let on_two = world.group(&[(2, DmaWrite)]);
+    let held = world.lock(on_two);
+    let both = world.group(&[(1, DmaWrite), (2, DmaWrite)]);
+    let token = world.lock(both);
+    let on_one = world.group(&[(1, DmaWrite)]);
+    world.lock(on_one);
+    assert_eq!(world.granted(), [on_two]);
+    world.unlock(on_two, held);
+    assert_eq!(world.granted(), [both]);
+    world.unlock(both, token);
+    assert_eq!(world.granted(), [on_one]);
+}
+
+#[test]
+fn a_crowd_of_readers_does_not_starve_a_writer() {
+    let mut world = World::new();
+    let readers: Vec<GroupId> = (0..8).map(|_| world.group(&[(1, DmaRead)])).collect();
+    let writer = world.group(&[(1, DmaWrite)]);
+    let mut held: Vec<(GroupId, Token)> =
+        readers[..4].iter().map(|reader| (*reader, world.lock(*reader))).collect();
+    let token = world.lock(writer);
+    world.events.clear();
+    // Readers come and go without a gap; none may pass the writer.
+    for late in &readers[4..] {
+        world.lock(*late);
+        let (reader, token) = held.remove(0);
+        world.unlock(reader, token);
+    }
+    assert_eq!(world.granted(), [writer]);
+    world.unlock(writer, token);
+    assert_eq!(world.granted(), readers[4..]);
+}
+
+#[test]
+fn a_waiter_that_conflicts_with_nobody_ahead_is_granted_at_once() {
+    let mut world = World::new();
+    let holder = world.group(&[(1, DmaWrite)]);
+    world.lock(holder);
+    let waiter = world.group(&[(1, DmaRead), (2, DmaRead)]);
+    world.lock(waiter);
+    world.events.clear();
+    let reader = world.group(&[(2, DmaRead)]);
+    world.lock(reader);
+    assert_eq!(world.granted(), [reader]);
+}
+
+#[test]
+fn a_waiting_writer_that_leaves_wakes_the_readers_behind_it() {
+    for how in [None, Some(Close::Closed), Some(Close::Died)] {
+        let mut world = World::new();
+        let holder = world.group(&[(1, DmaRead)]);
+        world.lock(holder);
+        let writer = world.group(&[(1, DmaWrite)]);
+        world.lock(writer);
+        let behind = world.group(&[(1, DmaRead)]);
+        world.lock(behind);
+        world.events.clear();
+        match how {
+            None => world.call(|e, now, fx| e.cancel(now, writer, fx)).unwrap(),
+            Some(how) => world.close(writer, how),
+        }
+        assert_eq!(world.granted(), [behind]);
+    }
+}
+
+// Rule 3 is not there yet: a group that waits or holds can't be changed.
+
+#[test]
+fn a_group_that_waits_or_holds_refuses_changes() {
+    let mut world = World::new();
+    let holder = world.group(&[(1, DmaWrite)]);
+    world.lock(holder);
+    let waiter = world.group(&[(1, DmaWrite)]);
+    world.lock(waiter);
+    for (group, again) in [(holder, Error::AlreadyLocked), (waiter, Error::AlreadyQueued)] {
+        assert_eq!(world.engine.add(group, BufferId(2), DmaRead), Err(Error::Busy));
+        let removed = world.call(|e, _, fx| e.remove(group, BufferId(1), fx));
+        assert_eq!(removed, Err(Error::Busy));
+        assert_eq!(world.call(|e, now, fx| e.lock(now, group, fx)), Err(again));
+        assert_eq!(world.call(|e, now, fx| e.try_lock(now, group, fx)), Err(again));
+    }
+}
+
+// Rule 4: forced release.
+
+#[test]
+fn a_grant_ends_at_its_deadline_and_not_before() {
+    let mut world = World::new();
+    let stuck = world.group_with_hold(500, &[(1, DmaWrite)]);
+    let next = world.group(&[(1, DmaWrite)]);
+    let token = world.lock(stuck);
+    let next_token = world.lock(next);
+    world.events.clear();
+    world.pass(499);
+    assert!(world.events.is_empty());
+    world.pass(1);
+    let evicted = Effect::Evicted { group: stuck, token, cause: EvictionCause::Deadline };
+    assert_eq!(world.events[0], evicted);
+    let grants = world.grants();
+    assert!(grants[0][0].evicted, "the next holder was not told");
+    let late = world.call(|e, now, fx| e.unlock(now, stuck, token, false, fx));
+    assert_eq!(late, Err(Error::BadToken));
+    world.unlock(next, next_token);
+    assert!(!world.cycle(next)[0].evicted, "told again after a grant that ended in order");
+}
+
+#[test]
+fn the_mark_stays_until_a_grant_that_began_after_the_eviction_ends_in_order() {
+    let mut world = World::new();
+    let early = world.group(&[(1, DmaRead)]);
+    let stuck = world.group_with_hold(500, &[(1, DmaRead)]);
+    let early_token = world.lock(early);
+    world.lock(stuck);
+    world.pass(500);
+    // This one began before the eviction: its end says nothing about the evicted reader.
+    world.unlock(early, early_token);
+    let writer = world.group(&[(1, DmaWrite)]);
+    assert!(world.cycle(writer)[0].evicted);
+    assert!(!world.cycle(writer)[0].evicted);
+}
+
+#[test]
+fn death_while_holding_is_told_and_orderly_close_is_not() {
+    for (how, told) in [(Close::Died, true), (Close::Closed, false)] {
+        let mut world = World::new();
+        let holder = world.group(&[(1, DmaWrite)]);
+        let next = world.group(&[(1, DmaWrite)]);
+        world.lock(holder);
+        world.lock(next);
+        world.events.clear();
+        world.close(holder, how);
+        assert_eq!(world.grants()[0][0].evicted, told);
+    }
+}
+
+#[test]
+fn hold_limits_are_cut_to_the_maximum() {
+    let limits = Limits {
+        default_hold: std::time::Duration::from_secs(2),
+        max_hold: std::time::Duration::from_secs(3),
+    };
+    let mut engine = Engine::new(limits);
+    assert_eq!(engine.open_group(None).1, limits.default_hold);
+    assert_eq!(engine.open_group(Some(limits.max_hold * 2)).1, limits.max_hold);
+}
+
+// Rule 5: counts. In the RFC's timeout worker two readers could both see a count of 2 and both
+// take one off; Russell King showed it in review.
+
+#[test]
+fn king_two_readers_time_out_together_with_a_writer_waiting() {
+    for order in [[0, 1], [1, 0]] {
+        for death_between in [false, true] {
+            let mut world = World::new();
+            let readers = [0, 1].map(|_| world.group_with_hold(500, &[(1, DmaRead)]));
+            let writer = world.group(&[(1, DmaWrite)]);
+            world.lock(readers[order[0]]);
+            world.lock(readers[order[1]]);
+            world.lock(writer);
+            world.events.clear();
+            if death_between {
+                world.close(readers[order[0]], Close::Died);
+            }
+            // Both deadlines are the same instant.
+            world.pass(500);
+            assert_eq!(world.granted(), [writer], "granted once, exactly");
+            let view = world.engine.buffers().next().unwrap();
+            assert_eq!(view.holders.len(), 1);
+            world.close(writer, Close::Closed);
+            world.close(readers[0], Close::Closed);
+            world.close(readers[1], Close::Closed);
+            assert!(world.engine.is_empty());
+        }
+    }
+}
+
+// Rule 6: generations.
+
+#[test]
+fn exclusive_grants_and_no_others_advance_the_generation() {
+    let mut world = World::new();
+    let reader = world.group(&[(1, Read)]);
+    let writer = world.group(&[(1, Write)]);
+    let generations: Vec<u64> = [reader, writer, reader, reader, writer, reader]
+        .map(|group| world.cycle(group)[0].generation)
+        .into();
+    assert_eq!(generations, [0, 1, 1, 1, 2, 2]);
+}
+
+// Rule 7: nothing is kept.
+
+#[test]
+fn everything_is_freed_in_whatever_state_a_group_is_closed() {
+    for how in [Close::Closed, Close::Died] {
+        for state in 0..5 {
+            let mut world = World::new();
+            world.hold_jobs = true;
+            let blocker = world.group(&[(1, DmaWrite)]);
+            let group = world.group(&[(1, if state == 2 { Read } else { DmaWrite })]);
+            let mut blocked = None;
+            match state {
+                0 => {}
+                1 => {
+                    blocked = Some(world.lock(blocker));
+                    world.lock(group);
+                }
+                // Cache operations are in flight.
+                2 => {
+                    world.lock(group);
+                }
+                3 => {
+                    world.lock(group);
+                }
+                _ => {
+                    let token = world.lock(group);
+                    world.call(|e, now, fx| e.unlock(now, group, token, true, fx)).unwrap();
+                }
+            }
+            world.close(group, how);
+            if let Some(token) = blocked {
+                world.unlock(blocker, token);
+            }
+            world.close(blocker, Close::Closed);
+            // A release fence outlives its group, up to the deadline.
+            world.pass(5_000);
+            while !world.jobs.is_empty() {
+                world.finish_job(Ok(()));
+            }
+            assert!(world.engine.is_empty(), "{how:?} in state {state}: {:#?}", world.engine);
+            let forgotten = world.events.iter().filter(|e| matches!(e, Effect::Forget { .. }));
+            assert_eq!(forgotten.count(), 1);
+        }
+    }
+}
+
+// Cache operations in flight.
+
+#[test]
+fn a_grant_is_announced_when_its_operations_are_done() {
+    let mut world = World::new();
+    world.hold_jobs = true;
+    let group = world.group(&[(1, Read), (2, Write)]);
+    world.lock(group);
+    assert!(world.granted().is_empty());
+    assert_eq!(world.ops.len(), 2);
+    world.finish_job(Ok(()));
+    assert_eq!(world.granted(), [group]);
+}
+
+#[test]
+fn a_second_reader_waits_for_the_first_ones_operation_and_needs_none() {
+    let mut world = World::new();
+    world.hold_jobs = true;
+    let a = world.group(&[(1, Read)]);
+    let b = world.group(&[(1, Read)]);
+    world.lock(a);
+    world.lock(b);
+    assert!(world.granted().is_empty());
+    assert_eq!(world.ops.len(), 1);
+    world.finish_job(Ok(()));
+    assert_eq!(world.granted(), [a, b]);
+    assert_eq!(world.ops.len(), 1);
+}
+
+#[test]
+fn a_failed_operation_fails_the_lock_and_lets_the_next_try() {
+    let mut world = World::new();
+    world.hold_jobs = true;
+    let group = world.group(&[(1, Read), (2, Read)]);
+    let next = world.group(&[(1, Read)]);
+    let token = world.lock(group);
+    world.lock(next);
+    let failure = Failure { buffer: BufferId(1), reason: 110 };
+    world.finish_job(Err(failure));
+    assert_eq!(world.events, [Effect::LockFailed { group, token, failure }]);
+    assert!(world.engine.is_idle(group));
+    // The next reader starts from unknown history.
+    assert_eq!(world.jobs.len(), 1);
+    world.events.clear();
+    world.finish_job(Ok(()));
+    assert_eq!(world.granted(), [next]);
+}
+
+#[test]
+fn a_lock_given_up_under_operations_keeps_its_buffers_until_they_are_done() {
+    let mut world = World::new();
+    world.hold_jobs = true;
+    let group = world.group(&[(1, Read)]);
+    let writer = world.group(&[(1, DmaWrite)]);
+    world.lock(group);
+    world.lock(writer);
+    world.call(|e, now, fx| e.cancel(now, group, fx)).unwrap();
+    assert!(world.granted().is_empty());
+    world.finish_job(Ok(()));
+    // What was started has to be ended before the device writes.
+    assert_eq!(world.ops.last().unwrap().kind, SyncKind::End);
+    world.finish_job(Ok(()));
+    assert_eq!(world.granted(), [writer]);
+}
+
+#[test]
+fn a_buffer_that_comes_back_during_its_last_end_waits_for_it() {
+    let mut world = World::new();
+    let group = world.group(&[(1, Write)]);
+    world.cycle(group);
+    world.hold_jobs = true;
+    world.close(group, Close::Closed);
+    assert_eq!(world.jobs.len(), 1);
+    let again = world.group(&[(1, Read)]);
+    world.lock(again);
+    assert!(world.granted().is_empty());
+    world.finish_job(Ok(()));
+    // The END left the CPU's view valid: no operation is needed.
+    assert_eq!(world.granted(), [again]);
+    assert!(!world.events.iter().any(|event| matches!(event, Effect::Forget { .. })));
+}
+
+// Release fences.
+
+#[test]
+fn buffers_pass_on_when_the_release_fence_has_signalled() {
+    let mut world = World::new();
+    let giver = world.group(&[(1, DmaWrite)]);
+    let taker = world.group(&[(1, DmaRead)]);
+    let token = world.lock(giver);
+    world.lock(taker);
+    world.events.clear();
+    world.call(|e, now, fx| e.unlock(now, giver, token, true, fx)).unwrap();
+    assert!(world.events.is_empty());
+    // The giver may ask again at once; its own fence is in its way too.
+    world.lock(giver);
+    world.call(|e, now, fx| e.fence_done(now, token, true, fx));
+    assert_eq!(world.granted(), [taker]);
+}
+
+#[test]
+fn a_fence_that_fails_or_never_signals_is_an_eviction() {
+    for fails in [true, false] {
+        let mut world = World::new();
+        let giver = world.group_with_hold(500, &[(1, DmaWrite)]);
+        let taker = world.group(&[(1, DmaRead)]);
+        let token = world.lock(giver);
+        world.lock(taker);
+        world.events.clear();
+        world.call(|e, now, fx| e.unlock(now, giver, token, true, fx)).unwrap();
+        if fails {
+            world.call(|e, now, fx| e.fence_done(now, token, false, fx));
+        } else {
+            world.pass(500);
+        }
+        let evicted = Effect::Evicted { group: giver, token, cause: EvictionCause::Fence };
+        assert_eq!(world.events[..2], [Effect::DropFence { token }, evicted]);
+        assert!(world.grants()[0][0].evicted);
+        // Too late.
+        world.call(|e, now, fx| e.fence_done(now, token, true, fx));
+        assert!(world.events.is_empty());
+    }
+}
+
+#[test]
+fn a_shared_group_that_locks_again_waits_for_its_own_fence() {
+    let mut world = World::new();
+    let reader = world.group(&[(1, DmaRead)]);
+    let token = world.lock(reader);
+    world.call(|e, now, fx| e.unlock(now, reader, token, true, fx)).unwrap();
+    world.events.clear();
+    let tried = world.call(|e, now, fx| e.try_lock(now, reader, fx));
+    assert_eq!(tried, Err(Error::WouldBlock));
+    world.lock(reader);
+    assert!(world.events.is_empty());
+    world.call(|e, now, fx| e.fence_done(now, token, true, fx));
+    assert_eq!(world.granted(), [reader]);
+}
+
+// Refusals change nothing.
+
+#[test]
+fn refused_calls_change_nothing() {
+    let mut world = World::new();
+    let group = world.group(&[(1, DmaWrite)]);
+    let empty = world.group(&[]);
+    let rival = world.group(&[(1, DmaRead)]);
+    let held = world.lock(group);
+    world.events.clear();
+    let before = format!("{:?}", world.engine);
+    let closed = GroupId(99);
+    let refused = [
+        world.call(|e, now, fx| e.lock(now, empty, fx)).err(),
+        world.call(|e, now, fx| e.lock(now, closed, fx)).err(),
+        world.call(|e, now, fx| e.try_lock(now, rival, fx)).err(),
+        world.call(|e, now, fx| e.cancel(now, group, fx)).err(),
+        world.call(|e, now, fx| e.cancel(now, rival, fx)).err(),
+        world.call(|e, now, fx| e.unlock(now, rival, held, false, fx)).err(),
+        world.call(|e, now, fx| e.unlock(now, group, Token(0), false, fx)).err(),
+        world.call(|e, _, fx| e.remove(rival, BufferId(2), fx)).err(),
+        world.engine.add(rival, BufferId(1), Read).err(),
+        world.engine.add(closed, BufferId(1), Read).err(),
+    ];
+    let expected = [
+        Error::EmptyGroup,
+        Error::UnknownGroup,
+        Error::WouldBlock,
+        Error::NotQueued,
+        Error::NotQueued,
+        Error::BadToken,
+        Error::BadToken,
+        Error::UnknownBuffer,
+        Error::AccessConflict,
+        Error::UnknownGroup,
+    ];
+    assert_eq!(refused, expected.map(Some));
+    assert_eq!(format!("{:?}", world.engine), before);
+    assert!(world.events.is_empty());
+}
+
+#[test]
+fn a_buffer_added_twice_takes_the_stronger_access() {
+    let mut world = World::new();
+    let group = world.group(&[(1, DmaRead)]);
+    assert_eq!(world.engine.add(group, BufferId(1), DmaWrite), Ok(DmaWrite));
+    assert_eq!(world.engine.add(group, BufferId(1), DmaRead), Ok(DmaWrite));
+    let grant = world.cycle(group);
+    assert_eq!((grant.len(), grant[0].access), (1, DmaWrite));
+}
