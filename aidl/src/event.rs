@@ -22,6 +22,10 @@ pub const BUFFER: i32 = 2;
 pub const LOCK_FAILED: i32 = 3;
 /// `EventType.EVICTED`.
 pub const EVICTED: i32 = 4;
+/// `EventType.WOUNDED`.
+pub const WOUNDED: i32 = 5;
+/// `EventType.TIMED_OUT`.
+pub const TIMED_OUT: i32 = 6;
 
 /// `EventRecord.FLAG_EVICTED`.
 pub const FLAG_EVICTED: i32 = EventRecord::FLAG_EVICTED;
@@ -90,6 +94,8 @@ mod tests {
         assert_eq!(BUFFER, EventType::BUFFER.0);
         assert_eq!(LOCK_FAILED, EventType::LOCK_FAILED.0);
         assert_eq!(EVICTED, EventType::EVICTED.0);
+        assert_eq!(WOUNDED, EventType::WOUNDED.0);
+        assert_eq!(TIMED_OUT, EventType::TIMED_OUT.0);
     }
 
     #[test]

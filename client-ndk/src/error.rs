@@ -27,7 +27,7 @@ pub enum Error {
     #[error("the group has no buffer of that id")]
     UnknownBuffer,
     /// `ERROR_BUSY`.
-    #[error("the group waits for a lock or holds one; its buffers can't be changed")]
+    #[error("the group waits for a lock, or holds the buffer")]
     Busy,
     /// `ERROR_EMPTY_GROUP`.
     #[error("the group has no buffers")]
@@ -64,6 +64,11 @@ pub enum Error {
     /// `ERROR_NO_RESOURCES`.
     #[error("the service is short of descriptors or memory")]
     NoResources,
+    /// `ERROR_DEADLOCK`, or a WOUNDED event: an older group waits for what this one holds, and waiting
+    /// for more could deadlock (the kernel's `-EDEADLK`). Unlock and lock again: that lock has the
+    /// old ticket. Until then the grant can't grow.
+    #[error("an older group waits for what this one holds: unlock, and lock again")]
+    Deadlock,
     /// An `ERROR_*` of a later version of the interface.
     #[error("service error {0}, unknown to this client")]
     UnknownCode(i32),
@@ -71,10 +76,11 @@ pub enum Error {
     /// `EX_ILLEGAL_ARGUMENT`, with the service's words.
     #[error("illegal argument: {0}")]
     IllegalArgument(String),
-    /// The lock was not granted in time. It was taken back: nothing is held.
+    /// The lock was not granted in time. What was held before it is held still.
     #[error("the lock was not granted in time")]
     TimedOut,
-    /// The lock ended without a grant: the cache maintenance of a buffer failed. Nothing is held.
+    /// The lock ended without a grant: the cache maintenance of a buffer failed. What was held
+    /// before it is held still.
     #[error("cache maintenance of buffer {buffer} failed: {errno}")]
     LockFailed {
         /// Which buffer.
@@ -131,6 +137,7 @@ impl Error {
             codes::ERROR_EVENTS_UNREAD => Self::EventsUnread,
             codes::ERROR_ACCESS_CONFLICT => Self::AccessConflict,
             codes::ERROR_NO_RESOURCES => Self::NoResources,
+            codes::ERROR_DEADLOCK => Self::Deadlock,
             other => Self::UnknownCode(other),
         }
     }
@@ -165,13 +172,13 @@ mod tests {
 
     #[test]
     fn every_code_of_the_interface_has_its_own_error() {
-        let errors: Vec<Error> = (1..=15).map(Error::from_code).collect();
+        let errors: Vec<Error> = (1..=16).map(Error::from_code).collect();
         for (at, error) in errors.iter().enumerate() {
             assert!(!matches!(error, Error::UnknownCode(_)), "code {}", at + 1);
             assert!(!errors[..at].contains(error), "code {} is not alone", at + 1);
         }
         assert_eq!(errors[codes::ERROR_EVICTED as usize - 1], Error::Evicted);
-        assert_eq!(Error::from_code(16), Error::UnknownCode(16));
+        assert_eq!(Error::from_code(17), Error::UnknownCode(17));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::types::{monotonic, BufferId, GrantInfo, GrantedBuffer, Token};
 pub enum Event {
     /// A queued lock is granted.
     Granted(GrantInfo),
-    /// A queued lock ended without a grant; nothing is held.
+    /// A queued lock ended without a grant; what was held before it is held still.
     LockFailed {
         /// Which lock.
         token: Token,
@@ -32,6 +32,17 @@ pub enum Event {
         buffer: BufferId,
         /// How it failed.
         errno: Errno,
+    },
+    /// The growth of a grant ended, since an older group waits for what is held: unlock, and lock
+    /// again. See [`Error::Deadlock`].
+    Wounded {
+        /// Which grant.
+        token: Token,
+    },
+    /// A queued lock has waited as long as it was to; what was held before it is held still.
+    TimedOut {
+        /// Which lock.
+        token: Token,
     },
     /// A grant was taken away at its deadline: the next holder has the buffers.
     Evicted {
@@ -150,6 +161,8 @@ impl EventPipe {
             event::EVICTED => {
                 Ok(Some(Event::Evicted { token, by_fence: record.flags & event::FLAG_FENCE != 0 }))
             }
+            event::WOUNDED => Ok(Some(Event::Wounded { token })),
+            event::TIMED_OUT => Ok(Some(Event::TimedOut { token })),
             // EventRecord.aidl: types that a client does not know are to be skipped.
             _ => Ok(None),
         }

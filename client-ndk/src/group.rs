@@ -3,7 +3,7 @@
 
 //! A group and its grants.
 //!
-//! A group is idle, waiting or holding, as in `ISyncGroup.aidl`; [`State`] is the client's view of
+//! A group is idle, waiting, holding or growing, as in `ISyncGroup.aidl`; [`State`] is the client's view of
 //! that, and is what tells a record of the current lock from one of a lock long gone.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,7 +41,7 @@ pub struct Group {
 enum State {
     Idle,
     Waiting(Token),
-    Holding { grant: GrantInfo, evicted: bool },
+    Holding { grant: GrantInfo, evicted: bool, growing: bool },
 }
 
 /// What [`Group::start_lock`] came to.
@@ -121,21 +121,19 @@ impl Group {
     /// Locks every buffer of the group, waiting for other holders up to `timeout` (`None`: as long
     /// as it takes, which other holders' deadlines bound).
     ///
-    /// If the grant and the time-out cross, the grant wins: it is returned, a little late, rather
-    /// than given back unused.
+    /// The service ends the wait, so that a time-out and a grant can't cross. A lock that timed out
+    /// leaves its age to the group's next one.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] (the lock was taken back), [`Error::LockFailed`],
+    /// [`Error::TimedOut`], [`Error::LockFailed`],
     /// [`Error::ServiceDied`], and those of `ISyncGroup.lock`: [`Error::EmptyGroup`],
     /// [`Error::AlreadyLocked`], [`Error::Quota`], [`Error::EventsUnread`].
     pub fn lock(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
         // A time-out beyond the clock's range is none.
-        let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
-        if self.request(true)? || self.await_grant(until)? || self.take_back()? {
-            self.grant().ok_or(Error::Protocol("the grant is gone"))
-        } else {
-            Err(Error::TimedOut)
+        if !self.request(Some(timeout_ns(timeout.into())))? {
+            self.await_grant(None)?;
         }
+        self.grant().ok_or(Error::Protocol("the grant is gone"))
     }
 
     /// Locks every buffer of the group if nobody else has one or waits for one. May still wait,
@@ -144,11 +142,10 @@ impl Group {
     /// # Errors
     /// [`Error::WouldBlock`], and those of [`Group::lock`] but [`Error::TimedOut`].
     pub fn try_lock(&mut self) -> Result<Grant<'_>> {
-        if self.request(false)? || self.await_grant(None)? {
-            self.grant().ok_or(Error::Protocol("the grant is gone"))
-        } else {
-            Err(Error::Protocol("an endless wait ended"))
+        if !self.request(None)? {
+            self.await_grant(None)?;
         }
+        self.grant().ok_or(Error::Protocol("the grant is gone"))
     }
 
     /// Asks for the lock and returns at once; the lock has its place in the queue from here on.
@@ -179,7 +176,7 @@ impl Group {
     /// # Errors
     /// Those of `ISyncGroup.lock`, and [`Error::ServiceDied`].
     pub fn start_lock(&mut self) -> Result<Started> {
-        Ok(if self.request(true)? { Started::Granted } else { Started::Queued })
+        Ok(if self.request(Some(0))? { Started::Granted } else { Started::Queued })
     }
 
     /// Waits for a lock that [`Group::start_lock`] queued, as [`Group::lock`] does.
@@ -205,7 +202,10 @@ impl Group {
     /// [`Group::read_event`] says so.
     pub fn cancel(&mut self) -> Result<()> {
         self.binder.cancel()?;
-        self.state = State::Idle;
+        match &mut self.state {
+            State::Holding { growing, .. } => *growing = false,
+            state => *state = State::Idle,
+        }
         Ok(())
     }
 
@@ -234,44 +234,90 @@ impl Group {
         }
     }
 
-    /// Sends the request. True: granted at once.
-    fn request(&mut self, wait: bool) -> Result<bool> {
+    /// Sends the request, with a time-out in the service's terms or (`None`) to wait for nobody.
+    /// True: granted at once.
+    fn request(&mut self, timeout_ns: Option<i64>) -> Result<bool> {
         if matches!(self.state, State::Idle) {
             // What earlier locks left must not fill the pipe (ERROR_EVENTS_UNREAD).
             while self.read_event()?.is_some() {}
         }
-        let reply = if wait { self.binder.lock()? } else { self.binder.tryLock()? };
+        let reply = match timeout_ns {
+            Some(timeout_ns) => self.binder.lock(timeout_ns)?,
+            None => self.binder.tryLock()?,
+        };
+        if matches!(&self.state, State::Holding { grant, .. } if grant.token.0 != reply.token) {
+            // The grant that was to grow had been taken away, so this began a lock of its own.
+            return self.discard(&reply);
+        }
         match reply.status {
             LockStatus::GRANTED => {
-                self.state = State::Holding { grant: grant_of(reply), evicted: false };
+                let grant = grant_of(reply);
+                self.state = State::Holding { grant, evicted: false, growing: false };
                 Ok(true)
             }
             LockStatus::QUEUED => {
-                self.state = State::Waiting(Token(reply.token));
+                match &mut self.state {
+                    State::Holding { growing, .. } => *growing = true,
+                    state => *state = State::Waiting(Token(reply.token)),
+                }
                 Ok(false)
             }
             _ => Err(Error::Protocol("unknown lock status")),
         }
     }
 
-    /// Waits until the waiting lock is granted. False: `until` passed.
+    /// Gives a lock back that was not meant, and reports the eviction that led to it.
+    fn discard(&mut self, reply: &LockReply) -> Result<bool> {
+        let token = Token(reply.token);
+        if let State::Holding { evicted, .. } = &mut self.state {
+            *evicted = true;
+        }
+        let mut granted = reply.status == LockStatus::GRANTED;
+        if !granted && self.binder.cancel().is_err() {
+            // Granted meanwhile, or ended: its record is there, or comes now.
+            while self.events.wait(Some(Instant::now() + RECORD_GRACE))? {
+                match self.read_event()? {
+                    Some(Event::Granted(grant)) if grant.token == token => granted = true,
+                    Some(Event::LockFailed { token: ended, .. }) if ended == token => {}
+                    _ => continue,
+                }
+                break;
+            }
+        }
+        if granted {
+            self.binder.unlock(token.0, None)?;
+        }
+        Err(Error::Evicted)
+    }
+
+    /// Waits until the pending lock is granted, or says how it ended. False: `until` passed.
     fn await_grant(&mut self, until: Option<Instant>) -> Result<bool> {
         loop {
-            while let Some(event) = self.read_event()? {
-                if let Event::LockFailed { buffer, errno, .. } = event {
-                    // The last lock is over, and no younger one can be: this was about it.
-                    if matches!(self.state, State::Idle) {
-                        return Err(Error::LockFailed { buffer, errno });
+            while self.is_pending() {
+                let Some(event) = self.read_event()? else { break };
+                // An event after which nothing is pending was about this lock.
+                match event {
+                    _ if self.is_pending() => {}
+                    Event::LockFailed { buffer, errno, .. } => {
+                        return Err(Error::LockFailed { buffer, errno })
                     }
+                    Event::TimedOut { .. } => return Err(Error::TimedOut),
+                    Event::Wounded { .. } => return Err(Error::Deadlock),
+                    Event::Evicted { .. } => return Err(Error::Evicted),
+                    Event::Granted(_) => {}
                 }
             }
-            if matches!(self.state, State::Holding { .. }) {
+            if !self.is_pending() {
                 return Ok(true);
             }
             if !self.events.wait(until)? {
                 return Ok(false);
             }
         }
+    }
+
+    fn is_pending(&self) -> bool {
+        matches!(self.state, State::Waiting(_) | State::Holding { growing: true, .. })
     }
 
     /// After a time-out: cancels. True: it was granted before it could be.
@@ -291,20 +337,31 @@ impl Group {
     /// Follows the state. Records of earlier locks leave it alone.
     fn note(&mut self, event: &Event) {
         match event {
-            Event::Granted(grant) => match self.state {
-                State::Waiting(token) if token == grant.token => {
-                    self.state = State::Holding { grant: grant.clone(), evicted: false };
+            Event::Granted(granted) => match &mut self.state {
+                State::Waiting(token) if *token == granted.token => {
+                    let grant = granted.clone();
+                    self.state = State::Holding { grant, evicted: false, growing: false };
+                }
+                State::Holding { grant, growing, .. } if grant.token == granted.token => {
+                    grant.clone_from(granted);
+                    *growing = false;
                 }
                 _ => {}
             },
-            Event::LockFailed { token, .. } => match self.state {
-                State::Waiting(waiting) if waiting == *token => self.state = State::Idle,
+            Event::LockFailed { token, .. }
+            | Event::TimedOut { token }
+            | Event::Wounded { token } => match &mut self.state {
+                State::Waiting(waiting) if waiting == token => self.state = State::Idle,
+                State::Holding { grant, growing, .. } if grant.token == *token => *growing = false,
                 _ => {}
             },
             Event::Evicted { token, .. } => {
                 self.evictions += 1;
                 match &mut self.state {
-                    State::Holding { grant, evicted } if grant.token == *token => *evicted = true,
+                    State::Holding { grant, evicted, growing } if grant.token == *token => {
+                        *evicted = true;
+                        *growing = false;
+                    }
                     _ => {}
                 }
             }
@@ -374,6 +431,48 @@ impl Grant<'_> {
         Ok(self.known_evicted())
     }
 
+    /// Adds a dma-buf, or a stronger access to one that is held; [`Grant::grow`] gets it.
+    ///
+    /// # Errors
+    /// Those of [`Group::add`].
+    pub fn add(&mut self, fd: impl AsFd, access: Access) -> Result<BufferId> {
+        self.group.add(fd, access)
+    }
+
+    /// Takes one buffer out that was added and is not held.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBuffer`]; [`Error::Busy`] if it is held.
+    pub fn remove(&mut self, buffer: BufferId) -> Result<()> {
+        self.group.remove(buffer)
+    }
+
+    /// Gets what was added since the grant, waiting up to `timeout` (`None`: as long as it takes).
+    /// The deadline stays what it is; what is held stays held, however this ends.
+    ///
+    /// # Errors
+    /// [`Error::Deadlock`]: unlock, and lock the group again, which includes what was added and has
+    /// the old ticket. [`Error::Evicted`]: the deadline came first. [`Error::AlreadyLocked`] if
+    /// nothing was added. [`Error::TimedOut`], [`Error::LockFailed`], [`Error::Quota`],
+    /// [`Error::EventsUnread`], [`Error::ServiceDied`].
+    pub fn grow(&mut self, timeout: impl Into<Option<Duration>>) -> Result<()> {
+        if !self.group.request(Some(timeout_ns(timeout.into())))? {
+            self.group.await_grant(None)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Grant::grow`], if nobody else has or waits for one of the buffers.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`], and those of [`Grant::grow`] but [`Error::TimedOut`].
+    pub fn try_grow(&mut self) -> Result<()> {
+        if !self.group.request(None)? {
+            self.group.await_grant(None)?;
+        }
+        Ok(())
+    }
+
     /// Ends the grant; the work on the buffers is finished.
     ///
     /// # Errors
@@ -424,6 +523,11 @@ impl Drop for Grant<'_> {
         }
         self.group.state = State::Idle;
     }
+}
+
+/// A time-out as the service wants it: in nanoseconds, 0 for none.
+fn timeout_ns(timeout: Option<Duration>) -> i64 {
+    timeout.map_or(0, |timeout| i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX).max(1))
 }
 
 fn duplicate(fd: BorrowedFd<'_>) -> Result<ParcelFileDescriptor> {

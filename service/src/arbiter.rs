@@ -26,8 +26,8 @@ use std::time::Duration;
 
 use buffersync_aidl::event::{self, Record};
 use buffersync_engine::{
-    Access, BufferId, Close, Effect, Effects, Engine, EvictionCause, Failure, GrantedBuffer,
-    GroupId, JobId, Limits, LockOutcome, SyncOp, Time, Token,
+    Access, BufferId, Close, Effect, Effects, Engine, EvictionCause, Failure, FenceId, Grant,
+    GrantedBuffer, GroupId, JobId, Limits, LockOutcome, Phase, Span, Time, Token,
 };
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -36,7 +36,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::dmabuf::{self, Identity};
 use crate::error::Error;
-use crate::events::EventPipe;
+use crate::events::{EventPipe, MAX_FENCES_PER_GROUP};
 use crate::poison;
 use crate::quota::{Kind, Quotas};
 use crate::reactor::{Reactor, WaitId, Wake};
@@ -56,13 +56,24 @@ pub struct Arbiter {
 pub enum Waiting {
     /// A release fence.
     Release {
-        /// For which grant.
-        token: Token,
+        /// The engine's name for it.
+        id: FenceId,
         /// The sync_file.
         fence: Arc<OwnedFd>,
     },
     /// Implicit fences of a buffer that is to be synced.
     Sync(SyncJob),
+}
+
+/// How long a lock may wait for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    Never,
+    /// As long as it takes.
+    UntilGranted,
+    /// At most as long.
+    AtMost(Duration),
 }
 
 /// The answer to a lock that was accepted.
@@ -87,7 +98,7 @@ pub(crate) struct State {
     by_identity: HashMap<Identity, BufferId>,
     pub(crate) groups: HashMap<GroupId, Group>,
     /// Release fences that the reactor waits for. They outlive their group.
-    releases: HashMap<Token, Release>,
+    releases: HashMap<FenceId, Release>,
     pub(crate) quotas: Quotas,
     pub(crate) syncs: SyncCounters,
     last_buffer: u64,
@@ -114,12 +125,15 @@ pub(crate) struct Group {
     pub(crate) waiting: bool,
     /// The last grant that was taken away, to tell a late unlock what happened.
     evicted: Option<Token>,
+    /// Release fences that are pending. Bounded: each may become a record in the pipe.
+    fences: usize,
 }
 
 /// A grant that is unlocked but for its fence. Counted as a queued lock of its uid, since a group
 /// can be closed and leave it behind.
 struct Release {
     uid: u32,
+    group: GroupId,
     wait: WaitId,
 }
 
@@ -182,6 +196,7 @@ impl Arbiter {
             pipe,
             waiting: false,
             evicted: None,
+            fences: 0,
         };
         state.groups.insert(id, group);
         log::debug!("group {} {name:?} opened by uid {uid}", id.0);
@@ -241,16 +256,19 @@ impl Arbiter {
     /// Takes all buffers out of a group.
     pub fn remove_all(&self, id: GroupId) -> Result<(), Error> {
         self.with(|state, _| {
-            // A busy group refuses the first removal, and so all of them.
-            for (buffer, _) in state.group(id)?.members.clone() {
+            let members = state.group(id)?.members.clone();
+            if !state.engine.is_idle(id) {
+                return Err(Error::Busy);
+            }
+            for (buffer, _) in members {
                 state.remove(id, buffer)?;
             }
             Ok(())
         })
     }
 
-    /// Locks a group, waiting for others if `wait`.
-    pub fn lock(&self, id: GroupId, wait: bool) -> Result<Locked, Error> {
+    /// Locks a group, or grows what it holds.
+    pub fn lock(&self, id: GroupId, wait: Wait) -> Result<Locked, Error> {
         self.with(|state, now| state.lock(id, wait, now))
     }
 
@@ -279,41 +297,51 @@ impl Arbiter {
             }
             let uid = group.uid;
             if fence.is_some() {
+                if group.fences >= MAX_FENCES_PER_GROUP {
+                    return Err(Error::Quota("too many pending release fences of this group"));
+                }
                 state.quotas.charge(uid, Kind::Queued, 1)?;
             }
-            let unlocked = state.engine.unlock(now, id, token, fence.is_some(), &mut state.effects);
-            match (unlocked, fence) {
-                (Ok(()), Some(fence)) => self.await_release(state, uid, token, fence, now),
-                (Ok(()), None) => {}
-                (Err(error), fence) => {
+            match state.engine.unlock(now, id, token, fence.is_some(), &mut state.effects) {
+                Ok(pending) => {
+                    state.no_longer_waiting(id);
+                    if let (Some(pending), Some(fence)) = (pending, fence) {
+                        self.await_release(state, id, uid, pending, fence, now);
+                    }
+                    Ok(())
+                }
+                Err(error) => {
                     state.quotas.give_back(uid, Kind::Queued, fence.is_some().into());
-                    return Err(error.into());
+                    Err(error.into())
                 }
             }
-            Ok(())
         })
     }
 
     fn await_release(
         &self,
         state: &mut State,
+        group: GroupId,
         uid: u32,
-        token: Token,
+        id: FenceId,
         fence: Arc<OwnedFd>,
         now: Time,
     ) {
         // The engine has the grant's deadline and ends the wait; the reactor's own is beyond it.
         let beyond = now.after(2 * Duration::from_millis(self.config.max_hold_ms.into()));
-        let waiting = Waiting::Release { token, fence: Arc::clone(&fence) };
+        let waiting = Waiting::Release { id, fence: Arc::clone(&fence) };
         match self.reactor.watch(fence, PollFlags::POLLIN, beyond, waiting) {
             Ok(wait) => {
-                state.releases.insert(token, Release { uid, wait });
+                state.releases.insert(id, Release { uid, group, wait });
+                if let Some(group) = state.groups.get_mut(&group) {
+                    group.fences += 1;
+                }
             }
             // A fence that can't be waited for has not signalled.
             Err((errno, _)) => {
-                log::error!("release fence of grant {}: {errno}", token.0);
+                log::error!("release fence {}: {errno}", id.0);
                 state.quotas.give_back(uid, Kind::Queued, 1);
-                state.engine.fence_done(now, token, false, &mut state.effects);
+                state.engine.fence_done(now, id, false, &mut state.effects);
             }
         }
     }
@@ -324,18 +352,20 @@ impl Arbiter {
             Wake::Timer => self.with(|state, now| state.engine.tick(now, &mut state.effects)),
             Wake::Ready(Waiting::Sync(job)) => self.queue.push(job),
             Wake::TimedOut(Waiting::Sync(job)) => {
-                let buffer = job.operations.front().map(|operation| operation.buffer);
+                let (id, succeeded) = (job.id, job.succeeded);
                 self.with(|state, now| {
                     state.syncs.timed_out += 1;
-                    state.job_done(job.id, buffer.map(|buffer| (buffer, Errno::ETIMEDOUT)), now);
+                    state.job_failed(id, succeeded, Errno::ETIMEDOUT, now);
                 });
+                // Its descriptors close here, outside of the mutex.
+                drop(job);
             }
-            Wake::Ready(Waiting::Release { token, fence })
-            | Wake::TimedOut(Waiting::Release { token, fence }) => {
+            Wake::Ready(Waiting::Release { id, fence })
+            | Wake::TimedOut(Waiting::Release { id, fence }) => {
                 let ok = sync_file::status(fence.as_fd()) == sync_file::Status::Signalled;
                 self.with(|state, now| {
-                    state.released(token);
-                    state.engine.fence_done(now, token, ok, &mut state.effects);
+                    state.released(id);
+                    state.engine.fence_done(now, id, ok, &mut state.effects);
                     state.garbage.push(fence);
                 });
             }
@@ -345,20 +375,19 @@ impl Arbiter {
     /// The workers' report.
     pub fn reported(&self, outcome: Outcome) {
         match outcome {
-            Outcome::Done(job) => self.with(|state, now| state.job_done(job, None, now)),
-            Outcome::Failed(job, buffer, errno) => self.with(|state, now| {
+            Outcome::Done(job) => self.with(|state, now| {
+                state.engine.job_done(now, job, Ok(()), &mut state.effects);
+            }),
+            Outcome::Failed(job, succeeded, errno) => self.with(|state, now| {
                 state.syncs.failed += 1;
-                state.job_done(job, Some((buffer, errno)), now);
+                state.job_failed(job, succeeded, errno, now);
             }),
             Outcome::NotReady(job, fd, wanted) => {
                 self.with(|state, _| state.syncs.waited += 1);
-                let (id, give_up) = (job.id, job.give_up);
-                let buffer = job.operations.front().map(|operation| operation.buffer);
+                let (id, succeeded, give_up) = (job.id, job.succeeded, job.give_up);
                 if let Err((errno, _)) = self.reactor.watch(fd, wanted, give_up, Waiting::Sync(job))
                 {
-                    self.with(|state, now| {
-                        state.job_done(id, buffer.map(|buffer| (buffer, errno)), now);
-                    });
+                    self.with(|state, now| state.job_failed(id, succeeded, errno, now));
                 }
             }
         }
@@ -405,22 +434,33 @@ impl Arbiter {
 
     /// Carries out effects until there are none: losing a pipe closes its group, which has effects.
     fn carry_out(&self, state: &mut State, now: Time) {
-        while let Some(effect) = state.effects.pop_front() {
+        while let Some(effect) = state.effects.pop() {
             match effect {
                 Effect::Sync { job, group, ops } => self.submit(state, job, group, ops, now),
-                Effect::Granted { group, token, deadline, buffers } => {
+                Effect::Granted { group, grant } => {
                     state.no_longer_waiting(group);
-                    state.announce(group, token, deadline, &buffers, now);
+                    state.announce(group, grant, now);
                 }
-                Effect::LockFailed { group, token, failure } => {
+                Effect::LockFailed { group, token, buffer, reason } => {
                     state.no_longer_waiting(group);
-                    state.lock_failed(group, token, failure, now);
+                    state.lock_failed(group, token, buffer, reason, now);
+                }
+                Effect::TimedOut { group, token } => {
+                    state.no_longer_waiting(group);
+                    state.tell(group, &[record(event::TIMED_OUT, token)], now);
+                }
+                Effect::Wounded { group, token } => {
+                    state.no_longer_waiting(group);
+                    state.tell(group, &[record(event::WOUNDED, token)], now);
                 }
                 Effect::Evicted { group, token, cause } => {
+                    if cause == EvictionCause::Deadline {
+                        state.no_longer_waiting(group);
+                    }
                     state.tell_evicted(group, token, cause, now);
                 }
-                Effect::DropFence { token } => {
-                    let wait = state.released(token);
+                Effect::DropFence { fence } => {
+                    let wait = state.released(fence);
                     if let Some(Waiting::Release { fence, .. }) =
                         wait.and_then(|wait| self.reactor.forget(wait))
                     {
@@ -432,24 +472,17 @@ impl Arbiter {
         }
     }
 
-    fn submit(
-        &self,
-        state: &State,
-        id: JobId,
-        group: Option<GroupId>,
-        ops: Vec<SyncOp>,
-        now: Time,
-    ) {
+    fn submit(&self, state: &State, id: JobId, group: Option<GroupId>, ops: Span, now: Time) {
         let uid = group.and_then(|group| state.groups.get(&group)).map_or(u32::MAX, |g| g.uid);
+        let ops = state.effects.ops(ops).iter();
         let operations: VecDeque<Operation> = ops
-            .into_iter()
             .filter_map(|op| {
                 let fd = Arc::clone(&state.buffers.get(&op.buffer)?.fd);
-                Some(Operation { buffer: op.buffer, fd, kind: op.kind, flags: op.flags })
+                Some(Operation { fd, kind: op.kind, flags: op.flags })
             })
             .collect();
         let give_up = now.after(Duration::from_millis(self.config.max_hold_ms.into()));
-        self.queue.push(SyncJob { id, uid, operations, give_up });
+        self.queue.push(SyncJob { id, uid, operations, succeeded: 0, give_up });
     }
 }
 
@@ -481,7 +514,7 @@ impl State {
         max_members: u32,
     ) -> Result<Vec<BufferId>, Error> {
         let group = self.group(id)?;
-        if !self.engine.is_idle(id) {
+        if !matches!(self.engine.phase(id), Some(Phase::Idle | Phase::Held { .. })) {
             return Err(Error::Busy);
         }
         // Everything that can refuse comes first, so that a refused call has changed nothing.
@@ -555,10 +588,10 @@ impl State {
         Ok(())
     }
 
-    fn lock(&mut self, id: GroupId, wait: bool, now: Time) -> Result<Locked, Error> {
+    fn lock(&mut self, id: GroupId, wait: Wait, now: Time) -> Result<Locked, Error> {
         let group = self.group(id)?;
-        let uid = group.uid;
-        if self.engine.is_idle(id) {
+        let (uid, waiting) = (group.uid, group.waiting);
+        if !waiting {
             // Otherwise the engine's own answer is the clearer one.
             if !group.pipe.has_room() {
                 return Err(Error::EventsUnread);
@@ -566,11 +599,10 @@ impl State {
             // Charged before the engine is asked, so that a refusal has changed nothing.
             self.quotas.charge(uid, Kind::Queued, 1)?;
         }
-        let idle = self.engine.is_idle(id);
-        let outcome = if wait {
-            self.engine.lock(now, id, &mut self.effects)
-        } else {
-            self.engine.try_lock(now, id, &mut self.effects)
+        let outcome = match wait {
+            Wait::Never => self.engine.try_lock(now, id, &mut self.effects),
+            Wait::UntilGranted => self.engine.lock(now, id, None, &mut self.effects),
+            Wait::AtMost(limit) => self.engine.lock(now, id, Some(limit), &mut self.effects),
         };
         match outcome {
             Ok(LockOutcome::Pending(token)) => {
@@ -579,26 +611,16 @@ impl State {
                 }
                 Ok(Locked::Queued(token))
             }
-            Ok(LockOutcome::Granted { token, deadline, buffers }) => {
+            Ok(LockOutcome::Granted(Grant { token, deadline, buffers })) => {
                 self.quotas.give_back(uid, Kind::Queued, 1);
-                let buffers = self.in_order(id, &buffers);
+                let buffers = self.effects.buffers(buffers).to_vec();
                 Ok(Locked::Granted { token, deadline, buffers })
             }
             Err(error) => {
-                if idle {
-                    self.quotas.give_back(uid, Kind::Queued, 1);
-                }
+                self.quotas.give_back(uid, Kind::Queued, (!waiting).into());
                 Err(error.into())
             }
         }
-    }
-
-    /// The grant's buffers in the order in which the group added them, as the AIDL promises.
-    fn in_order(&self, id: GroupId, buffers: &[GrantedBuffer]) -> Vec<GrantedBuffer> {
-        let Some(group) = self.groups.get(&id) else { return buffers.to_vec() };
-        let by_id: HashMap<BufferId, &GrantedBuffer> =
-            buffers.iter().map(|granted| (granted.buffer, granted)).collect();
-        group.members.iter().filter_map(|(id, _)| by_id.get(id).map(|b| **b)).collect()
     }
 
     fn no_longer_waiting(&mut self, id: GroupId) {
@@ -609,44 +631,29 @@ impl State {
         }
     }
 
-    fn announce(
-        &mut self,
-        id: GroupId,
-        token: Token,
-        deadline: Time,
-        buffers: &[GrantedBuffer],
-        now: Time,
-    ) {
-        let buffers = self.in_order(id, buffers);
+    fn announce(&mut self, id: GroupId, grant: Grant, now: Time) {
+        let Grant { token, deadline, buffers } = grant;
+        let buffers = self.effects.buffers(buffers);
         let mut records = Vec::with_capacity(1 + buffers.len());
         records.push(Record {
-            kind: event::GRANTED,
-            flags: 0,
-            token: wire(token.0),
             value0: wire(deadline.0),
             value1: wire(buffers.len() as u64),
+            ..record(event::GRANTED, token)
         });
         records.extend(buffers.iter().map(|granted| Record {
-            kind: event::BUFFER,
             flags: if granted.evicted { event::FLAG_EVICTED } else { 0 },
-            token: wire(token.0),
             value0: wire(granted.buffer.0),
             value1: wire(granted.generation),
+            ..record(event::BUFFER, token)
         }));
         self.tell(id, &records, now);
     }
 
-    fn lock_failed(&mut self, id: GroupId, token: Token, failure: Failure, now: Time) {
-        let Failure { buffer, reason } = failure;
+    fn lock_failed(&mut self, id: GroupId, token: Token, buffer: BufferId, reason: i32, now: Time) {
         log::warn!("cache maintenance of buffer {} failed: errno {reason}", buffer.0);
-        let record = Record {
-            kind: event::LOCK_FAILED,
-            flags: 0,
-            token: wire(token.0),
-            value0: wire(buffer.0),
-            value1: reason.into(),
-        };
-        self.tell(id, &[record], now);
+        let failed = record(event::LOCK_FAILED, token);
+        let failed = Record { value0: wire(buffer.0), value1: reason.into(), ..failed };
+        self.tell(id, &[failed], now);
     }
 
     fn tell_evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
@@ -657,9 +664,8 @@ impl State {
             EvictionCause::Deadline => 0,
             EvictionCause::Fence => event::FLAG_FENCE,
         };
-        let record =
-            Record { kind: event::EVICTED, flags, token: wire(token.0), value0: 0, value1: 0 };
-        self.tell(id, &[record], now);
+        let evicted = Record { flags, ..record(event::EVICTED, token) };
+        self.tell(id, &[evicted], now);
     }
 
     /// Writes records to a group's pipe. A group that can't be told anything is dead.
@@ -680,18 +686,18 @@ impl State {
         log::debug!("group {} {:?} of uid {}: {how:?}", id.0, group.name, group.uid);
     }
 
-    fn job_done(&mut self, job: JobId, failure: Option<(BufferId, Errno)>, now: Time) {
-        let result = match failure {
-            None => Ok(()),
-            Some((buffer, errno)) => Err(Failure { buffer, reason: errno as i32 }),
-        };
-        self.engine.job_done(now, job, result, &mut self.effects);
+    fn job_failed(&mut self, job: JobId, succeeded: usize, errno: Errno, now: Time) {
+        let failure = Failure { succeeded, reason: errno as i32 };
+        self.engine.job_done(now, job, Err(failure), &mut self.effects);
     }
 
     /// A release fence is no longer waited for.
-    fn released(&mut self, token: Token) -> Option<WaitId> {
-        let release = self.releases.remove(&token)?;
+    fn released(&mut self, fence: FenceId) -> Option<WaitId> {
+        let release = self.releases.remove(&fence)?;
         self.quotas.give_back(release.uid, Kind::Queued, 1);
+        if let Some(group) = self.groups.get_mut(&release.group) {
+            group.fences -= 1;
+        }
         Some(release.wait)
     }
 
@@ -701,6 +707,10 @@ impl State {
             self.garbage.push(buffer.fd);
         }
     }
+}
+
+fn record(kind: i32, token: Token) -> Record {
+    Record { kind, token: wire(token.0), ..Record::default() }
 }
 
 /// Ids, generations and times count from 0 and stay far below 2^63.
@@ -721,6 +731,7 @@ impl From<buffersync_engine::Error> for Error {
             Engine::NotQueued => Self::NotQueued,
             Engine::BadToken => Self::BadToken,
             Engine::AccessConflict => Self::AccessConflict,
+            Engine::Deadlock => Self::Deadlock,
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::fmt::Write;
 
-use buffersync_engine::{Access, BufferView, LockView, Phase, SyncFlags, Time};
+use buffersync_engine::{Access, BufferView, GroupId, LockView, Phase, SyncFlags, Time};
 
 use crate::arbiter::{Arbiter, State};
 use crate::clock;
@@ -34,13 +34,16 @@ fn counters(state: &State, (jobs, waits): (usize, usize)) -> String {
     let c = state.engine.counters();
     let s = &state.syncs;
     format!(
-        "grants={} queued={} unlocks={} cancels={} evictions={} deaths={} lock_failures={} \
+        "grants={} queued={} unlocks={} cancels={} time_outs={} wounds={} deadlocks={} evictions={} deaths={} lock_failures={} \
          sync_start={} sync_end={} sync_failed={} sync_waited={} sync_timed_out={} \
          bracketing_ops={} buffers={} groups={} sync_jobs={jobs} waits={waits}\n",
         c.grants,
         c.queued,
         c.unlocks,
         c.cancels,
+        c.time_outs,
+        c.wounds,
+        c.deadlocks,
         c.evictions,
         c.deaths,
         c.lock_failures,
@@ -74,11 +77,9 @@ fn write_tables(
     writeln!(out, "\nbuffers ({}):", state.buffers.len())?;
     writeln!(
         out,
-        "  id     inode    size       gen    cache    holders <- waiters (oldest first)"
+        "  id     inode    size       gen    cache    holders <- waiters (oldest first), each with #ticket"
     )?;
-    let mut views: Vec<BufferView> = state.engine.buffers().take(MAX_ROWS).collect();
-    views.sort_by_key(|view| view.id);
-    for view in &views {
+    for view in state.engine.buffers().iter().take(MAX_ROWS) {
         buffer_row(out, state, view, now)?;
     }
     cut(out, state.buffers.len())?;
@@ -130,6 +131,9 @@ fn buffer_row(out: &mut String, state: &State, view: &BufferView, now: Time) -> 
         write!(out, " <- ")?;
         names(out, state, &view.waiters, now)?;
     }
+    for fence in view.fences.iter().take(MAX_NAMES) {
+        write!(out, "  (fence of {})", name(state, fence.group))?;
+    }
     writeln!(out, "{}", if view.tainted { "  (evicted)" } else { "" })
 }
 
@@ -157,16 +161,18 @@ fn names(out: &mut String, state: &State, locks: &[LockView], now: Time) -> std:
     }
     for (position, lock) in locks.iter().take(MAX_NAMES).enumerate() {
         let separator = if position == 0 { "" } else { ", " };
-        let name = lock
-            .group
-            .and_then(|id| state.groups.get(&id))
-            .map_or("(closed)", |group| group.name.as_str());
-        write!(out, "{separator}{name} {}{}", access(lock.access), phase(lock.phase, now))?;
+        let name = name(state, lock.group);
+        let (ticket, access) = (lock.ticket.0, access(lock.access));
+        write!(out, "{separator}{name} #{ticket} {access}{}", phase(lock.phase, now))?;
     }
     if locks.len() > MAX_NAMES {
         write!(out, ", and {} more", locks.len() - MAX_NAMES)?;
     }
     Ok(())
+}
+
+fn name(state: &State, group: GroupId) -> &str {
+    state.groups.get(&group).map_or("(closed)", |group| group.name.as_str())
 }
 
 fn access(access: Access) -> &'static str {
@@ -181,10 +187,10 @@ fn access(access: Access) -> &'static str {
 fn phase(phase: Phase, now: Time) -> String {
     let left = |deadline: Time| deadline.0.saturating_sub(now.0) / 1_000_000;
     match phase {
-        Phase::Queued { .. } => String::new(),
-        Phase::Preparing { .. } => " (cache)".into(),
+        Phase::Idle | Phase::Queued => String::new(),
+        Phase::Preparing => " (preparing)".into(),
         Phase::Held { deadline } => format!(" ({} ms left)", left(deadline)),
-        Phase::Releasing { deadline } => format!(" (fence, {} ms left)", left(deadline)),
+        Phase::Growing { deadline } => format!(" (grows, {} ms left)", left(deadline)),
     }
 }
 

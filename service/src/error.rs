@@ -6,7 +6,7 @@
 use binder::{ExceptionCode, Status};
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as aidl;
 
-/// Why a call was refused. It has then changed nothing.
+/// Why a call was refused. It has then changed nothing, but for [`Error::Deadlock`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// An argument is outside what the AIDL allows.
@@ -21,8 +21,8 @@ pub enum Error {
     /// The group has no such buffer.
     #[error("the group has no such buffer")]
     UnknownBuffer,
-    /// The group waits or holds.
-    #[error("the group waits for a lock or holds one")]
+    /// The group waits, or holds the buffer.
+    #[error("the group waits for a lock, or holds the buffer")]
     Busy,
     /// The group has no buffers.
     #[error("the group has no buffers")]
@@ -54,6 +54,9 @@ pub enum Error {
     /// CPU and DMA access of one buffer in one group.
     #[error("the buffer is in the group with CPU access and DMA access at once")]
     AccessConflict,
+    /// Growing the grant could deadlock.
+    #[error("an older group waits for what this one holds: unlock, and lock again")]
+    Deadlock,
     /// The system is short of something.
     #[error("out of {0}")]
     NoResources(&'static str),
@@ -78,6 +81,7 @@ impl Error {
             Self::BadFence => aidl::ERROR_BAD_FENCE,
             Self::EventsUnread => aidl::ERROR_EVENTS_UNREAD,
             Self::AccessConflict => aidl::ERROR_ACCESS_CONFLICT,
+            Self::Deadlock => aidl::ERROR_DEADLOCK,
             Self::NoResources(_) => aidl::ERROR_NO_RESOURCES,
         })
     }

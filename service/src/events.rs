@@ -18,6 +18,12 @@ const PIPE_BYTES: i32 = 4 * 4096;
 /// A pipe write of up to this many bytes is atomic (pipe(7), `PIPE_BUF`).
 const ATOMIC_BYTES: usize = 4096;
 
+/// Release fences of one group that may be pending. Each can become a record, when its time is up.
+pub const MAX_FENCES_PER_GROUP: usize = 64;
+
+// A whole page takes the largest grant, another one the records that can come at any time: the
+// fences, a wound and an eviction.
+const _: () = assert!((MAX_FENCES_PER_GROUP + 2) * RECORD_BYTES <= ATOMIC_BYTES);
 const _: () = assert!((1 + MAX_BUFFERS_PER_GROUP) * RECORD_BYTES <= ATOMIC_BYTES);
 
 nix::ioctl_read_bad!(
@@ -45,8 +51,8 @@ impl EventPipe {
         Ok((Self(write), read))
     }
 
-    /// Whether there is room for the records of one more lock: a grant of one page at most, and
-    /// the eviction that may end it.
+    /// Whether there is room for the records of one more lock: a grant of one page at most, the
+    /// eviction that may end it, a wound, and the fences that may fail meanwhile.
     ///
     /// The kernel fills a page only while a whole write still fits its rest, so unread bytes can be
     /// spread thinly; but of two neighbouring pages the contents exceed one page, hence one page's

@@ -9,6 +9,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use binder::{BinderResult, Interface, ParcelFileDescriptor, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access as AidlAccess;
@@ -19,7 +20,7 @@ use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Token};
 
-use crate::arbiter::{Arbiter, Locked};
+use crate::arbiter::{Arbiter, Locked, Wait};
 use crate::error::Error;
 
 /// A client's group.
@@ -68,12 +69,13 @@ impl ISyncGroup for SyncGroup {
         Ok(self.arbiter.remove_all(self.id)?)
     }
 
-    fn lock(&self) -> BinderResult<LockReply> {
-        Ok(reply(self.arbiter.lock(self.id, true)?))
+    fn lock(&self, timeout_ns: i64) -> BinderResult<LockReply> {
+        let wait = wait_of(timeout_ns)?;
+        Ok(reply(self.arbiter.lock(self.id, wait)?))
     }
 
     fn tryLock(&self) -> BinderResult<LockReply> {
-        Ok(reply(self.arbiter.lock(self.id, false)?))
+        Ok(reply(self.arbiter.lock(self.id, Wait::Never)?))
     }
 
     fn cancel(&self) -> BinderResult<()> {
@@ -98,6 +100,14 @@ fn access_of(access: AidlAccess) -> Result<Access, Error> {
         AidlAccess::DMA_READ => Ok(Access::DmaRead),
         AidlAccess::DMA_WRITE => Ok(Access::DmaWrite),
         _ => Err(Error::IllegalArgument("unknown access")),
+    }
+}
+
+fn wait_of(timeout_ns: i64) -> Result<Wait, Error> {
+    match u64::try_from(timeout_ns) {
+        Ok(0) => Ok(Wait::UntilGranted),
+        Ok(nanos) => Ok(Wait::AtMost(Duration::from_nanos(nanos))),
+        Err(_) => Err(Error::IllegalArgument("negative time-out")),
     }
 }
 

@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use buffersync_engine::{BufferId, JobId, SyncFlags, SyncKind, Time};
+use buffersync_engine::{JobId, SyncFlags, SyncKind, Time};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::signal::{
@@ -38,8 +38,6 @@ const INTERRUPT: Signal = Signal::SIGUSR1;
 /// One cache operation on one buffer.
 #[derive(Debug)]
 pub struct Operation {
-    /// The buffer, for reports.
-    pub buffer: BufferId,
     /// The service's own descriptor of it.
     pub fd: Arc<OwnedFd>,
     /// START or END.
@@ -57,6 +55,8 @@ pub struct SyncJob {
     pub uid: u32,
     /// What is left to be done.
     pub operations: VecDeque<Operation>,
+    /// How many operations have succeeded.
+    pub succeeded: usize,
     /// When waiting for fences ends.
     pub give_up: Time,
 }
@@ -66,14 +66,14 @@ pub struct SyncJob {
 pub enum Outcome {
     /// All operations succeeded.
     Done(JobId),
-    /// The operation on this buffer failed; those before it succeeded.
-    Failed(JobId, BufferId, Errno),
+    /// As many operations succeeded, then one failed.
+    Failed(JobId, usize, Errno),
     /// The next operation's buffer has fences that have not signalled: to be continued when its
     /// descriptor reports these flags.
     NotReady(SyncJob, Arc<OwnedFd>, PollFlags),
 }
 
-/// Jobs that wait for a worker. Its length is bounded by the groups: each has one job at most.
+/// Jobs that wait for a worker. Its length is bounded by the buffers: each has one job at most.
 pub struct SyncQueue {
     jobs: Mutex<Jobs>,
     work: Condvar,
@@ -188,12 +188,13 @@ fn carry_out(mut job: SyncJob, watchdog: &mut Watchdog) -> Outcome {
         match issue(operation, watchdog) {
             Ok(Issue::Done) => {
                 job.operations.pop_front();
+                job.succeeded += 1;
             }
             Ok(Issue::NotReady(wanted)) => {
                 let fd = Arc::clone(&operation.fd);
                 return Outcome::NotReady(job, fd, wanted);
             }
-            Err(errno) => return Outcome::Failed(job.id, operation.buffer, errno),
+            Err(errno) => return Outcome::Failed(job.id, job.succeeded, errno),
         }
     }
     Outcome::Done(job.id)
@@ -260,7 +261,7 @@ mod tests {
     use super::*;
 
     fn job(id: u64, uid: u32) -> SyncJob {
-        SyncJob { id: JobId(id), uid, operations: VecDeque::new(), give_up: Time(0) }
+        SyncJob { id: JobId(id), uid, operations: VecDeque::new(), succeeded: 0, give_up: Time(0) }
     }
 
     fn next(queue: &SyncQueue) -> Option<u64> {

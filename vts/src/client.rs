@@ -54,7 +54,7 @@ fn main() {
         "queues" => {
             let refused = loop {
                 let group = Group::of("vts/quota", &buffer, access);
-                match group.binder.lock() {
+                match group.binder.lock(0) {
                     Ok(_) => groups.push(group),
                     refused => break error(refused),
                 }

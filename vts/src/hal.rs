@@ -116,13 +116,13 @@ impl Group {
 
     /// Locks, and waits for the grant.
     pub fn lock(&mut self) -> Grant {
-        let reply = self.binder.lock().expect("lock");
+        let reply = self.binder.lock(0).expect("lock");
         self.granted(&reply)
     }
 
     /// Locks, and makes sure that it has to wait. Returns the token.
     pub fn lock_must_wait(&mut self) -> i64 {
-        let reply = self.binder.lock().expect("lock");
+        let reply = self.binder.lock(0).expect("lock");
         assert_eq!(reply.status, LockStatus::QUEUED);
         assert!(self.nothing_within(SHORT), "granted against somebody who holds");
         reply.token

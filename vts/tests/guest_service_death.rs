@@ -31,7 +31,7 @@ fn clients_see_the_end_within_a_second_and_a_new_service_serves_them() {
     stack.kill_service().expect("kill");
     assert!(waiter.next_event().is_none(), "the pipe must end");
     assert!(holder.next_event().is_none(), "the pipe must end");
-    assert!(waiter.binder.lock().is_err());
+    assert!(waiter.binder.lock(0).is_err());
     assert!(begin.elapsed() < Duration::from_secs(1), "took {:?}", begin.elapsed());
 
     stack.restart_service(&[]).expect("restart");

@@ -13,6 +13,8 @@ mod errors;
 mod eviction;
 #[path = "vts/fences.rs"]
 mod fences;
+#[path = "vts/growth.rs"]
+mod growth;
 #[path = "vts/locking.rs"]
 mod locking;
 #[path = "vts/quotas.rs"]

@@ -10,7 +10,7 @@ package vendor.buffersync;
 @Backing(type="int")
 enum EventType {
     /**
-     * A queued lock is granted. value0: when it is taken away, CLOCK_MONOTONIC nanoseconds.
+     * A queued lock is granted. value0: when the grant is taken away, CLOCK_MONOTONIC nanoseconds.
      * value1: how many BUFFER records follow, one for each buffer of the group. They are written
      * together with this record, so they are there to be read as soon as it is.
      */
@@ -19,8 +19,8 @@ enum EventType {
     BUFFER = 2,
     /**
      * A queued lock ended without a grant: cache maintenance of buffer value0 failed with errno
-     * value1 (ETIMEDOUT: an implicit fence did not signal in time). Nothing is held, the group can
-     * be locked again.
+     * value1 (ETIMEDOUT: an implicit fence did not signal in time). The group holds what it held
+     * before the lock, and can be locked again; if it holds nothing, with its old ticket.
      */
     LOCK_FAILED = 3,
     /**
@@ -29,4 +29,16 @@ enum EventType {
      * not signalled (or had failed).
      */
     EVICTED = 4,
+    /**
+     * A queued lock that was to grow a grant ended without it: an older lock wants what the group
+     * holds, and waiting on could deadlock (the kernel's -EDEADLK). The group still holds what it
+     * held. unlock() it, then lock() again: that lock has the old ticket, so the group is served
+     * before everybody younger. Until then lock() throws ERROR_DEADLOCK.
+     */
+    WOUNDED = 5,
+    /**
+     * A queued lock ended without a grant: its timeoutNs is over. The group holds what it held
+     * before the lock, and can be locked again; if it holds nothing, with its old ticket.
+     */
+    TIMED_OUT = 6,
 }

@@ -16,7 +16,7 @@ import vendor.buffersync.OpenedGroup;
  * can deadlock.
  *
  * Errors: bad arguments are EX_ILLEGAL_ARGUMENT; everything else is EX_SERVICE_SPECIFIC with one
- * of the ERROR_* constants. A call that fails has changed nothing. Every method returns at once,
+ * of the ERROR_* constants. A call that fails has changed nothing, but see ERROR_DEADLOCK. Every method returns at once,
  * whatever other clients, fences or devices do. All methods may be called from any thread.
  */
 @VintfStability
@@ -27,7 +27,7 @@ interface IBufferSync {
     const int ERROR_QUOTA = 2;
     /** The group has no buffer of that id. */
     const int ERROR_UNKNOWN_BUFFER = 3;
-    /** The group waits for a lock or holds one; its buffers can't be changed meanwhile. */
+    /** The group waits for a lock, so its buffers can't be changed; or it holds the buffer. */
     const int ERROR_BUSY = 4;
     /** The group has no buffers. */
     const int ERROR_EMPTY_GROUP = 5;
@@ -51,6 +51,12 @@ interface IBufferSync {
     const int ERROR_ACCESS_CONFLICT = 14;
     /** The service is short of something (file descriptors, memory). */
     const int ERROR_NO_RESOURCES = 15;
+    /**
+     * lock() of a group that holds: an older lock waits for what it holds, so that waiting for more
+     * could deadlock (kernel: -EDEADLK). unlock() what is held and lock() again: that lock has the
+     * old ticket, and covers what was added. Until then the group gets no more.
+     */
+    const int ERROR_DEADLOCK = 16;
 
     /** The longest name of a group, in bytes of UTF-8. */
     const int MAX_NAME_BYTES = 64;

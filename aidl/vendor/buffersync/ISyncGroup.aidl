@@ -10,8 +10,12 @@ import vendor.buffersync.LockReply;
 /**
  * A set of dma-bufs, each with an access, that are locked and unlocked together.
  *
- * One lock at a time: a group is idle, waiting (queued) or holding. Every method may throw
- * ERROR_CLOSED. See IBufferSync for errors in general.
+ * One lock at a time. A group is idle, waiting (queued), holding, or growing: holding and waiting
+ * for more. Every method may throw ERROR_CLOSED. See IBufferSync for errors in general.
+ *
+ * Locks are served by age: a lock has a ticket from its first request until it was granted and
+ * unlocked. A lock that is cancelled, times out, fails or is wounded leaves its ticket to the
+ * group's next lock, for as long as Capabilities.maxHoldMs.
  */
 @VintfStability
 interface ISyncGroup {
@@ -23,6 +27,9 @@ interface ISyncGroup {
      * A buffer is known by the dma-buf behind the descriptor, so the same buffer added through
      * another descriptor, handle or process is the same buffer. A buffer that the group has
      * already takes the stronger access (WRITE over READ, DMA_WRITE over DMA_READ).
+     *
+     * A group that holds may add buffers, or a stronger access to what it holds; they are its own
+     * when the next lock() is granted.
      *
      * @param handle 1 to Capabilities.maxFdsPerHandle descriptors.
      * @param access what this group does with the buffers.
@@ -36,7 +43,7 @@ interface ISyncGroup {
     long[] add(in NativeHandle handle, in Access access);
 
     /**
-     * Takes one buffer out of the group.
+     * Takes one buffer out of the group that it does not hold.
      *
      * @throws ERROR_UNKNOWN_BUFFER, ERROR_BUSY.
      */
@@ -45,7 +52,7 @@ interface ISyncGroup {
     /**
      * Takes all buffers out of the group.
      *
-     * @throws ERROR_BUSY.
+     * @throws ERROR_BUSY if it waits or holds.
      */
     void removeAll();
 
@@ -57,20 +64,32 @@ interface ISyncGroup {
      *
      * From the grant on the group's hold limit runs; then the grant is taken away.
      *
-     * @throws ERROR_EMPTY_GROUP, ERROR_ALREADY_LOCKED, ERROR_QUOTA, ERROR_EVENTS_UNREAD.
+     * In a group that holds, lock() grows the grant by what was added since: same token, same
+     * deadline, and the reply or GRANTED record names all buffers. What it holds it keeps, however
+     * the growth ends. If it had to wait while an older lock waits for what it holds, the answer is
+     * ERROR_DEADLOCK; if an older lock comes later, the wait ends with a WOUNDED record. If the grant
+     * had been taken away by then, it is an ordinary lock, as its new token tells.
+     *
+     * @param timeoutNs how long to wait at most, in nanoseconds; 0: as long as it takes, which other
+     *         holders' deadlines bound. Then a TIMED_OUT record ends the lock.
+     * @throws EX_ILLEGAL_ARGUMENT for a negative time-out.
+     * @throws ERROR_ALREADY_LOCKED if the group waits already, or holds all of its buffers.
+     * @throws ERROR_EMPTY_GROUP, ERROR_DEADLOCK, ERROR_QUOTA, ERROR_EVENTS_UNREAD.
      */
-    LockReply lock();
+    LockReply lock(long timeoutNs);
 
     /**
-     * As lock(), but never waits for another client: ERROR_WOULD_BLOCK instead. QUEUED can still
-     * be the answer, when all buffers are taken and only cache maintenance is to be finished.
+     * As lock(), but never waits for another client: ERROR_WOULD_BLOCK instead, also for one whose
+     * release fence is pending. QUEUED can still be the answer, when all buffers are taken and only
+     * cache maintenance is to be finished.
      *
      * @throws ERROR_WOULD_BLOCK, and those of lock().
      */
     LockReply tryLock();
 
     /**
-     * Takes back a lock that is still waiting. No record of it follows.
+     * Takes back a lock that is still waiting. No record of it follows. What the group held before
+     * the lock it keeps.
      *
      * @throws ERROR_NOT_QUEUED if none is waiting: it was granted or failed meanwhile (its record
      *         is in the event pipe), or there was none.
@@ -78,15 +97,17 @@ interface ISyncGroup {
     void cancel();
 
     /**
-     * Ends a grant.
+     * Ends a grant, and takes back a lock that was to grow it.
      *
      * @param token as LockReply or the GRANTED record named it.
      * @param releaseFence a sync_file that signals when the work on the buffers is finished; null
-     *         if it is finished now. The buffers pass on when it signals. If it fails, or has not
+     *         if it is finished now. It is waited for before the buffers are granted to others: that
+     *         of a writer by everybody, that of a reader by writers. If it fails, or has not
      *         signalled at the grant's deadline, that is an eviction.
      * @throws ERROR_BAD_TOKEN if the token names no grant of this group, or unlock() was called
      *         for it before.
      * @throws ERROR_EVICTED if the grant had been taken away.
+     * @throws ERROR_QUOTA if too many release fences of the group or the uid are pending.
      * @throws ERROR_BAD_FENCE if the descriptor is not a sync_file; the grant goes on.
      */
     void unlock(long token, in @nullable ParcelFileDescriptor releaseFence);

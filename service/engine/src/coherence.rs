@@ -19,8 +19,8 @@
 //! | DMA READ | if `cpu_dirty`: END | not open, not `cpu_dirty` |
 //! | DMA WRITE | if open: END | not open, not `cpu_dirty`, `device_dirty` |
 //!
-//! END carries the flags of its START, and RW once a CPU WRITE was granted in between: an END\|READ
-//! after a write loses data on older arm64 kernels. A CPU write never gets START\|WRITE alone, which
+//! END carries the flags of its START, and RW whenever the CPU may have written: an END\|READ after a
+//! write loses data on older arm64 kernels. A CPU write never gets START\|WRITE alone, which
 //! invalidates nothing there, so that a partial write would put stale bytes back.
 //!
 //! START and END alternate (uapi `dma-buf.h`; some exporters insist), so two cases that only follow
@@ -29,6 +29,8 @@
 //!
 //! A CPU reader and a device reader may hold at once. If the CPU had written before, the device's
 //! grant issues END under the CPU reader: the lines it cleans stay valid, for nobody writes.
+//!
+//! Knows one buffer; nothing of who holds it.
 
 use crate::{Access, BufferId};
 
@@ -69,7 +71,7 @@ pub struct Coherence {
     open: Option<SyncFlags>,
 }
 
-/// Up to two operations.
+/// Up to two operations, in their order.
 pub type Plan = [Option<(SyncKind, SyncFlags)>; 2];
 
 const NOTHING: Plan = [None, None];
@@ -129,7 +131,7 @@ impl Coherence {
     pub fn issued(&mut self, kind: SyncKind, flags: SyncFlags) {
         match kind {
             SyncKind::Start => {
-                self.open = Some(flags);
+                self.open = Some(if self.cpu_dirty { SyncFlags::ReadWrite } else { flags });
                 self.device_dirty = false;
             }
             SyncKind::End => {
@@ -139,15 +141,24 @@ impl Coherence {
         }
     }
 
-    /// An operation failed: what it did is unknown, and so is everything before it.
+    /// An operation failed, and so may have been done or not: the CPU's view is not to be trusted.
+    /// After a START that failed there is none to be ended; an END that failed is still owed.
     pub fn failed(&mut self) {
-        self.unknown();
-        // A failed START needs no END; a failed END will not be issued again.
+        self.device_dirty = true;
+    }
+
+    /// The END of a buffer that nobody has any more failed: it is not tried again.
+    pub(crate) fn give_up(&mut self) {
         self.open = None;
     }
 
     /// `access` is granted, its plan carried out.
     pub fn granted(&mut self, access: Access) {
+        self.may_have_written(access);
+    }
+
+    /// A holder may have written, or may still be writing though its grant was taken away.
+    pub fn may_have_written(&mut self, access: Access) {
         match access {
             Access::Read | Access::DmaRead => {}
             Access::Write => {
@@ -156,12 +167,5 @@ impl Coherence {
             }
             Access::DmaWrite => self.device_dirty = true,
         }
-    }
-
-    /// Somebody may have written, or may still be writing, without a grant.
-    pub fn unknown(&mut self) {
-        self.device_dirty = true;
-        self.cpu_dirty = true;
-        self.open = self.open.map(|_| SyncFlags::ReadWrite);
     }
 }

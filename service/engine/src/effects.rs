@@ -2,16 +2,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! What the engine asks its caller to do.
+//!
+//! One [`Effects`] is used again and again, so that deciding something allocates nothing: an effect
+//! that concerns several buffers carries a [`Span`] of them, to be read before the effects are
+//! exhausted.
 
 use std::collections::VecDeque;
 
-use crate::{Access, BufferId, GroupId, JobId, SyncOp, Time, Token};
+use crate::{Access, BufferId, FenceId, GroupId, JobId, SyncOp, Time, Token};
 
-/// One thing to do, or to tell. They are to be carried out in their order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One thing to do, or to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Issue these cache operations, in order, up to the first that fails; then call
-    /// [`Engine::job_done`]. It must be called, whatever happens: the buffers wait for it.
+    /// Issue these cache operations ([`Effects::ops`]), in order, up to the first that fails; then
+    /// call [`Engine::job_done`]. It must be called, whatever happens: the buffers wait for it.
     ///
     /// [`Engine::job_done`]: crate::Engine::job_done
     Sync {
@@ -20,29 +24,46 @@ pub enum Effect {
         /// For whose lock; `None` for the END of a buffer that nobody has any more.
         group: Option<GroupId>,
         /// At least one.
-        ops: Vec<SyncOp>,
+        ops: Span,
     },
     /// A lock that was pending is granted: tell the group.
     Granted {
         /// Whose.
         group: GroupId,
-        /// Which.
-        token: Token,
-        /// When it will be taken away.
-        deadline: Time,
-        /// What it holds.
-        buffers: Vec<GrantedBuffer>,
+        /// What.
+        grant: Grant,
     },
-    /// A lock that was pending failed with a cache operation: tell the group. It is idle again.
+    /// A lock that was pending failed with a cache operation: tell the group. It holds what it held
+    /// before the lock.
     LockFailed {
         /// Whose.
         group: GroupId,
         /// Which.
         token: Token,
-        /// The buffer, and what the caller said about it.
-        failure: Failure,
+        /// On which buffer.
+        buffer: BufferId,
+        /// The caller's own reason, an errno say; the engine hands it through.
+        reason: i32,
     },
-    /// A grant was taken away: tell the group. It is idle again.
+    /// A lock that was pending has waited as long as it wanted to: tell the group. It holds what it
+    /// held before the lock.
+    TimedOut {
+        /// Whose.
+        group: GroupId,
+        /// Which.
+        token: Token,
+    },
+    /// An older group wants what this one holds while it waits for more: tell the group. Its wait
+    /// is over; it still holds what it held, and is to unlock that and lock again (the kernel's
+    /// `-EDEADLK`, which came too late to be the answer of a call).
+    Wounded {
+        /// Whose.
+        group: GroupId,
+        /// The grant to be given back.
+        token: Token,
+    },
+    /// A grant was taken away, or the release fence that it was given back with failed: tell the
+    /// group.
     Evicted {
         /// Whose.
         group: GroupId,
@@ -51,16 +72,27 @@ pub enum Effect {
         /// Why.
         cause: EvictionCause,
     },
-    /// A release fence need not be waited for any more: its grant has ended.
+    /// A release fence need not be waited for any more.
     DropFence {
         /// Which.
-        token: Token,
+        fence: FenceId,
     },
     /// No group has this buffer any more: let it go.
     Forget {
         /// Which.
         buffer: BufferId,
     },
+}
+
+/// What a group got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Names it.
+    pub token: Token,
+    /// When it will be taken away.
+    pub deadline: Time,
+    /// Everything it holds ([`Effects::buffers`]), in the order of addition.
+    pub buffers: Span,
 }
 
 /// A buffer of a grant.
@@ -85,14 +117,77 @@ pub enum EvictionCause {
     Fence,
 }
 
-/// A cache operation that failed.
+/// A run of buffers or operations in an [`Effects`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// On which buffer.
-    pub buffer: BufferId,
-    /// The caller's own reason, an errno say; the engine hands it through.
-    pub reason: i32,
+pub struct Span {
+    start: u32,
+    end: u32,
 }
 
-/// Effects in their order.
-pub type Effects = VecDeque<Effect>;
+/// Effects in their order, which is the order to carry them out in.
+#[derive(Clone, Debug, Default)]
+pub struct Effects {
+    queue: VecDeque<Effect>,
+    buffers: Vec<GrantedBuffer>,
+    ops: Vec<SyncOp>,
+}
+
+impl Effects {
+    /// None.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next one. When there is none, the spans of those before are void.
+    pub fn pop(&mut self) -> Option<Effect> {
+        let next = self.queue.pop_front();
+        if next.is_none() {
+            self.reuse();
+        }
+        next
+    }
+
+    /// The next ones, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Effect> {
+        self.queue.iter()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The buffers of a grant.
+    pub fn buffers(&self, span: Span) -> &[GrantedBuffer] {
+        self.buffers.get(span.start as usize..span.end as usize).unwrap_or(&[])
+    }
+
+    /// The operations of a job.
+    pub fn ops(&self, span: Span) -> &[SyncOp] {
+        self.ops.get(span.start as usize..span.end as usize).unwrap_or(&[])
+    }
+
+    /// Makes room for a call: what was told of before and has been carried out is void.
+    pub(crate) fn reuse(&mut self) {
+        if self.queue.is_empty() {
+            self.buffers.clear();
+            self.ops.clear();
+        }
+    }
+
+    pub(crate) fn push(&mut self, effect: Effect) {
+        self.queue.push_back(effect);
+    }
+
+    pub(crate) fn collect_buffers(&mut self, all: impl Iterator<Item = GrantedBuffer>) -> Span {
+        let start = self.buffers.len() as u32;
+        self.buffers.extend(all);
+        Span { start, end: self.buffers.len() as u32 }
+    }
+
+    pub(crate) fn collect_ops(&mut self, all: impl Iterator<Item = SyncOp>) -> Span {
+        let start = self.ops.len() as u32;
+        self.ops.extend(all);
+        Span { start, end: self.ops.len() as u32 }
+    }
+}

@@ -2,84 +2,177 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! What is true between any two calls. Tests ask after every step; nothing else does.
+//!
+//! Groups and entries say what is wanted and held; all else (queues, counts, lists, timers) follows
+//! from them, and is compared with what follows, computed from the rules and not from the code.
 
-use crate::slot::Slot;
-use crate::{BufferId, Engine, Phase};
+use std::collections::BTreeSet;
+
+use crate::arena::Ix;
+use crate::group::{Entry, Group, Stage};
+use crate::slot::{holders, Slot};
+use crate::{Engine, GroupId};
+
+type Checked = Result<(), String>;
 
 impl Engine {
     /// Says which invariant is broken, if one is.
     #[doc(hidden)]
-    pub fn check_invariants(&self) -> Result<(), String> {
-        for (id, slot) in &self.slots {
-            self.check_slot(*id, slot).map_err(|broken| format!("{id:?}: {broken}"))?;
+    pub fn check_invariants(&self) -> Checked {
+        for (at, slot) in self.slots.iter() {
+            self.check_slot(at, slot).map_err(|broken| format!("{:?}: {broken}", slot.id))?;
         }
-        self.check_locks()?;
-        self.check_deadlines()
+        for (at, group) in self.groups.iter() {
+            self.check_group(at, group).map_err(|broken| format!("{:?}: {broken}", group.id))?;
+        }
+        self.check_age()?;
+        self.check_jobs()?;
+        self.check_fences()?;
+        let listed = self.groups.iter().map(|(_, group)| group.entries.len()).sum::<usize>();
+        ensure(self.entries.iter().count() == listed, "an entry of no group")?;
+        ensure(self.work.is_empty(), "work was left")
     }
 
-    fn check_slot(&self, id: BufferId, slot: &Slot) -> Result<(), String> {
-        let exclusive = slot.holders.values().filter(|access| access.is_exclusive()).count();
-        ensure(exclusive == 0 || slot.holders.len() == 1, "conflicting holders")?;
-        let members = self.groups.values().filter(|group| group.members.contains_key(&id)).count();
-        ensure(members == slot.members, "miscounted members")?;
+    fn entries_on(&self, at: Ix<Slot>) -> impl Iterator<Item = (Ix<Entry>, &Entry)> {
+        self.entries.iter().filter(move |(_, entry)| entry.slot == at)
+    }
+
+    fn check_slot(&self, at: Ix<Slot>, slot: &Slot) -> Checked {
+        let count = |which: &dyn Fn(&Entry) -> bool| {
+            self.entries_on(at).filter(|(_, entry)| which(entry)).count()
+        };
+        let exclusive = count(&|e| e.hold.is_some_and(|access| access.is_exclusive()));
+        let held = count(&|e| e.hold.is_some());
+        ensure(exclusive == 0 || held == 1, "conflicting holders")?;
+        ensure(slot.holding.exclusive == (exclusive == 1), "miscounted exclusive holders")?;
+        ensure(slot.holding.shared as usize == held - exclusive, "miscounted shared holders")?;
+        let list: BTreeSet<_> = holders(slot, &self.entries).map(|(at, _)| at).collect();
+        let expected = self.entries_on(at).filter(|(_, e)| e.hold.is_some()).map(|(at, _)| at);
+        ensure(list == expected.collect(), "the list of holders is wrong")?;
+        ensure(slot.members as usize == count(&|_| true), "miscounted members")?;
+        let growing = count(&|e| e.hold.is_some() && self.groups[e.group].is_vulnerable());
+        ensure(slot.growing as usize == growing, "miscounted growing holders")?;
         ensure(!slot.is_abandoned(), "kept though nobody has it")?;
-        ensure(slot.clone().clear_next().is_none(), "a waiter at the head was not woken")?;
-        let mut ahead_shared = true;
-        for (position, (token, access, clear)) in slot.waiters().enumerate() {
-            let queued =
-                matches!(self.locks.get(&token).map(|lock| lock.phase), Some(Phase::Queued { .. }));
-            ensure(queued, "a waiter is not queued")?;
-            // Rule 2, from the definition: nobody ahead conflicts, and no holder does.
-            let free = if access.is_exclusive() {
-                position == 0 && slot.holders.is_empty()
-            } else {
-                ahead_shared && exclusive == 0
-            };
-            ensure(clear == free, "clear is not what it means")?;
-            ahead_shared &= !access.is_exclusive();
-        }
-        ensure(slot.settled <= slot.evictions, "settled an eviction that was not")?;
-        let job = slot.job.map(|job| self.jobs.get(&job));
-        ensure(job.is_none_or(|job| job.is_some()), "waits for a job that is not")?;
-        ensure(slot.job.is_some() || slot.after_job.is_empty(), "waits for no job")
+        ensure(slot.evictions.settled <= slot.evictions.count, "settled what was no eviction")?;
+        self.check_queue(at, slot)
     }
 
-    fn check_locks(&self) -> Result<(), String> {
-        for (token, lock) in &self.locks {
-            let clear = |buffer: &BufferId| {
-                self.slots.get(buffer).is_some_and(|slot| {
-                    slot.waiters().any(|(waiter, _, clear)| waiter == *token && clear)
-                })
-            };
-            if let Phase::Queued { blocked } = lock.phase {
-                let group = lock.group.and_then(|id| self.groups.get(&id));
-                let group = group.ok_or_else(|| format!("{token:?} is queued for nobody"))?;
-                let waits = lock.buffers.iter().filter(|hold| !clear(&hold.buffer)).count()
-                    + usize::from(group.releasing.is_some());
-                ensure(blocked == waits, "miscounted what a lock waits for")?;
+    fn check_queue(&self, at: Ix<Slot>, slot: &Slot) -> Checked {
+        let mut expected: Vec<&Entry> = self
+            .entries_on(at)
+            .map(|(_, entry)| entry)
+            .filter(|entry| entry.lacks() && self.groups[entry.group].is_queued())
+            .collect();
+        expected.sort_by_key(|entry| self.groups[entry.group].ticket);
+        ensure(slot.queue.iter().count() == expected.len(), "a waiter too many or too few")?;
+        for (entry, (waiter, clear)) in expected.iter().zip(slot.queue.iter()) {
+            ensure(waiter.group == entry.group, "the queue is not in the order of tickets")?;
+            ensure(waiter.exclusive == entry.want.is_exclusive(), "waits for something else")?;
+            ensure(waiter.upgrade == entry.is_upgrade(), "an upgrade is not known as one")?;
+            let free = self.blockers(entry).next().is_none();
+            ensure(clear == free, "clear is not what it means")?;
+        }
+        Ok(())
+    }
+
+    /// Rule 2, from its definition: who a waiting entry waits for.
+    fn blockers<'a>(&'a self, waiting: &'a Entry) -> impl Iterator<Item = Ix<Group>> + 'a {
+        let ticket = self.groups[waiting.group].ticket;
+        self.entries_on(waiting.slot).map(|(_, entry)| entry).filter_map(move |entry| {
+            let group = &self.groups[entry.group];
+            let held = entry.hold.is_some_and(|access| access.conflicts(waiting.want));
+            let older = group.is_queued()
+                && entry.lacks()
+                && group.ticket < ticket
+                && entry.want.conflicts(waiting.want);
+            (entry.group != waiting.group && (held || older)).then_some(entry.group)
+        })
+    }
+
+    fn check_group(&self, at: Ix<Group>, group: &Group) -> Checked {
+        let entries = || group.entries.iter().map(|entry| &self.entries[*entry]);
+        ensure(entries().all(|entry| entry.group == at), "an entry of another group")?;
+        let granted = entries().filter(|entry| entry.granted.is_some()).count();
+        ensure(group.grant.is_some() == (granted > 0), "a grant of nothing, or none of something")?;
+        let gated = entries().filter(|entry| entry.gated).count();
+        match group.request.as_ref().map(|request| request.stage) {
+            None | Some(Stage::Queued { .. }) => {
+                ensure(entries().all(|e| e.taken().is_none()), "has taken what is not granted")?;
+                ensure(gated == 0, "waits at a gate for nothing")?;
+            }
+            Some(Stage::Preparing { .. }) => {
+                ensure(entries().all(|entry| !entry.lacks()), "prepares what it has not taken")?;
+            }
+        }
+        match group.request.as_ref().map(|request| request.stage) {
+            None => {}
+            Some(Stage::Queued { blocked }) => {
+                let lacks = entries().filter(|entry| entry.lacks());
+                let waits = lacks.filter(|entry| self.blockers(entry).next().is_some()).count();
+                ensure(blocked as usize == waits, "miscounted what a lock waits for")?;
                 ensure(blocked > 0, "a lock waits for nothing")?;
+            }
+            Some(Stage::Preparing { gated: counted, job }) => {
+                ensure(counted as usize == gated, "miscounted gates")?;
+                ensure((counted > 0) != job.is_some(), "a lock waits for nothing, or twice")?;
+                ensure(job.is_none_or(|job| self.jobs[job].group == Some(at)), "another's job")?;
+                let open = |e: &Entry| e.hold.is_some_and(|a| !self.slots[e.slot].gates(a));
+                ensure(!entries().any(|e| e.gated && open(e)), "waits at an open gate")?;
+            }
+        }
+        ensure(self.group_timers.get(at) == group.due(), "a timer is wrong")
+    }
+
+    /// Who waits does so for somebody older or for somebody who does not: no cycle.
+    fn check_age(&self) -> Checked {
+        for (_, entry) in self.entries.iter() {
+            let group = &self.groups[entry.group];
+            if !group.is_queued() || !entry.lacks() {
                 continue;
             }
-            for hold in &lock.buffers {
-                let held = self.slots.get(&hold.buffer).and_then(|slot| slot.holders.get(token));
-                ensure(held == Some(&hold.access), "a lock does not hold what it holds")?;
+            for blocker in self.blockers(entry).map(|at| &self.groups[at]) {
+                let fine = !blocker.is_queued() || blocker.ticket < group.ticket;
+                ensure(fine, "an older group waits for a younger one that waits")?;
             }
         }
-        let holders: usize = self.slots.values().map(|slot| slot.holders.len()).sum();
-        let holds = self.locks.values().filter(|lock| !matches!(lock.phase, Phase::Queued { .. }));
-        ensure(holders == holds.map(|lock| lock.buffers.len()).sum(), "a holder is no lock")
+        Ok(())
     }
 
-    fn check_deadlines(&self) -> Result<(), String> {
-        let timed = self
-            .locks
-            .iter()
-            .filter_map(|(token, lock)| lock.phase.deadline().map(|deadline| (deadline, *token)));
-        let timed: std::collections::BTreeSet<_> = timed.collect();
-        ensure(timed == self.deadlines, "a grant has no deadline, or a deadline no grant")
+    fn check_jobs(&self) -> Checked {
+        for (at, job) in self.jobs.iter() {
+            ensure(self.job_ids.get(&job.id) == Some(&at), "a job without its id")?;
+            ensure(self.parts_of(at) > 0, "a job of nothing")?;
+        }
+        let parts: usize = self.jobs.iter().map(|(at, _)| self.parts_of(at)).sum();
+        let syncing = self.slots.iter().filter(|(_, slot)| slot.job.is_some()).count();
+        ensure(parts == syncing, "a buffer waits for no job")
+    }
+
+    fn check_fences(&self) -> Checked {
+        let mut parts = 0;
+        for (at, fence) in self.fences.iter() {
+            ensure(self.fence_ids.get(&fence.id) == Some(&at), "a fence without its id")?;
+            ensure(self.fence_timers.get(at).is_some(), "a fence without its deadline")?;
+            for part in &fence.parts {
+                let gates = self.slots[part.slot].fences.iter().any(|(other, _)| *other == at);
+                ensure(gates, "a fence does not gate its buffer")?;
+                parts += 1;
+            }
+        }
+        let gates: usize = self.slots.iter().map(|(_, slot)| slot.fences.len()).sum();
+        ensure(gates == parts, "a gate without its fence")
+    }
+
+    /// The groups by age, the oldest first, for checkers.
+    #[doc(hidden)]
+    pub fn waiting_by_age(&self) -> Vec<GroupId> {
+        let mut waiting: Vec<&Group> =
+            self.groups.iter().map(|(_, g)| g).filter(|g| g.is_queued()).collect();
+        waiting.sort_by_key(|group| group.ticket);
+        waiting.iter().map(|group| group.id).collect()
     }
 }
 
-fn ensure(holds: bool, otherwise: &str) -> Result<(), String> {
+fn ensure(holds: bool, otherwise: &str) -> Checked {
     holds.then_some(()).ok_or_else(|| otherwise.to_string())
 }

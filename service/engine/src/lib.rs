@@ -10,33 +10,37 @@
 //!
 //! # Semantics
 //!
-//! A *group* is a client's set of buffers, each with an [`Access`]. Locking a group gives it a
-//! *ticket*, the stamp by which groups are ordered by age (`ww_acquire_ctx` in the kernel's
-//! `ww_mutex.h`); here it is the lock's [`Token`], which counts up and is never reused.
+//! A *group* is a client's set of buffers, each with an [`Access`]. Its first lock gives it a
+//! [`Ticket`], the stamp by which groups are ordered by age (`ww_acquire_ctx` in the kernel's
+//! `ww_mutex.h`); the grant is named by a [`Token`], which is never reused.
 //!
-//! 1. **Wound-wait.** In the kernel a group takes its locks one by one, and an older one *wounds* a
-//!    younger one that is still acquiring: the younger gives back what it took and queues again
-//!    with its old stamp. The engine knows a group's whole list in advance, so it lets every group
-//!    be the one that has already given everything back: a group stands in the queue of each of its
-//!    buffers, in the order of stamps, holds nothing, and takes all buffers in one step when it can
-//!    have all of them. Nobody holds while waiting, so nobody can deadlock, and no waiter ever waits
-//!    behind a younger group that is still acquiring. A group that is *granted* is never preempted
-//!    by age; only its unlock, its deadline or its death end a grant.
-//! 2. **No overtaking.** On a buffer that two waiters share with conflicting access, the older is
-//!    served first, even while it waits for another buffer; readers do not starve a writer. A waiter
-//!    that conflicts with nobody ahead of it, on any of its buffers, is granted at once.
-//! 3. Growing a held group is not supported yet: a group that waits or holds refuses it
-//!    ([`Error::Busy`]).
+//! 1. **Wound-wait.** A group keeps its ticket until it is granted and released; being cancelled,
+//!    timed out, wounded or failed by a cache operation does not make it younger (for as long as a
+//!    grant can last). A waiter never waits behind a younger group that is still acquiring. In the
+//!    kernel the younger is *wounded*, gives back what it took, and queues again; the engine knows
+//!    a group's whole list in advance, so a group takes all or nothing, and has nothing to give
+//!    back. A *granted* group is never preempted by age: only its unlock, its deadline or its death
+//!    end a grant.
+//! 2. **No overtaking.** On a buffer that two waiters want in conflict, the older is served first,
+//!    even while it waits for another buffer; readers do not starve a writer. A waiter that
+//!    conflicts with nobody ahead of it, on any of its buffers, is granted at once.
+//! 3. **Growth.** A group that holds may add buffers, or want WRITE where it holds READ, and lock
+//!    again, with its ticket, token and deadline. If it would wait while an older waiter wants what
+//!    it holds, it is refused ([`Error::Deadlock`]); if the older one comes while it waits, its wait
+//!    ends ([`Effect::Wounded`]). Either way it still holds what it held, gets no more, and is to
+//!    unlock and lock again, with the same ticket. Locking what is held already is
+//!    [`Error::AlreadyLocked`].
 //! 4. **Forced release.** A grant ends at its deadline. The holder is told, its token is dead, and
 //!    the next holder of each buffer is told too (`EOWNERDEAD` of robust mutexes), until one grant
 //!    of the buffer that began after the eviction has ended in order. A holder that dies is treated
-//!    the same, at once.
+//!    the same, at once; and one whose release fence fails or does not signal by the deadline.
 //! 5. **Counts never go wrong.** State is read and changed in one call, under one `&mut`. In the
 //!    2013 RFC two timeouts could both see a count of 2 and both decrement it.
 //! 6. **Generations.** Every exclusive grant advances the buffer's generation, and every grant
 //!    reports it.
-//! 7. **Cost.** A call costs O(buffers of the group x log waiters), and nothing is kept of a buffer
-//!    that no group has.
+//! 7. **Cost.** A call compares O(buffers of the group x log waiters) times; a waiter with a kept
+//!    ticket moves those younger than it by one place in an array. Nothing is kept of a buffer that
+//!    no group has, and locking and unlocking allocate nothing once the tables have their size.
 //!
 //! A grant is announced when the cache operations that it needs are done; see [`coherence`].
 //!
@@ -51,27 +55,38 @@
 //! engine.add(codec, frame, Access::DmaRead).unwrap();
 //!
 //! // The camera has the frame at once; the codec waits for it.
-//! let Ok(LockOutcome::Granted { token, .. }) = engine.lock(now, camera, &mut fx) else { panic!() };
-//! assert!(matches!(engine.lock(now, codec, &mut fx), Ok(LockOutcome::Pending(_))));
+//! let Ok(LockOutcome::Granted(grant)) = engine.lock(now, camera, None, &mut fx) else { panic!() };
+//! let Ok(LockOutcome::Pending(_)) = engine.lock(now, codec, None, &mut fx) else { panic!() };
 //! assert!(fx.is_empty());
 //!
 //! // When the camera lets go, the codec is granted. No cache operation between two devices.
-//! engine.unlock(now, camera, token, false, &mut fx).unwrap();
-//! assert!(matches!(fx.pop_front(), Some(Effect::Granted { group, .. }) if group == codec));
+//! engine.unlock(now, camera, grant.token, false, &mut fx).unwrap();
+//! assert!(matches!(fx.pop(), Some(Effect::Granted { group, .. }) if group == codec));
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod acquire;
+mod arena;
+mod canonical;
 pub mod coherence;
 mod effects;
 mod engine;
+mod group;
 mod invariants;
+mod queue;
+mod release;
 mod slot;
+mod sync;
+mod timers;
 mod types;
 mod view;
+mod work;
 
 pub use coherence::{Coherence, SyncFlags, SyncKind, SyncOp};
-pub use effects::{Effect, Effects, EvictionCause, Failure, GrantedBuffer};
+pub use effects::{Effect, Effects, EvictionCause, Grant, GrantedBuffer, Span};
 pub use engine::{Engine, LockOutcome, Phase};
-pub use types::{Access, BufferId, Close, Error, GroupId, JobId, Limits, Time, Token};
-pub use view::{BufferView, Counters, LockView};
+pub use types::{
+    Access, BufferId, Close, Error, Failure, FenceId, GroupId, JobId, Limits, Ticket, Time, Token,
+};
+pub use view::{BufferView, Counters, FenceView, LockView};

@@ -3,106 +3,170 @@
 
 //! One buffer: who holds it, who waits for it, and what is true of it.
 //!
-//! The waiters stand in the order of their stamps. A waiter is *clear* when nobody who holds the
-//! buffer and nobody ahead of it conflicts with it; a group whose entries are all clear takes all
-//! its buffers in one step. Clear waiters are the head of the queue: either one exclusive waiter of
-//! a free buffer, or a run of shared ones of a buffer without exclusive holder. The queue only
-//! grows at its end, so a clear waiter stays clear until it leaves.
-//!
-//! Knows nothing of groups.
+//! Knows its entries' indices, and what they hold only as far as it is told.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use crate::arena::{Arena, Ix};
+use crate::coherence::{Coherence, Plan};
+use crate::group::Entry;
+use crate::queue::{Holding, Queue};
+use crate::release::Fence;
+use crate::sync::Job;
+use crate::{Access, BufferId};
 
-use crate::coherence::Coherence;
-use crate::{Access, JobId, Token};
-
-/// See the module. Tokens are handed out in the order of locking, so they are the stamps too.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+/// See the module.
+#[derive(Clone, Debug)]
 pub(crate) struct Slot {
+    pub id: BufferId,
     /// Groups that have the buffer.
-    pub members: usize,
-    /// Locks that hold it.
-    pub holders: BTreeMap<Token, Access>,
-    waiters: BTreeMap<Token, Access>,
-    /// Exclusive ones among the waiters.
-    exclusive_waiters: usize,
-    /// Every waiter up to this stamp is clear, none after it is.
-    clear_to: Option<Token>,
+    pub members: u32,
+    pub holding: Holding,
+    /// The list of entries that hold it; see [`Entry::next`].
+    pub holders: Option<Ix<Entry>>,
+    /// Holders that wait for more, and so may be wounded.
+    pub growing: u32,
+    pub queue: Queue,
     /// Cache operations in flight. Nobody is granted the buffer meanwhile.
-    pub job: Option<JobId>,
-    /// Locks that hold the buffer and wait for the end of `job`.
-    pub after_job: BTreeSet<Token>,
+    pub job: Option<JobPart>,
+    /// Release fences of past holders, and whether they were exclusive.
+    pub fences: Vec<(Ix<Fence>, bool)>,
     pub coherence: Coherence,
     /// Exclusive grants so far.
     pub generation: u64,
-    /// Evictions so far.
-    pub evictions: u64,
+    pub evictions: Evictions,
+}
+
+/// A buffer's part in a job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JobPart {
+    pub job: Ix<Job>,
+    pub plan: Plan,
+    /// The next buffer of the same job.
+    pub next: Option<Ix<Slot>>,
+}
+
+/// Holders that did not let go in order and may still be at work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Evictions {
+    pub count: u64,
     /// As many of them had happened when the last grant that ended in order began.
     pub settled: u64,
+    /// Among those since, CPU writers.
+    pub cpu: bool,
+    /// Among those since, writing devices.
+    pub dma: bool,
 }
 
 impl Slot {
+    pub fn new(id: BufferId) -> Self {
+        Self {
+            id,
+            members: 0,
+            holding: Holding::default(),
+            holders: None,
+            growing: 0,
+            queue: Queue::default(),
+            job: None,
+            fences: Vec::new(),
+            coherence: Coherence::default(),
+            generation: 0,
+            evictions: Evictions::default(),
+        }
+    }
+
     /// Whether an earlier holder was evicted, and no grant since has ended in order.
-    pub fn tainted(&self) -> bool {
-        self.evictions > self.settled
+    pub fn is_tainted(&self) -> bool {
+        self.evictions.count > self.evictions.settled
     }
 
-    fn held_exclusively(&self) -> bool {
-        // An exclusive holder is the only one.
-        self.holders.values().next().is_some_and(|access| access.is_exclusive())
+    /// Whether operations or fences are pending that such an access has to wait for: those of a
+    /// writer gate everybody, those of a reader gate the next writer.
+    pub fn gates(&self, access: Access) -> bool {
+        self.job.is_some() || self.is_fenced(access)
     }
 
-    /// Whether `access` conflicts with nobody who holds or waits.
-    pub fn admits(&self, access: Access) -> bool {
-        if access.is_exclusive() {
-            self.holders.is_empty() && self.waiters.is_empty()
-        } else {
-            !self.held_exclusively() && self.exclusive_waiters == 0
-        }
+    pub fn is_fenced(&self, access: Access) -> bool {
+        self.fences.iter().any(|(_, exclusive)| *exclusive || access.is_exclusive())
     }
 
-    /// Puts a waiter at the end of the queue: its stamp is the youngest.
-    pub fn enqueue(&mut self, token: Token, access: Access) {
-        self.exclusive_waiters += usize::from(access.is_exclusive());
-        self.waiters.insert(token, access);
-    }
-
-    /// Takes a waiter out, granted or not.
-    pub fn dequeue(&mut self, token: Token) {
-        if let Some(access) = self.waiters.remove(&token) {
-            self.exclusive_waiters -= usize::from(access.is_exclusive());
-        }
-    }
-
-    /// The next waiter to become clear, if one can; it then counts as clear.
-    pub fn clear_next(&mut self) -> Option<Token> {
-        let from = self.clear_to.map_or(Bound::Unbounded, Bound::Excluded);
-        let (&token, access) = self.waiters.range((from, Bound::Unbounded)).next()?;
-        let first = self.waiters.keys().next() == Some(&token);
-        let clear = if access.is_exclusive() {
-            first && self.holders.is_empty()
-        } else {
-            !self.held_exclusively() && (first || !self.exclusive_head())
-        };
-        clear.then(|| {
-            self.clear_to = Some(token);
-            token
-        })
-    }
-
-    /// Whether the head of the queue is exclusive. Only a head can be exclusive and clear.
-    fn exclusive_head(&self) -> bool {
-        self.waiters.values().next().is_some_and(|access| access.is_exclusive())
-    }
-
-    /// The queue, oldest first, each with whether it is clear.
-    pub fn waiters(&self) -> impl Iterator<Item = (Token, Access, bool)> + '_ {
-        self.waiters.iter().map(|(token, access)| (*token, *access, self.clear_to >= Some(*token)))
-    }
-
-    /// Nobody has it, holds it or works on it.
+    /// Nobody has it or works on it.
     pub fn is_abandoned(&self) -> bool {
-        self.members == 0 && self.holders.is_empty() && self.job.is_none()
+        self.members == 0 && self.job.is_none() && self.fences.is_empty()
     }
+
+    /// A holder that had `access` was evicted.
+    pub fn evicted(&mut self, access: Access) {
+        self.evictions.count += 1;
+        self.evictions.cpu |= access == Access::Write;
+        self.evictions.dma |= access == Access::DmaWrite;
+        self.coherence.may_have_written(access);
+    }
+
+    /// A grant that began after `seen` evictions has ended in order: those evicted before it count
+    /// as gone now. They may have written all the while, and what they wrote is history.
+    pub fn settle(&mut self, seen: u64) {
+        if seen <= self.evictions.settled {
+            return;
+        }
+        if self.evictions.cpu {
+            self.coherence.may_have_written(Access::Write);
+        }
+        if self.evictions.dma {
+            self.coherence.may_have_written(Access::DmaWrite);
+        }
+        self.evictions.settled = seen;
+        if !self.is_tainted() {
+            self.evictions.cpu = false;
+            self.evictions.dma = false;
+        }
+    }
+}
+
+/// Puts an entry among the holders of its slot, or changes what it holds; `None` takes it out.
+pub(crate) fn hold(
+    slots: &mut Arena<Slot>,
+    entries: &mut Arena<Entry>,
+    at: Ix<Entry>,
+    access: Option<Access>,
+) {
+    let entry = &mut entries[at];
+    let slot = &mut slots[entry.slot];
+    let before = std::mem::replace(&mut entry.hold, access);
+    match before {
+        Some(access) if access.is_exclusive() => slot.holding.exclusive = false,
+        Some(_) => slot.holding.shared -= 1,
+        None => {}
+    }
+    match access {
+        Some(access) if access.is_exclusive() => slot.holding.exclusive = true,
+        Some(_) => slot.holding.shared += 1,
+        None => {}
+    }
+    match (before, access) {
+        (None, Some(_)) => {
+            let next = slot.holders.replace(at);
+            (entry.next, entry.previous) = (next, None);
+            if let Some(next) = next {
+                entries[next].previous = Some(at);
+            }
+        }
+        (Some(_), None) => {
+            let (next, previous) = (entry.next.take(), entry.previous.take());
+            match previous {
+                Some(previous) => entries[previous].next = next,
+                None => slot.holders = next,
+            }
+            if let Some(next) = next {
+                entries[next].previous = previous;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The entries that hold a slot.
+pub(crate) fn holders<'a>(
+    slot: &Slot,
+    entries: &'a Arena<Entry>,
+) -> impl Iterator<Item = (Ix<Entry>, &'a Entry)> {
+    std::iter::successors(slot.holders, |at| entries[*at].next).map(|at| (at, &entries[at]))
 }

@@ -27,9 +27,19 @@ pub struct BufferId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(pub u64);
 
-/// Names one lock, from its request to the end of its grant. Never reused, counts from 1.
+/// Names one lock, from its request to the end of its grant. Never reused, counts from 1. A lock
+/// that adds buffers to a grant has the grant's token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
+
+/// The stamp by which locks are ordered: smaller is older (kernel: `ww_acquire_ctx.stamp`). A group
+/// keeps it until it is granted and released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// Names a release fence. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FenceId(pub u64);
 
 /// Names a batch of cache operations. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +65,11 @@ impl Access {
     /// Whether it excludes every other access.
     pub fn is_exclusive(self) -> bool {
         matches!(self, Self::Write | Self::DmaWrite)
+    }
+
+    /// Whether the two can't be held by two groups at once.
+    pub fn conflicts(self, other: Self) -> bool {
+        self.is_exclusive() || other.is_exclusive()
     }
 
     /// Whether a device accesses, not the CPU.
@@ -99,18 +114,27 @@ pub enum Close {
     Died,
 }
 
-/// Why a call was refused. It has then changed nothing.
+/// A cache operation that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// How many operations of the job succeeded before it.
+    pub succeeded: usize,
+    /// The caller's own reason, an errno say; the engine hands it through.
+    pub reason: i32,
+}
+
+/// Why a call was refused. It has then changed nothing, but for [`Error::Deadlock`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Error {
     /// No such group, or it is closed.
     UnknownGroup,
     /// The group has no such buffer.
     UnknownBuffer,
-    /// The group waits or holds: its buffers can't be changed.
+    /// The group waits for a lock, or it holds this buffer.
     Busy,
     /// The group has no buffers.
     EmptyGroup,
-    /// The group holds its buffers (kernel: `-EALREADY`).
+    /// The group holds all of its buffers (kernel: `-EALREADY`).
     AlreadyLocked,
     /// The group waits for its lock already.
     AlreadyQueued,
@@ -120,6 +144,10 @@ pub enum Error {
     NotQueued,
     /// The token names no grant that the group holds.
     BadToken,
+    /// An older group wants what this one holds, and waiting for more could deadlock: the group is
+    /// to unlock what it holds and to lock again, which it does with its old ticket (kernel:
+    /// `-EDEADLK`). Until then it gets no more.
+    Deadlock,
     /// CPU and device access of one buffer in one group.
     AccessConflict,
 }

@@ -1,22 +1,31 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The lock table as others may see it: for dumps, and for checks of its invariants.
+//! The lock table as others may see it: for dumps and tests.
 
+use crate::arena::Ix;
 use crate::coherence::Coherence;
-use crate::{Access, BufferId, Engine, GroupId, Phase, Token};
+use crate::group::Group;
+use crate::slot::{holders, Slot};
+use crate::{Access, BufferId, Engine, GroupId, Phase, Ticket, Token};
 
 /// What has happened since the engine began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counters {
-    /// Locks granted.
+    /// Locks granted, those that grew a grant included.
     pub grants: u64,
     /// Locks that had to wait for others.
     pub queued: u64,
     /// Grants that their holder ended.
     pub unlocks: u64,
-    /// Waiting locks taken back.
+    /// Pending locks taken back.
     pub cancels: u64,
+    /// Pending locks that had waited long enough.
+    pub time_outs: u64,
+    /// Growing groups that were wounded while they waited.
+    pub wounds: u64,
+    /// Growing groups that were refused to wait.
+    pub deadlocks: u64,
     /// Grants taken away at a deadline, or because of a release fence.
     pub evictions: u64,
     /// Groups whose client went without closing them.
@@ -29,7 +38,7 @@ pub struct Counters {
     pub sync_end: u64,
     /// Operations that failed.
     pub sync_failed: u64,
-    /// What a START and an END around every access of every grant would have come to.
+    /// What a START and an END around every CPU access would have come to.
     pub bracketing_ops: u64,
 }
 
@@ -44,6 +53,8 @@ pub struct BufferView {
     pub holders: Vec<LockView>,
     /// Who waits for it, oldest first.
     pub waiters: Vec<LockView>,
+    /// Who gave it back but for a fence.
+    pub fences: Vec<FenceView>,
     /// The cache's state.
     pub coherence: Coherence,
     /// Exclusive grants so far.
@@ -55,36 +66,73 @@ pub struct BufferView {
 }
 
 /// A lock's part in a buffer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockView {
+    /// Whose.
+    pub group: GroupId,
     /// Which.
     pub token: Token,
-    /// Whose; `None` if its group is closed or has given it up.
-    pub group: Option<GroupId>,
+    /// How old.
+    pub ticket: Ticket,
     /// For what.
     pub access: Access,
-    /// How far it is.
+    /// How far the group is.
     pub phase: Phase,
+}
+
+/// A release fence's part in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FenceView {
+    /// Who gave it; the group may be closed.
+    pub group: GroupId,
+    /// The grant that it ended.
+    pub token: Token,
+    /// Whether it gates everybody, or only the next writer.
+    pub exclusive: bool,
 }
 
 impl Engine {
     /// All buffers, by id.
-    pub fn buffers(&self) -> impl Iterator<Item = BufferView> + '_ {
-        self.slots.iter().map(|(id, slot)| {
-            let view = |(token, access): (Token, Access)| {
-                let lock = self.locks.get(&token)?;
-                Some(LockView { token, group: lock.group, access, phase: lock.phase })
-            };
-            BufferView {
-                id: *id,
-                members: slot.members,
-                holders: slot.holders.iter().filter_map(|(t, a)| view((*t, *a))).collect(),
-                waiters: slot.waiters().filter_map(|(t, a, _)| view((t, a))).collect(),
-                coherence: slot.coherence,
-                generation: slot.generation,
-                tainted: slot.tainted(),
-                syncing: slot.job.is_some(),
-            }
-        })
+    pub fn buffers(&self) -> Vec<BufferView> {
+        let mut all: Vec<BufferView> =
+            self.slots.iter().map(|(at, slot)| self.view(at, slot)).collect();
+        all.sort_by_key(|buffer| buffer.id);
+        all
+    }
+
+    fn view(&self, at: Ix<Slot>, slot: &Slot) -> BufferView {
+        let held = holders(slot, &self.entries)
+            .filter_map(|(_, entry)| Some(self.lock_view(entry.group, entry.hold?)));
+        let waiting = slot.queue.iter().filter_map(|(waiter, _)| {
+            let mut entries = self.groups[waiter.group].entries.iter().map(|e| &self.entries[*e]);
+            let entry = entries.find(|entry| entry.slot == at)?;
+            Some(self.lock_view(waiter.group, entry.want))
+        });
+        let mut holders: Vec<LockView> = held.collect();
+        holders.sort_by_key(|holder| holder.ticket);
+        BufferView {
+            id: slot.id,
+            members: slot.members as usize,
+            holders,
+            waiters: waiting.collect(),
+            fences: slot
+                .fences
+                .iter()
+                .map(|(fence, exclusive)| {
+                    let fence = &self.fences[*fence];
+                    FenceView { group: fence.group, token: fence.token, exclusive: *exclusive }
+                })
+                .collect(),
+            coherence: slot.coherence,
+            generation: slot.generation,
+            tainted: slot.is_tainted(),
+            syncing: slot.job.is_some(),
+        }
+    }
+
+    fn lock_view(&self, group: Ix<Group>, access: Access) -> LockView {
+        let group = &self.groups[group];
+        let Group { id, token, ticket, .. } = *group;
+        LockView { group: id, token, ticket, access, phase: group.phase() }
     }
 }

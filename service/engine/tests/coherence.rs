@@ -213,7 +213,8 @@ fn start_and_end_alternate_after_evictions_and_failures_too() {
                 if fails {
                     state.failed();
                 } else {
-                    state.unknown();
+                    state.may_have_written(Write);
+                    state.may_have_written(DmaWrite);
                 }
                 let plan = state.plan(after);
                 carry_out(&mut state, &mut [], plan);

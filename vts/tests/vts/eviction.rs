@@ -25,7 +25,7 @@ fn a_stuck_holder_is_evicted_at_its_limit_and_all_are_told() {
     stuck.add(&buffer, Access::WRITE);
     let mut next = Group::of("vts/next", &buffer, Access::DMA_WRITE);
     let held = stuck.lock();
-    next.binder.lock().expect("lock");
+    next.binder.lock(0).expect("lock");
 
     let record = stuck.next_event().expect("an eviction");
     let told = now_ns();

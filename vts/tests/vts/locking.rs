@@ -137,7 +137,7 @@ fn groups_that_want_each_others_buffers_do_not_deadlock() {
     b.add(&x, Access::WRITE);
     for _ in 0..20 {
         let first = a.lock();
-        b.binder.lock().expect("lock");
+        b.binder.lock(0).expect("lock");
         a.unlock(&first);
         let second = b.next_grant();
         b.unlock(&second);

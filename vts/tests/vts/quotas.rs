@@ -54,8 +54,8 @@ fn a_pipe_that_nobody_reads_stops_its_own_group_only() {
     let holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
     let silent = Group::of("vts/silent", &x, Access::DMA_WRITE);
     let refused = loop {
-        let held = holder.binder.lock().expect("lock");
-        let queued = match silent.binder.lock() {
+        let held = holder.binder.lock(0).expect("lock");
+        let queued = match silent.binder.lock(0) {
             Ok(queued) => queued,
             refused => break error(refused),
         };
@@ -75,7 +75,7 @@ fn the_service_answers_while_64_locks_wait() {
     let mut waiters: Vec<Group> =
         (0..64).map(|_| Group::of("vts/waiter", &buffer, Access::DMA_WRITE)).collect();
     for waiter in &mut waiters {
-        waiter.binder.lock().expect("lock");
+        waiter.binder.lock(0).expect("lock");
     }
     let mut slowest = Duration::ZERO;
     for _ in 0..50 {

@@ -16,12 +16,15 @@ pub struct World {
     pub now: Time,
     /// What happened and was not looked at yet.
     pub events: Vec<Effect>,
+    /// The buffers of the grants among it.
+    pub buffers: Vec<Vec<GrantedBuffer>>,
     /// Operations issued, in order.
     pub ops: Vec<SyncOp>,
     /// Jobs that a test holds back.
     pub jobs: Vec<JobId>,
     /// Whether jobs are held back.
     pub hold_jobs: bool,
+    fx: Effects,
 }
 
 impl World {
@@ -30,52 +33,60 @@ impl World {
             engine: Engine::new(Limits::default()),
             now: Time(0),
             events: Vec::new(),
+            buffers: Vec::new(),
             ops: Vec::new(),
             jobs: Vec::new(),
             hold_jobs: false,
+            fx: Effects::new(),
         }
     }
 
     /// A group of these buffers.
     pub fn group(&mut self, members: &[(u64, Access)]) -> GroupId {
         let (group, _) = self.engine.open_group(None);
-        for (buffer, access) in members {
-            self.engine.add(group, BufferId(*buffer), *access).unwrap();
-        }
+        self.add(group, members);
         group
     }
 
     /// As [`World::group`], with a hold limit.
     pub fn group_with_hold(&mut self, millis: u64, members: &[(u64, Access)]) -> GroupId {
         let (group, _) = self.engine.open_group(Some(Duration::from_millis(millis)));
+        self.add(group, members);
+        group
+    }
+
+    pub fn add(&mut self, group: GroupId, members: &[(u64, Access)]) {
         for (buffer, access) in members {
             self.engine.add(group, BufferId(*buffer), *access).unwrap();
         }
-        group
     }
 
     /// Runs a call and carries out its effects.
     pub fn call<R>(&mut self, call: impl FnOnce(&mut Engine, Time, &mut Effects) -> R) -> R {
-        let mut fx = Effects::new();
-        let result = call(&mut self.engine, self.now, &mut fx);
-        self.carry_out(fx);
+        let result = call(&mut self.engine, self.now, &mut self.fx);
+        self.carry_out();
         result
     }
 
-    fn carry_out(&mut self, mut fx: Effects) {
+    fn carry_out(&mut self) {
         self.check();
-        while let Some(effect) = fx.pop_front() {
+        while let Some(effect) = self.fx.pop() {
             match effect {
                 Effect::Sync { job, ops, .. } => {
-                    self.ops.extend(&ops);
+                    self.ops.extend(self.fx.ops(ops));
                     if self.hold_jobs {
                         self.jobs.push(job);
                     } else {
-                        self.engine.job_done(self.now, job, Ok(()), &mut fx);
+                        self.engine.job_done(self.now, job, Ok(()), &mut self.fx);
                         self.check();
                     }
                 }
-                event => self.events.push(event),
+                event => {
+                    if let Effect::Granted { grant, .. } = event {
+                        self.buffers.push(self.fx.buffers(grant.buffers).to_vec());
+                    }
+                    self.events.push(event);
+                }
             }
         }
     }
@@ -86,18 +97,62 @@ impl World {
         }
     }
 
+    pub fn try_to_lock(&mut self, group: GroupId) -> Result<Token, Error> {
+        self.try_to_lock_for(group, None)
+    }
+
+    pub fn try_to_lock_for(
+        &mut self,
+        group: GroupId,
+        timeout: Option<Duration>,
+    ) -> Result<Token, Error> {
+        let outcome = self.engine.lock(self.now, group, timeout, &mut self.fx);
+        let token = outcome.map(|outcome| self.note(group, outcome));
+        self.carry_out();
+        token
+    }
+
     pub fn lock(&mut self, group: GroupId) -> Token {
-        match self.call(|e, now, fx| e.lock(now, group, fx)).unwrap() {
+        self.try_to_lock(group).unwrap()
+    }
+
+    pub fn lock_for(&mut self, group: GroupId, millis: u64) -> Token {
+        self.try_to_lock_for(group, Some(Duration::from_millis(millis))).unwrap()
+    }
+
+    pub fn try_lock(&mut self, group: GroupId) -> Result<Token, Error> {
+        let outcome = self.engine.try_lock(self.now, group, &mut self.fx);
+        let token = outcome.map(|outcome| self.note(group, outcome));
+        self.carry_out();
+        token
+    }
+
+    /// A grant at once is an event like one that comes later.
+    fn note(&mut self, group: GroupId, outcome: LockOutcome) -> Token {
+        match outcome {
             LockOutcome::Pending(token) => token,
-            LockOutcome::Granted { token, deadline, buffers } => {
-                self.events.push(Effect::Granted { group, token, deadline, buffers });
-                token
+            LockOutcome::Granted(grant) => {
+                self.buffers.push(self.fx.buffers(grant.buffers).to_vec());
+                self.events.push(Effect::Granted { group, grant });
+                grant.token
             }
         }
     }
 
     pub fn unlock(&mut self, group: GroupId, token: Token) {
         self.call(|e, now, fx| e.unlock(now, group, token, false, fx)).unwrap();
+    }
+
+    pub fn unlock_with_fence(&mut self, group: GroupId, token: Token) -> FenceId {
+        self.call(|e, now, fx| e.unlock(now, group, token, true, fx)).unwrap().unwrap()
+    }
+
+    pub fn fence_done(&mut self, fence: FenceId, ok: bool) {
+        self.call(|e, now, fx| e.fence_done(now, fence, ok, fx));
+    }
+
+    pub fn cancel(&mut self, group: GroupId) -> Result<(), Error> {
+        self.call(|e, now, fx| e.cancel(now, group, fx))
     }
 
     pub fn close(&mut self, group: GroupId, how: Close) {
@@ -114,6 +169,18 @@ impl World {
         self.call(|e, now, fx| e.job_done(now, job, result, fx));
     }
 
+    pub fn forget_events(&mut self) {
+        self.events.clear();
+        self.buffers.clear();
+    }
+
+    /// What happened since the last look, but for what concerns only the caller.
+    pub fn told(&mut self) -> Vec<Effect> {
+        self.buffers.clear();
+        let events = std::mem::take(&mut self.events).into_iter();
+        events.filter(|event| !matches!(event, Effect::Forget { .. })).collect()
+    }
+
     /// Groups that were granted since the last look, in order.
     pub fn granted(&mut self) -> Vec<GroupId> {
         let groups = self.events.iter().filter_map(|event| match event {
@@ -121,24 +188,19 @@ impl World {
             _ => None,
         });
         let groups = groups.collect();
-        self.events.clear();
+        self.forget_events();
         groups
     }
 
-    /// The grants since the last look.
+    /// The buffers of the grants since the last look.
     pub fn grants(&mut self) -> Vec<Vec<GrantedBuffer>> {
-        let grants = std::mem::take(&mut self.events).into_iter();
-        grants
-            .filter_map(|event| match event {
-                Effect::Granted { buffers, .. } => Some(buffers),
-                _ => None,
-            })
-            .collect()
+        self.events.clear();
+        std::mem::take(&mut self.buffers)
     }
 
     /// Locks and unlocks; the buffers of the grant.
     pub fn cycle(&mut self, group: GroupId) -> Vec<GrantedBuffer> {
-        self.events.clear();
+        self.forget_events();
         let token = self.lock(group);
         let mut grants = self.grants();
         assert_eq!(grants.len(), 1, "not granted at once");

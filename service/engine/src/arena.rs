@@ -1,0 +1,175 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Storage whose cells are reused: what the table links to, it links to by index.
+//!
+//! An index of a removed value must not be used again; whoever keeps one is responsible. Access to
+//! an empty cell panics, since the table would be wrong.
+
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::marker::PhantomData;
+use std::ops::{Index, IndexMut};
+
+/// Where a `T` is in its [`Arena`].
+pub(crate) struct Ix<T>(u32, PhantomData<fn() -> T>);
+
+impl<T> Ix<T> {
+    /// For tables that run beside an arena.
+    pub fn position(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Values in cells that are reused.
+#[derive(Clone, Debug)]
+pub(crate) struct Arena<T> {
+    cells: Vec<Option<T>>,
+    free: Vec<u32>,
+}
+
+/// As many cells are kept for the next ones when all are empty.
+const KEPT: usize = 64;
+
+impl<T> Arena<T> {
+    pub const fn new() -> Self {
+        Self { cells: Vec::new(), free: Vec::new() }
+    }
+
+    /// Panics beyond 2^32 values.
+    pub fn insert(&mut self, value: T) -> Ix<T> {
+        if let Some(free) = self.free.pop() {
+            self.cells[free as usize] = Some(value);
+            return Ix(free, PhantomData);
+        }
+        let index = u32::try_from(self.cells.len()).expect("fewer than 2^32 values");
+        self.cells.push(Some(value));
+        Ix(index, PhantomData)
+    }
+
+    pub fn remove(&mut self, at: Ix<T>) -> Option<T> {
+        let value = self.cells.get_mut(at.position())?.take();
+        if value.is_some() {
+            self.free.push(at.0);
+        }
+        if self.is_empty() && self.cells.capacity() > KEPT {
+            // A crowd that has gone leaves nothing behind.
+            *self = Self::new();
+        }
+        value
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Ix<T>, &T)> {
+        let cells = self.cells.iter().enumerate();
+        cells.filter_map(|(index, cell)| Some((Ix(index as u32, PhantomData), cell.as_ref()?)))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.free.len() == self.cells.len()
+    }
+}
+
+impl<T> Index<Ix<T>> for Arena<T> {
+    type Output = T;
+
+    fn index(&self, at: Ix<T>) -> &T {
+        self.cells[at.position()].as_ref().expect("a value that was not removed")
+    }
+}
+
+impl<T> IndexMut<Ix<T>> for Arena<T> {
+    fn index_mut(&mut self, at: Ix<T>) -> &mut T {
+        self.cells[at.position()].as_mut().expect("a value that was not removed")
+    }
+}
+
+// By hand, since an index is `Copy` whatever it leads to.
+impl<T> Clone for Ix<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Ix<T> {}
+
+impl<T> PartialEq for Ix<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl<T> Eq for Ix<T> {}
+
+impl<T> PartialOrd for Ix<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<T> Ord for Ix<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.cmp(&other.0)
+    }
+}
+
+impl<T> fmt::Debug for Ix<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// From public ids, which count up, to cells. Only looked up, never walked, so that nothing depends
+/// on its order.
+pub(crate) type IdMap<K, T> = std::collections::HashMap<K, Ix<T>, BuildHasherDefault<IdHasher>>;
+
+/// Ids are chosen by this crate or by its caller, not by clients, so no defence against chosen ones
+/// is needed; Fibonacci hashing spreads numbers that count up.
+#[derive(Clone, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_reused() {
+        let mut arena = Arena::new();
+        let a = arena.insert('a');
+        let b = arena.insert('b');
+        assert_eq!(arena.remove(a), Some('a'));
+        assert_eq!(arena.remove(a), None);
+        let c = arena.insert('c');
+        assert_eq!((c, arena[b], arena[c]), (a, 'b', 'c'));
+        assert_eq!(arena.iter().count(), 2);
+        arena.remove(b);
+        arena.remove(c);
+        assert!(arena.is_empty());
+    }
+
+    #[test]
+    fn a_crowd_leaves_nothing() {
+        let mut arena = Arena::new();
+        let crowd: Vec<Ix<usize>> = (0..=KEPT).map(|value| arena.insert(value)).collect();
+        for one in crowd {
+            arena.remove(one);
+        }
+        assert!(arena.is_empty());
+        assert_eq!(arena.cells.capacity(), 0);
+    }
+}

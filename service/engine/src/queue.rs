@@ -1,0 +1,131 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Who waits for one buffer, in the order of tickets.
+//!
+//! A waiter is *clear* when nobody who holds the buffer and no older waiter conflicts with it; a
+//! lock whose waiters are all clear takes all its buffers in one step. The clear ones are always
+//! the head of the queue: one exclusive waiter of a free buffer, or a run of shared ones of a
+//! buffer without exclusive holder. So the queue keeps how many they are. When something changes it
+//! says which waiters became clear or ceased to be; the locks count.
+//!
+//! Waiting at the end of the queue (a new ticket) and leaving from its head cost O(1); elsewhere it
+//! is a binary search, and a move of the 16 bytes of each waiter behind.
+//!
+//! Knows nothing of groups but their index, and of the holders only what it is told.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::arena::Ix;
+use crate::group::Group;
+use crate::Ticket;
+
+/// A lock's place in the queue of one buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiter {
+    pub ticket: Ticket,
+    pub group: Ix<Group>,
+    pub exclusive: bool,
+    /// It holds the buffer shared and wants it exclusively: its own hold is not in its way.
+    pub upgrade: bool,
+}
+
+/// What the queue has to know of the holders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Holding {
+    pub exclusive: bool,
+    pub shared: u32,
+}
+
+impl Holding {
+    /// Whether no holder conflicts with such an access.
+    pub fn admits(self, exclusive: bool, upgrade: bool) -> bool {
+        !self.exclusive && (!exclusive || self.shared == u32::from(upgrade))
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Queue {
+    /// The oldest first.
+    waiters: VecDeque<Waiter>,
+    /// As many at the head are clear.
+    clear: usize,
+    exclusive: u32,
+}
+
+impl Queue {
+    pub fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Waiter, bool)> {
+        self.waiters.iter().enumerate().map(|(at, waiter)| (waiter, at < self.clear))
+    }
+
+    /// Whether a waiter older than `ticket` conflicts with such an access.
+    pub fn bars(&self, ticket: Ticket, exclusive: bool) -> bool {
+        if exclusive {
+            return self.waiters.front().is_some_and(|waiter| waiter.ticket < ticket);
+        }
+        self.exclusive > 0
+            && self
+                .waiters
+                .iter()
+                .take_while(|waiter| waiter.ticket < ticket)
+                .any(|waiter| waiter.exclusive)
+    }
+
+    /// Lets a waiter in at its place. It is not clear yet; those in the range, which is empty unless
+    /// an older waiter came late, are not clear any more.
+    pub fn insert(&mut self, waiter: Waiter) -> Range<usize> {
+        let at = self.place(waiter.ticket);
+        let unclear = at..self.clear.max(at);
+        self.clear = self.clear.min(at);
+        self.waiters.insert(at, waiter);
+        self.exclusive += u32::from(waiter.exclusive);
+        unclear.start + 1..unclear.end + 1
+    }
+
+    /// Lets the waiter with this ticket out.
+    pub fn remove(&mut self, ticket: Ticket) {
+        let at = self.place(ticket);
+        if self.waiters.get(at).is_some_and(|waiter| waiter.ticket == ticket) {
+            self.clear -= usize::from(at < self.clear);
+            let left = self.waiters.remove(at);
+            self.exclusive -= u32::from(left.is_some_and(|waiter| waiter.exclusive));
+        }
+    }
+
+    /// Looks who is clear now that holders or waiters have changed: those in the first range are so
+    /// newly, those in the second are not any more.
+    pub fn review(&mut self, holding: Holding) -> (Range<usize>, Range<usize>) {
+        let before = self.clear;
+        self.clear = match self.waiters.front() {
+            Some(head) if !holding.admits(head.exclusive, head.upgrade) => 0,
+            Some(head) if head.exclusive => 1,
+            Some(_) => {
+                // Behind a shared head the clear ones are all shared, so the run goes on from them.
+                let rest = self.waiters.iter().skip(before);
+                before + rest.take_while(|waiter| !waiter.exclusive).count()
+            }
+            None => 0,
+        };
+        (before..self.clear.max(before), self.clear..before.max(self.clear))
+    }
+
+    pub fn group_at(&self, at: usize) -> Option<Ix<Group>> {
+        self.waiters.get(at).map(|waiter| waiter.group)
+    }
+
+    /// Where this ticket stands, or would.
+    fn place(&self, ticket: Ticket) -> usize {
+        match self.waiters.back() {
+            Some(youngest) if youngest.ticket >= ticket => {
+                self.waiters.partition_point(|waiter| waiter.ticket < ticket)
+            }
+            _ => self.waiters.len(),
+        }
+    }
+}

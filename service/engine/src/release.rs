@@ -1,0 +1,183 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! How buffers are let go: unlock, eviction, death, release fences, locks that are given up.
+//!
+//! Every way goes through [`Engine::withdraw`] (the pending lock) and [`Engine::end_grant`] (the
+//! grant), each of which takes the group's part out of every count that it is in, once, since it
+//! takes the request or the grant itself with it.
+
+use crate::arena::Ix;
+use crate::group::{Entry, Group, Stage};
+use crate::slot::{hold, Slot};
+use crate::{Access, Effect, Effects, Engine, EvictionCause, FenceId, GroupId, Time, Token};
+
+/// How a grant ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its holder let go.
+    InOrder,
+    /// It was taken away, or its holder died.
+    Evicted,
+    /// Its holder let go, but for a fence.
+    Fenced(Ix<Fence>),
+}
+
+/// A release fence: what it was given for may still be at work until it has signalled.
+#[derive(Clone, Debug)]
+pub(crate) struct Fence {
+    pub id: FenceId,
+    /// Who gave it, to be named.
+    pub group: GroupId,
+    pub token: Token,
+    pub parts: Vec<FencePart>,
+}
+
+/// A buffer behind a fence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FencePart {
+    pub slot: Ix<Slot>,
+    pub access: Access,
+    /// Evictions that the buffer had seen when the grant began.
+    pub seen: u64,
+}
+
+impl Engine {
+    /// Ends a grant, if there is one, and the pending lock, if there is one.
+    pub(crate) fn end_grant(&mut self, at: Ix<Group>, how: End) {
+        self.withdraw(at);
+        let Self { groups, entries, slots, fences, work, .. } = self;
+        let group = &mut groups[at];
+        if group.grant.take().is_none() {
+            return;
+        }
+        for member in &group.entries {
+            let entry = &mut entries[*member];
+            let Some(access) = entry.granted.take() else { continue };
+            let (at, seen) = (entry.slot, entry.seen);
+            hold(slots, entries, *member, None);
+            let slot = &mut slots[at];
+            match how {
+                End::InOrder => slot.settle(seen),
+                End::Evicted => slot.evicted(access),
+                End::Fenced(fence) => {
+                    slot.fences.push((fence, access.is_exclusive()));
+                    fences[fence].parts.push(FencePart { slot: at, access, seen });
+                }
+            }
+            work.touch(at, slot);
+        }
+        self.set_timer(at);
+    }
+
+    /// Takes a pending lock back: out of the queues, or from the buffers that it has taken. What is
+    /// granted stays.
+    pub(crate) fn withdraw(&mut self, at: Ix<Group>) {
+        let Some(request) = self.groups[at].request.take() else { return };
+        match request.stage {
+            Stage::Queued { .. } => self.leave_queues(at),
+            Stage::Preparing { job, .. } => {
+                if let Some(job) = job {
+                    self.jobs[job].group = None;
+                }
+                self.give_back(at);
+            }
+        }
+        self.set_timer(at);
+    }
+
+    fn leave_queues(&mut self, at: Ix<Group>) {
+        let Self { groups, entries, slots, work, .. } = self;
+        let group = &groups[at];
+        for entry in &group.entries {
+            let entry = &entries[*entry];
+            let slot = &mut slots[entry.slot];
+            if entry.hold.is_some() {
+                slot.growing -= 1;
+            }
+            if entry.lacks() {
+                slot.queue.remove(group.ticket);
+                work.touch(entry.slot, slot);
+            }
+        }
+    }
+
+    fn give_back(&mut self, at: Ix<Group>) {
+        let Self { groups, entries, slots, work, .. } = self;
+        for member in &groups[at].entries {
+            let entry = &mut entries[*member];
+            entry.gated = false;
+            if entry.taken().is_some() {
+                let (slot, granted) = (entry.slot, entry.granted);
+                hold(slots, entries, *member, granted);
+                work.touch(slot, &slots[slot]);
+            }
+        }
+    }
+
+    /// A pending lock ends without a grant, and not because its group does. A group that holds
+    /// nothing may come back with its ticket.
+    pub(crate) fn give_up(&mut self, now: Time, at: Ix<Group>) {
+        self.withdraw(at);
+        if self.groups[at].grant.is_none() {
+            self.keep_ticket(now, at);
+        }
+    }
+
+    /// Lets a group lock again with its ticket, for as long as a grant can last: time enough to
+    /// come back, and no way to store up age.
+    pub(crate) fn keep_ticket(&mut self, now: Time, at: Ix<Group>) {
+        let until = now.after(self.limits.max_hold);
+        let group = &mut self.groups[at];
+        group.kept = Some((group.ticket, until));
+    }
+
+    pub(crate) fn new_fence(
+        &mut self,
+        group: GroupId,
+        token: Token,
+        deadline: Time,
+    ) -> (Ix<Fence>, FenceId) {
+        self.last.fence += 1;
+        let id = FenceId(self.last.fence);
+        let at = self.fences.insert(Fence { id, group, token, parts: Vec::new() });
+        self.fence_ids.insert(id, at);
+        self.fence_timers.set(at, Some(deadline));
+        (at, id)
+    }
+
+    /// A fence has signalled, or failed, or come too late.
+    pub(crate) fn end_fence(&mut self, at: Ix<Fence>, ok: bool, fx: &mut Effects) {
+        let Some(fence) = self.fences.remove(at) else { return };
+        self.fence_ids.remove(&fence.id);
+        self.fence_timers.set(at, None);
+        if !ok {
+            let Fence { group, token, .. } = fence;
+            fx.push(Effect::Evicted { group, token, cause: EvictionCause::Fence });
+            self.counters.evictions += 1;
+        }
+        for FencePart { slot: part, access, seen } in fence.parts {
+            let slot = &mut self.slots[part];
+            slot.fences.retain(|(other, _)| *other != at);
+            if ok {
+                slot.settle(seen);
+            } else {
+                slot.evicted(access);
+            }
+            self.open_gates(part);
+            self.work.abandon(part, &self.slots[part]);
+        }
+    }
+
+    /// A group lets a buffer go that it does not hold.
+    pub(crate) fn leave(&mut self, at: Ix<Entry>) {
+        if let Some(entry) = self.entries.remove(at) {
+            self.slots[entry.slot].members -= 1;
+            self.work.abandon(entry.slot, &self.slots[entry.slot]);
+        }
+    }
+
+    pub(crate) fn set_timer(&mut self, at: Ix<Group>) {
+        self.group_timers.set(at, self.groups[at].due());
+    }
+}

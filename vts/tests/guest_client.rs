@@ -1,0 +1,103 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The Rust client against a service that runs: grants that grow, and waits that end otherwise.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use buffersync_client::{Access, BufferSync, Error, Options};
+use buffersync_testbed_guest::heap;
+use buffersync_testbed_guest::stack::Stack;
+
+const SIZE: usize = 16 * 1024;
+
+fn start() -> Stack {
+    let own = std::env::current_exe().expect("own path");
+    let out = std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| "/out".into(), PathBuf::from);
+    let bin = own.parent().expect("a folder");
+    Stack::start(bin, &out.join("log-client"), &[]).expect("stack")
+}
+
+/// One test, since a process opens the binder driver once and each stack is a new one.
+#[test]
+fn grants_grow_and_say_why_they_do_not() {
+    let _stack = start();
+    let service = BufferSync::connect().expect("connect");
+    let open = |name| service.open_group(name, Options::default()).expect("open_group");
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let (mut one, mut other) = (open("client/one"), open("client/other"));
+    one.add(&x, Access::DmaWrite).expect("add");
+    other.add(&y, Access::DmaWrite).expect("add");
+
+    // Nothing in the way.
+    let mut grant = one.lock(None).expect("lock");
+    let (token, deadline) = (grant.token(), grant.deadline());
+    assert_eq!(grant.grow(None), Err(Error::AlreadyLocked));
+    let added = grant.add(&y, Access::DmaWrite).expect("add");
+    grant.grow(None).expect("grow");
+    assert_eq!((grant.token(), grant.deadline()), (token, deadline));
+    assert!(grant.buffer(added).is_some());
+    grant.unlock().expect("unlock");
+    one.remove(added).expect("remove");
+
+    // Somebody in the way.
+    let held = other.lock(None).expect("lock");
+    let mut grant = one.lock(None).expect("lock");
+    grant.add(&y, Access::DmaWrite).expect("add");
+    assert_eq!(grant.try_grow(), Err(Error::WouldBlock));
+    let begin = Instant::now();
+    assert_eq!(grant.grow(Duration::from_millis(100)), Err(Error::TimedOut));
+    assert!(begin.elapsed() >= Duration::from_millis(100));
+    assert_eq!(grant.is_evicted(), Ok(false));
+    held.unlock().expect("unlock");
+    grant.grow(Duration::from_secs(1)).expect("grow");
+    grant.unlock().expect("unlock");
+
+    // The older of two that want each other's buffers; the younger is told to let go.
+    one.remove_all().expect("remove_all");
+    one.add(&x, Access::DmaWrite).expect("add");
+    let mut old = one.lock(None).expect("lock");
+    let mut young = other.lock(None).expect("lock");
+    old.add(&y, Access::DmaWrite).expect("add");
+    young.add(&x, Access::DmaWrite).expect("add");
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(move || old.grow(None).and_then(|()| old.unlock()));
+        let refused = loop {
+            // Until the older one waits, this one only times out.
+            match young.grow(Duration::from_millis(20)) {
+                Err(Error::TimedOut) => {}
+                other => break other,
+            }
+        };
+        assert_eq!(refused, Err(Error::Deadlock));
+        assert_eq!(young.grow(None), Err(Error::Deadlock), "until it has unlocked");
+        young.unlock().expect("unlock");
+        waits.join().expect("the older one").expect("is granted");
+    });
+    let both = other.lock(None).expect("lock");
+    assert_eq!(both.buffers().len(), 2);
+    drop(both);
+
+    // A grant that ends while it grows, or before: no new lock is begun by mistake.
+    let mut brief = service
+        .open_group("client/brief", Options { hold_limit: Some(Duration::from_millis(150)) })
+        .expect("open_group");
+    let z = heap::allocate(SIZE).expect("heap");
+    brief.add(&z, Access::DmaWrite).expect("add");
+    let held = other.lock(None).expect("lock");
+    let mut grant = brief.lock(None).expect("lock");
+    grant.add(&y, Access::DmaRead).expect("add");
+    assert_eq!(grant.grow(None), Err(Error::Evicted));
+    assert_eq!(grant.is_evicted(), Ok(true));
+    assert_eq!(grant.unlock(), Err(Error::Evicted));
+    brief.remove_all().expect("remove_all");
+    brief.add(&z, Access::DmaWrite).expect("add");
+    let mut grant = brief.lock(None).expect("lock");
+    grant.add(&y, Access::DmaRead).expect("add");
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(grant.grow(None), Err(Error::Evicted), "a new lock, taken for growth");
+    drop(grant);
+    held.unlock().expect("unlock");
+    assert!(brief.lock(Duration::from_secs(1)).is_ok(), "a lock was left behind");
+}

@@ -1,0 +1,170 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Groups that hold and want more, time-outs, and the ticket that a group keeps.
+
+use std::os::fd::AsFd;
+
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
+use buffersync_aidl::event;
+use buffersync_testbed_guest::heap;
+use buffersync_vts::hal::{error, is_illegal_argument, now_ns, Group, SHORT};
+
+const SIZE: usize = 16 * 1024;
+
+#[test]
+fn growth_keeps_token_and_deadline_and_names_every_buffer() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut group = Group::of("vts/grower", &x, Access::DMA_WRITE);
+    let held = group.lock();
+    let added = group.add(&y, Access::DMA_WRITE);
+    let mut rival = Group::of("vts/rival", &y, Access::DMA_WRITE);
+    rival.cycle();
+    let grown = group.lock();
+    assert_eq!((grown.token, grown.deadline), (held.token, held.deadline));
+    let ids: Vec<i64> = grown.buffers.iter().map(|(id, ..)| *id).collect();
+    assert_eq!(ids, [held.buffers[0].0, added]);
+    assert_eq!(error(group.binder.remove(added)), ERROR_BUSY);
+    rival.lock_must_wait();
+    group.unlock(&grown);
+    let grant = rival.next_grant();
+    rival.unlock(&grant);
+}
+
+#[test]
+fn a_reader_becomes_a_writer_when_it_is_alone() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::of("vts/upgrader", &buffer, Access::READ);
+    let mut other = Group::of("vts/reader", &buffer, Access::READ);
+    let held = group.lock();
+    let shared = other.lock();
+    group.add(&buffer, Access::WRITE);
+    assert_eq!(group.lock_must_wait(), held.token);
+    other.unlock(&shared);
+    let grown = group.next_grant();
+    assert_eq!(grown.token, held.token);
+    assert_eq!(grown.buffers[0].1, held.buffers[0].1 + 1, "an exclusive grant has a generation");
+    other.lock_must_wait();
+    group.unlock(&grown);
+    let grant = other.next_grant();
+    other.unlock(&grant);
+}
+
+#[test]
+fn growth_that_could_deadlock_is_refused_and_the_retry_keeps_its_age() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut old = Group::of("vts/old", &x, Access::DMA_WRITE);
+    let mut young = Group::of("vts/young", &y, Access::DMA_WRITE);
+    let old_held = old.lock();
+    let young_held = young.lock();
+    old.add(&y, Access::DMA_WRITE);
+    old.lock_must_wait();
+    young.add(&x, Access::DMA_WRITE);
+    assert_eq!(error(young.binder.lock(0)), ERROR_DEADLOCK);
+    assert_eq!(error(young.binder.tryLock()), ERROR_DEADLOCK);
+    let mut third = Group::of("vts/third", &y, Access::DMA_WRITE);
+    third.lock_must_wait();
+    young.unlock(&young_held);
+    assert_eq!(old.next_grant().token, old_held.token);
+    young.lock_must_wait();
+    old.unlock(&old_held);
+    let both = young.next_grant();
+    assert_eq!(both.buffers.len(), 2, "served after a younger one");
+    young.unlock(&both);
+    let grant = third.next_grant();
+    third.unlock(&grant);
+}
+
+#[test]
+fn a_growing_group_is_wounded_by_an_older_one_and_keeps_what_it_holds() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut old = Group::of("vts/old", &x, Access::DMA_WRITE);
+    let mut young = Group::of("vts/young", &y, Access::DMA_WRITE);
+    let old_held = old.lock();
+    let young_held = young.lock();
+    young.add(&x, Access::DMA_WRITE);
+    young.lock_must_wait();
+    old.add(&y, Access::DMA_WRITE);
+    old.lock_must_wait();
+    let record = young.next_event().expect("a wound");
+    assert_eq!((record.kind, record.token), (event::WOUNDED, young_held.token));
+    assert_eq!(error(young.binder.lock(0)), ERROR_DEADLOCK);
+    young.unlock(&young_held);
+    old.next_grant();
+    young.lock_must_wait();
+    old.unlock(&old_held);
+    let both = young.next_grant();
+    young.unlock(&both);
+}
+
+#[test]
+fn a_lock_that_times_out_is_told_and_leaves_its_ticket() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
+    let held = holder.lock();
+    let mut hasty = Group::of("vts/hasty", &buffer, Access::DMA_WRITE);
+    let begin = now_ns();
+    let reply = hasty.binder.lock(200_000_000).expect("lock");
+    let record = hasty.next_event().expect("a time-out");
+    assert_eq!((record.kind, record.token), (event::TIMED_OUT, reply.token));
+    assert!(now_ns() - begin >= 200_000_000, "too early");
+    assert_eq!(error(hasty.binder.cancel()), ERROR_NOT_QUEUED);
+    let mut young = Group::of("vts/young", &buffer, Access::DMA_WRITE);
+    young.lock_must_wait();
+    hasty.lock_must_wait();
+    holder.unlock(&held);
+    let grant = hasty.next_grant();
+    assert!(young.nothing_within(SHORT), "two writers");
+    hasty.unlock(&grant);
+    let grant = young.next_grant();
+    young.unlock(&grant);
+}
+
+#[test]
+fn growth_that_is_cancelled_or_times_out_keeps_the_grant() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut holder = Group::of("vts/holder", &y, Access::DMA_WRITE);
+    let held_y = holder.lock();
+    let mut group = Group::of("vts/grower", &x, Access::DMA_WRITE);
+    let held = group.lock();
+    let added = group.add(&y, Access::DMA_WRITE);
+    group.lock_must_wait();
+    assert_eq!(error(group.binder.removeAll()), ERROR_BUSY);
+    group.binder.cancel().expect("cancel");
+    group.binder.lock(50_000_000).expect("lock");
+    assert_eq!(group.next_event().expect("a time-out").kind, event::TIMED_OUT);
+    group.binder.remove(added).expect("what is not held can be removed");
+    let mut rival = Group::of("vts/rival", &x, Access::DMA_READ);
+    assert_eq!(error(rival.binder.tryLock()), ERROR_WOULD_BLOCK);
+    group.unlock(&held);
+    rival.cycle();
+    holder.unlock(&held_y);
+}
+
+#[test]
+fn unlock_ends_growth_too() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut holder = Group::of("vts/holder", &y, Access::DMA_WRITE);
+    let held_y = holder.lock();
+    let mut group = Group::of("vts/grower", &x, Access::DMA_WRITE);
+    let held = group.lock();
+    group.add(&y, Access::DMA_WRITE);
+    group.lock_must_wait();
+    group.unlock(&held);
+    holder.unlock(&held_y);
+    assert!(group.nothing_within(SHORT), "a growth outlived its grant");
+    group.cycle();
+}
+
+#[test]
+fn negative_time_outs_are_refused() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::of("vts/negative", buffer.as_fd(), Access::DMA_READ);
+    for timeout in [-1, i64::MIN] {
+        assert!(is_illegal_argument(group.binder.lock(timeout)));
+    }
+    let reply = group.binder.lock(i64::MAX).expect("lock");
+    let grant = group.granted(&reply);
+    group.unlock(&grant);
+}
