@@ -8,10 +8,12 @@
 //! | [`build`] | calls cargo, collects the programs for the guest |
 //! | [`demo`] | `cargo xtask demo` |
 //! | [`mod@test`] | `cargo xtask test` |
+//! | [`mutants`] | `cargo xtask mutants` |
 //! | [`selftest`] | does the testbed itself notice what goes wrong |
 
 mod build;
 mod demo;
+mod mutants;
 mod selftest;
 mod test;
 
@@ -25,6 +27,8 @@ const HELP: &str = "\
 cargo xtask demo [OPTIONS]              camera -> codec -> preview on a real kernel
 cargo xtask test [OPTIONS]              formatting, clippy, docs, unit and integration tests
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
+cargo xtask bench                       the engine beside its peers, as ratios
+cargo xtask mutants [-- WORD...]        breaks the engine on purpose; its tests have to notice
 
 OPTIONS
   --native              on this machine's own kernel instead of a virtual machine
@@ -52,13 +56,15 @@ fn main() -> ExitCode {
     let done = match verb.as_str() {
         "demo" if options.command.is_empty() => demo::run(&options),
         "test" if options.command.is_empty() => test::run(&options),
+        "bench" if options.command.is_empty() => bench(),
+        "mutants" => mutants::run(&options.command),
         "testbed" if !options.command.is_empty() => run_in_testbed(&options),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(0)
         }
         "" => return usage("no command"),
-        "demo" | "test" => return usage(&format!("{verb} takes no command")),
+        "bench" | "demo" | "test" => return usage(&format!("{verb} takes no command")),
         "testbed" => return usage("testbed needs a command after --"),
         other => return usage(&format!("unknown command {other}")),
     };
@@ -100,6 +106,13 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         }
     }
     Ok(options)
+}
+
+fn bench() -> Result<i32, Failure> {
+    let mut cargo = build::cargo(&["bench", "--quiet", "--package", "buffersync-engine-bench"]);
+    cargo.env("CRITERION_HOME", target().join("criterion"));
+    let status = cargo.status().map_err(|error| Failure(format!("cargo bench: {error}")))?;
+    Ok(status.code().unwrap_or(1))
 }
 
 fn run_in_testbed(options: &Options) -> Result<i32, Failure> {

@@ -74,7 +74,9 @@ impl Counts {
         for program in programs.iter().filter(|p| p.test && !p.is_for_guest()) {
             heading(&format!("unit tests of {} ({})", program.package, program.name));
             let mut command = Command::new(&program.path);
-            command.arg("--quiet").current_dir(crate::root().join(&program.package));
+            command
+                .args(["--quiet", "--show-output"])
+                .current_dir(crate::root().join(&program.package));
             self.host(command);
         }
         heading("documentation tests");

@@ -13,6 +13,7 @@
 //! waits does so for somebody older or for somebody who does not wait: no cycle.
 
 use crate::arena::Ix;
+use crate::effects::Grant;
 use crate::group::{Group, Request, Stage};
 use crate::queue::Waiter;
 use crate::slot::{hold, holders, Slot};
@@ -30,6 +31,28 @@ impl Engine {
             Some((ticket, until)) if now < until => ticket,
             _ => Ticket(self.last.ticket + 1),
         }
+    }
+
+    /// The common case, in as few steps as there are: nobody waits for what the group lacks or holds
+    /// it in conflict, nothing gates it and no operation is needed.
+    #[inline(always)]
+    pub(crate) fn grant_at_once(
+        &mut self,
+        now: Time,
+        at: Ix<Group>,
+        fx: &mut Effects,
+    ) -> Option<Grant> {
+        let Self { groups, entries, slots, .. } = self;
+        let plain = groups[at].entries.iter().all(|entry| {
+            let entry = &entries[*entry];
+            !entry.lacks() || slots[entry.slot].is_plain_for(entry.want, entry.is_upgrade())
+        });
+        if !plain {
+            return None;
+        }
+        let ticket = self.ticket_of(now, at);
+        self.accept(at, ticket, None, Stage::Preparing { gated: 0, job: None });
+        Some(self.grant(now, at, fx))
     }
 
     /// Whether nobody holds or, being older, waits for what the group lacks, in conflict with it.
@@ -170,7 +193,14 @@ impl Engine {
     }
 
     /// Goes on until nobody is left who could.
+    #[inline]
     pub(crate) fn settle(&mut self, now: Time, fx: &mut Effects) {
+        if !self.work.is_empty() {
+            self.go_on(now, fx);
+        }
+    }
+
+    fn go_on(&mut self, now: Time, fx: &mut Effects) {
         loop {
             while let Some(slot) = self.work.next_touched() {
                 self.review(slot);

@@ -9,15 +9,22 @@
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::marker::PhantomData;
+use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
 
-/// Where a `T` is in its [`Arena`].
-pub(crate) struct Ix<T>(u32, PhantomData<fn() -> T>);
+/// Where a `T` is in its [`Arena`]. Counts from 1, so that no index at all takes no room.
+pub(crate) struct Ix<T>(NonZeroU32, PhantomData<fn() -> T>);
 
 impl<T> Ix<T> {
+    /// Panics beyond 2^32 - 1 values.
+    fn new(position: usize) -> Self {
+        let number = u32::try_from(position + 1).ok().and_then(NonZeroU32::new);
+        Self(number.expect("fewer than 2^32 values"), PhantomData)
+    }
+
     /// For tables that run beside an arena.
     pub fn position(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
     }
 }
 
@@ -25,7 +32,7 @@ impl<T> Ix<T> {
 #[derive(Clone, Debug)]
 pub(crate) struct Arena<T> {
     cells: Vec<Option<T>>,
-    free: Vec<u32>,
+    free: Vec<Ix<T>>,
 }
 
 /// As many cells are kept for the next ones when all are empty.
@@ -36,21 +43,19 @@ impl<T> Arena<T> {
         Self { cells: Vec::new(), free: Vec::new() }
     }
 
-    /// Panics beyond 2^32 values.
     pub fn insert(&mut self, value: T) -> Ix<T> {
         if let Some(free) = self.free.pop() {
-            self.cells[free as usize] = Some(value);
-            return Ix(free, PhantomData);
+            self.cells[free.position()] = Some(value);
+            return free;
         }
-        let index = u32::try_from(self.cells.len()).expect("fewer than 2^32 values");
         self.cells.push(Some(value));
-        Ix(index, PhantomData)
+        Ix::new(self.cells.len() - 1)
     }
 
     pub fn remove(&mut self, at: Ix<T>) -> Option<T> {
         let value = self.cells.get_mut(at.position())?.take();
         if value.is_some() {
-            self.free.push(at.0);
+            self.free.push(at);
         }
         if self.is_empty() && self.cells.capacity() > KEPT {
             // A crowd that has gone leaves nothing behind.
@@ -61,7 +66,7 @@ impl<T> Arena<T> {
 
     pub fn iter(&self) -> impl Iterator<Item = (Ix<T>, &T)> {
         let cells = self.cells.iter().enumerate();
-        cells.filter_map(|(index, cell)| Some((Ix(index as u32, PhantomData), cell.as_ref()?)))
+        cells.filter_map(|(index, cell)| Some((Ix::new(index), cell.as_ref()?)))
     }
 
     pub fn is_empty(&self) -> bool {

@@ -25,7 +25,9 @@
 //!
 //! START and END alternate (uapi `dma-buf.h`; some exporters insist), so two cases that only follow
 //! an eviction or a failed operation take two operations: `device_dirty` while open is END, START;
-//! `cpu_dirty` while not open is START\|RW, END\|RW.
+//! `cpu_dirty` while not open is START\|RW, END\|RW. The latter, and a START\|READ for a CPU reader,
+//! drop or write back what an evicted CPU writer left in the cache: either will do, since nobody can
+//! say what the buffer holds; but from then on cache and memory have to agree.
 //!
 //! A CPU reader and a device reader may hold at once. If the CPU had written before, the device's
 //! grant issues END under the CPU reader: the lines it cleans stay valid, for nobody writes.
@@ -75,6 +77,8 @@ pub struct Coherence {
 pub type Plan = [Option<(SyncKind, SyncFlags)>; 2];
 
 const NOTHING: Plan = [None, None];
+const CLEANED: Plan =
+    [Some((SyncKind::Start, SyncFlags::ReadWrite)), Some((SyncKind::End, SyncFlags::ReadWrite))];
 
 impl Default for Coherence {
     /// A buffer of unknown history.
@@ -102,20 +106,31 @@ impl Coherence {
     /// What has to be issued before `access` can be granted.
     pub fn plan(&self, access: Access) -> Plan {
         use SyncKind::{End, Start};
-        let cleaned = [Some((Start, SyncFlags::ReadWrite)), Some((End, SyncFlags::ReadWrite))];
         let reopened = |flags| match self.open {
             Some(old) => [Some((End, old)), Some((Start, flags))],
             None => [Some((Start, flags)), None],
         };
         match (access, self.open) {
             (Access::Read, _) if self.device_dirty => reopened(SyncFlags::Read),
+            (Access::Read, None) if self.cpu_dirty => reopened(SyncFlags::Read),
             (Access::Read, _) => NOTHING,
             (Access::Write, Some(_)) if !self.device_dirty => NOTHING,
             (Access::Write, _) => reopened(SyncFlags::ReadWrite),
             (Access::DmaRead, Some(flags)) if self.cpu_dirty => [Some((End, flags)), None],
             (Access::DmaWrite, Some(flags)) => [Some((End, flags)), None],
-            (Access::DmaRead | Access::DmaWrite, None) if self.cpu_dirty => cleaned,
+            (Access::DmaRead | Access::DmaWrite, None) if self.cpu_dirty => CLEANED,
             (Access::DmaRead | Access::DmaWrite, _) => NOTHING,
+        }
+    }
+
+    /// Whether the plan for `access` is empty.
+    pub fn is_ready_for(&self, access: Access) -> bool {
+        let open = self.open.is_some();
+        match access {
+            Access::Read => !self.device_dirty && (open || !self.cpu_dirty),
+            Access::Write => !self.device_dirty && open,
+            Access::DmaRead => !self.cpu_dirty,
+            Access::DmaWrite => !self.cpu_dirty && !open,
         }
     }
 
@@ -123,6 +138,7 @@ impl Coherence {
     pub fn plan_retirement(&self) -> Plan {
         match self.open {
             Some(flags) => [Some((SyncKind::End, flags)), None],
+            None if self.cpu_dirty => CLEANED,
             None => NOTHING,
         }
     }
@@ -147,9 +163,10 @@ impl Coherence {
         self.device_dirty = true;
     }
 
-    /// The END of a buffer that nobody has any more failed: it is not tried again.
+    /// The last operation of a buffer that nobody has any more failed: it is not tried again.
     pub(crate) fn give_up(&mut self) {
         self.open = None;
+        self.cpu_dirty = false;
     }
 
     /// `access` is granted, its plan carried out.

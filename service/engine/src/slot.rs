@@ -84,6 +84,16 @@ impl Slot {
         self.job.is_some() || self.is_fenced(access)
     }
 
+    /// Whether such an access can be had as things are: nobody waits or is in the way, and nothing
+    /// has to be waited for or done.
+    pub fn is_plain_for(&self, access: Access, upgrade: bool) -> bool {
+        self.holding.admits(access.is_exclusive(), upgrade)
+            && self.queue.is_empty()
+            && self.job.is_none()
+            && self.fences.is_empty()
+            && self.coherence.is_ready_for(access)
+    }
+
     pub fn is_fenced(&self, access: Access) -> bool {
         self.fences.iter().any(|(_, exclusive)| *exclusive || access.is_exclusive())
     }
@@ -93,12 +103,12 @@ impl Slot {
         self.members == 0 && self.job.is_none() && self.fences.is_empty()
     }
 
-    /// A holder that had `access` was evicted.
+    /// A holder that had `access` was evicted. That it may have written is known since its grant, and
+    /// that it may go on comes into the books when it counts as gone.
     pub fn evicted(&mut self, access: Access) {
         self.evictions.count += 1;
         self.evictions.cpu |= access == Access::Write;
         self.evictions.dma |= access == Access::DmaWrite;
-        self.coherence.may_have_written(access);
     }
 
     /// A grant that began after `seen` evictions has ended in order: those evicted before it count
@@ -122,6 +132,7 @@ impl Slot {
 }
 
 /// Puts an entry among the holders of its slot, or changes what it holds; `None` takes it out.
+#[inline]
 pub(crate) fn hold(
     slots: &mut Arena<Slot>,
     entries: &mut Arena<Entry>,
@@ -131,35 +142,47 @@ pub(crate) fn hold(
     let entry = &mut entries[at];
     let slot = &mut slots[entry.slot];
     let before = std::mem::replace(&mut entry.hold, access);
-    match before {
-        Some(access) if access.is_exclusive() => slot.holding.exclusive = false,
-        Some(_) => slot.holding.shared -= 1,
-        None => {}
-    }
-    match access {
-        Some(access) if access.is_exclusive() => slot.holding.exclusive = true,
-        Some(_) => slot.holding.shared += 1,
-        None => {}
-    }
-    match (before, access) {
-        (None, Some(_)) => {
-            let next = slot.holders.replace(at);
-            (entry.next, entry.previous) = (next, None);
-            if let Some(next) = next {
-                entries[next].previous = Some(at);
-            }
+    match (before.map(Access::is_exclusive), access.map(Access::is_exclusive)) {
+        // Who holds exclusively is alone in the list.
+        (None, Some(true)) => {
+            slot.holding.exclusive = true;
+            slot.holders = Some(at);
         }
-        (Some(_), None) => {
-            let (next, previous) = (entry.next.take(), entry.previous.take());
-            match previous {
-                Some(previous) => entries[previous].next = next,
-                None => slot.holders = next,
-            }
-            if let Some(next) = next {
-                entries[next].previous = previous;
-            }
+        (Some(true), None) => {
+            slot.holding.exclusive = false;
+            slot.holders = None;
         }
-        _ => {}
+        (None, Some(false)) => {
+            slot.holding.shared += 1;
+            link(slot, entries, at);
+        }
+        (Some(false), None) => {
+            slot.holding.shared -= 1;
+            unlink(slot, entries, at);
+        }
+        (Some(false), Some(true)) => slot.holding = Holding { shared: 0, exclusive: true },
+        (Some(true), Some(false)) => slot.holding = Holding { shared: 1, exclusive: false },
+        (None, None) | (Some(false), Some(false)) | (Some(true), Some(true)) => {}
+    }
+}
+
+fn link(slot: &mut Slot, entries: &mut Arena<Entry>, at: Ix<Entry>) {
+    let next = slot.holders.replace(at);
+    entries[at].next = next;
+    if let Some(next) = next {
+        entries[next].previous = Some(at);
+    }
+}
+
+fn unlink(slot: &mut Slot, entries: &mut Arena<Entry>, at: Ix<Entry>) {
+    let entry = &mut entries[at];
+    let (next, previous) = (entry.next.take(), entry.previous.take());
+    match previous {
+        Some(previous) => entries[previous].next = next,
+        None => slot.holders = next,
+    }
+    if let Some(next) = next {
+        entries[next].previous = previous;
     }
 }
 

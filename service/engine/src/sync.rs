@@ -11,7 +11,7 @@ use crate::arena::Ix;
 use crate::coherence::{Plan, SyncOp};
 use crate::effects::Grant;
 use crate::group::{Group, Held, Stage};
-use crate::slot::{JobPart, Slot};
+use crate::slot::{hold, JobPart, Slot};
 use crate::{BufferId, Effect, Effects, Engine, Failure, GrantedBuffer, JobId, SyncKind, Time};
 
 /// Cache operations in flight. Its buffers are linked from [`JobPart`] to [`JobPart`].
@@ -121,30 +121,42 @@ impl Engine {
         parts.filter(|slot| self.slots[*slot].job.is_some_and(|part| part.job == at)).count()
     }
 
-    fn grant(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) -> Grant {
+    /// What is taken is the client's from here on; what is not yet, is now. Inlined, since it is the common end of a call.
+    #[inline(always)]
+    pub(crate) fn grant(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) -> Grant {
         let Self { groups, entries, slots, counters, .. } = self;
         let group = &mut groups[at];
         group.request = None;
         let (token, deadline) = (group.token, now.after(group.hold));
         let Held { deadline, .. } = *group.grant.get_or_insert(Held { deadline, wounded: false });
-        let buffers = group.entries.iter().map(|entry| {
-            let entry = &mut entries[*entry];
+        let mut bracketing = 0;
+        let begin = fx.begin_buffers(group.entries.len());
+        for member in &group.entries {
+            if entries[*member].lacks() {
+                let want = entries[*member].want;
+                hold(slots, entries, *member, Some(want));
+            }
+            let entry = &mut entries[*member];
             let slot = &mut slots[entry.slot];
+            // In a register: reading it back with its neighbour would stall on the store.
+            let mut generation = slot.generation;
             if let Some(access) = entry.taken() {
-                slot.generation += u64::from(access.is_exclusive());
+                generation += u64::from(access.is_exclusive());
+                slot.generation = generation;
                 slot.coherence.granted(access);
                 entry.granted = Some(access);
                 entry.seen = slot.evictions.count;
-                counters.bracketing_ops += if access.is_dma() { 0 } else { 2 };
+                bracketing += if access.is_dma() { 0 } else { 2 };
             }
-            GrantedBuffer {
+            fx.push_buffer(GrantedBuffer {
                 buffer: slot.id,
                 access: entry.want,
-                generation: slot.generation,
+                generation,
                 evicted: slot.is_tainted(),
-            }
-        });
-        let buffers = fx.collect_buffers(buffers);
+            });
+        }
+        let buffers = fx.buffers_since(begin);
+        counters.bracketing_ops += bracketing;
         counters.grants += 1;
         self.set_timer(at);
         Grant { token, deadline, buffers }
@@ -162,7 +174,9 @@ impl Engine {
         let failed_on = self.book(first, result);
         if let Some(group) = group {
             self.operations_done(group);
-            if let (Some(buffer), Err(failure)) = (failed_on, result) {
+            if let Err(failure) = result {
+                // A failure after the last operation is still one; it is of no buffer.
+                let buffer = failed_on.unwrap_or(self.slots[first].id);
                 self.fail(now, group, buffer, failure.reason, fx);
             }
         }
@@ -195,7 +209,7 @@ impl Engine {
                 if nth == succeeded {
                     self.counters.sync_failed += 1;
                     slot.coherence.failed();
-                    if kind == SyncKind::End && slot.members == 0 {
+                    if slot.members == 0 {
                         slot.coherence.give_up();
                     }
                     return Some(slot.id);
@@ -246,10 +260,12 @@ impl Engine {
         }
     }
 
-    /// Forgets the buffers that nobody has any more, after the END that a START asks for.
+    /// Forgets the buffers that nobody has any more, when their START is ended and the cache clean.
     pub(crate) fn retire_abandoned(&mut self, fx: &mut Effects) {
         while let Some(at) = self.work.next_abandoned() {
-            let slot = &self.slots[at];
+            let slot = &mut self.slots[at];
+            // Who was evicted counts as gone now; what it may have written is owed too.
+            slot.settle(slot.evictions.count);
             let plan = slot.coherence.plan_retirement();
             if plan[0].is_some() {
                 let job = self.join_job(None, None, at, plan);

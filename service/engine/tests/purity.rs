@@ -10,7 +10,8 @@ use std::path::Path;
 fn no_dependencies_no_clock_no_threads_no_descriptors() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
-    let dependencies = manifest.split("[dependencies]").nth(1).unwrap_or_default();
+    let (_, rest) = manifest.split_once("\n[dependencies]\n").unwrap();
+    let dependencies = rest.split("\n[").next().unwrap_or_default();
     assert!(dependencies.trim().is_empty(), "dependencies: {dependencies}");
     assert!(!manifest.contains("[target."));
 

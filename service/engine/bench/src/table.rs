@@ -1,0 +1,127 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The engine behind one mutex. Every buffer is wanted for `DMA_WRITE`, so that nothing but locking
+//! is measured.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
+
+use buffersync_engine::{
+    Access, BufferId, Effect, Effects, Engine, GroupId, Limits, LockOutcome, Time, Token,
+};
+
+/// The lock table, with threads that wait for grants.
+pub struct Table(Mutex<State>);
+
+struct State {
+    engine: Engine,
+    effects: Effects,
+    now: Time,
+    waiting: HashMap<GroupId, Arc<Waiter>>,
+}
+
+/// Where a thread is told of its grant.
+struct Waiter {
+    thread: Thread,
+    granted: AtomicU64,
+}
+
+impl Table {
+    /// With so many buffers, which a group keeps known that never locks.
+    pub fn new(buffers: usize) -> Self {
+        let mut engine = Engine::new(Limits::default());
+        // In groups of 64, since a buffer is added at the cost of its group's size.
+        for first in (0..buffers).step_by(64) {
+            let (keeper, _) = engine.open_group(None);
+            for buffer in first..buffers.min(first + 64) {
+                add(&mut engine, keeper, buffer);
+            }
+        }
+        Self(Mutex::new(State {
+            engine,
+            effects: Effects::new(),
+            now: Time(0),
+            waiting: HashMap::new(),
+        }))
+    }
+
+    /// A group of these buffers.
+    pub fn group(&self, which: &[usize]) -> GroupId {
+        let mut state = self.state();
+        let (group, _) = state.engine.open_group(None);
+        which.iter().for_each(|buffer| add(&mut state.engine, group, *buffer));
+        group
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks a group of which nobody else holds anything; panics otherwise.
+    pub fn lock_free(&self, group: GroupId) -> Token {
+        let mut state = self.state();
+        let State { engine, effects, now, .. } = &mut *state;
+        now.0 += 1;
+        match engine.lock(*now, group, None, effects) {
+            Ok(LockOutcome::Granted(grant)) => {
+                // As the service does: the reply has every buffer.
+                assert!(!effects.buffers(grant.buffers).is_empty());
+                grant.token
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Locks a group that has to wait; nobody is to be told.
+    pub fn lock_queued(&self, group: GroupId) -> Token {
+        let mut state = self.state();
+        let State { engine, effects, now, .. } = &mut *state;
+        match engine.lock(*now, group, None, effects) {
+            Ok(LockOutcome::Pending(token)) => token,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Locks a group, and has this thread wait for it if it must. True if it did.
+    pub fn lock(&self, group: GroupId) -> (Token, bool) {
+        let mut state = self.state();
+        let State { engine, effects, now, waiting } = &mut *state;
+        now.0 += 1;
+        let token = match engine.lock(*now, group, None, effects) {
+            Ok(LockOutcome::Granted(grant)) => return (grant.token, false),
+            Ok(LockOutcome::Pending(token)) => token,
+            Err(error) => panic!("{error:?}"),
+        };
+        let thread = std::thread::current();
+        let waiter = Arc::new(Waiter { thread, granted: AtomicU64::new(0) });
+        waiting.insert(group, Arc::clone(&waiter));
+        drop(state);
+        while waiter.granted.load(Ordering::Acquire) != token.0 {
+            std::thread::park();
+        }
+        (token, true)
+    }
+
+    /// Ends a grant, and tells those who are granted with that.
+    pub fn unlock(&self, group: GroupId, token: Token) {
+        let mut state = self.state();
+        let State { engine, effects, now, waiting } = &mut *state;
+        engine.unlock(*now, group, token, false, effects).expect("a grant");
+        while let Some(effect) = effects.pop() {
+            if let Effect::Granted { group, grant } = effect {
+                if let Some(waiter) = waiting.remove(&group) {
+                    waiter.granted.store(grant.token.0, Ordering::Release);
+                    waiter.thread.unpark();
+                }
+            }
+        }
+    }
+}
+
+fn add(engine: &mut Engine, group: GroupId, buffer: usize) {
+    let added = engine.add(group, BufferId(buffer as u64), Access::DmaWrite);
+    added.expect("an idle group can be changed");
+}

@@ -1,0 +1,134 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Locking and unlocking allocate nothing once the tables have their size, and a table that is empty
+//! again has given back what a crowd needed.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::Duration;
+
+use buffersync_engine::*;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counted by thread.
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promise is the same.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(run: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    run();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+/// Groups over the same buffers, with the effects carried out.
+struct World {
+    engine: Engine,
+    fx: Effects,
+    now: Time,
+    groups: Vec<GroupId>,
+}
+
+impl World {
+    fn new(accesses: &[Access]) -> Self {
+        let mut engine = Engine::new(Limits::default());
+        let groups = accesses.iter().map(|access| {
+            let (group, _) = engine.open_group(None);
+            for buffer in 0..16 {
+                engine.add(group, BufferId(buffer), *access).unwrap();
+            }
+            group
+        });
+        let groups = groups.collect();
+        Self { engine, fx: Effects::new(), now: Time(0), groups }
+    }
+
+    fn lock(&mut self, at: usize) -> Token {
+        self.now = self.now.after(Duration::from_micros(1));
+        let limit = Some(Duration::from_secs(1));
+        match self.engine.lock(self.now, self.groups[at], limit, &mut self.fx).unwrap() {
+            LockOutcome::Granted(grant) => {
+                assert_eq!(self.fx.buffers(grant.buffers).len(), 16);
+                self.carry_out();
+                grant.token
+            }
+            LockOutcome::Pending(token) => {
+                self.carry_out();
+                token
+            }
+        }
+    }
+
+    fn unlock(&mut self, at: usize, token: Token) {
+        self.engine.unlock(self.now, self.groups[at], token, false, &mut self.fx).unwrap();
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(effect) = self.fx.pop() {
+            if let Effect::Sync { job, .. } = effect {
+                self.engine.job_done(self.now, job, Ok(()), &mut self.fx);
+            }
+        }
+    }
+
+    /// A lock of each group, all waiting for the first, then one after the other.
+    fn round(&mut self) {
+        let mut tokens = [Token(0); 8];
+        for (at, token) in (0..self.groups.len()).zip(&mut tokens) {
+            *token = self.lock(at);
+        }
+        for (at, token) in (0..self.groups.len()).zip(tokens) {
+            self.unlock(at, token);
+        }
+    }
+}
+
+#[test]
+fn the_warm_path_allocates_nothing() {
+    use Access::{DmaRead, DmaWrite, Read, Write};
+    for (what, accesses) in [
+        ("a device alone", &[DmaWrite][..]),
+        ("two devices by turns", &[DmaWrite, DmaRead]),
+        ("a crowd of readers and writers", &[DmaWrite, DmaRead, DmaRead, DmaWrite, DmaRead]),
+        ("CPU and device, with cache operations", &[Write, DmaWrite, Read, DmaRead]),
+    ] {
+        let mut world = World::new(accesses);
+        world.round();
+        world.round();
+        let count = allocations(|| (0..100).for_each(|_| world.round()));
+        assert_eq!(count, 0, "{what}");
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
+    let mut world = World::new(&[Access::DmaWrite]);
+    assert!(allocations(|| world.round()) > 0, "the first round makes the tables");
+}

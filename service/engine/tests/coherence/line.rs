@@ -1,0 +1,171 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A CPU cache that is not coherent, and a device, around one line of a buffer.
+//!
+//! Knows nothing of the engine's rules. A cache line may be fetched or written back at any moment
+//! on its own (speculation, eviction), so a run asks what could be there, not what usually is: it
+//! follows the set of all lines that there may be.
+
+use std::collections::BTreeSet;
+
+use buffersync_engine::Access;
+
+/// What a cache operation does to the CPU's cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    Nothing,
+    /// START, unless it is for writing only.
+    Invalidate,
+    /// END, if it is for writing.
+    Clean,
+}
+
+/// One line, in memory and, perhaps, in the CPU's cache. Values count versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Line {
+    memory: u8,
+    /// Value, and whether it is dirty.
+    cached: Option<(u8, bool)>,
+    /// What every read has to return; `None` if nobody can say, since somebody may have written
+    /// who was not allowed to. The next read in order decides, and has to be right from then on.
+    newest: Option<u8>,
+}
+
+impl Line {
+    /// What was before is unknown: an old version may be in the cache.
+    pub fn unknown() -> Self {
+        Self { memory: 1, cached: Some((0, false)), newest: Some(1) }
+    }
+
+    fn written_back(mut self) -> Self {
+        if let Some((value, true)) = self.cached {
+            self.memory = value;
+            self.cached = Some((value, false));
+        }
+        self
+    }
+
+    /// What the cache may make of it by itself: nothing, a fetch, an eviction.
+    fn disturbed(self) -> [Self; 3] {
+        let fetched = Self { cached: self.cached.or(Some((self.memory, false))), ..self };
+        let evicted = Self { cached: None, ..self.written_back() };
+        [self, fetched, evicted]
+    }
+
+    fn next_version(&self) -> u8 {
+        let cached = self.cached.map_or(0, |(value, _)| value);
+        1 + self.memory.max(cached).max(self.newest.unwrap_or(0))
+    }
+
+    fn read(mut self, value: u8) -> Result<Self, &'static str> {
+        match self.newest {
+            Some(newest) if newest != value => Err("a stale read, or a lost write"),
+            _ => {
+                self.newest = Some(value);
+                Ok(self)
+            }
+        }
+    }
+
+    /// An access as it happens; a CPU write is a partial one, which fetches the line first.
+    fn accessed(mut self, access: Access) -> Result<Self, &'static str> {
+        let version = self.next_version();
+        match access {
+            Access::Read | Access::Write => {
+                let (value, _) = *self.cached.get_or_insert((self.memory, false));
+                let mut line = self.read(value)?;
+                if access == Access::Write {
+                    line.cached = Some((version, true));
+                    line.newest = Some(version);
+                }
+                Ok(line)
+            }
+            Access::DmaRead => self.read(self.memory),
+            Access::DmaWrite => Ok(Self { memory: version, newest: Some(version), ..self }),
+        }
+    }
+
+    /// A write of somebody who is not a holder any more.
+    pub fn trespassed(self, access: Access) -> Self {
+        let version = self.next_version();
+        match access {
+            Access::Write => Self { cached: Some((version, true)), newest: None, ..self },
+            Access::DmaWrite => Self { memory: version, newest: None, ..self },
+            Access::Read | Access::DmaRead => self,
+        }
+    }
+
+    /// Versions are only compared for being equal and newer: small numbers name the same line.
+    fn renamed(self) -> Self {
+        let values = [Some(self.memory), self.cached.map(|(value, _)| value), self.newest];
+        let order: BTreeSet<u8> = values.into_iter().flatten().collect();
+        let rank = |value: u8| order.iter().position(|other| *other == value).unwrap_or(0) as u8;
+        Self {
+            memory: rank(self.memory),
+            cached: self.cached.map(|(value, dirty)| (rank(value), dirty)),
+            newest: self.newest.map(rank),
+        }
+    }
+}
+
+/// Every line that there may be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Lines(BTreeSet<Line>);
+
+impl Lines {
+    pub fn unknown() -> Self {
+        Self(BTreeSet::from([Line::unknown()])).disturbed()
+    }
+
+    /// A buffer that nobody has used yet.
+    pub fn known() -> Self {
+        Self(BTreeSet::from([Line { memory: 0, cached: None, newest: Some(0) }])).disturbed()
+    }
+
+    fn map<I: IntoIterator<Item = Line>>(&self, each: impl Fn(Line) -> I) -> Self {
+        Self(self.0.iter().flat_map(|line| each(*line)).map(Line::renamed).collect())
+    }
+
+    fn disturbed(&self) -> Self {
+        self.map(Line::disturbed)
+    }
+
+    /// A cache operation. One that fails may have had its effect, or not.
+    pub fn sync(&self, sync: Sync, fails: bool) -> Self {
+        let after = self.map(|line| {
+            let done = match sync {
+                Sync::Nothing => line,
+                Sync::Invalidate => Line { cached: None, ..line },
+                Sync::Clean => line.written_back(),
+            };
+            fails.then_some(line).into_iter().chain([done])
+        });
+        after.disturbed()
+    }
+
+    /// A holder's access, at any moment of its grant. `trespassers` may write meanwhile, and then
+    /// nobody can say what is right.
+    pub fn access(&self, access: Access, trespassers: &[Access]) -> Result<Self, &'static str> {
+        let mut lines = self.trespassed(trespassers);
+        if !trespassers.is_empty() {
+            lines = lines.map(|line| [Line { newest: None, ..line }]);
+        }
+        let accessed: Result<BTreeSet<Line>, _> =
+            lines.0.iter().map(|line| line.accessed(access)).collect();
+        let mut lines = Self(accessed?);
+        if !trespassers.is_empty() {
+            lines = lines.map(|line| [Line { newest: None, ..line }]);
+        }
+        Ok(lines.trespassed(trespassers).disturbed())
+    }
+
+    fn trespassed(&self, trespassers: &[Access]) -> Self {
+        let mut lines = self.disturbed();
+        for access in trespassers {
+            let after = lines.map(|line| [line, line.trespassed(*access)]);
+            lines = after.disturbed();
+        }
+        lines
+    }
+}
