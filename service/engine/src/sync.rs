@@ -146,7 +146,7 @@ impl Engine {
                 slot.coherence.granted(access);
                 entry.granted = Some(access);
                 entry.seen = slot.evictions.count;
-                bracketing += if access.is_dma() { 0 } else { 2 };
+                bracketing += 2;
             }
             fx.push_buffer(GrantedBuffer {
                 buffer: slot.id,

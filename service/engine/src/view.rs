@@ -38,7 +38,7 @@ pub struct Counters {
     pub sync_end: u64,
     /// Operations that failed.
     pub sync_failed: u64,
-    /// What a START and an END around every CPU access would have come to.
+    /// What a START and an END around every access, the CPU's and devices', would have come to.
     pub bracketing_ops: u64,
 }
 

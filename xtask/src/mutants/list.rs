@@ -90,7 +90,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("two time-outs in one instant count twice",
         "release.rs", "if group.grant.take().is_none() {", "if group.grant.is_none() {"),
     mutant("a reader's end is not counted",
-        "slot.rs", "Some(_) => slot.holding.shared -= 1,", "Some(_) => {}"),
+        "slot.rs", "            slot.holding.shared -= 1;\n", ""),
     mutant("a group that stops growing counts as growing",
         "release.rs", "                slot.growing -= 1;\n", ""),
     mutant("a group that has grown counts as growing",
