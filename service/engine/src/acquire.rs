@@ -14,9 +14,9 @@
 
 use crate::arena::Ix;
 use crate::effects::Grant;
-use crate::group::{Group, Request, Stage};
+use crate::group::{Group, Place, Request, Stage};
 use crate::queue::Waiter;
-use crate::slot::{hold, holders, Slot};
+use crate::slot::Slot;
 use crate::{Access, Effect, Effects, Engine, Error, LockOutcome, Ticket, Time, Token};
 
 impl Engine {
@@ -42,9 +42,8 @@ impl Engine {
         at: Ix<Group>,
         fx: &mut Effects,
     ) -> Option<Grant> {
-        let Self { groups, entries, slots, .. } = self;
+        let Self { groups, slots, .. } = self;
         let plain = groups[at].entries.iter().all(|entry| {
-            let entry = &entries[*entry];
             !entry.lacks() || slots[entry.slot].is_plain_for(entry.want, entry.is_upgrade())
         });
         if !plain {
@@ -58,12 +57,11 @@ impl Engine {
     /// Whether nobody holds or, being older, waits for what the group lacks, in conflict with it.
     pub(crate) fn is_free(&self, at: Ix<Group>, ticket: Ticket) -> bool {
         self.groups[at].entries.iter().all(|entry| {
-            let entry = &self.entries[*entry];
             if !entry.lacks() {
                 return true;
             }
             let (slot, exclusive) = (&self.slots[entry.slot], entry.want.is_exclusive());
-            slot.holding.admits(exclusive, entry.is_upgrade())
+            slot.holders.admits(exclusive, entry.is_upgrade())
                 && (slot.queue.is_empty() || !slot.queue.bars(ticket, exclusive))
         })
     }
@@ -72,7 +70,6 @@ impl Engine {
     pub(crate) fn refuse_deadlock(&mut self, at: Ix<Group>) -> Result<(), Error> {
         let group = &self.groups[at];
         let wanted = group.entries.iter().any(|entry| {
-            let entry = &self.entries[*entry];
             let queue = &self.slots[entry.slot].queue;
             entry.hold.is_some_and(|access| queue.bars(group.ticket, access.is_exclusive()))
         });
@@ -118,7 +115,7 @@ impl Engine {
         self.set_timer(at);
         let mut blocked = 0;
         for nth in 0..self.groups[at].entries.len() {
-            let entry = &self.entries[self.groups[at].entries[nth]];
+            let entry = &self.groups[at].entries[nth];
             let slot = entry.slot;
             if entry.hold.is_some() {
                 self.slots[slot].growing += 1;
@@ -141,7 +138,7 @@ impl Engine {
     /// Wounds the younger groups that wait while they hold what this waiter wants: their wait ends.
     pub(crate) fn wound_younger(&mut self, at: Ix<Group>, fx: &mut Effects) {
         for nth in 0..self.groups[at].entries.len() {
-            let entry = &self.entries[self.groups[at].entries[nth]];
+            let entry = &self.groups[at].entries[nth];
             let (slot, want, lacks) = (entry.slot, entry.want, entry.lacks());
             // Each wound takes one from `growing`, and changes no list of holders.
             while lacks && self.slots[slot].growing > 0 {
@@ -173,22 +170,22 @@ impl Engine {
 
     /// Makes a group the holder of all that it lacks.
     pub(crate) fn take(&mut self, at: Ix<Group>) {
-        let Self { groups, entries, slots, work, .. } = self;
-        let group = &groups[at];
+        let Self { groups, slots, work, .. } = self;
+        let group = &mut groups[at];
         let (queued, vulnerable) = (group.is_queued(), group.is_vulnerable());
-        for entry in &group.entries {
-            let (slot, want) = (entries[*entry].slot, entries[*entry].want);
-            if vulnerable && entries[*entry].hold.is_some() {
-                slots[slot].growing -= 1;
+        for (nth, entry) in group.entries.iter_mut().enumerate() {
+            let slot = &mut slots[entry.slot];
+            if vulnerable && entry.hold.is_some() {
+                slot.growing -= 1;
             }
-            if !entries[*entry].lacks() {
+            if !entry.lacks() {
                 continue;
             }
             if queued {
-                slots[slot].queue.remove(group.ticket);
+                slot.queue.remove(group.ticket);
             }
-            hold(slots, entries, *entry, Some(want));
-            work.touch(slot, &slots[slot]);
+            slot.hold(entry, Place::new(at, nth), Some(entry.want));
+            work.touch(entry.slot, slot);
         }
     }
 
@@ -214,7 +211,7 @@ impl Engine {
     /// Looks who is clear on a buffer now, and who is not any more.
     fn review(&mut self, at: Ix<Slot>) {
         let slot = &mut self.slots[at];
-        let (clear, barred) = slot.queue.review(slot.holding);
+        let (clear, barred) = slot.queue.review(&slot.holders);
         clear.for_each(|nth| self.unblock(at, nth));
         barred.for_each(|nth| self.block(at, nth));
     }
@@ -260,13 +257,13 @@ impl Engine {
     /// A younger group that waits while it holds this buffer in conflict with `want`.
     fn victim(&self, older: Ix<Group>, slot: Ix<Slot>, want: Access) -> Option<Ix<Group>> {
         let ticket = self.groups[older].ticket;
-        let mut holders = holders(&self.slots[slot], &self.entries);
-        let (_, victim) = holders.find(|(_, entry)| {
-            let group = &self.groups[entry.group];
-            let conflicts = entry.hold.is_some_and(|access| access.conflicts(want));
+        let holders = &self.slots[slot].holders;
+        let conflicts = holders.is_exclusive() || want.is_exclusive();
+        let mut holders = holders.iter().map(|place| place.group);
+        holders.find(|at| {
+            let group = &self.groups[*at];
             conflicts && group.is_vulnerable() && group.ticket > ticket
-        })?;
-        Some(victim.group)
+        })
     }
 
     fn wound(&mut self, at: Ix<Group>, fx: &mut Effects) {

@@ -65,8 +65,7 @@ impl Engine {
         });
         for buffer in order {
             let slot = self.slot_ids.get(buffer).copied();
-            let mut entries = entries.iter().map(|at| &self.entries[*at]);
-            match entries.find(|entry| Some(entry.slot) == slot) {
+            match entries.iter().find(|entry| Some(entry.slot) == slot) {
                 None => bytes.push(0),
                 Some(entry) => self.encode_entry(entry, &mut bytes),
             }
@@ -75,8 +74,7 @@ impl Engine {
     }
 
     fn encode_entry(&self, entry: &Entry, bytes: &mut Vec<u8>) {
-        let Entry { group: _, slot, want, hold, granted, gated, seen, next: _, previous: _ } =
-            entry;
+        let Entry { slot, want, hold, granted, gated, seen } = entry;
         let [want, hold, granted] = [Some(*want), *hold, *granted].map(code);
         let settles = *seen > self.slots[*slot].evictions.settled;
         bytes.extend([1 + want, hold << 4 | granted, u8::from(*gated) << 1]);
@@ -96,9 +94,10 @@ impl Engine {
 
     fn counts_seen(&self, at: Ix<Slot>) -> Vec<u64> {
         let slot = &self.slots[at];
-        let held = self.entries.iter().filter(|(_, e)| e.slot == at && e.granted.is_some());
+        let all = self.groups.iter().flat_map(|(_, group)| &group.entries);
+        let held = all.filter(|entry| entry.slot == at && entry.granted.is_some());
         let fences = slot.fences.iter().flat_map(|(fence, _)| &self.fences[*fence].parts);
-        held.map(|(_, entry)| entry.seen)
+        held.map(|entry| entry.seen)
             .chain(fences.filter(|part| part.slot == at).map(|part| part.seen))
             .chain([slot.evictions.count])
             .filter(|seen| *seen > slot.evictions.settled)

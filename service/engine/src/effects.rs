@@ -179,18 +179,10 @@ impl Effects {
         self.queue.push_back(effect);
     }
 
-    /// Where the buffers of a grant begin that are pushed next.
-    pub(crate) fn begin_buffers(&mut self, count: usize) -> u32 {
-        self.buffers.reserve(count);
-        self.buffers.len() as u32
-    }
-
     #[inline]
-    pub(crate) fn push_buffer(&mut self, granted: GrantedBuffer) {
-        self.buffers.push(granted);
-    }
-
-    pub(crate) fn buffers_since(&self, start: u32) -> Span {
+    pub(crate) fn collect_buffers(&mut self, all: impl Iterator<Item = GrantedBuffer>) -> Span {
+        let start = self.buffers.len() as u32;
+        self.buffers.extend(all);
         Span { start, end: self.buffers.len() as u32 }
     }
 

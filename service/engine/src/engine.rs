@@ -35,7 +35,6 @@ use crate::{
 pub struct Engine {
     pub(crate) limits: Limits,
     pub(crate) groups: Arena<Group>,
-    pub(crate) entries: Arena<Entry>,
     pub(crate) slots: Arena<Slot>,
     pub(crate) jobs: Arena<Job>,
     pub(crate) fences: Arena<Fence>,
@@ -99,7 +98,6 @@ impl Engine {
         Self {
             limits,
             groups: Arena::new(),
-            entries: Arena::new(),
             slots: Arena::new(),
             jobs: Arena::new(),
             fences: Arena::new(),
@@ -139,7 +137,7 @@ impl Engine {
         }
         if let Some(group) = self.groups.remove(at) {
             for entry in group.entries {
-                self.leave(entry);
+                self.leave(entry.slot);
             }
         }
         self.settle(now, fx);
@@ -160,28 +158,28 @@ impl Engine {
     /// stronger access, with its next [`Engine::lock`].
     pub fn add(&mut self, id: GroupId, buffer: BufferId, access: Access) -> Result<Access, Error> {
         let at = self.changeable(id)?;
-        if let Some(entry) = self.entry_of(at, buffer) {
-            let entry = &mut self.entries[entry];
+        if let Some(nth) = self.entry_of(at, buffer) {
+            let entry = &mut self.groups[at].entries[nth];
             entry.want = entry.want.stronger(access).ok_or(Error::AccessConflict)?;
             return Ok(entry.want);
         }
         let slots = &mut self.slots;
         let slot = *self.slot_ids.entry(buffer).or_insert_with(|| slots.insert(Slot::new(buffer)));
         slots[slot].members += 1;
-        let entry = self.entries.insert(Entry::new(at, slot, access));
-        self.groups[at].entries.push(entry);
+        self.groups[at].entries.push(Entry::new(slot, access));
         Ok(access)
     }
 
     /// Takes a buffer that is not held out of a group that waits for no lock.
     pub fn remove(&mut self, id: GroupId, buffer: BufferId, fx: &mut Effects) -> Result<(), Error> {
         let at = self.changeable(id)?;
-        let entry = self.entry_of(at, buffer).ok_or(Error::UnknownBuffer)?;
-        if self.entries[entry].hold.is_some() {
+        let nth = self.entry_of(at, buffer).ok_or(Error::UnknownBuffer)?;
+        let entries = &mut self.groups[at].entries;
+        if entries[nth].hold.is_some() {
             return Err(Error::Busy);
         }
-        self.groups[at].entries.retain(|other| *other != entry);
-        self.leave(entry);
+        let entry = entries.remove(nth);
+        self.leave(entry.slot);
         self.retire_abandoned(fx);
         Ok(())
     }
@@ -319,7 +317,6 @@ impl Engine {
     /// Whether nothing is kept of any group, buffer or lock.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
-            && self.entries.is_empty()
             && self.slots.is_empty()
             && self.jobs.is_empty()
             && self.fences.is_empty()
@@ -378,7 +375,7 @@ impl Engine {
             if held.wounded {
                 return Err(Error::Deadlock);
             }
-            if group.entries.iter().all(|entry| !self.entries[*entry].lacks()) {
+            if group.entries.iter().all(|entry| !entry.lacks()) {
                 return Err(Error::AlreadyLocked);
             }
         } else if group.entries.is_empty() {
@@ -387,10 +384,10 @@ impl Engine {
         Ok(at)
     }
 
-    fn entry_of(&self, group: Ix<Group>, buffer: BufferId) -> Option<Ix<Entry>> {
+    /// Which of a group's entries is the one of a buffer.
+    fn entry_of(&self, group: Ix<Group>, buffer: BufferId) -> Option<usize> {
         let slot = *self.slot_ids.get(&buffer)?;
-        let mut entries = self.groups[group].entries.iter().copied();
-        entries.find(|entry| self.entries[*entry].slot == slot)
+        self.groups[group].entries.iter().position(|entry| entry.slot == slot)
     }
 
     /// Ends the grant of a group at its deadline.

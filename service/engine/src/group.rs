@@ -25,8 +25,9 @@ pub(crate) struct Group {
     pub id: GroupId,
     /// How long a grant lasts.
     pub hold: Duration,
-    /// In the order of addition.
-    pub entries: Vec<Ix<Entry>>,
+    /// In the order of addition. Those held come first: what is added to a grant is added behind, and
+    /// only a lock that gets all of it makes it held.
+    pub entries: Vec<Entry>,
     /// Of the request and the grant, while there is either.
     pub ticket: Ticket,
     pub token: Token,
@@ -72,7 +73,6 @@ pub(crate) struct Held {
 /// A buffer in a group.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    pub group: Ix<Group>,
     pub slot: Ix<Slot>,
     /// What the client asked for. Never weaker than what is held.
     pub want: Access,
@@ -84,9 +84,13 @@ pub(crate) struct Entry {
     pub gated: bool,
     /// Evictions that the buffer had seen when the grant began.
     pub seen: u64,
-    /// Its neighbours in the list of the slot's holders.
-    pub next: Option<Ix<Entry>>,
-    pub previous: Option<Ix<Entry>>,
+}
+
+/// Where an entry that is held can be found. Stable while it is: see [`Group::entries`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub group: Ix<Group>,
+    pub nth: u32,
 }
 
 impl Group {
@@ -133,19 +137,15 @@ impl Group {
     }
 }
 
+impl Place {
+    pub fn new(group: Ix<Group>, nth: usize) -> Self {
+        Self { group, nth: nth as u32 }
+    }
+}
+
 impl Entry {
-    pub fn new(group: Ix<Group>, slot: Ix<Slot>, want: Access) -> Self {
-        Self {
-            group,
-            slot,
-            want,
-            hold: None,
-            granted: None,
-            gated: false,
-            seen: 0,
-            next: None,
-            previous: None,
-        }
+    pub fn new(slot: Ix<Slot>, want: Access) -> Self {
+        Self { slot, want, hold: None, granted: None, gated: false, seen: 0 }
     }
 
     /// What it holds and the client does not know of yet.

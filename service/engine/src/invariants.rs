@@ -6,12 +6,12 @@
 //! Groups and entries say what is wanted and held; all else (queues, counts, lists, timers) follows
 //! from them, and is compared with what follows, computed from the rules and not from the code.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::arena::Ix;
-use crate::group::{Entry, Group, Stage};
-use crate::slot::{holders, Slot};
-use crate::{Engine, GroupId};
+use crate::group::{Entry, Group, Place, Stage};
+use crate::slot::Slot;
+use crate::{Access, Engine, GroupId};
 
 type Checked = Result<(), String>;
 
@@ -28,29 +28,29 @@ impl Engine {
         self.check_age()?;
         self.check_jobs()?;
         self.check_fences()?;
-        let listed = self.groups.iter().map(|(_, group)| group.entries.len()).sum::<usize>();
-        ensure(self.entries.iter().count() == listed, "an entry of no group")?;
         ensure(self.work.is_empty(), "work was left")
     }
 
-    fn entries_on(&self, at: Ix<Slot>) -> impl Iterator<Item = (Ix<Entry>, &Entry)> {
-        self.entries.iter().filter(move |(_, entry)| entry.slot == at)
+    fn all_entries(&self) -> impl Iterator<Item = (Place, &Entry)> {
+        self.groups.iter().flat_map(|(at, group)| {
+            let entries = group.entries.iter().enumerate();
+            entries.map(move |(nth, entry)| (Place::new(at, nth), entry))
+        })
+    }
+
+    fn entries_on(&self, at: Ix<Slot>) -> impl Iterator<Item = (Place, &Entry)> {
+        self.all_entries().filter(move |(_, entry)| entry.slot == at)
     }
 
     fn check_slot(&self, at: Ix<Slot>, slot: &Slot) -> Checked {
-        let count = |which: &dyn Fn(&Entry) -> bool| {
-            self.entries_on(at).filter(|(_, entry)| which(entry)).count()
-        };
-        let exclusive = count(&|e| e.hold.is_some_and(|access| access.is_exclusive()));
-        let held = count(&|e| e.hold.is_some());
-        ensure(exclusive == 0 || held == 1, "conflicting holders")?;
-        ensure(slot.holding.exclusive == (exclusive == 1), "miscounted exclusive holders")?;
-        ensure(slot.holding.shared as usize == held - exclusive, "miscounted shared holders")?;
-        let list: BTreeSet<_> = holders(slot, &self.entries).map(|(at, _)| at).collect();
-        let expected = self.entries_on(at).filter(|(_, e)| e.hold.is_some()).map(|(at, _)| at);
-        ensure(list == expected.collect(), "the list of holders is wrong")?;
-        ensure(slot.members as usize == count(&|_| true), "miscounted members")?;
-        let growing = count(&|e| e.hold.is_some() && self.groups[e.group].is_vulnerable());
+        let held: BTreeMap<Place, Access> =
+            self.entries_on(at).filter_map(|(place, entry)| Some((place, entry.hold?))).collect();
+        let exclusive = held.values().any(|access| access.is_exclusive());
+        ensure(!exclusive || held.len() == 1, "conflicting holders")?;
+        ensure(slot.holders.is_exclusive() == exclusive, "exclusive or not, the list errs")?;
+        ensure(slot.holders.iter().eq(held.keys().copied()), "the list of holders is wrong")?;
+        ensure(slot.members as usize == self.entries_on(at).count(), "miscounted members")?;
+        let growing = held.keys().filter(|place| self.groups[place.group].is_vulnerable()).count();
         ensure(slot.growing as usize == growing, "miscounted growing holders")?;
         ensure(!slot.is_abandoned(), "kept though nobody has it")?;
         ensure(slot.evictions.settled <= slot.evictions.count, "settled what was no eviction")?;
@@ -58,40 +58,43 @@ impl Engine {
     }
 
     fn check_queue(&self, at: Ix<Slot>, slot: &Slot) -> Checked {
-        let mut expected: Vec<&Entry> = self
+        let mut expected: Vec<(Place, &Entry)> = self
             .entries_on(at)
-            .map(|(_, entry)| entry)
-            .filter(|entry| entry.lacks() && self.groups[entry.group].is_queued())
+            .filter(|(place, entry)| entry.lacks() && self.groups[place.group].is_queued())
             .collect();
-        expected.sort_by_key(|entry| self.groups[entry.group].ticket);
+        expected.sort_by_key(|(place, _)| self.groups[place.group].ticket);
         ensure(slot.queue.iter().count() == expected.len(), "a waiter too many or too few")?;
-        for (entry, (waiter, clear)) in expected.iter().zip(slot.queue.iter()) {
-            ensure(waiter.group == entry.group, "the queue is not in the order of tickets")?;
+        for ((place, entry), (waiter, clear)) in expected.iter().zip(slot.queue.iter()) {
+            ensure(waiter.group == place.group, "the queue is not in the order of tickets")?;
             ensure(waiter.exclusive == entry.want.is_exclusive(), "waits for something else")?;
             ensure(waiter.upgrade == entry.is_upgrade(), "an upgrade is not known as one")?;
-            let free = self.blockers(entry).next().is_none();
+            let free = self.blockers(*place, entry).next().is_none();
             ensure(clear == free, "clear is not what it means")?;
         }
         Ok(())
     }
 
     /// Rule 2, from its definition: who a waiting entry waits for.
-    fn blockers<'a>(&'a self, waiting: &'a Entry) -> impl Iterator<Item = Ix<Group>> + 'a {
-        let ticket = self.groups[waiting.group].ticket;
-        self.entries_on(waiting.slot).map(|(_, entry)| entry).filter_map(move |entry| {
-            let group = &self.groups[entry.group];
+    fn blockers<'a>(
+        &'a self,
+        place: Place,
+        waiting: &'a Entry,
+    ) -> impl Iterator<Item = Ix<Group>> + 'a {
+        let ticket = self.groups[place.group].ticket;
+        self.entries_on(waiting.slot).filter_map(move |(other, entry)| {
+            let group = &self.groups[other.group];
             let held = entry.hold.is_some_and(|access| access.conflicts(waiting.want));
             let older = group.is_queued()
                 && entry.lacks()
                 && group.ticket < ticket
                 && entry.want.conflicts(waiting.want);
-            (entry.group != waiting.group && (held || older)).then_some(entry.group)
+            (other.group != place.group && (held || older)).then_some(other.group)
         })
     }
 
     fn check_group(&self, at: Ix<Group>, group: &Group) -> Checked {
-        let entries = || group.entries.iter().map(|entry| &self.entries[*entry]);
-        ensure(entries().all(|entry| entry.group == at), "an entry of another group")?;
+        let entries = || group.entries.iter();
+        ensure(entries().is_sorted_by_key(|e| e.hold.is_none()), "held behind what is not")?;
         let granted = entries().filter(|entry| entry.granted.is_some()).count();
         ensure(group.grant.is_some() == (granted > 0), "a grant of nothing, or none of something")?;
         let gated = entries().filter(|entry| entry.gated).count();
@@ -107,8 +110,10 @@ impl Engine {
         match group.request.as_ref().map(|request| request.stage) {
             None => {}
             Some(Stage::Queued { blocked }) => {
-                let lacks = entries().filter(|entry| entry.lacks());
-                let waits = lacks.filter(|entry| self.blockers(entry).next().is_some()).count();
+                let lacks = entries().enumerate().filter(|(_, entry)| entry.lacks());
+                let waits = lacks
+                    .filter(|(nth, e)| self.blockers(Place::new(at, *nth), e).next().is_some())
+                    .count();
                 ensure(blocked as usize == waits, "miscounted what a lock waits for")?;
                 ensure(blocked > 0, "a lock waits for nothing")?;
             }
@@ -125,12 +130,12 @@ impl Engine {
 
     /// Who waits does so for somebody older or for somebody who does not: no cycle.
     fn check_age(&self) -> Checked {
-        for (_, entry) in self.entries.iter() {
-            let group = &self.groups[entry.group];
+        for (place, entry) in self.all_entries() {
+            let group = &self.groups[place.group];
             if !group.is_queued() || !entry.lacks() {
                 continue;
             }
-            for blocker in self.blockers(entry).map(|at| &self.groups[at]) {
+            for blocker in self.blockers(place, entry).map(|at| &self.groups[at]) {
                 let fine = !blocker.is_queued() || blocker.ticket < group.ticket;
                 ensure(fine, "an older group waits for a younger one that waits")?;
             }

@@ -73,6 +73,7 @@ pub mod coherence;
 mod effects;
 mod engine;
 mod group;
+mod holders;
 mod invariants;
 mod queue;
 mod release;

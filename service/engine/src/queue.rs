@@ -12,13 +12,14 @@
 //! Waiting at the end of the queue (a new ticket) and leaving from its head cost O(1); elsewhere it
 //! is a binary search, and a move of the 16 bytes of each waiter behind.
 //!
-//! Knows nothing of groups but their index, and of the holders only what it is told.
+//! Knows nothing of groups but their index, and of the holders whom they admit.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::arena::Ix;
 use crate::group::Group;
+use crate::holders::Holders;
 use crate::Ticket;
 
 /// A lock's place in the queue of one buffer.
@@ -29,20 +30,6 @@ pub(crate) struct Waiter {
     pub exclusive: bool,
     /// It holds the buffer shared and wants it exclusively: its own hold is not in its way.
     pub upgrade: bool,
-}
-
-/// What the queue has to know of the holders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Holding {
-    pub exclusive: bool,
-    pub shared: u32,
-}
-
-impl Holding {
-    /// Whether no holder conflicts with such an access.
-    pub fn admits(self, exclusive: bool, upgrade: bool) -> bool {
-        !self.exclusive && (!exclusive || self.shared == u32::from(upgrade))
-    }
 }
 
 /// See the module.
@@ -100,10 +87,10 @@ impl Queue {
 
     /// Looks who is clear now that holders or waiters have changed: those in the first range are so
     /// newly, those in the second are not any more.
-    pub fn review(&mut self, holding: Holding) -> (Range<usize>, Range<usize>) {
+    pub fn review(&mut self, holders: &Holders) -> (Range<usize>, Range<usize>) {
         let before = self.clear;
         self.clear = match self.waiters.front() {
-            Some(head) if !holding.admits(head.exclusive, head.upgrade) => 0,
+            Some(head) if !holders.admits(head.exclusive, head.upgrade) => 0,
             Some(head) if head.exclusive => 1,
             Some(_) => {
                 // Behind a shared head the clear ones are all shared, so the run goes on from them.

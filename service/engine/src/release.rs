@@ -8,8 +8,8 @@
 //! takes the request or the grant itself with it.
 
 use crate::arena::Ix;
-use crate::group::{Entry, Group, Stage};
-use crate::slot::{hold, Slot};
+use crate::group::{Group, Place, Stage};
+use crate::slot::Slot;
 use crate::{Access, Effect, Effects, Engine, EvictionCause, FenceId, GroupId, Time, Token};
 
 /// How a grant ends.
@@ -46,26 +46,25 @@ impl Engine {
     /// Ends a grant, if there is one, and the pending lock, if there is one.
     pub(crate) fn end_grant(&mut self, at: Ix<Group>, how: End) {
         self.withdraw(at);
-        let Self { groups, entries, slots, fences, work, .. } = self;
+        let Self { groups, slots, fences, work, .. } = self;
         let group = &mut groups[at];
         if group.grant.take().is_none() {
             return;
         }
-        for member in &group.entries {
-            let entry = &mut entries[*member];
+        for (nth, entry) in group.entries.iter_mut().enumerate() {
             let Some(access) = entry.granted.take() else { continue };
-            let (at, seen) = (entry.slot, entry.seen);
-            hold(slots, entries, *member, None);
-            let slot = &mut slots[at];
+            let slot = &mut slots[entry.slot];
+            slot.hold(entry, Place::new(at, nth), None);
             match how {
-                End::InOrder => slot.settle(seen),
+                End::InOrder => slot.settle(entry.seen),
                 End::Evicted => slot.evicted(access),
                 End::Fenced(fence) => {
                     slot.fences.push((fence, access.is_exclusive()));
-                    fences[fence].parts.push(FencePart { slot: at, access, seen });
+                    let part = FencePart { slot: entry.slot, access, seen: entry.seen };
+                    fences[fence].parts.push(part);
                 }
             }
-            work.touch(at, slot);
+            work.touch(entry.slot, slot);
         }
         self.set_timer(at);
     }
@@ -87,10 +86,9 @@ impl Engine {
     }
 
     fn leave_queues(&mut self, at: Ix<Group>) {
-        let Self { groups, entries, slots, work, .. } = self;
+        let Self { groups, slots, work, .. } = self;
         let group = &groups[at];
         for entry in &group.entries {
-            let entry = &entries[*entry];
             let slot = &mut slots[entry.slot];
             if entry.hold.is_some() {
                 slot.growing -= 1;
@@ -103,14 +101,13 @@ impl Engine {
     }
 
     fn give_back(&mut self, at: Ix<Group>) {
-        let Self { groups, entries, slots, work, .. } = self;
-        for member in &groups[at].entries {
-            let entry = &mut entries[*member];
+        let Self { groups, slots, work, .. } = self;
+        for (nth, entry) in groups[at].entries.iter_mut().enumerate() {
             entry.gated = false;
             if entry.taken().is_some() {
-                let (slot, granted) = (entry.slot, entry.granted);
-                hold(slots, entries, *member, granted);
-                work.touch(slot, &slots[slot]);
+                let slot = &mut slots[entry.slot];
+                slot.hold(entry, Place::new(at, nth), entry.granted);
+                work.touch(entry.slot, slot);
             }
         }
     }
@@ -170,11 +167,10 @@ impl Engine {
     }
 
     /// A group lets a buffer go that it does not hold.
-    pub(crate) fn leave(&mut self, at: Ix<Entry>) {
-        if let Some(entry) = self.entries.remove(at) {
-            self.slots[entry.slot].members -= 1;
-            self.work.abandon(entry.slot, &self.slots[entry.slot]);
-        }
+    pub(crate) fn leave(&mut self, at: Ix<Slot>) {
+        let slot = &mut self.slots[at];
+        slot.members -= 1;
+        self.work.abandon(at, slot);
     }
 
     pub(crate) fn set_timer(&mut self, at: Ix<Group>) {

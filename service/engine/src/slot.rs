@@ -3,12 +3,13 @@
 
 //! One buffer: who holds it, who waits for it, and what is true of it.
 //!
-//! Knows its entries' indices, and what they hold only as far as it is told.
+//! Knows of groups only where they have their entries, and of those what it is told.
 
-use crate::arena::{Arena, Ix};
+use crate::arena::Ix;
 use crate::coherence::{Coherence, Plan};
-use crate::group::Entry;
-use crate::queue::{Holding, Queue};
+use crate::group::{Entry, Place};
+use crate::holders::Holders;
+use crate::queue::Queue;
 use crate::release::Fence;
 use crate::sync::Job;
 use crate::{Access, BufferId};
@@ -19,9 +20,7 @@ pub(crate) struct Slot {
     pub id: BufferId,
     /// Groups that have the buffer.
     pub members: u32,
-    pub holding: Holding,
-    /// The list of entries that hold it; see [`Entry::next`].
-    pub holders: Option<Ix<Entry>>,
+    pub holders: Holders,
     /// Holders that wait for more, and so may be wounded.
     pub growing: u32,
     pub queue: Queue,
@@ -61,8 +60,7 @@ impl Slot {
         Self {
             id,
             members: 0,
-            holding: Holding::default(),
-            holders: None,
+            holders: Holders::default(),
             growing: 0,
             queue: Queue::default(),
             job: None,
@@ -87,7 +85,7 @@ impl Slot {
     /// Whether such an access can be had as things are: nobody waits or is in the way, and nothing
     /// has to be waited for or done.
     pub fn is_plain_for(&self, access: Access, upgrade: bool) -> bool {
-        self.holding.admits(access.is_exclusive(), upgrade)
+        self.holders.admits(access.is_exclusive(), upgrade)
             && self.queue.is_empty()
             && self.job.is_none()
             && self.fences.is_empty()
@@ -101,6 +99,14 @@ impl Slot {
     /// Nobody has it or works on it.
     pub fn is_abandoned(&self) -> bool {
         self.members == 0 && self.job.is_none() && self.fences.is_empty()
+    }
+
+    /// Lets an entry hold it for `access`; `None` takes it away.
+    #[inline]
+    pub fn hold(&mut self, entry: &mut Entry, place: Place, access: Option<Access>) {
+        let before = std::mem::replace(&mut entry.hold, access);
+        let [before, after] = [before, access].map(|held| held.map(Access::is_exclusive));
+        self.holders.change(place, before, after);
     }
 
     /// A holder that had `access` was evicted. That it may have written is known since its grant, and
@@ -129,67 +135,4 @@ impl Slot {
             self.evictions.dma = false;
         }
     }
-}
-
-/// Puts an entry among the holders of its slot, or changes what it holds; `None` takes it out.
-#[inline]
-pub(crate) fn hold(
-    slots: &mut Arena<Slot>,
-    entries: &mut Arena<Entry>,
-    at: Ix<Entry>,
-    access: Option<Access>,
-) {
-    let entry = &mut entries[at];
-    let slot = &mut slots[entry.slot];
-    let before = std::mem::replace(&mut entry.hold, access);
-    match (before.map(Access::is_exclusive), access.map(Access::is_exclusive)) {
-        // Who holds exclusively is alone in the list.
-        (None, Some(true)) => {
-            slot.holding.exclusive = true;
-            slot.holders = Some(at);
-        }
-        (Some(true), None) => {
-            slot.holding.exclusive = false;
-            slot.holders = None;
-        }
-        (None, Some(false)) => {
-            slot.holding.shared += 1;
-            link(slot, entries, at);
-        }
-        (Some(false), None) => {
-            slot.holding.shared -= 1;
-            unlink(slot, entries, at);
-        }
-        (Some(false), Some(true)) => slot.holding = Holding { shared: 0, exclusive: true },
-        (Some(true), Some(false)) => slot.holding = Holding { shared: 1, exclusive: false },
-        (None, None) | (Some(false), Some(false)) | (Some(true), Some(true)) => {}
-    }
-}
-
-fn link(slot: &mut Slot, entries: &mut Arena<Entry>, at: Ix<Entry>) {
-    let next = slot.holders.replace(at);
-    entries[at].next = next;
-    if let Some(next) = next {
-        entries[next].previous = Some(at);
-    }
-}
-
-fn unlink(slot: &mut Slot, entries: &mut Arena<Entry>, at: Ix<Entry>) {
-    let entry = &mut entries[at];
-    let (next, previous) = (entry.next.take(), entry.previous.take());
-    match previous {
-        Some(previous) => entries[previous].next = next,
-        None => slot.holders = next,
-    }
-    if let Some(next) = next {
-        entries[next].previous = previous;
-    }
-}
-
-/// The entries that hold a slot.
-pub(crate) fn holders<'a>(
-    slot: &Slot,
-    entries: &'a Arena<Entry>,
-) -> impl Iterator<Item = (Ix<Entry>, &'a Entry)> {
-    std::iter::successors(slot.holders, |at| entries[*at].next).map(|at| (at, &entries[at]))
 }

@@ -10,8 +10,8 @@
 use crate::arena::Ix;
 use crate::coherence::{Plan, SyncOp};
 use crate::effects::Grant;
-use crate::group::{Group, Held, Stage};
-use crate::slot::{hold, JobPart, Slot};
+use crate::group::{Group, Held, Place, Stage};
+use crate::slot::{JobPart, Slot};
 use crate::{BufferId, Effect, Effects, Engine, Failure, GrantedBuffer, JobId, SyncKind, Time};
 
 /// Cache operations in flight. Its buffers are linked from [`JobPart`] to [`JobPart`].
@@ -27,7 +27,7 @@ pub(crate) struct Job {
 impl Engine {
     /// Whether what a group lacks waits for operations or fences.
     pub(crate) fn is_gated(&self, at: Ix<Group>) -> bool {
-        let mut entries = self.groups[at].entries.iter().map(|entry| &self.entries[*entry]);
+        let mut entries = self.groups[at].entries.iter();
         entries.any(|entry| entry.lacks() && self.slots[entry.slot].gates(entry.want))
     }
 
@@ -46,10 +46,9 @@ impl Engine {
     }
 
     fn wait_at_gates(&mut self, at: Ix<Group>) -> u32 {
-        let Self { groups, entries, slots, .. } = self;
+        let Self { groups, slots, .. } = self;
         let mut gated = 0;
-        for entry in &groups[at].entries {
-            let entry = &mut entries[*entry];
+        for entry in &mut groups[at].entries {
             entry.gated = entry.taken().is_some_and(|access| slots[entry.slot].gates(access));
             gated += u32::from(entry.gated);
         }
@@ -60,7 +59,7 @@ impl Engine {
     fn start_operations(&mut self, at: Ix<Group>, fx: &mut Effects) -> Option<Ix<Job>> {
         let mut job = None;
         for nth in 0..self.groups[at].entries.len() {
-            let entry = &self.entries[self.groups[at].entries[nth]];
+            let entry = &self.groups[at].entries[nth];
             let slot = entry.slot;
             let plan = entry.taken().map(|access| self.slots[slot].coherence.plan(access));
             if let Some(plan @ [Some(_), _]) = plan {
@@ -124,23 +123,19 @@ impl Engine {
     /// What is taken is the client's from here on; what is not yet, is now. Inlined, since it is the common end of a call.
     #[inline(always)]
     pub(crate) fn grant(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) -> Grant {
-        let Self { groups, entries, slots, counters, .. } = self;
+        let Self { groups, slots, counters, .. } = self;
         let group = &mut groups[at];
         group.request = None;
         let (token, deadline) = (group.token, now.after(group.hold));
         let Held { deadline, .. } = *group.grant.get_or_insert(Held { deadline, wounded: false });
         let mut bracketing = 0;
-        let begin = fx.begin_buffers(group.entries.len());
-        for member in &group.entries {
-            if entries[*member].lacks() {
-                let want = entries[*member].want;
-                hold(slots, entries, *member, Some(want));
-            }
-            let entry = &mut entries[*member];
-            let slot = &mut slots[entry.slot];
+        let entries = group.entries.iter_mut().enumerate();
+        let buffers = fx.collect_buffers(entries.map(|(nth, entry)| {
+            let (slot, access) = (&mut slots[entry.slot], entry.want);
             // In a register: reading it back with its neighbour would stall on the store.
             let mut generation = slot.generation;
-            if let Some(access) = entry.taken() {
+            if entry.granted != Some(access) {
+                slot.hold(entry, Place::new(at, nth), Some(access));
                 generation += u64::from(access.is_exclusive());
                 slot.generation = generation;
                 slot.coherence.granted(access);
@@ -148,14 +143,8 @@ impl Engine {
                 entry.seen = slot.evictions.count;
                 bracketing += 2;
             }
-            fx.push_buffer(GrantedBuffer {
-                buffer: slot.id,
-                access: entry.want,
-                generation,
-                evicted: slot.is_tainted(),
-            });
-        }
-        let buffers = fx.buffers_since(begin);
+            GrantedBuffer { buffer: slot.id, access, generation, evicted: slot.is_tainted() }
+        }));
         counters.bracketing_ops += bracketing;
         counters.grants += 1;
         self.set_timer(at);
@@ -238,23 +227,21 @@ impl Engine {
 
     /// Something that gated a buffer is over: those who waited for it may go on.
     pub(crate) fn open_gates(&mut self, at: Ix<Slot>) {
-        let Self { groups, entries, slots, work, .. } = self;
+        let Self { groups, slots, work, .. } = self;
         let slot = &slots[at];
-        let mut next = slot.holders;
-        while let Some(holder) = next {
-            let entry = &mut entries[holder];
-            next = entry.next;
+        for place in slot.holders.iter() {
+            let group = &mut groups[place.group];
+            let entry = &mut group.entries[place.nth as usize];
             if !entry.gated || entry.hold.is_some_and(|access| slot.gates(access)) {
                 continue;
             }
             entry.gated = false;
-            let group = &mut groups[entry.group];
             if let Some(Stage::Preparing { gated, .. }) =
                 group.request.as_mut().map(|request| &mut request.stage)
             {
                 *gated -= 1;
                 if *gated == 0 {
-                    work.ready(group.ticket, entry.group);
+                    work.ready(group.ticket, place.group);
                 }
             }
         }

@@ -6,7 +6,7 @@
 use crate::arena::Ix;
 use crate::coherence::Coherence;
 use crate::group::Group;
-use crate::slot::{holders, Slot};
+use crate::slot::Slot;
 use crate::{Access, BufferId, Engine, GroupId, Phase, Ticket, Token};
 
 /// What has happened since the engine began.
@@ -101,10 +101,12 @@ impl Engine {
     }
 
     fn view(&self, at: Ix<Slot>, slot: &Slot) -> BufferView {
-        let held = holders(slot, &self.entries)
-            .filter_map(|(_, entry)| Some(self.lock_view(entry.group, entry.hold?)));
+        let held = slot.holders.iter().filter_map(|place| {
+            let entry = self.groups[place.group].entries.get(place.nth as usize)?;
+            Some(self.lock_view(place.group, entry.hold?))
+        });
         let waiting = slot.queue.iter().filter_map(|(waiter, _)| {
-            let mut entries = self.groups[waiter.group].entries.iter().map(|e| &self.entries[*e]);
+            let mut entries = self.groups[waiter.group].entries.iter();
             let entry = entries.find(|entry| entry.slot == at)?;
             Some(self.lock_view(waiter.group, entry.want))
         });
