@@ -97,7 +97,7 @@ impl Engine {
         self.take(at);
         let granted = self.prepare(now, at, fx);
         if granted.is_none() {
-            self.set_timer(at);
+            self.arm(at);
         }
         self.settle(now, fx);
         granted.map_or(LockOutcome::Pending(token), LockOutcome::Granted)
@@ -112,7 +112,7 @@ impl Engine {
     ) -> Token {
         self.counters.queued += 1;
         let token = self.accept(at, ticket, expires, Stage::Queued { blocked: 0 });
-        self.set_timer(at);
+        self.arm(at);
         let mut blocked = 0;
         for nth in 0..self.groups[at].entries.len() {
             let entry = &self.groups[at].entries[nth];

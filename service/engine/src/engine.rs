@@ -42,7 +42,7 @@ pub struct Engine {
     pub(crate) slot_ids: IdMap<BufferId, Slot>,
     pub(crate) job_ids: IdMap<JobId, Job>,
     pub(crate) fence_ids: IdMap<FenceId, Fence>,
-    /// When a grant ends or a lock has waited long enough, whichever is first.
+    /// When a grant ends or a lock has waited long enough, whichever is first; or earlier.
     pub(crate) group_timers: Timers<Group>,
     /// When a release fence has failed.
     pub(crate) fence_timers: Timers<Fence>,
@@ -135,6 +135,7 @@ impl Engine {
             }
             Close::Closed => self.end_grant(at, End::InOrder),
         }
+        self.group_timers.set(at, None);
         if let Some(group) = self.groups.remove(at) {
             for entry in group.entries {
                 self.leave(entry.slot);
@@ -295,7 +296,7 @@ impl Engine {
             let fence = self.fence_timers.first().filter(|(time, _)| *time <= now);
             match (group, fence) {
                 (Some((time, at)), fence) if fence.is_none_or(|(other, _)| time <= other) => {
-                    self.group_is_due(now, at, fx);
+                    self.group_timer_fired(now, (time, at), fx);
                 }
                 (_, Some((_, at))) => {
                     fx.push(Effect::DropFence { fence: self.fences[at].id });
@@ -307,7 +308,8 @@ impl Engine {
         }
     }
 
-    /// When [`Engine::tick`] has something to do.
+    /// When to call [`Engine::tick`]. Never late; it may be early, and then finds nothing to do, once
+    /// in the time that a grant lasts for each group that has locked meanwhile.
     pub fn next_deadline(&self) -> Option<Time> {
         let group = self.group_timers.first().map(|(time, _)| time);
         let fence = self.fence_timers.first().map(|(time, _)| time);
@@ -349,8 +351,12 @@ impl Engine {
         }
     }
 
-    fn group_is_due(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
-        if self.groups[at].grant.is_some_and(|held| held.deadline <= now) {
+    fn group_timer_fired(&mut self, now: Time, (time, at): (Time, Ix<Group>), fx: &mut Effects) {
+        let due = self.groups[at].due();
+        if due != Some(time) {
+            // It was early: others that are due before this group come first.
+            self.group_timers.set(at, due);
+        } else if self.groups[at].grant.is_some_and(|held| held.deadline <= now) {
             self.evict(at, fx);
         } else {
             self.waited_enough(now, at, fx);

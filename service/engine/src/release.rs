@@ -66,7 +66,6 @@ impl Engine {
             }
             work.touch(entry.slot, slot);
         }
-        self.set_timer(at);
     }
 
     /// Takes a pending lock back: out of the queues, or from the buffers that it has taken. What is
@@ -82,7 +81,6 @@ impl Engine {
                 self.give_back(at);
             }
         }
-        self.set_timer(at);
     }
 
     fn leave_queues(&mut self, at: Ix<Group>) {
@@ -173,7 +171,14 @@ impl Engine {
         self.work.abandon(at, slot);
     }
 
-    pub(crate) fn set_timer(&mut self, at: Ix<Group>) {
-        self.group_timers.set(at, self.groups[at].due());
+    /// Sees to it that [`Engine::tick`] looks at a group when it is due. A timer that is early stays:
+    /// a group that locks and unlocks all the time moves none, and what is due later is found out
+    /// when it fires.
+    #[inline]
+    pub(crate) fn arm(&mut self, at: Ix<Group>) {
+        let Some(due) = self.groups[at].due() else { return };
+        if self.group_timers.get(at).is_none_or(|armed| due < armed) {
+            self.group_timers.set(at, Some(due));
+        }
     }
 }

@@ -147,7 +147,7 @@ impl Engine {
         }));
         counters.bracketing_ops += bracketing;
         counters.grants += 1;
-        self.set_timer(at);
+        self.arm(at);
         Grant { token, deadline, buffers }
     }
 

@@ -2,8 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! What is due when: a binary heap that knows where everybody is, so that a timer can be moved or
-//! stopped in O(log n), and without allocation once it has been as large before. (A heap that
-//! forgets lazily would keep five seconds' worth of grants that ended long ago.)
+//! stopped in O(log n), and without allocation once it has been as large before.
 
 use crate::arena::Ix;
 use crate::Time;

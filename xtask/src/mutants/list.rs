@@ -98,8 +98,12 @@ pub const MUTANTS: &[Mutant] = &[
     // Time.
     mutant("a growing lock does not time out",
         "group.rs", "(Some(deadline), Some(expires)) => Some(deadline.min(expires)),", "(Some(deadline), Some(_)) => Some(deadline),"),
-    mutant("a lock that is granted still times out",
-        "sync.rs", "        self.set_timer(at);\n        Grant {", "        Grant {"),
+    mutant("a grant never ends",
+        "sync.rs", "        self.arm(at);\n        Grant {", "        Grant {"),
+    mutant("a timer that is late is not brought forward",
+        "release.rs", "armed| due < armed)", "_| false)"),
+    mutant("a group that is found early is not looked at again",
+        "engine.rs", "self.group_timers.set(at, due);", "self.group_timers.set(at, None);"),
     mutant("a grant ends one moment late",
         "engine.rs", "let group = self.group_timers.first().filter(|(time, _)| *time <= now);", "let group = self.group_timers.first().filter(|(time, _)| *time < now);"),
     // Eviction.
