@@ -199,7 +199,7 @@ impl Arbiter {
             fences: 0,
         };
         state.groups.insert(id, group);
-        log::debug!("group {} {name:?} opened by uid {uid}", id.0);
+        log::debug!("group {} {name:?} opened by uid {uid}", id.serial());
         Ok((id, hold, read))
     }
 
@@ -659,7 +659,12 @@ impl State {
     fn tell_evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         group.evicted = Some(token);
-        log::warn!("group {} {:?} of uid {} evicted: {cause:?}", id.0, group.name, group.uid);
+        log::warn!(
+            "group {} {:?} of uid {} evicted: {cause:?}",
+            id.serial(),
+            group.name,
+            group.uid
+        );
         let flags = match cause {
             EvictionCause::Deadline => 0,
             EvictionCause::Fence => event::FLAG_FENCE,
@@ -672,7 +677,7 @@ impl State {
     fn tell(&mut self, id: GroupId, records: &[Record], now: Time) {
         let Some(group) = self.groups.get(&id) else { return };
         if let Err(lost) = group.pipe.send(records) {
-            log::warn!("group {} {:?} closed: {lost}", id.0, group.name);
+            log::warn!("group {} {:?} closed: {lost}", id.serial(), group.name);
             self.close(id, Close::Died, now);
         }
     }
@@ -683,7 +688,7 @@ impl State {
         self.engine.close_group(now, id, how, &mut self.effects);
         self.quotas.give_back(group.uid, Kind::Buffers, group.members.len() as u32);
         self.quotas.give_back(group.uid, Kind::Groups, 1);
-        log::debug!("group {} {:?} of uid {}: {how:?}", id.0, group.name, group.uid);
+        log::debug!("group {} {:?} of uid {}: {how:?}", id.serial(), group.name, group.uid);
     }
 
     fn job_failed(&mut self, job: JobId, succeeded: usize, errno: Errno, now: Time) {

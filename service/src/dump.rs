@@ -93,7 +93,7 @@ fn write_tables(
         writeln!(
             out,
             "  {:<6} {:<8} {:<8} {:<8} {}",
-            id.0,
+            id.serial(),
             group.uid,
             group.members.len(),
             if group.waiting { "yes" } else { "no" },

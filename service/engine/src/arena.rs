@@ -3,11 +3,11 @@
 
 //! Storage whose cells are reused: what the table links to, it links to by index.
 //!
-//! An index of a removed value must not be used again; whoever keeps one is responsible. Access to
-//! an empty cell panics, since the table would be wrong.
+//! An index of a removed value must not be used again, but for [`Arena::get`]; whoever keeps one is
+//! responsible. Access to an empty cell panics, since the table would be wrong.
 
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
@@ -44,12 +44,22 @@ impl<T> Arena<T> {
     }
 
     pub fn insert(&mut self, value: T) -> Ix<T> {
-        if let Some(free) = self.free.pop() {
-            self.cells[free.position()] = Some(value);
-            return free;
-        }
-        self.cells.push(Some(value));
-        Ix::new(self.cells.len() - 1)
+        self.insert_with(|_| value)
+    }
+
+    /// For values that know where they are.
+    pub fn insert_with(&mut self, make: impl FnOnce(Ix<T>) -> T) -> Ix<T> {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.cells.push(None);
+            Ix::new(self.cells.len() - 1)
+        });
+        self.cells[at.position()] = Some(make(at));
+        at
+    }
+
+    /// What is there now, which may be another value than was there once.
+    pub fn get(&self, at: Ix<T>) -> Option<&T> {
+        self.cells.get(at.position())?.as_ref()
     }
 
     pub fn remove(&mut self, at: Ix<T>) -> Option<T> {
@@ -114,6 +124,12 @@ impl<T> PartialOrd for Ix<T> {
 impl<T> Ord for Ix<T> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.cmp(&other.0)
+    }
+}
+
+impl<T> Hash for Ix<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 

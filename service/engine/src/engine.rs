@@ -38,7 +38,6 @@ pub struct Engine {
     pub(crate) slots: Arena<Slot>,
     pub(crate) jobs: Arena<Job>,
     pub(crate) fences: Arena<Fence>,
-    pub(crate) group_ids: IdMap<GroupId, Group>,
     pub(crate) slot_ids: IdMap<BufferId, Slot>,
     pub(crate) job_ids: IdMap<JobId, Job>,
     pub(crate) fence_ids: IdMap<FenceId, Fence>,
@@ -101,7 +100,6 @@ impl Engine {
             slots: Arena::new(),
             jobs: Arena::new(),
             fences: Arena::new(),
-            group_ids: IdMap::default(),
             slot_ids: IdMap::default(),
             job_ids: IdMap::default(),
             fence_ids: IdMap::default(),
@@ -117,17 +115,16 @@ impl Engine {
     /// the second value is what was decided.
     pub fn open_group(&mut self, hold: Option<Duration>) -> (GroupId, Duration) {
         self.last.group += 1;
-        let id = GroupId(self.last.group);
+        let serial = self.last.group;
         let hold = hold.unwrap_or(self.limits.default_hold).min(self.limits.max_hold);
-        let at = self.groups.insert(Group::new(id, hold));
-        self.group_ids.insert(id, at);
-        (id, hold)
+        let at = self.groups.insert_with(|at| Group::new(GroupId::new(serial, at), hold));
+        (self.groups[at].id, hold)
     }
 
     /// Ends a group: its pending lock is taken back, its grant ends as `how` says, its buffers are
     /// let go. A release fence that it gave is still waited for. Unknown groups are ignored.
     pub fn close_group(&mut self, now: Time, id: GroupId, how: Close, fx: &mut Effects) {
-        let Some(at) = self.group_ids.remove(&id) else { return };
+        let Ok(at) = self.find(id) else { return };
         match how {
             Close::Died => {
                 self.counters.deaths += 1;
@@ -151,7 +148,7 @@ impl Engine {
 
     /// How far a group is; `None` for unknown groups.
     pub fn phase(&self, id: GroupId) -> Option<Phase> {
-        self.group_ids.get(&id).map(|at| self.groups[*at].phase())
+        self.find(id).ok().map(|at| self.groups[at].phase())
     }
 
     /// Adds a buffer to a group that waits for no lock, and returns the access that the group now
@@ -233,7 +230,7 @@ impl Engine {
     /// Takes a lock back that is not granted yet. What the group holds it keeps; if it holds
     /// nothing, it keeps the ticket for a while.
     pub fn cancel(&mut self, now: Time, id: GroupId, fx: &mut Effects) -> Result<(), Error> {
-        let at = *self.group_ids.get(&id).ok_or(Error::UnknownGroup)?;
+        let at = self.find(id)?;
         if self.groups[at].request.is_none() {
             return Err(Error::NotQueued);
         }
@@ -253,7 +250,7 @@ impl Engine {
         fence: bool,
         fx: &mut Effects,
     ) -> Result<Option<FenceId>, Error> {
-        let at = *self.group_ids.get(&id).ok_or(Error::UnknownGroup)?;
+        let at = self.find(id)?;
         let held = self.groups[at].grant.filter(|_| self.groups[at].token == token);
         let Held { deadline, wounded } = held.ok_or(Error::BadToken)?;
         self.counters.unlocks += 1;
@@ -334,7 +331,7 @@ impl Engine {
     /// Lets the deadline of a grant come now, for checkers that have no clock.
     #[doc(hidden)]
     pub fn expire(&mut self, now: Time, id: GroupId, fx: &mut Effects) {
-        let at = self.group_ids.get(&id).copied();
+        let at = self.find(id).ok();
         if let Some(at) = at.filter(|at| self.groups[*at].grant.is_some()) {
             self.evict(at, fx);
             self.settle(now, fx);
@@ -344,7 +341,7 @@ impl Engine {
     /// Lets the time-out of a pending lock come now, for checkers that have no clock.
     #[doc(hidden)]
     pub fn time_out(&mut self, now: Time, id: GroupId, fx: &mut Effects) {
-        let at = self.group_ids.get(&id).copied();
+        let at = self.find(id).ok();
         if let Some(at) = at.filter(|at| self.groups[*at].request.is_some()) {
             self.waited_enough(now, at, fx);
             self.settle(now, fx);
@@ -363,8 +360,13 @@ impl Engine {
         }
     }
 
+    fn find(&self, id: GroupId) -> Result<Ix<Group>, Error> {
+        let found = self.groups.get(id.at()).filter(|group| group.id == id);
+        found.map(|_| id.at()).ok_or(Error::UnknownGroup)
+    }
+
     fn changeable(&self, id: GroupId) -> Result<Ix<Group>, Error> {
-        let at = *self.group_ids.get(&id).ok_or(Error::UnknownGroup)?;
+        let at = self.find(id)?;
         if self.groups[at].request.is_some() {
             return Err(Error::Busy);
         }
@@ -372,7 +374,7 @@ impl Engine {
     }
 
     fn lockable(&self, id: GroupId) -> Result<Ix<Group>, Error> {
-        let at = *self.group_ids.get(&id).ok_or(Error::UnknownGroup)?;
+        let at = self.find(id)?;
         let group = &self.groups[at];
         if group.request.is_some() {
             return Err(Error::AlreadyQueued);

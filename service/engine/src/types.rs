@@ -3,7 +3,11 @@
 
 //! The engine's vocabulary: names for buffers, groups and grants, access, refusals.
 
+use std::fmt;
 use std::time::Duration;
+
+use crate::arena::Ix;
+use crate::group::Group;
 
 /// A moment, in nanoseconds of one monotonic clock that the caller chooses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,8 +28,33 @@ impl Time {
 pub struct BufferId(pub u64);
 
 /// Names a group. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupId(pub u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId {
+    serial: u64,
+    /// Where the group is, or was: nothing has to be searched for it.
+    at: Ix<Group>,
+}
+
+impl GroupId {
+    pub(crate) fn new(serial: u64, at: Ix<Group>) -> Self {
+        Self { serial, at }
+    }
+
+    pub(crate) fn at(self) -> Ix<Group> {
+        self.at
+    }
+
+    /// Groups are numbered from 1.
+    pub fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
+impl fmt::Debug for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("GroupId").field(&self.serial).finish()
+    }
+}
 
 /// Names one lock, from its request to the end of its grant. Never reused, counts from 1. A lock
 /// that adds buffers to a grant has the grant's token.

@@ -490,8 +490,9 @@ fn refused_calls_change_nothing() {
     let rival = world.group(&[(1, DmaRead)]);
     let held = world.lock(group);
     world.forget_events();
+    let closed = world.group(&[]);
+    world.close(closed, Close::Closed);
     let before = format!("{:?}", world.engine);
-    let closed = GroupId(99);
     let refused = [
         world.try_to_lock(empty).err(),
         world.try_to_lock(closed).err(),

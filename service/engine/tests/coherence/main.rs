@@ -85,17 +85,18 @@ type Checked<T> = Result<T, &'static str>;
 
 impl World {
     fn new() -> Self {
-        let mut world = Self {
-            engine: Engine::new(Limits::default()),
-            keeper: GroupId(0),
+        let mut engine = Engine::new(Limits::default());
+        let (keeper, _) = engine.open_group(None);
+        engine.add(keeper, BUFFER, Read).expect("a new group can be changed");
+        Self {
+            engine,
+            keeper,
             lines: Lines::unknown(),
             open: false,
             trespassers: Vec::new(),
             cost: Cost::default(),
             now: Time(0),
-        };
-        world.keeper = world.open(Read);
-        world
+        }
     }
 
     /// Takes a step; false if it can't be taken here.

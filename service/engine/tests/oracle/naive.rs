@@ -84,9 +84,9 @@ struct Buffer {
 const MAX_HOLD: u64 = 5_000_000_000;
 
 impl Naive {
-    pub fn open(&mut self, hold: u64) -> GroupId {
-        self.last_group += 1;
-        let id = GroupId(self.last_group);
+    pub fn open(&mut self, id: GroupId, hold: u64) {
+        assert!(self.last_group < id.serial(), "a name is reused");
+        self.last_group = id.serial();
         self.groups.push(Group {
             id,
             hold,
@@ -99,7 +99,6 @@ impl Naive {
             kept: None,
             expires: None,
         });
-        id
     }
 
     fn at(&self, id: GroupId) -> usize {
