@@ -96,14 +96,21 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn try_one(copy: &Path, mutant: &Mutant) -> Result<Verdict, Failure> {
-    let file = copy.join("service/engine/src").join(mutant.file);
-    let failure = |error: std::io::Error| Failure(format!("{}: {error}", file.display()));
-    let source = fs::read_to_string(&file).map_err(failure)?;
+/// The file that a mutant is about, and what is in it: the mutant's piece once.
+fn source_of(root: &Path, mutant: &Mutant) -> Result<(PathBuf, String), Failure> {
+    let file = root.join("service/engine/src").join(mutant.file);
+    let source = fs::read_to_string(&file)
+        .map_err(|error| Failure(format!("{}: {error}", file.display())))?;
     if source.matches(mutant.from).count() != 1 {
         let what = mutant.breaks;
         return Err(Failure(format!("{what}: the source is not there once: {}", mutant.from)));
     }
+    Ok((file, source))
+}
+
+fn try_one(copy: &Path, mutant: &Mutant) -> Result<Verdict, Failure> {
+    let (file, source) = source_of(copy, mutant)?;
+    let failure = |error: std::io::Error| Failure(format!("{}: {error}", file.display()));
     fs::write(&file, source.replacen(mutant.from, mutant.to, 1)).map_err(failure)?;
     let verdict = test(copy);
     fs::write(&file, source).map_err(failure)?;
@@ -170,4 +177,19 @@ fn first_failure(log: &Path) -> Option<String> {
         Some(name.to_string())
     });
     names.into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mutant_changes_one_place_of_the_engine() {
+        for mutant in MUTANTS {
+            if let Err(Failure(why)) = source_of(&root(), mutant) {
+                panic!("{why}");
+            }
+            assert_ne!(mutant.from, mutant.to, "{}", mutant.breaks);
+        }
+    }
 }
