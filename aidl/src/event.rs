@@ -31,6 +31,8 @@ pub const TIMED_OUT: i32 = 6;
 pub const FLAG_EVICTED: i32 = EventRecord::FLAG_EVICTED;
 /// `EventRecord.FLAG_FENCE`.
 pub const FLAG_FENCE: i32 = EventRecord::FLAG_FENCE;
+/// `EventRecord.FLAG_FENCED`.
+pub const FLAG_FENCED: i32 = EventRecord::FLAG_FENCED;
 
 /// One record, with the type as the plain number it is on the wire: a reader must skip types
 /// that it does not know.

@@ -27,7 +27,7 @@ use std::time::Duration;
 use buffersync_aidl::event::{self, Record};
 use buffersync_engine::{
     Access, BufferId, Close, Effect, Effects, Engine, EvictionCause, Failure, FenceId, Grant,
-    GrantedBuffer, GroupId, JobId, Limits, LockOutcome, Phase, Span, Time, Token,
+    GrantedBuffer, GroupId, JobId, Limits, LockOutcome, Phase, Span, SyncFlags, Time, Token,
 };
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -36,11 +36,12 @@ use crate::clock;
 use crate::config::Config;
 use crate::dmabuf::{self, Identity};
 use crate::error::Error;
-use crate::events::{EventPipe, MAX_FENCES_PER_GROUP};
+use crate::events::EventPipe;
+use crate::fences::{Acquire, Fence, Release};
+use crate::permits::Permits;
 use crate::poison;
 use crate::quota::{Kind, Quotas};
-use crate::reactor::{Reactor, WaitId, Wake};
-use crate::sync_file;
+use crate::reactor::{Reactor, Wake, Watched};
 use crate::sync_jobs::{Operation, Outcome, SyncJob, SyncQueue};
 
 /// See the module.
@@ -48,7 +49,9 @@ pub struct Arbiter {
     config: Config,
     state: Mutex<State>,
     queue: SyncQueue,
-    reactor: Reactor<Waiting>,
+    pub(crate) reactor: Reactor<Waiting>,
+    pub(crate) permits: Permits,
+    has_implicit_fences: bool,
 }
 
 /// What the reactor waits for.
@@ -59,7 +62,7 @@ pub enum Waiting {
         /// The engine's name for it.
         id: FenceId,
         /// The sync_file.
-        fence: Arc<OwnedFd>,
+        fence: Arc<Fence>,
     },
     /// Implicit fences of a buffer that is to be synced.
     Sync(SyncJob),
@@ -89,6 +92,8 @@ pub enum Locked {
         deadline: Time,
         /// In the order of their addition.
         buffers: Vec<GrantedBuffer>,
+        /// There may be fences to be waited for: [`Arbiter::acquire_fence`].
+        waits: bool,
     },
 }
 
@@ -98,13 +103,15 @@ pub(crate) struct State {
     by_identity: HashMap<Identity, BufferId>,
     pub(crate) groups: HashMap<GroupId, Group>,
     /// Release fences that the reactor waits for. They outlive their group.
-    releases: HashMap<FenceId, Release>,
+    pub(crate) releases: HashMap<FenceId, Release>,
     pub(crate) quotas: Quotas,
     pub(crate) syncs: SyncCounters,
     last_buffer: u64,
-    effects: Effects,
+    pub(crate) last_fence: u64,
+    pub(crate) effects: Effects,
     /// Descriptors to be closed when the mutex is released.
-    garbage: Vec<Arc<OwnedFd>>,
+    pub(crate) garbage: Vec<Watched>,
+    pub(crate) evictions: VecDeque<Eviction>,
 }
 
 /// A dma-buf that some group has.
@@ -120,22 +127,35 @@ pub(crate) struct Group {
     pub(crate) uid: u32,
     /// Buffers with their access, in the order of their addition.
     pub(crate) members: Vec<(BufferId, Access)>,
-    pipe: EventPipe,
+    pub(crate) pipe: EventPipe,
     /// A lock is accepted and neither granted nor ended; counted in the uid's quota.
     pub(crate) waiting: bool,
     /// The last grant that was taken away, to tell a late unlock what happened.
-    evicted: Option<Token>,
+    pub(crate) evicted: Option<Token>,
     /// Release fences that are pending. Bounded: each may become a record in the pipe.
-    fences: usize,
+    pub(crate) fences: usize,
+    /// What its grant has to wait for.
+    pub(crate) acquire: Acquire,
+    /// It takes part in implicit synchronisation.
+    pub(crate) implicit: bool,
+    /// What its CPU accesses have to find signalled; made anew when its buffers change.
+    polled: Option<Arc<Polled>>,
 }
 
-/// A grant that is unlocked but for its fence. Counted as a queued lock of its uid, since a group
-/// can be closed and leave it behind.
-struct Release {
-    uid: u32,
-    group: GroupId,
-    wait: WaitId,
+/// Dma-bufs, and the implicit fences that matter.
+type Polled = Vec<(Arc<OwnedFd>, PollFlags)>;
+
+/// A grant that was taken away, for dumps.
+pub(crate) struct Eviction {
+    pub(crate) at: Time,
+    pub(crate) uid: u32,
+    pub(crate) name: String,
+    pub(crate) token: Token,
+    pub(crate) cause: EvictionCause,
 }
+
+/// As many evictions are remembered.
+const REMEMBERED: usize = 16;
 
 /// Cache operations as the kernel answered them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -153,8 +173,10 @@ impl Arbiter {
             default_hold: hold(config.default_hold_ms),
             max_hold: hold(config.max_hold_ms),
         };
+        let mut engine = Engine::new(limits);
+        engine.expect_implicit_fences();
         let state = State {
-            engine: Engine::new(limits),
+            engine,
             buffers: HashMap::new(),
             by_identity: HashMap::new(),
             groups: HashMap::new(),
@@ -162,12 +184,22 @@ impl Arbiter {
             quotas: Quotas::new(&config),
             syncs: SyncCounters::default(),
             last_buffer: 0,
+            last_fence: 0,
             effects: Effects::default(),
             garbage: Vec::new(),
+            evictions: VecDeque::new(),
+        };
+        let has_implicit_fences = match config.implicit_fences {
+            0 => false,
+            1 => dmabuf::has_sync_file_ioctls(),
+            _ => true,
         };
         Ok(Self {
             queue: SyncQueue::new(config.sync_workers),
             reactor: Reactor::new()?,
+            // Half of the pool, the two threads that always run included.
+            permits: Permits::new(1 + config.threads as usize / 2),
+            has_implicit_fences,
             state: Mutex::new(state),
             config,
         })
@@ -178,13 +210,22 @@ impl Arbiter {
         &self.config
     }
 
+    /// Whether groups can take part in implicit synchronisation.
+    pub fn has_implicit_fences(&self) -> bool {
+        self.has_implicit_fences
+    }
+
     /// Opens a group for `uid`. Returns its id, its hold limit and the client's end of its pipe.
     pub fn open_group(
         &self,
         uid: u32,
         name: &str,
         hold: Option<Duration>,
+        implicit: bool,
     ) -> Result<(GroupId, Duration, OwnedFd), Error> {
+        if implicit && !self.has_implicit_fences {
+            return Err(Error::Unsupported("sync_file ioctls of dma-bufs"));
+        }
         let (pipe, read) = EventPipe::new().map_err(|_| Error::NoResources("pipes"))?;
         let mut state = self.state();
         state.quotas.charge(uid, Kind::Groups, 1)?;
@@ -197,6 +238,9 @@ impl Arbiter {
             waiting: false,
             evicted: None,
             fences: 0,
+            acquire: Vec::new(),
+            implicit,
+            polled: None,
         };
         state.groups.insert(id, group);
         log::debug!("group {} {name:?} opened by uid {uid}", id.serial());
@@ -269,7 +313,31 @@ impl Arbiter {
 
     /// Locks a group, or grows what it holds.
     pub fn lock(&self, id: GroupId, wait: Wait) -> Result<Locked, Error> {
-        self.with(|state, now| state.lock(id, wait, now))
+        let idle = self.look_for_implicit_fences(id);
+        self.with(|state, now| {
+            let now_in = state.groups.get(&id).and_then(|group| group.polled.as_ref());
+            // Only if it has the buffers still that were looked at.
+            if idle.zip(now_in).is_some_and(|(looked, now_in)| Arc::ptr_eq(&looked, now_in)) {
+                state.engine.found_idle(id);
+            }
+            state.lock(id, wait, now)
+        })
+    }
+
+    /// Looks for implicit fences in the way of a group's CPU accesses; the buffers, if there is none.
+    /// A grant that comes later has the sync workers look.
+    fn look_for_implicit_fences(&self, id: GroupId) -> Option<Arc<Polled>> {
+        let (uid, polled) = {
+            let mut state = self.state();
+            (state.group(id).ok()?.uid, state.polled(id)?)
+        };
+        if !polled.is_empty() {
+            let _permit = self.permits.enter(uid)?;
+            if !dmabuf::are_ready(&polled) {
+                return None;
+            }
+        }
+        Some(polled)
     }
 
     /// Takes a waiting lock back.
@@ -280,70 +348,6 @@ impl Arbiter {
             state.no_longer_waiting(id);
             Ok(())
         })
-    }
-
-    /// Ends a grant, at once or when `fence` has signalled.
-    pub fn unlock(
-        &self,
-        id: GroupId,
-        token: Token,
-        fence: Option<BorrowedFd<'_>>,
-    ) -> Result<(), Error> {
-        let fence = fence.map(release_fence).transpose()?.flatten();
-        self.with(|state, now| {
-            let group = state.group(id)?;
-            if group.evicted == Some(token) {
-                return Err(Error::Evicted);
-            }
-            let uid = group.uid;
-            if fence.is_some() {
-                if group.fences >= MAX_FENCES_PER_GROUP {
-                    return Err(Error::Quota("too many pending release fences of this group"));
-                }
-                state.quotas.charge(uid, Kind::Queued, 1)?;
-            }
-            match state.engine.unlock(now, id, token, fence.is_some(), &mut state.effects) {
-                Ok(pending) => {
-                    state.no_longer_waiting(id);
-                    if let (Some(pending), Some(fence)) = (pending, fence) {
-                        self.await_release(state, id, uid, pending, fence, now);
-                    }
-                    Ok(())
-                }
-                Err(error) => {
-                    state.quotas.give_back(uid, Kind::Queued, fence.is_some().into());
-                    Err(error.into())
-                }
-            }
-        })
-    }
-
-    fn await_release(
-        &self,
-        state: &mut State,
-        group: GroupId,
-        uid: u32,
-        id: FenceId,
-        fence: Arc<OwnedFd>,
-        now: Time,
-    ) {
-        // The engine has the grant's deadline and ends the wait; the reactor's own is beyond it.
-        let beyond = now.after(2 * Duration::from_millis(self.config.max_hold_ms.into()));
-        let waiting = Waiting::Release { id, fence: Arc::clone(&fence) };
-        match self.reactor.watch(fence, PollFlags::POLLIN, beyond, waiting) {
-            Ok(wait) => {
-                state.releases.insert(id, Release { uid, group, wait });
-                if let Some(group) = state.groups.get_mut(&group) {
-                    group.fences += 1;
-                }
-            }
-            // A fence that can't be waited for has not signalled.
-            Err((errno, _)) => {
-                log::error!("release fence {}: {errno}", id.0);
-                state.quotas.give_back(uid, Kind::Queued, 1);
-                state.engine.fence_done(now, id, false, &mut state.effects);
-            }
-        }
     }
 
     /// The reactor's handler.
@@ -361,14 +365,7 @@ impl Arbiter {
                 drop(job);
             }
             Wake::Ready(Waiting::Release { id, fence })
-            | Wake::TimedOut(Waiting::Release { id, fence }) => {
-                let ok = sync_file::status(fence.as_fd()) == sync_file::Status::Signalled;
-                self.with(|state, now| {
-                    state.released(id);
-                    state.engine.fence_done(now, id, ok, &mut state.effects);
-                    state.garbage.push(fence);
-                });
-            }
+            | Wake::TimedOut(Waiting::Release { id, fence }) => self.fence_woke(id, &fence),
         }
     }
 
@@ -413,12 +410,12 @@ impl Arbiter {
         (self.queue.len(), self.reactor.len())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         poison::lock(&self.state)
     }
 
     /// One entry: runs `call` on the state and carries out what the engine decided.
-    fn with<R>(&self, call: impl FnOnce(&mut State, Time) -> R) -> R {
+    pub(crate) fn with<R>(&self, call: impl FnOnce(&mut State, Time) -> R) -> R {
         let mut state = self.state();
         let now = clock::now();
         let result = call(&mut state, now);
@@ -456,17 +453,11 @@ impl Arbiter {
                 Effect::Evicted { group, token, cause } => {
                     if cause == EvictionCause::Deadline {
                         state.no_longer_waiting(group);
+                        state.acquired_no_more(group);
                     }
                     state.tell_evicted(group, token, cause, now);
                 }
-                Effect::DropFence { fence } => {
-                    let wait = state.released(fence);
-                    if let Some(Waiting::Release { fence, .. }) =
-                        wait.and_then(|wait| self.reactor.forget(wait))
-                    {
-                        state.garbage.push(fence);
-                    }
-                }
+                Effect::DropFence { fence } => self.drop_fence(state, fence),
                 Effect::Forget { buffer } => state.forget(buffer),
             }
         }
@@ -486,24 +477,33 @@ impl Arbiter {
     }
 }
 
-/// The fence to wait for: `None` if it has signalled already.
-fn release_fence(fd: BorrowedFd<'_>) -> Result<Option<Arc<OwnedFd>>, Error> {
-    if !sync_file::is_sync_file(fd) {
-        return Err(Error::BadFence);
-    }
-    match sync_file::status(fd) {
-        sync_file::Status::Signalled => Ok(None),
-        // A failed fence is ready at once, and the reactor finds what it is.
-        sync_file::Status::Pending | sync_file::Status::Failed => {
-            let own = fd.try_clone_to_owned().map_err(|_| Error::NoResources("descriptors"))?;
-            Ok(Some(Arc::new(own)))
-        }
-    }
-}
-
 impl State {
-    fn group(&self, id: GroupId) -> Result<&Group, Error> {
+    pub(crate) fn group(&self, id: GroupId) -> Result<&Group, Error> {
         self.groups.get(&id).ok_or(Error::Closed)
+    }
+
+    /// The service's own descriptor of a buffer.
+    pub(crate) fn fd_of(&self, id: BufferId) -> Option<Arc<OwnedFd>> {
+        self.buffers.get(&id).map(|buffer| Arc::clone(&buffer.fd))
+    }
+
+    /// What the CPU accesses of a group have to find signalled.
+    fn polled(&mut self, id: GroupId) -> Option<Arc<Polled>> {
+        let Self { groups, buffers, .. } = self;
+        let group = groups.get_mut(&id)?;
+        let members = &group.members;
+        let polled = group.polled.get_or_insert_with(|| {
+            let polled = members.iter().filter_map(|(buffer, access)| {
+                let wanted = match access {
+                    Access::Read => SyncFlags::Read,
+                    Access::Write => SyncFlags::ReadWrite,
+                    Access::DmaRead | Access::DmaWrite => return None,
+                };
+                Some((Arc::clone(&buffers.get(buffer)?.fd), dmabuf::readiness(wanted)))
+            });
+            Arc::new(polled.collect())
+        });
+        Some(Arc::clone(polled))
     }
 
     fn add(
@@ -572,6 +572,7 @@ impl State {
     fn join(&mut self, id: GroupId, buffer: BufferId, access: Access) -> Result<(), Error> {
         let effective = self.engine.add(id, buffer, access)?;
         let group = self.groups.get_mut(&id).ok_or(Error::Closed)?;
+        group.polled = None;
         match group.members.iter_mut().find(|(member, _)| *member == buffer) {
             Some((_, has)) => *has = effective,
             None => group.members.push((buffer, effective)),
@@ -582,6 +583,7 @@ impl State {
     fn remove(&mut self, id: GroupId, buffer: BufferId) -> Result<(), Error> {
         self.engine.remove(id, buffer, &mut self.effects)?;
         if let Some(group) = self.groups.get_mut(&id) {
+            group.polled = None;
             group.members.retain(|(member, _)| *member != buffer);
             self.quotas.give_back(group.uid, Kind::Buffers, 1);
         }
@@ -614,7 +616,8 @@ impl State {
             Ok(LockOutcome::Granted(Grant { token, deadline, buffers })) => {
                 self.quotas.give_back(uid, Kind::Queued, 1);
                 let buffers = self.effects.buffers(buffers).to_vec();
-                Ok(Locked::Granted { token, deadline, buffers })
+                let waits = self.note_acquire(id, token, &buffers);
+                Ok(Locked::Granted { token, deadline, buffers, waits })
             }
             Err(error) => {
                 self.quotas.give_back(uid, Kind::Queued, (!waiting).into());
@@ -623,7 +626,7 @@ impl State {
         }
     }
 
-    fn no_longer_waiting(&mut self, id: GroupId) {
+    pub(crate) fn no_longer_waiting(&mut self, id: GroupId) {
         if let Some(group) = self.groups.get_mut(&id) {
             if std::mem::take(&mut group.waiting) {
                 self.quotas.give_back(group.uid, Kind::Queued, 1);
@@ -633,7 +636,14 @@ impl State {
 
     fn announce(&mut self, id: GroupId, grant: Grant, now: Time) {
         let Grant { token, deadline, buffers } = grant;
-        let buffers = self.effects.buffers(buffers);
+        let buffers = self.effects.buffers(buffers).to_vec();
+        self.note_acquire(id, token, &buffers);
+        let implicit = self.groups.get(&id).is_some_and(|group| group.implicit);
+        let flags = |granted: &GrantedBuffer| {
+            let fenced = granted.fenced || implicit && granted.access.is_dma();
+            let evicted = if granted.evicted { event::FLAG_EVICTED } else { 0 };
+            evicted | if fenced { event::FLAG_FENCED } else { 0 }
+        };
         let mut records = Vec::with_capacity(1 + buffers.len());
         records.push(Record {
             value0: wire(deadline.0),
@@ -641,12 +651,21 @@ impl State {
             ..record(event::GRANTED, token)
         });
         records.extend(buffers.iter().map(|granted| Record {
-            flags: if granted.evicted { event::FLAG_EVICTED } else { 0 },
+            flags: flags(granted),
             value0: wire(granted.buffer.0),
             value1: wire(granted.generation),
             ..record(event::BUFFER, token)
         }));
         self.tell(id, &records, now);
+    }
+
+    /// Whether a grant may have fences to wait for; they are kept for it.
+    fn note_acquire(&mut self, id: GroupId, token: Token, buffers: &[GrantedBuffer]) -> bool {
+        let fenced = buffers.iter().any(|granted| granted.fenced);
+        if fenced {
+            self.acquired(id, token);
+        }
+        fenced || self.groups.get(&id).is_some_and(|group| group.implicit)
     }
 
     fn lock_failed(&mut self, id: GroupId, token: Token, buffer: BufferId, reason: i32, now: Time) {
@@ -665,6 +684,9 @@ impl State {
             group.name,
             group.uid
         );
+        self.evictions.truncate(REMEMBERED - 1);
+        let (name, uid) = (group.name.clone(), group.uid);
+        self.evictions.push_front(Eviction { at: now, uid, name, token, cause });
         let flags = match cause {
             EvictionCause::Deadline => 0,
             EvictionCause::Fence => event::FLAG_FENCE,
@@ -684,6 +706,7 @@ impl State {
 
     fn close(&mut self, id: GroupId, how: Close, now: Time) {
         self.no_longer_waiting(id);
+        self.acquired_no_more(id);
         let Some(group) = self.groups.remove(&id) else { return };
         self.engine.close_group(now, id, how, &mut self.effects);
         self.quotas.give_back(group.uid, Kind::Buffers, group.members.len() as u32);
@@ -694,16 +717,6 @@ impl State {
     fn job_failed(&mut self, job: JobId, succeeded: usize, errno: Errno, now: Time) {
         let failure = Failure { succeeded, reason: errno as i32 };
         self.engine.job_done(now, job, Err(failure), &mut self.effects);
-    }
-
-    /// A release fence is no longer waited for.
-    fn released(&mut self, fence: FenceId) -> Option<WaitId> {
-        let release = self.releases.remove(&fence)?;
-        self.quotas.give_back(release.uid, Kind::Queued, 1);
-        if let Some(group) = self.groups.get_mut(&release.group) {
-            group.fences -= 1;
-        }
-        Some(release.wait)
     }
 
     fn forget(&mut self, id: BufferId) {

@@ -31,8 +31,13 @@ pub struct Config {
     pub max_buffers_per_uid: u32,
     /// Locks that a uid may have waiting.
     pub max_queued_per_uid: u32,
+    /// Release fences that a uid may have pending.
+    pub max_fences_per_uid: u32,
     /// Descriptors that a handle may carry.
     pub max_fds_per_handle: u32,
+    /// Whether implicit fences are exported and imported: 0 never, 1 if the kernel's version says
+    /// that it can, 2 always (a vendor's older kernel that has the ioctls).
+    pub implicit_fences: u32,
 }
 
 impl Default for Config {
@@ -48,7 +53,9 @@ impl Default for Config {
             max_buffers_per_group: 64,
             max_buffers_per_uid: 4_096,
             max_queued_per_uid: 128,
+            max_fences_per_uid: 1_024,
             max_fds_per_handle: 32,
+            implicit_fences: 1,
         }
     }
 }
@@ -149,6 +156,20 @@ const NUMBERS: &[Number] = &[
         max: 65_536,
         field: |c| &mut c.max_queued_per_uid,
         help: "locks that a uid may have waiting",
+    },
+    Number {
+        name: "max-fences-per-uid",
+        min: 1,
+        max: 65_536,
+        field: |c| &mut c.max_fences_per_uid,
+        help: "release fences that a uid may have pending",
+    },
+    Number {
+        name: "implicit-fences",
+        min: 0,
+        max: 2,
+        field: |c| &mut c.implicit_fences,
+        help: "export and import them: 0 never, 1 by kernel version, 2 always",
     },
     Number {
         name: "max-fds-per-handle",

@@ -2,12 +2,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! What the service does to a dma-buf: tell whether a descriptor is one, know it again, ask whether
-//! its fences have signalled, and issue `DMA_BUF_IOCTL_SYNC`.
+//! its implicit fences have signalled, take them out and put some in, and issue
+//! `DMA_BUF_IOCTL_SYNC`.
 //!
 //! Knows the kernel's uapi (`linux/dma-buf.h`, `linux/magic.h`) and nothing of groups or locks.
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::Arc;
 
 use buffersync_engine::{SyncFlags, SyncKind};
 use nix::errno::Errno;
@@ -34,6 +36,25 @@ nix::ioctl_write_ptr!(
     /// `DMA_BUF_IOCTL_SYNC` of linux/dma-buf.h.
     dma_buf_ioctl_sync, b'b', 0, DmaBufSync
 );
+
+/// `struct dma_buf_export_sync_file` and `struct dma_buf_import_sync_file` of linux/dma-buf.h.
+#[repr(C)]
+pub struct DmaBufSyncFile {
+    flags: u32,
+    fd: i32,
+}
+
+nix::ioctl_readwrite!(
+    /// `DMA_BUF_IOCTL_EXPORT_SYNC_FILE` of linux/dma-buf.h.
+    dma_buf_ioctl_export_sync_file, b'b', 2, DmaBufSyncFile
+);
+nix::ioctl_write_ptr!(
+    /// `DMA_BUF_IOCTL_IMPORT_SYNC_FILE` of linux/dma-buf.h.
+    dma_buf_ioctl_import_sync_file, b'b', 3, DmaBufSyncFile
+);
+
+/// The first Linux with both ioctls; some vendors' kernels have them in older ones.
+const SYNC_FILE_IOCTLS: (u32, u32) = (6, 0);
 
 /// Which dma-buf a descriptor refers to, whichever process or descriptor it is seen through: each
 /// dma-buf has an inode of its own. Valid for as long as a descriptor of the dma-buf is kept.
@@ -90,12 +111,64 @@ pub fn is_ready(fd: BorrowedFd<'_>, wanted: PollFlags) -> Result<bool, Errno> {
     }
 }
 
+/// Whether what is wanted of each has signalled. Never blocks on a fence; the reservation lock of
+/// each dma-buf is taken for a moment.
+pub fn are_ready(all: &[(Arc<OwnedFd>, PollFlags)]) -> bool {
+    let mut fds: Vec<PollFd<'_>> =
+        all.iter().map(|(fd, wanted)| PollFd::new(fd.as_fd(), *wanted)).collect();
+    if nix::poll::poll(&mut fds, PollTimeout::ZERO).is_err() {
+        return false;
+    }
+    let mut each = fds.iter().zip(all);
+    each.all(|(fd, (_, wanted))| fd.revents().is_some_and(|found| found.intersects(*wanted)))
+}
+
+/// Whether the kernel has `DMA_BUF_IOCTL_EXPORT_SYNC_FILE` and `DMA_BUF_IOCTL_IMPORT_SYNC_FILE`, by
+/// its version.
+pub fn has_sync_file_ioctls() -> bool {
+    let Ok(name) = nix::sys::utsname::uname() else { return false };
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= SYNC_FILE_IOCTLS,
+        _ => false,
+    }
+}
+
+/// The implicit fences of a dma-buf as a sync_file: those that a reader has to wait for, or a writer.
+/// Signalled if there are none. Never blocks. `fd` must have been [`identify`]ed.
+pub fn export_sync_file(fd: BorrowedFd<'_>, write: bool) -> Result<OwnedFd, Errno> {
+    let flags = if write { DMA_BUF_SYNC_READ | DMA_BUF_SYNC_WRITE } else { DMA_BUF_SYNC_READ };
+    let mut data = DmaBufSyncFile { flags: flags as u32, fd: -1 };
+    // SAFETY: the descriptor is open for the length of the call and is a dma-buf, so the request
+    // means DMA_BUF_IOCTL_EXPORT_SYNC_FILE, which reads and writes this struct.
+    unsafe { dma_buf_ioctl_export_sync_file(fd.as_raw_fd(), &mut data) }?;
+    // SAFETY: the ioctl has made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(data.fd) })
+}
+
+/// Adds the fence of a sync_file to the implicit ones of a dma-buf, as a reader's or as a writer's.
+/// Waits for the reservation lock, for no fence. `fd` must have been [`identify`]ed.
+pub fn import_sync_file(
+    fd: BorrowedFd<'_>,
+    write: bool,
+    fence: BorrowedFd<'_>,
+) -> Result<(), Errno> {
+    let flags = if write { DMA_BUF_SYNC_READ | DMA_BUF_SYNC_WRITE } else { DMA_BUF_SYNC_READ };
+    let data = DmaBufSyncFile { flags: flags as u32, fd: fence.as_raw_fd() };
+    // SAFETY: the descriptor is open for the length of the call and is a dma-buf, so the request
+    // means DMA_BUF_IOCTL_IMPORT_SYNC_FILE, which reads this struct.
+    unsafe { dma_buf_ioctl_import_sync_file(fd.as_raw_fd(), &data) }.map(|_| ())
+}
+
 /// Issues `DMA_BUF_IOCTL_SYNC`. May block while an implicit fence is pending, and returns `EINTR`
 /// when a signal interrupts that. `fd` must have been [`identify`]ed.
 pub fn sync(fd: &OwnedFd, kind: SyncKind, flags: SyncFlags) -> Result<(), Errno> {
     let phase = match kind {
         SyncKind::Start => DMA_BUF_SYNC_START,
         SyncKind::End => DMA_BUF_SYNC_END,
+        // Not an operation of the dma-buf: who asks has waited.
+        SyncKind::Wait => return Ok(()),
     };
     let access = match flags {
         SyncFlags::Read => DMA_BUF_SYNC_READ,
@@ -123,5 +196,8 @@ mod tests {
     fn request_number_is_that_of_the_uapi() {
         // _IOW('b', 0, struct dma_buf_sync): direction 1, size 8, type 0x62, number 0.
         assert_eq!(nix::request_code_write!(b'b', 0, size_of::<DmaBufSync>()), 0x4008_6200);
+        let size = size_of::<DmaBufSyncFile>();
+        assert_eq!(nix::request_code_readwrite!(b'b', 2, size), 0xc008_6202);
+        assert_eq!(nix::request_code_write!(b'b', 3, size), 0x4008_6203);
     }
 }

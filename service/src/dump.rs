@@ -8,7 +8,9 @@
 
 use std::fmt::Write;
 
-use buffersync_engine::{Access, BufferView, GroupId, LockView, Phase, SyncFlags, Time};
+use buffersync_engine::{
+    Access, BufferView, EvictionCause, GroupId, LockView, Phase, SyncFlags, Time,
+};
 
 use crate::arbiter::{Arbiter, State};
 use crate::clock;
@@ -36,7 +38,7 @@ fn counters(state: &State, (jobs, waits): (usize, usize)) -> String {
     format!(
         "grants={} queued={} unlocks={} cancels={} time_outs={} wounds={} deadlocks={} evictions={} deaths={} lock_failures={} \
          sync_start={} sync_end={} sync_failed={} sync_waited={} sync_timed_out={} \
-         bracketing_ops={} buffers={} groups={} sync_jobs={jobs} waits={waits}\n",
+         bracketing_ops={} buffers={} groups={} fences={} sync_jobs={jobs} waits={waits}\n",
         c.grants,
         c.queued,
         c.unlocks,
@@ -55,6 +57,7 @@ fn counters(state: &State, (jobs, waits): (usize, usize)) -> String {
         c.bracketing_ops,
         state.buffers.len(),
         state.groups.len(),
+        state.releases.len(),
     )
 }
 
@@ -103,13 +106,29 @@ fn write_tables(
     cut(out, state.groups.len())?;
 
     writeln!(out, "\nuids:")?;
-    writeln!(out, "  uid      groups   buffers  queued")?;
+    writeln!(out, "  uid      groups   buffers  queued   fences")?;
     let mut uids: Vec<_> = state.quotas.iter().collect();
     uids.sort_unstable_by_key(|(uid, _)| *uid);
     for (uid, usage) in uids.iter().take(MAX_ROWS) {
-        writeln!(out, "  {uid:<8} {:<8} {:<8} {:<8}", usage.groups, usage.buffers, usage.queued)?;
+        let fences = state.quotas.fences(*uid);
+        writeln!(
+            out,
+            "  {uid:<8} {:<8} {:<8} {:<8} {fences}",
+            usage.groups, usage.buffers, usage.queued
+        )?;
     }
     cut(out, uids.len())?;
+
+    writeln!(out, "\nevictions (the last {}):", state.evictions.len())?;
+    for eviction in &state.evictions {
+        let ago = now.0.saturating_sub(eviction.at.0) / 1_000_000;
+        let why = match eviction.cause {
+            EvictionCause::Deadline => "held too long",
+            EvictionCause::Fence => "its release fence failed or did not signal",
+        };
+        let (name, uid, token) = (&eviction.name, eviction.uid, eviction.token.0);
+        writeln!(out, "  {ago} ms ago: {name} of uid {uid}, grant {token}: {why}")?;
+    }
 
     writeln!(out, "\ncounters:\n  {}", counters(state, (jobs, waits)).replace(' ', "\n  "))
 }
@@ -132,7 +151,9 @@ fn buffer_row(out: &mut String, state: &State, view: &BufferView, now: Time) -> 
         names(out, state, &view.waiters, now)?;
     }
     for fence in view.fences.iter().take(MAX_NAMES) {
-        write!(out, "  (fence of {})", name(state, fence.group))?;
+        let left = fence.deadline.0.saturating_sub(now.0) / 1_000_000;
+        let (name, access) = (name(state, fence.group), access(fence.access));
+        write!(out, "  (fence of {name}, {access}, {left} ms left)")?;
     }
     writeln!(out, "{}", if view.tainted { "  (evicted)" } else { "" })
 }

@@ -45,8 +45,8 @@ pub enum Error {
     /// The group is closed.
     #[error("the group is closed")]
     Closed,
-    /// The release fence is no sync_file.
-    #[error("the release fence is not a sync_file")]
+    /// A release fence is no sync_file.
+    #[error("a release fence is not a sync_file")]
     BadFence,
     /// The event pipe is too full.
     #[error("too many unread records in the event pipe")]
@@ -57,6 +57,9 @@ pub enum Error {
     /// Growing the grant could deadlock.
     #[error("an older group waits for what this one holds: unlock, and lock again")]
     Deadlock,
+    /// The kernel has no means for it.
+    #[error("this kernel has no {0}")]
+    Unsupported(&'static str),
     /// The system is short of something.
     #[error("out of {0}")]
     NoResources(&'static str),
@@ -82,6 +85,7 @@ impl Error {
             Self::EventsUnread => aidl::ERROR_EVENTS_UNREAD,
             Self::AccessConflict => aidl::ERROR_ACCESS_CONFLICT,
             Self::Deadlock => aidl::ERROR_DEADLOCK,
+            Self::Unsupported(_) => aidl::ERROR_UNSUPPORTED,
             Self::NoResources(_) => aidl::ERROR_NO_RESOURCES,
         })
     }

@@ -19,7 +19,7 @@ const PIPE_BYTES: i32 = 4 * 4096;
 const ATOMIC_BYTES: usize = 4096;
 
 /// Release fences of one group that may be pending. Each can become a record, when its time is up.
-pub const MAX_FENCES_PER_GROUP: usize = 64;
+pub const MAX_FENCES_PER_GROUP: usize = 120;
 
 // A whole page takes the largest grant, another one the records that can come at any time: the
 // fences, a wound and an eviction.

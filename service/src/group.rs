@@ -7,7 +7,7 @@
 //! any other process is gone, which includes the death of every client; rsbinder then drops the
 //! object, and that ends the group. No client binder is ever taken or called.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,11 +17,13 @@ use buffersync_aidl::aidl::vendor::buffersync::GrantedBuffer::GrantedBuffer;
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::{BnSyncGroup, ISyncGroup};
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Token};
 
 use crate::arbiter::{Arbiter, Locked, Wait};
 use crate::error::Error;
+use crate::fences::Given;
 
 /// A client's group.
 pub struct SyncGroup {
@@ -44,6 +46,40 @@ impl SyncGroup {
         let fds: Vec<BorrowedFd<'_>> = handle.fds.iter().map(AsFd::as_fd).collect();
         let ids = self.arbiter.add(self.id, &fds, access)?;
         Ok(ids.into_iter().map(|id| long(id.0)).collect())
+    }
+}
+
+impl SyncGroup {
+    fn lock_group(&self, wait: Wait) -> Result<LockReply, Error> {
+        let locked = self.arbiter.lock(self.id, wait)?;
+        let fence = match &locked {
+            Locked::Granted { token, waits: true, .. } => {
+                let fence = self.arbiter.acquire_fence(self.id, *token, None);
+                match fence {
+                    Ok(fence) => fence,
+                    // Taken away already: its record says so.
+                    Err(Error::Evicted | Error::BadToken) => None,
+                    Err(error) => {
+                        // A grant without the fence that it has to wait for is of no use.
+                        self.arbiter.unlock(self.id, *token, &[])?;
+                        return Err(error);
+                    }
+                }
+            }
+            _ => None,
+        };
+        Ok(reply(locked, fence))
+    }
+
+    fn unlock_group(&self, token: Token, fences: &[ReleaseFence]) -> Result<(), Error> {
+        if fences.len() > self.arbiter.config().max_buffers_per_group as usize + 1 {
+            return Err(Error::IllegalArgument("more release fences than buffers"));
+        }
+        let given = fences.iter().map(|given| {
+            let fd = given.fence.as_ref().ok_or(Error::BadFence)?;
+            Ok(Given { buffer: buffer_of(given.bufferId)?, fd: fd.as_fd() })
+        });
+        self.arbiter.unlock(self.id, token, &given.collect::<Result<Vec<_>, Error>>()?)
     }
 }
 
@@ -71,25 +107,47 @@ impl ISyncGroup for SyncGroup {
 
     fn lock(&self, timeout_ns: i64) -> BinderResult<LockReply> {
         let wait = wait_of(timeout_ns)?;
-        Ok(reply(self.arbiter.lock(self.id, wait)?))
+        Ok(self.lock_group(wait)?)
     }
 
     fn tryLock(&self) -> BinderResult<LockReply> {
-        Ok(reply(self.arbiter.lock(self.id, Wait::Never)?))
+        Ok(self.lock_group(Wait::Never)?)
     }
 
     fn cancel(&self) -> BinderResult<()> {
         Ok(self.arbiter.cancel(self.id)?)
     }
 
-    fn unlock(&self, token: i64, release_fence: Option<&ParcelFileDescriptor>) -> BinderResult<()> {
-        // Tokens count from 1, so 0 is nobody's.
-        let token = Token(u64::try_from(token).unwrap_or(0));
-        Ok(self.arbiter.unlock(self.id, token, release_fence.map(AsFd::as_fd))?)
+    fn getAcquireFence(
+        &self,
+        token: i64,
+        buffer_id: i64,
+    ) -> BinderResult<Option<ParcelFileDescriptor>> {
+        let buffer = buffer_of(buffer_id)?;
+        let fence = self.arbiter.acquire_fence(self.id, token_of(token), buffer)?;
+        Ok(fence.map(ParcelFileDescriptor::new))
+    }
+
+    fn unlock(&self, token: i64, fences: &[ReleaseFence]) -> BinderResult<()> {
+        Ok(self.unlock_group(token_of(token), fences)?)
     }
 
     fn close(&self) -> BinderResult<()> {
         Ok(self.arbiter.close(self.id)?)
+    }
+}
+
+/// Tokens count from 1, so 0 is nobody's.
+fn token_of(token: i64) -> Token {
+    Token(u64::try_from(token).unwrap_or(0))
+}
+
+/// Ids count from 1, so 0 means all.
+fn buffer_of(id: i64) -> Result<Option<BufferId>, Error> {
+    match u64::try_from(id) {
+        Ok(0) => Ok(None),
+        Ok(id) => Ok(Some(BufferId(id))),
+        Err(_) => Err(Error::UnknownBuffer),
     }
 }
 
@@ -111,15 +169,16 @@ fn wait_of(timeout_ns: i64) -> Result<Wait, Error> {
     }
 }
 
-fn reply(locked: Locked) -> LockReply {
+fn reply(locked: Locked, fence: Option<OwnedFd>) -> LockReply {
     match locked {
         Locked::Queued(token) => LockReply {
             status: LockStatus::QUEUED,
             token: long(token.0),
             deadlineNs: 0,
             buffers: Vec::new(),
+            acquireFence: None,
         },
-        Locked::Granted { token, deadline, buffers } => LockReply {
+        Locked::Granted { token, deadline, buffers, waits: _ } => LockReply {
             status: LockStatus::GRANTED,
             token: long(token.0),
             deadlineNs: long(deadline.0),
@@ -129,8 +188,10 @@ fn reply(locked: Locked) -> LockReply {
                     bufferId: long(granted.buffer.0),
                     generation: long(granted.generation),
                     evicted: granted.evicted,
+                    fenced: granted.fenced,
                 })
                 .collect(),
+            acquireFence: fence.map(ParcelFileDescriptor::new),
         },
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use binder::{Interface, ParcelFileDescriptor, ThreadState};
 use buffersync_aidl::aidl::vendor::buffersync::Capabilities::{
-    Capabilities, FEATURE_RELEASE_FENCE,
+    Capabilities, FEATURE_IMPLICIT_FENCES, FEATURE_RELEASE_FENCE,
 };
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{IBufferSync, MAX_NAME_BYTES};
@@ -17,6 +17,7 @@ use buffersync_aidl::aidl::vendor::buffersync::OpenedGroup::OpenedGroup;
 use crate::arbiter::Arbiter;
 use crate::dump;
 use crate::error::Error;
+use crate::events::MAX_FENCES_PER_GROUP;
 use crate::group::SyncGroup;
 
 /// The service's root object.
@@ -41,7 +42,8 @@ impl BufferSync {
             Err(_) => return Err(Error::IllegalArgument("holdLimitMs is negative")),
         };
         let uid = ThreadState::get_calling_uid();
-        let (id, hold, events) = self.arbiter.open_group(uid, name, hold)?;
+        let implicit = options.implicitFences;
+        let (id, hold, events) = self.arbiter.open_group(uid, name, hold, implicit)?;
         Ok(OpenedGroup {
             // From here on the binder object owns the group: if the reply does not arrive, its
             // drop closes the group.
@@ -83,14 +85,17 @@ impl IBufferSync for BufferSync {
         let config = self.arbiter.config();
         // Every setting has a range that fits.
         let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+        let implicit = self.arbiter.has_implicit_fences();
         Ok(Capabilities {
-            features: FEATURE_RELEASE_FENCE,
+            features: FEATURE_RELEASE_FENCE | if implicit { FEATURE_IMPLICIT_FENCES } else { 0 },
             defaultHoldMs: int(config.default_hold_ms),
             maxHoldMs: int(config.max_hold_ms),
             maxGroupsPerUid: int(config.max_groups_per_uid),
             maxBuffersPerGroup: int(config.max_buffers_per_group),
             maxBuffersPerUid: int(config.max_buffers_per_uid),
             maxQueuedPerUid: int(config.max_queued_per_uid),
+            maxFencesPerUid: int(config.max_fences_per_uid),
+            maxFencesPerGroup: int(MAX_FENCES_PER_GROUP as u32),
             maxFdsPerHandle: int(config.max_fds_per_handle),
         })
     }

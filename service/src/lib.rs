@@ -7,11 +7,12 @@
 //! |---|---|---|
 //! | [`hal`], [`group`] | the binder objects: arguments in, replies out | engine's inside, fds |
 //! | [`arbiter`] | the engine behind its mutex, and who carries out its effects | binder |
+//! | [`fences`] | release and acquire fences as descriptors | binder |
 //! | [`reactor`] | one thread that waits for fences, dma-bufs and deadlines | groups |
 //! | [`sync_jobs`] | the queue and threads for `DMA_BUF_IOCTL_SYNC` | the lock table |
 //! | [`events`] | the service's end of a group's pipe | the engine |
 //! | [`dmabuf`], [`sync_file`] | the kernel's uapi | groups |
-//! | [`quota`], [`config`], [`error`], [`dump`] | bounds, settings, refusals, reports | |
+//! | [`quota`], [`permits`], [`config`], [`error`], [`dump`] | bounds, settings, refusals, reports | |
 //!
 //! Threads: binder's pool, the reactor, the sync workers. A pool thread takes the arbiter's mutex,
 //! does work in memory and writes at most to non-blocking pipes; it waits for no client, fence or
@@ -24,8 +25,10 @@ pub mod dmabuf;
 pub mod dump;
 pub mod error;
 pub mod events;
+pub mod fences;
 pub mod group;
 pub mod hal;
+pub mod permits;
 pub mod poison;
 pub mod quota;
 pub mod reactor;

@@ -4,6 +4,8 @@
 //! How much each uid may make the service keep. Counts only; what is counted is the arbiter's.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::Error;
@@ -13,6 +15,18 @@ use crate::error::Error;
 pub struct Quotas {
     limits: Usage,
     by_uid: HashMap<u32, Usage>,
+    max_fences: u32,
+    fences: HashMap<u32, Arc<AtomicU32>>,
+}
+
+/// One release fence of a uid, counted until this is dropped, by whomever.
+#[derive(Debug)]
+pub struct Charge(Arc<AtomicU32>);
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Things that are counted.
@@ -55,7 +69,26 @@ impl Quotas {
             buffers: config.max_buffers_per_uid,
             queued: config.max_queued_per_uid,
         };
-        Self { limits, by_uid: HashMap::new() }
+        let max_fences = config.max_fences_per_uid;
+        Self { limits, by_uid: HashMap::new(), max_fences, fences: HashMap::new() }
+    }
+
+    /// Charges a release fence to `uid`, or refuses.
+    pub fn charge_fence(&mut self, uid: u32) -> Result<Charge, Error> {
+        // Who has no fence any more is forgotten.
+        self.fences.retain(|_, count| Arc::strong_count(count) > 1);
+        let count = self.fences.entry(uid).or_default();
+        // Only dropped without the caller's mutex: what is seen is enough or too much.
+        if count.load(Ordering::Relaxed) >= self.max_fences {
+            return Err(Error::Quota("too many pending release fences of this uid"));
+        }
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(Charge(Arc::clone(count)))
+    }
+
+    /// Release fences of a uid that are pending, or kept by who has to wait for them.
+    pub fn fences(&self, uid: u32) -> u32 {
+        self.fences.get(&uid).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Charges `amount` to `uid`, or refuses and charges nothing.
@@ -118,6 +151,18 @@ mod tests {
         assert!(quotas.charge(1, Kind::Buffers, 4).is_err());
         assert!(quotas.charge(1, Kind::Buffers, 3).is_ok());
         assert!(quotas.charge(1, Kind::Buffers, u32::MAX).is_err());
+    }
+
+    #[test]
+    fn a_fence_is_counted_until_it_is_dropped() {
+        let mut quotas = Quotas::new(&Config { max_fences_per_uid: 2, ..Config::default() });
+        let first = quotas.charge_fence(1).unwrap();
+        let _second = quotas.charge_fence(1).unwrap();
+        assert!(quotas.charge_fence(1).is_err());
+        assert!(quotas.charge_fence(2).is_ok());
+        drop(first);
+        assert!(quotas.charge_fence(1).is_ok());
+        assert!(!quotas.fences.contains_key(&2), "kept of a uid that has none");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! business. The number of waits is bounded by whoever adds them. An idle reactor never wakes up.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -56,8 +56,11 @@ struct Waits<T> {
     armed: Option<Time>,
 }
 
+/// Something with a descriptor that stays open while it is waited for.
+pub type Watched = Arc<dyn AsFd + Send + Sync>;
+
 struct Wait<T> {
-    fd: Arc<OwnedFd>,
+    fd: Watched,
     deadline: Time,
     value: T,
 }
@@ -79,7 +82,7 @@ impl<T> Reactor<T> {
     /// value comes back. A descriptor can be waited for once at a time.
     pub fn watch(
         &self,
-        fd: Arc<OwnedFd>,
+        fd: Watched,
         interest: PollFlags,
         deadline: Time,
         value: T,
@@ -255,7 +258,7 @@ mod tests {
         let (reactor, wakes) = running();
         let (read, write) = nix::unistd::pipe().unwrap();
         let read = Arc::new(read);
-        let id = reactor.watch(Arc::clone(&read), PollFlags::POLLIN, after(50), 9).unwrap();
+        let id = reactor.watch(read.clone(), PollFlags::POLLIN, after(50), 9).unwrap();
         assert_eq!(reactor.forget(id), Some(9));
         nix::unistd::write(&write, b"x").unwrap();
         reactor.wake_at(after(100));

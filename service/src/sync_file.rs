@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Release fences: is a descriptor a sync_file, has it signalled, and did it signal an error.
+//! sync_files: is a descriptor one, has it signalled, did it signal an error; and one made of two.
 //!
 //! Knows the kernel's uapi (`linux/sync_file.h`) and nothing of groups or locks.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -30,6 +30,21 @@ pub struct SyncFileInfo {
     pad: u32,
     sync_fence_info: u64,
 }
+
+/// `struct sync_merge_data` of linux/sync_file.h.
+#[repr(C)]
+pub struct SyncMergeData {
+    name: [u8; 32],
+    fd2: i32,
+    fence: i32,
+    flags: u32,
+    pad: u32,
+}
+
+nix::ioctl_readwrite!(
+    /// `SYNC_IOC_MERGE` of linux/sync_file.h.
+    sync_ioc_merge, b'>', 3, SyncMergeData
+);
 
 nix::ioctl_readwrite!(
     /// `SYNC_IOC_FILE_INFO` of linux/sync_file.h.
@@ -66,6 +81,19 @@ pub fn status(fd: BorrowedFd<'_>) -> Status {
     }
 }
 
+/// A sync_file that signals when both have, with the error of one that failed. Both must be
+/// sync_files. Never blocks.
+pub fn merge(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mut name = [0; 32];
+    name[..10].copy_from_slice(b"buffersync");
+    let mut data = SyncMergeData { name, fd2: other.as_raw_fd(), fence: -1, flags: 0, pad: 0 };
+    // SAFETY: the descriptor is open for the length of the call and is a sync_file, so the request
+    // means SYNC_IOC_MERGE, which reads and writes a `struct sync_merge_data`.
+    unsafe { sync_ioc_merge(one.as_raw_fd(), &mut data) }?;
+    // SAFETY: the ioctl has made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(data.fence) })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
@@ -84,7 +112,7 @@ mod tests {
 
     #[test]
     fn layout_is_that_of_the_uapi() {
-        assert_eq!(size_of::<SyncFileInfo>(), 56);
+        assert_eq!((size_of::<SyncFileInfo>(), size_of::<SyncMergeData>()), (56, 48));
         assert_eq!(std::mem::offset_of!(SyncFileInfo, sync_fence_info), 48);
     }
 }

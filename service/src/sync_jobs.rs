@@ -40,7 +40,7 @@ const INTERRUPT: Signal = Signal::SIGUSR1;
 pub struct Operation {
     /// The service's own descriptor of it.
     pub fd: Arc<OwnedFd>,
-    /// START or END.
+    /// START or END, or to wait until a START would not block.
     pub kind: SyncKind,
     /// For reading, writing or both.
     pub flags: SyncFlags,
@@ -208,11 +208,14 @@ enum Issue {
 fn issue(operation: &Operation, watchdog: &mut Watchdog) -> Result<Issue, Errno> {
     loop {
         // Only a START waits for fences (kernel dma-buf.c: begin_cpu_access does, end does not).
-        if operation.kind == SyncKind::Start {
+        if operation.kind != SyncKind::End {
             let wanted = dmabuf::readiness(operation.flags);
             if !dmabuf::is_ready(operation.fd.as_fd(), wanted)? {
                 return Ok(Issue::NotReady(wanted));
             }
+        }
+        if operation.kind == SyncKind::Wait {
+            return Ok(Issue::Done);
         }
         match watchdog.guard(|| dmabuf::sync(&operation.fd, operation.kind, operation.flags))? {
             Ok(()) => return Ok(Issue::Done),

@@ -8,8 +8,13 @@ package vendor.buffersync;
  */
 @VintfStability
 parcelable Capabilities {
-    /** unlock() accepts a release fence and the service waits for it. */
+    /** unlock() accepts release fences, and grants to devices come with acquire fences. */
     const long FEATURE_RELEASE_FENCE = 0x1;
+    /**
+     * GroupOptions.implicitFences works: the kernel has DMA_BUF_IOCTL_EXPORT_SYNC_FILE and
+     * DMA_BUF_IOCTL_IMPORT_SYNC_FILE (Linux 6.0).
+     */
+    const long FEATURE_IMPLICIT_FENCES = 0x2;
 
     /** Bits FEATURE_*. Unknown bits are to be ignored. */
     long features;
@@ -25,6 +30,10 @@ parcelable Capabilities {
     int maxBuffersPerUid;
     /** Locks that one uid may have waiting at once. */
     int maxQueuedPerUid;
+    /** Release fences that one uid may have pending at once. */
+    int maxFencesPerUid;
+    /** Release fences that one group may have pending at once. */
+    int maxFencesPerGroup;
     /** File descriptors that one handle given to ISyncGroup.add() may carry. */
     int maxFdsPerHandle;
 }

@@ -18,6 +18,8 @@ parcelable EventRecord {
     const int FLAG_EVICTED = 0x1;
     /** Of an EVICTED record: the release fence given to unlock() was what did not end. */
     const int FLAG_FENCE = 0x2;
+    /** Of a BUFFER record: ISyncGroup.getAcquireFence() has a fence to wait for; GrantedBuffer.fenced. */
+    const int FLAG_FENCED = 0x4;
 
     EventType type = EventType.GRANTED;
     /** Bits FLAG_*. */

@@ -15,7 +15,10 @@ enum EventType {
      * together with this record, so they are there to be read as soon as it is.
      */
     GRANTED = 1,
-    /** Belongs to the GRANTED before it. value0: bufferId, value1: generation, flags: EVICTED. */
+    /**
+     * Belongs to the GRANTED before it. value0: bufferId, value1: generation, flags: EVICTED,
+     * FENCED.
+     */
     BUFFER = 2,
     /**
      * A queued lock ended without a grant: cache maintenance of buffer value0 failed with errno
@@ -25,8 +28,9 @@ enum EventType {
     LOCK_FAILED = 3,
     /**
      * The grant was taken away at its deadline, and its token is dead. Stop touching the buffers:
-     * the next holder has them. flags: FENCE if the group had unlocked, but its release fence had
-     * not signalled (or had failed).
+     * the next holder has them. flags: FENCE if the group had unlocked, but a release fence failed, or
+     * had not signalled when as much time had passed since the unlock as a grant of the group lasts.
+     * One record for each such fence.
      */
     EVICTED = 4,
     /**

@@ -20,7 +20,13 @@ parcelable GrantedBuffer {
     /**
      * The previous holder did not let go in order: it was evicted or it died. Its content may be
      * half written and, if the holder still lives, may still be changing (as EOWNERDEAD of a
-     * robust mutex).
+     * robust mutex). So every grant says until one that began after the eviction has ended in order.
      */
     boolean evicted;
+    /**
+     * Other devices may still be at work on it: wait for the grant's acquire fence
+     * (LockReply.acquireFence, ISyncGroup.getAcquireFence()) before touching it. Never for the CPU's
+     * accesses, which are granted when the work is done.
+     */
+    boolean fenced;
 }

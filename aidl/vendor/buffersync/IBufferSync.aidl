@@ -16,8 +16,9 @@ import vendor.buffersync.OpenedGroup;
  * can deadlock.
  *
  * Errors: bad arguments are EX_ILLEGAL_ARGUMENT; everything else is EX_SERVICE_SPECIFIC with one
- * of the ERROR_* constants. A call that fails has changed nothing, but see ERROR_DEADLOCK. Every method returns at once,
- * whatever other clients, fences or devices do. All methods may be called from any thread.
+ * of the ERROR_* constants. A call that fails has changed nothing, but see ERROR_DEADLOCK. Every
+ * method returns at once, whatever other clients, fences or devices do. All methods may be called
+ * from any thread.
  */
 @VintfStability
 interface IBufferSync {
@@ -43,7 +44,7 @@ interface IBufferSync {
     const int ERROR_EVICTED = 10;
     /** The group is closed. */
     const int ERROR_CLOSED = 11;
-    /** The release fence is not a sync_file. */
+    /** A release fence is not a sync_file. */
     const int ERROR_BAD_FENCE = 12;
     /** Too many unread records in the event pipe to lock: read them first. */
     const int ERROR_EVENTS_UNREAD = 13;
@@ -57,6 +58,8 @@ interface IBufferSync {
      * old ticket, and covers what was added. Until then the group gets no more.
      */
     const int ERROR_DEADLOCK = 16;
+    /** The kernel cannot do what is asked for: see Capabilities.features. */
+    const int ERROR_UNSUPPORTED = 17;
 
     /** The longest name of a group, in bytes of UTF-8. */
     const int MAX_NAME_BYTES = 64;
@@ -72,6 +75,7 @@ interface IBufferSync {
      * @param options see GroupOptions.
      * @return the group and its event pipe.
      * @throws EX_ILLEGAL_ARGUMENT for a bad name or a negative hold limit.
+     * @throws ERROR_UNSUPPORTED for an option without its feature.
      * @throws ERROR_QUOTA if the uid has Capabilities.maxGroupsPerUid groups open.
      * @throws ERROR_NO_RESOURCES if no pipe could be made.
      */

@@ -6,6 +6,7 @@ package vendor.buffersync;
 import android.hardware.common.NativeHandle;
 import vendor.buffersync.Access;
 import vendor.buffersync.LockReply;
+import vendor.buffersync.ReleaseFence;
 
 /**
  * A set of dma-bufs, each with an access, that are locked and unlocked together.
@@ -16,6 +17,25 @@ import vendor.buffersync.LockReply;
  * Locks are served by age: a lock has a ticket from its first request until it was granted and
  * unlocked. A lock that is cancelled, times out, fails or is wounded leaves its ticket to the
  * group's next lock, for as long as Capabilities.maxHoldMs.
+ *
+ * Who waits for what, when work is handed over with a fence (">" asks, "*" is granted, "F" is the
+ * fence that the work's driver made, "!" it signals):
+ *
+ * <pre>
+ * CPU to GPU     app  *==writes==unlock()
+ *                gpu  >..............*==submit==unlock(G)       no fence: null to wait for
+ *
+ * GPU to GPU     one  *==submit==unlock(F)-----------F!
+ *                two  >.............*==submit, waits for F==unlock(G)------G!
+ *                                   granted at once, acquireFence = F
+ *
+ * GPU to CPU     gpu  *==submit==unlock(F)-----------F!
+ *                app  >..............................*==reads   START is issued after F
+ *
+ * implicit-sync  gpu  *==submit==unlock(F)-----------F!         implicitFences: F is put into the
+ * driver         kms     >----waits for F, in the kernel----*   dma-buf, and what drivers put there
+ *                gpu                 >*==waits for theirs too   is in the acquire fence
+ * </pre>
  */
 @VintfStability
 interface ISyncGroup {
@@ -97,20 +117,41 @@ interface ISyncGroup {
     void cancel();
 
     /**
+     * What a grant's devices have to wait for: the release fences of earlier holders that have not
+     * signalled, and, with GroupOptions.implicitFences, the fences in the dma-buf.
+     *
+     * @param token as LockReply or the GRANTED record named the grant.
+     * @param bufferId one buffer of the grant; 0: all of them.
+     * @return a sync_file, several merged; null if nothing is pending (any more).
+     * @throws ERROR_BAD_TOKEN if the group does not hold this grant, ERROR_EVICTED if it was taken
+     *         away.
+     * @throws ERROR_UNKNOWN_BUFFER if the grant has no such buffer.
+     * @throws ERROR_NO_RESOURCES if no descriptor could be made.
+     */
+    @nullable ParcelFileDescriptor getAcquireFence(long token, long bufferId);
+
+    /**
      * Ends a grant, and takes back a lock that was to grow it.
      *
+     * Without fences the work on the buffers is finished. With fences, the buffers are the group's
+     * until those have signalled: devices that are next are granted them at once and get the fences
+     * as their acquire fence; the CPU is granted them when the fences have signalled. A reader's
+     * fence concerns writers only. A fence that fails, or has not signalled when the group's hold
+     * limit has passed since the unlock, is an eviction.
+     *
      * @param token as LockReply or the GRANTED record named it.
-     * @param releaseFence a sync_file that signals when the work on the buffers is finished; null
-     *         if it is finished now. It is waited for before the buffers are granted to others: that
-     *         of a writer by everybody, that of a reader by writers. If it fails, or has not
-     *         signalled at the grant's deadline, that is an eviction.
+     * @param fences one for all buffers, or some for some: see ReleaseFence. At most one more than
+     *         the group can have buffers. What has no fence is finished.
+     * @throws EX_ILLEGAL_ARGUMENT for too many fences.
      * @throws ERROR_BAD_TOKEN if the token names no grant of this group, or unlock() was called
      *         for it before.
      * @throws ERROR_EVICTED if the grant had been taken away.
+     * @throws ERROR_BAD_FENCE if a descriptor is not a sync_file.
+     * @throws ERROR_UNKNOWN_BUFFER for the fence of a buffer that the grant does not have.
      * @throws ERROR_QUOTA if too many release fences of the group or the uid are pending.
-     * @throws ERROR_BAD_FENCE if the descriptor is not a sync_file; the grant goes on.
+     * @throws ERROR_NO_RESOURCES. After each of the last four the grant goes on.
      */
-    void unlock(long token, in @nullable ParcelFileDescriptor releaseFence);
+    void unlock(long token, in ReleaseFence[] fences);
 
     /**
      * Ends the group in order: a waiting lock is taken back, a grant is released as by unlock()

@@ -18,4 +18,10 @@ parcelable LockReply {
     long deadlineNs;
     /** GRANTED: every buffer of the group, in the order of their addition. QUEUED: empty. */
     GrantedBuffer[] buffers;
+    /**
+     * GRANTED: a sync_file to be waited for before the devices begin, all buffers' fences merged
+     * (SYNC_IOC_MERGE); null if nothing is pending. ISyncGroup.getAcquireFence() tells buffer by
+     * buffer. If it signals an error, what is in the buffers is not what it should be. QUEUED: null.
+     */
+    @nullable ParcelFileDescriptor acquireFence;
 }

@@ -43,8 +43,12 @@ impl Engine {
         fx: &mut Effects,
     ) -> Option<Grant> {
         let Self { groups, slots, .. } = self;
-        let plain = groups[at].entries.iter().all(|entry| {
-            !entry.lacks() || slots[entry.slot].is_plain_for(entry.want, entry.is_upgrade())
+        let group = &groups[at];
+        let idle = group.idle || !self.implicit;
+        let plain = group.entries.iter().all(|entry| {
+            !entry.lacks()
+                || (idle || entry.want.is_dma())
+                    && slots[entry.slot].is_plain_for(entry.want, entry.is_upgrade())
         });
         if !plain {
             return None;

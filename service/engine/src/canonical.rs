@@ -50,9 +50,13 @@ impl Engine {
     }
 
     fn encode_group(&self, group: &Group, order: &[BufferId], tickets: &[Ticket]) -> Vec<u8> {
-        let Group { id: _, hold: _, entries, ticket: _, token: _, kept, request, grant } = group;
+        let Group { id: _, hold: _, entries, ticket: _, token: _, kept, request, grant, idle } =
+            group;
         let rank = ticket(group).and_then(|ticket| tickets.binary_search(&ticket).ok());
-        let mut bytes = vec![rank.map_or(0, |rank| rank as u8 + 1), u8::from(kept.is_some())];
+        let mut bytes = vec![
+            rank.map_or(0, |rank| rank as u8 + 1),
+            u8::from(kept.is_some()) | u8::from(*idle) << 1,
+        ];
         bytes.push(match request {
             None => 0,
             Some(Request { expires: _, stage: Stage::Queued { blocked: _ } }) => 1,
@@ -96,7 +100,7 @@ impl Engine {
         let slot = &self.slots[at];
         let all = self.groups.iter().flat_map(|(_, group)| &group.entries);
         let held = all.filter(|entry| entry.slot == at && entry.granted.is_some());
-        let fences = slot.fences.iter().flat_map(|(fence, _)| &self.fences[*fence].parts);
+        let fences = slot.fences.iter().flat_map(|gate| &self.fences[gate.fence].parts);
         held.map(|entry| entry.seen)
             .chain(fences.filter(|part| part.slot == at).map(|part| part.seen))
             .chain([slot.evictions.count])
@@ -133,10 +137,10 @@ impl Engine {
                     }
                 }
             }
-            for (fence, exclusive) in &slot.fences {
-                let fence = &self.fences[*fence];
+            for gate in &slot.fences {
+                let fence = &self.fences[gate.fence];
                 let rank = fences.binary_search(&fence.id).unwrap_or(0);
-                bytes.extend([0xf0 | u8::from(*exclusive), rank as u8]);
+                bytes.extend([0xf0, rank as u8]);
                 for part in fence.parts.iter().filter(|part| part.slot == *at) {
                     bytes.push(code(Some(part.access)));
                     bytes.push(self.seen_rank(*at, part.seen, part.seen > e.settled));

@@ -36,13 +36,17 @@
 
 use crate::{Access, BufferId};
 
-/// START or END of `DMA_BUF_IOCTL_SYNC`.
+/// START or END of `DMA_BUF_IOCTL_SYNC`, or the wait that START would do inside the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SyncKind {
     /// `DMA_BUF_SYNC_START`: make the CPU's view valid.
     Start,
     /// `DMA_BUF_SYNC_END`: make the CPU's writes visible to devices.
     End,
+    /// Nothing but waiting until the implicit fences in the dma-buf's reservation object have
+    /// signalled: those of writers for [`SyncFlags::Read`] (poll(2): POLLIN), all of them for
+    /// [`SyncFlags::ReadWrite`] (POLLOUT).
+    Wait,
 }
 
 /// Direction flags of `DMA_BUF_IOCTL_SYNC`.
@@ -123,6 +127,17 @@ impl Coherence {
         }
     }
 
+    /// What the CPU has to wait for when its plan is empty.
+    pub(crate) fn wait_for(access: Access) -> Plan {
+        let flags = if access.is_exclusive() { SyncFlags::ReadWrite } else { SyncFlags::Read };
+        [Some((SyncKind::Wait, flags)), None]
+    }
+
+    /// Whether the plan for `access` has a START.
+    pub fn plan_has_start(&self, access: Access) -> bool {
+        self.plan(access).into_iter().flatten().any(|(kind, _)| kind == SyncKind::Start)
+    }
+
     /// Whether the plan for `access` is empty.
     pub fn is_ready_for(&self, access: Access) -> bool {
         let open = self.open.is_some();
@@ -154,6 +169,7 @@ impl Coherence {
                 self.open = None;
                 self.cpu_dirty = false;
             }
+            SyncKind::Wait => {}
         }
     }
 

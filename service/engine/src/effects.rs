@@ -72,7 +72,7 @@ pub enum Effect {
         /// Why.
         cause: EvictionCause,
     },
-    /// A release fence need not be waited for any more.
+    /// A release fence need not be waited for any more: its time is up, or it was given for nothing.
     DropFence {
         /// Which.
         fence: FenceId,
@@ -106,6 +106,10 @@ pub struct GrantedBuffer {
     pub generation: u64,
     /// An earlier holder did not let go in order, and no grant since has ended in order.
     pub evicted: bool,
+    /// Devices may still be at work on it: the holder has to wait for [`Engine::acquire_fences`].
+    ///
+    /// [`Engine::acquire_fences`]: crate::Engine::acquire_fences
+    pub fenced: bool,
 }
 
 /// Why a grant was taken away.

@@ -27,13 +27,15 @@ use crate::timers::Timers;
 use crate::work::Work;
 use crate::{
     Access, BufferId, Close, Counters, Effect, Effects, Error, EvictionCause, Failure, FenceId,
-    GroupId, JobId, Limits, Time, Token,
+    GroupId, JobId, Limits, ReleaseFence, Time, Token,
 };
 
 /// The lock table. See the crate.
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) limits: Limits,
+    /// The CPU waits for implicit fences.
+    pub(crate) implicit: bool,
     pub(crate) groups: Arena<Group>,
     pub(crate) slots: Arena<Slot>,
     pub(crate) jobs: Arena<Job>,
@@ -57,7 +59,6 @@ pub(crate) struct Last {
     pub token: u64,
     pub ticket: u64,
     pub job: u64,
-    pub fence: u64,
 }
 
 /// How far a group is.
@@ -96,6 +97,7 @@ impl Engine {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
+            implicit: false,
             groups: Arena::new(),
             slots: Arena::new(),
             jobs: Arena::new(),
@@ -108,6 +110,22 @@ impl Engine {
             counters: Counters::default(),
             last: Last::default(),
             work: Work::default(),
+        }
+    }
+
+    /// From now on a grant to the CPU waits for the implicit fences of its buffers (kernel:
+    /// dma-buf.rst, "Implicit Fence Poll Support"): where no START does, by [`SyncKind::Wait`].
+    ///
+    /// [`SyncKind::Wait`]: crate::SyncKind::Wait
+    pub fn expect_implicit_fences(&mut self) {
+        self.implicit = true;
+    }
+
+    /// The caller has found no implicit fence pending on the buffers of a group just now: its next
+    /// lock need not wait for any if it can be granted at once.
+    pub fn found_idle(&mut self, id: GroupId) {
+        if let Ok(at) = self.find(id) {
+            self.groups[at].idle = true;
         }
     }
 
@@ -203,6 +221,7 @@ impl Engine {
         if self.is_free(at, ticket) {
             return Ok(self.take_at_once(now, at, ticket, expires, fx));
         }
+        self.groups[at].idle = false;
         self.refuse_deadlock(at)?;
         let token = self.enqueue(at, ticket, expires);
         self.wound_younger(at, fx);
@@ -222,6 +241,7 @@ impl Engine {
         let at = self.lockable(id)?;
         let ticket = self.ticket_of(now, at);
         if !self.is_free(at, ticket) || self.is_gated(at) {
+            self.groups[at].idle = false;
             return Err(Error::WouldBlock);
         }
         Ok(self.take_at_once(now, at, ticket, None, fx))
@@ -240,30 +260,67 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a grant, and with it a lock that was to grow it. With `fence`, the buffers are the
-    /// group's until [`Engine::fence_done`] for the fence that is returned, or until the deadline.
+    /// Ends a grant, and with it a lock that was to grow it. Buffers for which there are `fences`
+    /// are the group's until [`Engine::fence_done`] for each of them, or for as long as a grant of
+    /// the group lasts; but the next device gets them at once, with those fences.
+    ///
+    /// [`Error::UnknownBuffer`] for a fence of a buffer that is not held.
     pub fn unlock(
         &mut self,
         now: Time,
         id: GroupId,
         token: Token,
-        fence: bool,
+        fences: &[ReleaseFence],
         fx: &mut Effects,
-    ) -> Result<Option<FenceId>, Error> {
+    ) -> Result<(), Error> {
         let at = self.find(id)?;
         let held = self.groups[at].grant.filter(|_| self.groups[at].token == token);
-        let Held { deadline, wounded } = held.ok_or(Error::BadToken)?;
+        let Held { wounded, .. } = held.ok_or(Error::BadToken)?;
+        if fences.is_empty() {
+            self.end_grant(at, End::InOrder);
+        } else {
+            for buffer in fences.iter().filter_map(|given| given.buffer) {
+                let entry = self.entry_of(at, buffer).map(|nth| &self.groups[at].entries[nth]);
+                entry.filter(|entry| entry.granted.is_some()).ok_or(Error::UnknownBuffer)?;
+            }
+            self.end_grant_fenced(now, at, fences, fx);
+        }
         self.counters.unlocks += 1;
-        let fence = fence.then(|| self.new_fence(id, token, deadline));
-        self.end_grant(at, fence.map_or(End::InOrder, |(fence, _)| End::Fenced(fence)));
         if wounded {
             self.keep_ticket(now, at);
         }
         self.settle(now, fx);
-        Ok(fence.map(|(_, id)| id))
+        Ok(())
     }
 
-    /// A release fence has signalled (`ok`), or failed. Ignored if its deadline was first.
+    /// What a grant has, in the order of addition; `None` if the group does not hold it.
+    pub fn held(
+        &self,
+        id: GroupId,
+        token: Token,
+    ) -> Option<impl Iterator<Item = (BufferId, Access)> + '_> {
+        let group = &self.groups[self.find(id).ok()?];
+        let entries = (group.grant.is_some() && group.token == token).then_some(&group.entries)?;
+        Some(entries.iter().filter_map(|e| Some((self.slots[e.slot].id, e.granted?))))
+    }
+
+    /// What a holder has to wait for before its devices begin, buffer by buffer: the fences of
+    /// earlier holders that are pending. Empty for a token that is not the group's grant.
+    pub fn acquire_fences(
+        &self,
+        id: GroupId,
+        token: Token,
+    ) -> impl Iterator<Item = (BufferId, FenceId)> + '_ {
+        let group = self.find(id).ok().map(|at| &self.groups[at]);
+        let holds = group.filter(|group| group.grant.is_some() && group.token == token);
+        holds.into_iter().flat_map(|group| &group.entries).flat_map(|entry| {
+            let slot = &self.slots[entry.slot];
+            let gates = entry.granted.map(|access| slot.fences_for(access));
+            gates.into_iter().flatten().map(|gate| (slot.id, self.fences[gate.fence].id))
+        })
+    }
+
+    /// A release fence has signalled (`ok`), or failed. Ignored if its time was up first.
     pub fn fence_done(&mut self, now: Time, fence: FenceId, ok: bool, fx: &mut Effects) {
         if let Some(at) = self.fence_ids.get(&fence).copied() {
             self.end_fence(at, ok, fx);
@@ -295,10 +352,7 @@ impl Engine {
                 (Some((time, at)), fence) if fence.is_none_or(|(other, _)| time <= other) => {
                     self.group_timer_fired(now, (time, at), fx);
                 }
-                (_, Some((_, at))) => {
-                    fx.push(Effect::DropFence { fence: self.fences[at].id });
-                    self.end_fence(at, false, fx);
-                }
+                (_, Some((time, _))) => self.fences_are_due(time, fx),
                 _ => break,
             }
             self.settle(now, fx);
@@ -348,6 +402,14 @@ impl Engine {
         }
     }
 
+    /// Several fences of one unlock have one deadline: nobody is served between them.
+    fn fences_are_due(&mut self, time: Time, fx: &mut Effects) {
+        while let Some((_, at)) = self.fence_timers.first().filter(|(other, _)| *other == time) {
+            fx.push(Effect::DropFence { fence: self.fences[at].id });
+            self.end_fence(at, false, fx);
+        }
+    }
+
     fn group_timer_fired(&mut self, now: Time, (time, at): (Time, Ix<Group>), fx: &mut Effects) {
         let due = self.groups[at].due();
         if due != Some(time) {
@@ -373,23 +435,13 @@ impl Engine {
         Ok(at)
     }
 
-    fn lockable(&self, id: GroupId) -> Result<Ix<Group>, Error> {
+    fn lockable(&mut self, id: GroupId) -> Result<Ix<Group>, Error> {
         let at = self.find(id)?;
-        let group = &self.groups[at];
-        if group.request.is_some() {
-            return Err(Error::AlreadyQueued);
-        }
-        if let Some(held) = group.grant {
-            if held.wounded {
-                return Err(Error::Deadlock);
-            }
-            if group.entries.iter().all(|entry| !entry.lacks()) {
-                return Err(Error::AlreadyLocked);
-            }
-        } else if group.entries.is_empty() {
-            return Err(Error::EmptyGroup);
-        }
-        Ok(at)
+        let group = &mut self.groups[at];
+        group.why_not_lockable().map_or(Ok(at), |refusal| {
+            group.idle = false;
+            Err(refusal)
+        })
     }
 
     /// Which of a group's entries is the one of a buffer.

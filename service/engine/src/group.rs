@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::arena::Ix;
 use crate::slot::Slot;
 use crate::sync::Job;
-use crate::{Access, GroupId, Phase, Ticket, Time, Token};
+use crate::{Access, Error, GroupId, Phase, Ticket, Time, Token};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -36,6 +36,9 @@ pub(crate) struct Group {
     pub kept: Option<(Ticket, Time)>,
     pub request: Option<Request>,
     pub grant: Option<Held>,
+    /// No implicit fence is pending that its CPU accesses would have to wait for, as far as has just
+    /// been found out.
+    pub idle: bool,
 }
 
 /// A lock that is not granted yet.
@@ -104,6 +107,7 @@ impl Group {
             kept: None,
             request: None,
             grant: None,
+            idle: false,
         }
     }
 
@@ -114,6 +118,21 @@ impl Group {
         match (deadline, expires) {
             (Some(deadline), Some(expires)) => Some(deadline.min(expires)),
             (one, other) => one.or(other),
+        }
+    }
+
+    /// Why a lock is refused, whatever others do.
+    pub fn why_not_lockable(&self) -> Option<Error> {
+        if self.request.is_some() {
+            return Some(Error::AlreadyQueued);
+        }
+        match self.grant {
+            Some(Held { wounded: true, .. }) => Some(Error::Deadlock),
+            Some(_) => {
+                let lacks = self.entries.iter().any(Entry::lacks);
+                (!lacks).then_some(Error::AlreadyLocked)
+            }
+            None => self.entries.is_empty().then_some(Error::EmptyGroup),
         }
     }
 

@@ -159,8 +159,9 @@ impl Engine {
         for (at, fence) in self.fences.iter() {
             ensure(self.fence_ids.get(&fence.id) == Some(&at), "a fence without its id")?;
             ensure(self.fence_timers.get(at).is_some(), "a fence without its deadline")?;
+            ensure(!fence.parts.is_empty(), "a fence of nothing")?;
             for part in &fence.parts {
-                let gates = self.slots[part.slot].fences.iter().any(|(other, _)| *other == at);
+                let gates = self.slots[part.slot].fences.iter().any(|gate| gate.fence == at);
                 ensure(gates, "a fence does not gate its buffer")?;
                 parts += 1;
             }

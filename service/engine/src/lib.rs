@@ -60,7 +60,7 @@
 //! assert!(fx.is_empty());
 //!
 //! // When the camera lets go, the codec is granted. No cache operation between two devices.
-//! engine.unlock(now, camera, grant.token, false, &mut fx).unwrap();
+//! engine.unlock(now, camera, grant.token, &[], &mut fx).unwrap();
 //! assert!(matches!(fx.pop(), Some(Effect::Granted { group, .. }) if group == codec));
 //! ```
 
@@ -88,6 +88,7 @@ pub use coherence::{Coherence, SyncFlags, SyncKind, SyncOp};
 pub use effects::{Effect, Effects, EvictionCause, Grant, GrantedBuffer, Span};
 pub use engine::{Engine, LockOutcome, Phase};
 pub use types::{
-    Access, BufferId, Close, Error, Failure, FenceId, GroupId, JobId, Limits, Ticket, Time, Token,
+    Access, BufferId, Close, Error, Failure, FenceId, GroupId, JobId, Limits, ReleaseFence, Ticket,
+    Time, Token,
 };
 pub use view::{BufferView, Counters, FenceView, LockView};

@@ -9,18 +9,21 @@
 
 use crate::arena::Ix;
 use crate::group::{Group, Place, Stage};
-use crate::slot::Slot;
-use crate::{Access, Effect, Effects, Engine, EvictionCause, FenceId, GroupId, Time, Token};
+use crate::slot::{Gate, Slot};
+use crate::{
+    Access, BufferId, Effect, Effects, Engine, EvictionCause, FenceId, GroupId, ReleaseFence, Time,
+    Token,
+};
 
 /// How a grant ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End<'a> {
     /// Its holder let go.
     InOrder,
     /// It was taken away, or its holder died.
     Evicted,
-    /// Its holder let go, but for a fence.
-    Fenced(Ix<Fence>),
+    /// Its holder let go, but for fences: each for one buffer, or for those without.
+    Fenced(&'a [(Option<BufferId>, Ix<Fence>)]),
 }
 
 /// A release fence: what it was given for may still be at work until it has signalled.
@@ -44,7 +47,7 @@ pub(crate) struct FencePart {
 
 impl Engine {
     /// Ends a grant, if there is one, and the pending lock, if there is one.
-    pub(crate) fn end_grant(&mut self, at: Ix<Group>, how: End) {
+    pub(crate) fn end_grant(&mut self, at: Ix<Group>, how: End<'_>) {
         self.withdraw(at);
         let Self { groups, slots, fences, work, .. } = self;
         let group = &mut groups[at];
@@ -58,10 +61,17 @@ impl Engine {
             match how {
                 End::InOrder => slot.settle(entry.seen),
                 End::Evicted => slot.evicted(access),
-                End::Fenced(fence) => {
-                    slot.fences.push((fence, access.is_exclusive()));
+                End::Fenced(given) => {
                     let part = FencePart { slot: entry.slot, access, seen: entry.seen };
-                    fences[fence].parts.push(part);
+                    let mut fenced = false;
+                    for fence in fences_of(slot.id, given) {
+                        slot.fences.push(Gate { fence, access });
+                        fences[fence].parts.push(part);
+                        fenced = true;
+                    }
+                    if !fenced {
+                        slot.settle(entry.seen);
+                    }
                 }
             }
             work.touch(entry.slot, slot);
@@ -72,6 +82,7 @@ impl Engine {
     /// granted stays.
     pub(crate) fn withdraw(&mut self, at: Ix<Group>) {
         let Some(request) = self.groups[at].request.take() else { return };
+        self.groups[at].idle = false;
         match request.stage {
             Stage::Queued { .. } => self.leave_queues(at),
             Stage::Preparing { job, .. } => {
@@ -127,18 +138,37 @@ impl Engine {
         group.kept = Some((group.ticket, until));
     }
 
-    pub(crate) fn new_fence(
+    /// Ends a grant but for fences, whose time counts from now.
+    pub(crate) fn end_grant_fenced(
         &mut self,
-        group: GroupId,
-        token: Token,
-        deadline: Time,
-    ) -> (Ix<Fence>, FenceId) {
-        self.last.fence += 1;
-        let id = FenceId(self.last.fence);
-        let at = self.fences.insert(Fence { id, group, token, parts: Vec::new() });
-        self.fence_ids.insert(id, at);
-        self.fence_timers.set(at, Some(deadline));
-        (at, id)
+        now: Time,
+        at: Ix<Group>,
+        given: &[ReleaseFence],
+        fx: &mut Effects,
+    ) {
+        let Group { id: group, token, hold, .. } = self.groups[at];
+        let deadline = now.after(hold);
+        let named: Vec<(Option<BufferId>, Ix<Fence>)> = given
+            .iter()
+            .map(|ReleaseFence { fence: id, buffer }| {
+                let Self { fences, fence_ids, fence_timers, .. } = self;
+                let fence = *fence_ids.entry(*id).or_insert_with(|| {
+                    let fence = Fence { id: *id, group, token, parts: Vec::new() };
+                    let fence = fences.insert(fence);
+                    fence_timers.set(fence, Some(deadline));
+                    fence
+                });
+                (*buffer, fence)
+            })
+            .collect();
+        self.end_grant(at, End::Fenced(&named));
+        for (_, fence) in named {
+            // Every buffer had another: nobody waits for this one.
+            if self.fences.get(fence).is_some_and(|fence| fence.parts.is_empty()) {
+                fx.push(Effect::DropFence { fence: self.fences[fence].id });
+                self.end_fence(fence, true, fx);
+            }
+        }
     }
 
     /// A fence has signalled, or failed, or come too late.
@@ -153,7 +183,7 @@ impl Engine {
         }
         for FencePart { slot: part, access, seen } in fence.parts {
             let slot = &mut self.slots[part];
-            slot.fences.retain(|(other, _)| *other != at);
+            slot.fences.retain(|gate| gate.fence != at);
             if ok {
                 slot.settle(seen);
             } else {
@@ -181,4 +211,13 @@ impl Engine {
             self.group_timers.set(at, Some(due));
         }
     }
+}
+
+/// Of the fences that a grant is ended with, those of one buffer: its own, or the others'.
+fn fences_of(
+    buffer: BufferId,
+    given: &[(Option<BufferId>, Ix<Fence>)],
+) -> impl Iterator<Item = Ix<Fence>> + '_ {
+    let own = given.iter().any(|(whose, _)| *whose == Some(buffer)).then_some(buffer);
+    given.iter().filter(move |(whose, _)| *whose == own).map(|(_, fence)| *fence)
 }

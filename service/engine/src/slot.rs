@@ -26,8 +26,8 @@ pub(crate) struct Slot {
     pub queue: Queue,
     /// Cache operations in flight. Nobody is granted the buffer meanwhile.
     pub job: Option<JobPart>,
-    /// Release fences of past holders, and whether they were exclusive.
-    pub fences: Vec<(Ix<Fence>, bool)>,
+    /// Release fences of past holders.
+    pub fences: Vec<Gate>,
     pub coherence: Coherence,
     /// Exclusive grants so far.
     pub generation: u64,
@@ -41,6 +41,14 @@ pub(crate) struct JobPart {
     pub plan: Plan,
     /// The next buffer of the same job.
     pub next: Option<Ix<Slot>>,
+}
+
+/// A release fence's part in a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gate {
+    pub fence: Ix<Fence>,
+    /// What its giver had.
+    pub access: Access,
 }
 
 /// Holders that did not let go in order and may still be at work.
@@ -76,10 +84,26 @@ impl Slot {
         self.evictions.count > self.evictions.settled
     }
 
-    /// Whether operations or fences are pending that such an access has to wait for: those of a
-    /// writer gate everybody, those of a reader gate the next writer.
+    /// Whether operations or fences are pending that have to be over before such an access can be
+    /// granted.
+    ///
+    /// A device waits for another's fence itself, so it is granted with the fence. What the CPU does
+    /// does not begin before a fence has signalled: reads, writes, and START, which must find what
+    /// the device has written. And nobody passes while somebody who was evicted may be at work: what
+    /// it leaves in the cache has to be cleaned away between one device and the next.
     pub fn gates(&self, access: Access) -> bool {
-        self.job.is_some() || self.is_fenced(access)
+        if self.fences.is_empty() {
+            return self.job.is_some();
+        }
+        let passes = |gate: &Gate| gate.access.is_dma() && access.is_dma();
+        let orderly = !self.is_tainted() && !self.coherence.plan_has_start(access);
+        self.job.is_some() || self.fences_for(access).any(|gate| !orderly || !passes(gate))
+    }
+
+    /// The fences that such an access has to wait for, before its grant or with it: those of a
+    /// writer concern everybody, those of a reader the next writer.
+    pub fn fences_for(&self, access: Access) -> impl Iterator<Item = &Gate> {
+        self.fences.iter().filter(move |gate| gate.access.conflicts(access))
     }
 
     /// Whether such an access can be had as things are: nobody waits or is in the way, and nothing
@@ -90,10 +114,6 @@ impl Slot {
             && self.job.is_none()
             && self.fences.is_empty()
             && self.coherence.is_ready_for(access)
-    }
-
-    pub fn is_fenced(&self, access: Access) -> bool {
-        self.fences.iter().any(|(_, exclusive)| *exclusive || access.is_exclusive())
     }
 
     /// Nobody has it or works on it.

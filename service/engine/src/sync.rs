@@ -8,11 +8,13 @@
 //! a lock that is given up meanwhile leaves them, and whoever takes the buffer next waits.
 
 use crate::arena::Ix;
-use crate::coherence::{Plan, SyncOp};
+use crate::coherence::{Coherence, Plan, SyncOp};
 use crate::effects::Grant;
 use crate::group::{Group, Held, Place, Stage};
 use crate::slot::{JobPart, Slot};
-use crate::{BufferId, Effect, Effects, Engine, Failure, GrantedBuffer, JobId, SyncKind, Time};
+use crate::{
+    Access, BufferId, Effect, Effects, Engine, Failure, GrantedBuffer, JobId, SyncKind, Time,
+};
 
 /// Cache operations in flight. Its buffers are linked from [`JobPart`] to [`JobPart`].
 #[derive(Clone, Debug)]
@@ -58,16 +60,24 @@ impl Engine {
     /// Begins what the new buffers of a group need; `None` if that is nothing.
     fn start_operations(&mut self, at: Ix<Group>, fx: &mut Effects) -> Option<Ix<Job>> {
         let mut job = None;
+        let idle = std::mem::take(&mut self.groups[at].idle) || !self.implicit;
         for nth in 0..self.groups[at].entries.len() {
             let entry = &self.groups[at].entries[nth];
             let slot = entry.slot;
-            let plan = entry.taken().map(|access| self.slots[slot].coherence.plan(access));
+            let plan = entry.taken().map(|access| self.plan(slot, access, idle));
             if let Some(plan @ [Some(_), _]) = plan {
                 job = Some(self.join_job(job, Some(at), slot, plan));
             }
         }
         self.submit(job?, fx);
         job
+    }
+
+    fn plan(&self, slot: Ix<Slot>, access: Access, idle: bool) -> Plan {
+        match self.slots[slot].coherence.plan(access) {
+            [None, _] if !idle && !access.is_dma() => Coherence::wait_for(access),
+            plan => plan,
+        }
     }
 
     /// Puts a buffer into a job, or into a new one.
@@ -126,6 +136,7 @@ impl Engine {
         let Self { groups, slots, counters, .. } = self;
         let group = &mut groups[at];
         group.request = None;
+        group.idle = false;
         let (token, deadline) = (group.token, now.after(group.hold));
         let Held { deadline, .. } = *group.grant.get_or_insert(Held { deadline, wounded: false });
         let mut bracketing = 0;
@@ -143,7 +154,13 @@ impl Engine {
                 entry.seen = slot.evictions.count;
                 bracketing += 2;
             }
-            GrantedBuffer { buffer: slot.id, access, generation, evicted: slot.is_tainted() }
+            GrantedBuffer {
+                buffer: slot.id,
+                access,
+                generation,
+                evicted: slot.is_tainted(),
+                fenced: slot.fences_for(access).next().is_some(),
+            }
         }));
         counters.bracketing_ops += bracketing;
         counters.grants += 1;
@@ -181,6 +198,8 @@ impl Engine {
         let group = &mut self.groups[at];
         if let Some(request) = &mut group.request {
             request.stage = Stage::Preparing { gated: 0, job: None };
+            // Its operations have waited; and what they were for is not to be waited for again.
+            group.idle = true;
             self.work.ready(group.ticket, at);
         }
     }
@@ -207,6 +226,7 @@ impl Engine {
                 match kind {
                     SyncKind::Start => self.counters.sync_start += 1,
                     SyncKind::End => self.counters.sync_end += 1,
+                    SyncKind::Wait => {}
                 }
                 nth += 1;
             }

@@ -66,7 +66,11 @@ pub struct Token(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// Names a release fence. Never reused.
+/// Names a release fence. Chosen by the caller; must not be reused before [`Engine::fence_done`] or
+/// [`Effect::DropFence`].
+///
+/// [`Engine::fence_done`]: crate::Engine::fence_done
+/// [`Effect::DropFence`]: crate::Effect::DropFence
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FenceId(pub u64);
 
@@ -115,6 +119,15 @@ impl Access {
             (true, false) => Some(other),
         }
     }
+}
+
+/// A buffer is its holder's until this has signalled, though the grant is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReleaseFence {
+    /// The same one may be given for several buffers.
+    pub fence: FenceId,
+    /// For this buffer; `None`: for every buffer of the grant that is given none of its own.
+    pub buffer: Option<BufferId>,
 }
 
 /// How long grants last.

@@ -6,8 +6,9 @@
 use crate::arena::Ix;
 use crate::coherence::Coherence;
 use crate::group::Group;
-use crate::slot::Slot;
-use crate::{Access, BufferId, Engine, GroupId, Phase, Ticket, Token};
+use crate::release::Fence;
+use crate::slot::{Gate, Slot};
+use crate::{Access, BufferId, Engine, FenceId, GroupId, Phase, Ticket, Time, Token};
 
 /// What has happened since the engine began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -83,12 +84,16 @@ pub struct LockView {
 /// A release fence's part in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FenceView {
+    /// Which.
+    pub id: FenceId,
     /// Who gave it; the group may be closed.
     pub group: GroupId,
     /// The grant that it ended.
     pub token: Token,
-    /// Whether it gates everybody, or only the next writer.
-    pub exclusive: bool,
+    /// For what the giver had the buffer.
+    pub access: Access,
+    /// When its time is up.
+    pub deadline: Time,
 }
 
 impl Engine {
@@ -120,9 +125,10 @@ impl Engine {
             fences: slot
                 .fences
                 .iter()
-                .map(|(fence, exclusive)| {
-                    let fence = &self.fences[*fence];
-                    FenceView { group: fence.group, token: fence.token, exclusive: *exclusive }
+                .map(|Gate { fence: at, access }| {
+                    let Fence { id, group, token, .. } = self.fences[*at];
+                    let deadline = self.fence_timers.get(*at).unwrap_or_default();
+                    FenceView { id, group, token, access: *access, deadline }
                 })
                 .collect(),
             coherence: slot.coherence,

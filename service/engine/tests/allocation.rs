@@ -85,7 +85,7 @@ impl World {
     }
 
     fn unlock(&mut self, at: usize, token: Token) {
-        self.engine.unlock(self.now, self.groups[at], token, false, &mut self.fx).unwrap();
+        self.engine.unlock(self.now, self.groups[at], token, &[], &mut self.fx).unwrap();
         self.carry_out();
     }
 

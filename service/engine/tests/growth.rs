@@ -263,7 +263,7 @@ fn eviction_during_growth_ends_both() {
     world.pass(500);
     assert_eq!(world.told()[0], evicted(grower, token));
     assert!(world.engine.is_idle(grower));
-    let late = world.call(|e, now, fx| e.unlock(now, grower, token, false, fx));
+    let late = world.call(|e, now, fx| e.unlock(now, grower, token, &[], fx));
     assert_eq!(late, Err(Error::BadToken));
     world.unlock(holder, held);
     assert_eq!(world.granted(), [behind], "an evicted group still waited");

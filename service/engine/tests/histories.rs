@@ -42,6 +42,22 @@ impl Crowd {
         group
     }
 
+    /// None, mostly; or one for the whole grant, for a buffer that may be held, or both.
+    fn some_fences(&mut self) -> Vec<ReleaseFence> {
+        let buffers = match self.random.below(8) {
+            0 => vec![None],
+            1 => vec![Some(self.random.below(4))],
+            2 => vec![Some(self.random.below(4)), None],
+            _ => vec![],
+        };
+        let mut given = |buffer: Option<u64>| {
+            self.world.last_fence += 1;
+            let fence = FenceId(self.world.last_fence);
+            ReleaseFence { fence, buffer: buffer.map(BufferId) }
+        };
+        buffers.into_iter().map(&mut given).collect()
+    }
+
     fn add_some(&mut self, group: GroupId) {
         for _ in 0..1 + self.random.below(3) {
             let access = Access::ALL[self.random.below(4) as usize];
@@ -67,10 +83,12 @@ impl Crowd {
             }
             7..=9 => {
                 if let Some(token) = self.tokens.get(&group).copied() {
-                    let fence = self.random.below(4) == 0;
-                    let given =
-                        self.world.call(|e, now, fx| e.unlock(now, group, token, fence, fx));
-                    self.fences.extend(given.ok().flatten());
+                    let given = self.some_fences();
+                    let done =
+                        self.world.call(|e, now, fx| e.unlock(now, group, token, &given, fx));
+                    if done.is_ok() {
+                        self.fences.extend(given.iter().map(|given| given.fence));
+                    }
                 }
             }
             10 => drop(self.world.cancel(group)),

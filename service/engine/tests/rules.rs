@@ -202,7 +202,7 @@ fn a_grant_ends_at_its_deadline_and_not_before() {
     assert_eq!(world.events[0], evicted);
     let grants = world.grants();
     assert!(grants[0][0].evicted, "the next holder was not told");
-    let late = world.call(|e, now, fx| e.unlock(now, stuck, token, false, fx));
+    let late = world.call(|e, now, fx| e.unlock(now, stuck, token, &[], fx));
     assert_eq!(late, Err(Error::BadToken));
     world.unlock(next, next_token);
     assert!(!world.cycle(next)[0].evicted, "told again after a grant that ended in order");
@@ -421,20 +421,113 @@ fn a_buffer_that_comes_back_during_its_last_end_waits_for_it() {
 
 // Release fences.
 
-#[test]
-fn buffers_pass_on_when_the_release_fence_has_signalled() {
-    let mut world = World::new();
-    let giver = world.group(&[(1, DmaWrite)]);
-    let taker = world.group(&[(1, DmaRead)]);
-    let token = world.lock(giver);
-    world.lock(taker);
+/// Gives a buffer back as `giver`, but for a fence, with `taker` waiting; the fence.
+fn hand_over(world: &mut World, giver: Access, taker: Access) -> (GroupId, FenceId) {
+    let first = world.group_with_hold(500, &[(1, giver)]);
+    let second = world.group(&[(1, taker)]);
+    let token = world.lock(first);
+    world.lock(second);
     world.forget_events();
-    let fence = world.unlock_with_fence(giver, token);
+    let fence = world.unlock_with_fence(first, token);
+    (second, fence)
+}
+
+#[test]
+fn a_device_is_granted_with_the_fence_of_another() {
+    for taker in [DmaRead, DmaWrite] {
+        let mut world = World::new();
+        let (taker, fence) = hand_over(&mut world, DmaWrite, taker);
+        assert!(world.grants()[0][0].fenced);
+        let token = world.engine.buffers()[0].holders[0].token;
+        let pending = |world: &World| world.engine.acquire_fences(taker, token).collect::<Vec<_>>();
+        assert_eq!(pending(&world), [(BufferId(1), fence)]);
+        world.fence_done(fence, true);
+        assert!(pending(&world).is_empty() && world.events.is_empty());
+    }
+}
+
+#[test]
+fn the_cpu_is_granted_when_the_fence_has_signalled() {
+    for (giver, taker) in [(DmaWrite, Read), (DmaWrite, Write), (DmaRead, Write)] {
+        let mut world = World::new();
+        let (taker, fence) = hand_over(&mut world, giver, taker);
+        assert!(world.events.is_empty());
+        assert!(world.ops.is_empty(), "START before the device was done");
+        world.fence_done(fence, true);
+        assert!(!world.ops.is_empty());
+        assert_eq!(world.granted(), [taker]);
+    }
+}
+
+#[test]
+fn a_device_waits_for_the_fence_of_a_cpu() {
+    // Its END has to find what the CPU writes.
+    let mut world = World::new();
+    let (taker, fence) = hand_over(&mut world, Write, DmaRead);
     assert!(world.events.is_empty());
-    // The giver may ask again at once; it waits for the taker.
-    world.lock(giver);
     world.fence_done(fence, true);
     assert_eq!(world.granted(), [taker]);
+}
+
+#[test]
+fn nobody_passes_a_fence_while_somebody_evicted_may_be_at_work() {
+    let mut world = World::new();
+    let evicted = world.group_with_hold(100, &[(1, Write)]);
+    world.lock(evicted);
+    world.pass(100);
+    let (taker, fence) = hand_over(&mut world, DmaWrite, DmaRead);
+    assert!(world.events.is_empty());
+    world.fence_done(fence, true);
+    assert_eq!(world.granted(), [taker]);
+}
+
+#[test]
+fn the_fences_of_all_readers_come_with_the_next_writer() {
+    let mut world = World::new();
+    let readers: Vec<GroupId> = (0..3).map(|_| world.group(&[(1, DmaRead)])).collect();
+    let writer = world.group(&[(1, DmaWrite)]);
+    let tokens: Vec<Token> = readers.iter().map(|reader| world.lock(*reader)).collect();
+    let mut fences = Vec::new();
+    for (reader, token) in readers.iter().zip(tokens) {
+        fences.push(world.unlock_with_fence(*reader, token));
+    }
+    // Another reader does not wait for readers.
+    assert!(!world.cycle(readers[0])[0].fenced);
+    let token = world.lock(writer);
+    let given: Vec<FenceId> =
+        world.engine.acquire_fences(writer, token).map(|(_, fence)| fence).collect();
+    assert_eq!(given, fences);
+}
+
+#[test]
+fn a_fence_of_one_buffer_leaves_the_others_free() {
+    let mut world = World::new();
+    let both = world.group(&[(1, DmaWrite), (2, DmaWrite)]);
+    let [one, two] = [1, 2].map(|buffer| world.group(&[(buffer, Write)]));
+    let token = world.lock(both);
+    world.lock(one);
+    world.lock(two);
+    world.forget_events();
+    let given = [ReleaseFence { fence: FenceId(7), buffer: Some(BufferId(1)) }];
+    let stranger = [ReleaseFence { fence: FenceId(7), buffer: Some(BufferId(9)) }];
+    let refused = world.call(|e, now, fx| e.unlock(now, both, token, &stranger, fx));
+    assert_eq!(refused, Err(Error::UnknownBuffer));
+    world.call(|e, now, fx| e.unlock(now, both, token, &given, fx)).unwrap();
+    assert_eq!(world.granted(), [two]);
+    world.fence_done(FenceId(7), true);
+    assert_eq!(world.granted(), [one]);
+}
+
+#[test]
+fn a_fence_that_is_given_for_nothing_is_dropped() {
+    let mut world = World::new();
+    let group = world.group(&[(1, DmaWrite)]);
+    let token = world.lock(group);
+    world.forget_events();
+    let own = ReleaseFence { fence: FenceId(1), buffer: Some(BufferId(1)) };
+    let rest = ReleaseFence { fence: FenceId(2), buffer: None };
+    world.call(|e, now, fx| e.unlock(now, group, token, &[own, rest], fx)).unwrap();
+    assert_eq!(world.told(), [Effect::DropFence { fence: FenceId(2) }]);
 }
 
 #[test]
@@ -442,15 +535,19 @@ fn a_fence_that_fails_or_never_signals_is_an_eviction() {
     for fails in [true, false] {
         let mut world = World::new();
         let giver = world.group_with_hold(500, &[(1, DmaWrite)]);
-        let taker = world.group(&[(1, DmaRead)]);
+        let taker = world.group(&[(1, Read)]);
         let token = world.lock(giver);
         world.lock(taker);
+        // The time of the fence counts from the unlock.
+        world.pass(400);
         world.forget_events();
         let fence = world.unlock_with_fence(giver, token);
         if fails {
             world.fence_done(fence, false);
         } else {
-            world.pass(500);
+            world.pass(499);
+            assert!(world.told().is_empty());
+            world.pass(1);
         }
         let evicted = Effect::Evicted { group: giver, token, cause: EvictionCause::Fence };
         let drop_fence = (!fails).then_some(Effect::DropFence { fence });
@@ -466,8 +563,8 @@ fn a_fence_that_fails_or_never_signals_is_an_eviction() {
 #[test]
 fn a_readers_fence_gates_the_next_writer_and_no_reader() {
     let mut world = World::new();
-    let reader = world.group(&[(1, DmaRead)]);
-    let writer = world.group(&[(1, DmaWrite)]);
+    let reader = world.group(&[(1, Read)]);
+    let writer = world.group(&[(1, Write)]);
     let token = world.lock(reader);
     let fence = world.unlock_with_fence(reader, token);
     assert_eq!(world.try_lock(writer), Err(Error::WouldBlock));
@@ -478,6 +575,58 @@ fn a_readers_fence_gates_the_next_writer_and_no_reader() {
     assert!(world.events.is_empty());
     world.fence_done(fence, true);
     assert_eq!(world.granted(), [writer]);
+}
+
+// Implicit fences.
+
+#[test]
+fn the_cpu_waits_for_implicit_fences_unless_there_are_none() {
+    for (access, flags) in [(Read, SyncFlags::Read), (Write, SyncFlags::ReadWrite)] {
+        let mut world = World::new();
+        world.engine.expect_implicit_fences();
+        let group = world.group(&[(1, access)]);
+        world.cycle(group);
+        world.ops.clear();
+        // No START is needed any more, so it has to wait by itself.
+        world.cycle(group);
+        let wait = SyncOp { buffer: BufferId(1), kind: SyncKind::Wait, flags };
+        assert_eq!(world.ops, [wait]);
+        // Unless the caller has looked; that counts for one lock.
+        world.engine.found_idle(group);
+        world.cycle(group);
+        assert_eq!(world.ops, [wait]);
+        world.cycle(group);
+        assert_eq!(world.ops, [wait, wait]);
+    }
+}
+
+#[test]
+fn a_look_for_implicit_fences_is_of_no_use_to_a_lock_that_waits() {
+    let mut world = World::new();
+    world.engine.expect_implicit_fences();
+    let (holder, waiter) = (world.group(&[(1, Read)]), world.group(&[(1, Write)]));
+    world.cycle(waiter);
+    let token = world.lock(holder);
+    world.ops.clear();
+    world.engine.found_idle(waiter);
+    world.lock(waiter);
+    world.unlock(holder, token);
+    assert_eq!(world.ops.len(), 1);
+    assert_eq!(world.ops[0].kind, SyncKind::Wait);
+}
+
+#[test]
+fn an_implicit_fence_in_the_way_of_a_lock_fails_it_in_time() {
+    let mut world = World::new();
+    world.engine.expect_implicit_fences();
+    let group = world.group(&[(1, Read)]);
+    world.cycle(group);
+    world.hold_jobs = true;
+    world.lock(group);
+    world.forget_events();
+    world.finish_job(Err(Failure { succeeded: 0, reason: 110 }));
+    assert!(matches!(world.told()[..], [Effect::LockFailed { reason: 110, .. }]));
+    assert!(world.engine.is_idle(group));
 }
 
 // Refusals change nothing.
@@ -499,8 +648,8 @@ fn refused_calls_change_nothing() {
         world.try_lock(rival).err(),
         world.cancel(group).err(),
         world.cancel(rival).err(),
-        world.call(|e, now, fx| e.unlock(now, rival, held, false, fx)).err(),
-        world.call(|e, now, fx| e.unlock(now, group, Token(0), false, fx)).err(),
+        world.call(|e, now, fx| e.unlock(now, rival, held, &[], fx)).err(),
+        world.call(|e, now, fx| e.unlock(now, group, Token(0), &[], fx)).err(),
         world.call(|e, _, fx| e.remove(rival, BufferId(2), fx)).err(),
         world.engine.add(rival, BufferId(1), Read).err(),
         world.engine.add(closed, BufferId(1), Read).err(),

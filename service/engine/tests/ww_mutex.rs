@@ -153,7 +153,7 @@ fn a_token_unlocks_once() {
     world.unlock(group, stale);
     let held = world.lock(group);
     for token in [stale, foreign, Token(0)] {
-        let answer = world.call(|e, now, fx| e.unlock(now, group, token, false, fx));
+        let answer = world.call(|e, now, fx| e.unlock(now, group, token, &[], fx));
         assert_eq!(answer, Err(Error::BadToken));
     }
     world.unlock(group, held);

@@ -109,7 +109,7 @@ impl Table {
     pub fn unlock(&self, group: GroupId, token: Token) {
         let mut state = self.state();
         let State { engine, effects, now, waiting } = &mut *state;
-        engine.unlock(*now, group, token, false, effects).expect("a grant");
+        engine.unlock(*now, group, token, &[], effects).expect("a grant");
         while let Some(effect) = effects.pop() {
             if let Effect::Granted { group, grant } = effect {
                 if let Some(waiter) = waiting.remove(&group) {

@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The coherence rules against a model of a cache that is not coherent: every sequence of accesses,
-//! releases, evictions, failed operations and re-registrations up to a length of six.
+//! releases, evictions, failed operations, re-registrations, and devices that begin and finish after
+//! their grant is over (release fences), up to a length of six.
 
 mod line;
 
@@ -12,8 +13,8 @@ use std::time::Duration;
 use buffersync_engine::coherence::Coherence;
 use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::{
-    Access, BufferId, Close, Effect, Effects, Engine, Failure, GroupId, Limits, LockOutcome,
-    SyncFlags, SyncKind, Time, Token,
+    Access, BufferId, Close, Effect, Effects, Engine, Failure, FenceId, GroupId, Limits,
+    LockOutcome, ReleaseFence, SyncFlags, SyncKind, Time, Token,
 };
 use line::{Line, Lines, Sync};
 
@@ -31,6 +32,14 @@ enum Step {
     Fail(Access, usize),
     /// Everybody lets it go, and somebody comes back with it. What the service knew is forgotten.
     Forget,
+    /// A device is given it and lets go but for a fence. It has not begun.
+    Later(Access),
+    /// The oldest such device that need not wait for another does its work.
+    Work,
+    /// It does so unless it has, and its fence signals.
+    Finish,
+    /// Its fence fails; it may go on.
+    Miss,
 }
 
 impl Step {
@@ -43,8 +52,23 @@ impl Step {
                 Self::Fail(access, 1),
             ]
         });
-        each.chain([Self::Forget])
+        let later = [Self::Later(DmaRead), Self::Later(DmaWrite)];
+        each.chain(later).chain([Self::Forget, Self::Work, Self::Finish, Self::Miss])
     }
+}
+
+/// A device whose grant is over and whose fence is pending.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Device {
+    fence: FenceId,
+    access: Access,
+    /// Its acquire fences that are pending.
+    waits: Vec<FenceId>,
+    worked: bool,
+    /// As many trespassers came before its grant, and are not gone.
+    after: usize,
+    /// It was told that there are some: what it reads need not be right.
+    told: bool,
 }
 
 /// The engine with one buffer, the buffer, and who may still be at work on it.
@@ -58,6 +82,9 @@ struct World {
     open: bool,
     /// Evicted writers, until a grant that began after them has ended in order.
     trespassers: Vec<Access>,
+    /// In the order of their grants.
+    devices: Vec<Device>,
+    last_fence: u64,
     cost: Cost,
     now: Time,
 }
@@ -94,6 +121,8 @@ impl World {
             lines: Lines::unknown(),
             open: false,
             trespassers: Vec::new(),
+            devices: Vec::new(),
+            last_fence: 0,
             cost: Cost::default(),
             now: Time(0),
         }
@@ -103,24 +132,43 @@ impl World {
     fn step(&mut self, step: Step) -> Checked<bool> {
         match step {
             Step::Release(access) => {
-                let (group, token) = self.visit(access)?;
-                let unlocked =
-                    self.engine.unlock(self.now, group, token, false, &mut Effects::new());
-                unlocked.map_err(|_| "the grant is gone")?;
-                self.trespassers.clear();
+                let Some((group, token)) = self.visit(access)? else { return Ok(false) };
+                self.work(access)?;
+                self.unlock(group, token, &[])?;
+                self.gone(self.trespassers.len());
                 self.close(group)?;
             }
             Step::Evict(access) => {
-                let (group, _) = self.visit(access)?;
+                let Some((group, _)) = self.visit(access)? else { return Ok(false) };
+                self.work(access)?;
                 self.now = self.now.after(Duration::from_secs(10));
                 self.engine.tick(self.now, &mut Effects::new());
                 self.cost.bracketing += if access.is_dma() { 0 } else { 2 };
-                if access.is_exclusive() && !self.trespassers.contains(&access) {
-                    self.trespassers.push(access);
-                    self.trespassers.sort_by_key(|access| *access as u8);
+                // The fences' time is up as well.
+                for device in std::mem::take(&mut self.devices) {
+                    self.trespass(device.access);
                 }
+                self.trespass(access);
                 self.close(group)?;
             }
+            Step::Later(access) => {
+                let Some((group, token)) = self.grant(access)? else { return Ok(false) };
+                let waits = self.engine.acquire_fences(group, token).map(|(_, fence)| fence);
+                let waits: Vec<FenceId> = waits.collect();
+                if waits != self.in_the_way(access) {
+                    return Err("not the acquire fences that there are");
+                }
+                self.last_fence += 1;
+                let fence = FenceId(self.last_fence);
+                self.unlock(group, token, &[ReleaseFence { fence, buffer: None }])?;
+                let after = self.trespassers.len();
+                let told = after > 0;
+                self.devices.push(Device { fence, access, waits, worked: false, after, told });
+                self.close(group)?;
+            }
+            Step::Work | Step::Finish | Step::Miss => return self.device(step),
+            Step::Fail(_, _) if !self.devices.is_empty() => return Ok(false),
+            Step::Forget if !self.devices.is_empty() => return Ok(false),
             Step::Fail(access, nth) => {
                 let group = self.open(access);
                 let granted = self.lock(group, Some(nth))?;
@@ -159,13 +207,96 @@ impl World {
         group
     }
 
-    fn visit(&mut self, access: Access) -> Checked<(GroupId, Token)> {
+    /// A grant whose holder waits for no device; `None` where there is none to be had.
+    fn visit(&mut self, access: Access) -> Checked<Option<(GroupId, Token)>> {
+        if access.is_dma() && !self.in_the_way(access).is_empty() {
+            // Who says that its work is done has waited: this is a Finish, and then this step.
+            return Ok(None);
+        }
+        self.grant(access)
+    }
+
+    /// Who has to wait for a device is not granted if it is the CPU's, and is if it is another's.
+    fn grant(&mut self, access: Access) -> Checked<Option<(GroupId, Token)>> {
         self.check_readiness()?;
         let group = self.open(access);
-        let token = self.lock(group, None)?.ok_or("not granted")?;
-        self.cost.bracketing += if access.is_dma() { 0 } else { 2 };
-        self.lines = self.lines.access(access, &self.trespassers)?;
-        Ok((group, token))
+        let granted = self.lock(group, None)?;
+        let waits = !self.in_the_way(access).is_empty();
+        let view = &self.engine.buffers()[0];
+        let coherence = view.coherence;
+        match granted {
+            Some(_) if !self.trespassers.is_empty() && !view.tainted => Err("a holder is not told"),
+            Some(_) if waits && !access.is_dma() => Err("the CPU comes before a device is done"),
+            Some(token) => {
+                self.cost.bracketing += if access.is_dma() { 0 } else { 2 };
+                Ok(Some((group, token)))
+            }
+            None if !waits => Err("not granted"),
+            None if access.is_dma() && !view.tainted && !coherence.plan_has_start(access) => {
+                Err("a device is not granted with another's fence")
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// The fences of devices that such an access has to wait for.
+    fn in_the_way(&self, access: Access) -> Vec<FenceId> {
+        let conflicts = self.devices.iter().filter(|device| device.access.conflicts(access));
+        conflicts.map(|device| device.fence).collect()
+    }
+
+    fn work(&mut self, access: Access) -> Checked<()> {
+        let mut trespassers = self.trespassers.clone();
+        trespassers.sort_by_key(|access| *access as u8);
+        trespassers.dedup();
+        self.lines = self.lines.access(access, &trespassers)?;
+        Ok(())
+    }
+
+    fn unlock(&mut self, group: GroupId, token: Token, fences: &[ReleaseFence]) -> Checked<()> {
+        let unlocked = self.engine.unlock(self.now, group, token, fences, &mut Effects::new());
+        unlocked.map_err(|_| "the grant is gone")
+    }
+
+    fn trespass(&mut self, access: Access) {
+        if access.is_exclusive() {
+            self.trespassers.push(access);
+        }
+    }
+
+    /// So many of the trespassers count as gone.
+    fn gone(&mut self, count: usize) {
+        self.trespassers.drain(..count);
+        for device in &mut self.devices {
+            device.after = device.after.saturating_sub(count);
+        }
+    }
+
+    fn device(&mut self, step: Step) -> Checked<bool> {
+        let Some(at) = self.devices.iter().position(|device| device.waits.is_empty()) else {
+            return Ok(false);
+        };
+        let Device { fence, access, worked, after, told, .. } = self.devices[at].clone();
+        if step != Step::Miss && !worked {
+            if access == DmaWrite || !told {
+                self.work(access)?;
+            }
+            self.devices[at].worked = true;
+        }
+        if step != Step::Work {
+            let ok = step == Step::Finish;
+            self.devices.remove(at);
+            for other in &mut self.devices {
+                other.waits.retain(|waited| *waited != fence);
+            }
+            self.engine.fence_done(self.now, fence, ok, &mut Effects::new());
+            if ok {
+                self.gone(after);
+            } else {
+                self.trespass(access);
+            }
+        }
+        Ok(step != Step::Work || !worked)
     }
 
     /// Locks; the operation of that number fails, if there is one.
@@ -211,6 +342,9 @@ impl World {
 
     fn issue(&mut self, kind: SyncKind, flags: SyncFlags, fails: bool) -> Checked<()> {
         let starts = kind == SyncKind::Start;
+        if starts && self.devices.iter().any(|device| device.access.is_exclusive()) {
+            return Err("START before a device has written");
+        }
         if starts == self.open {
             return Err("START and END do not alternate");
         }
@@ -220,6 +354,7 @@ impl World {
             (SyncKind::End, SyncFlags::ReadWrite) => Sync::Clean,
             // What older arm64 kernels make of it.
             (SyncKind::End, SyncFlags::Read) => Sync::Nothing,
+            (SyncKind::Wait, _) => return Err("nobody expects implicit fences"),
         };
         self.lines = self.lines.sync(sync, fails);
         self.open = starts != fails;
@@ -227,15 +362,27 @@ impl World {
     }
 
     /// Two worlds that agree in this have the same future.
-    fn name(&self) -> (u128, Lines, bool, Vec<Access>) {
+    fn name(&self) -> Name {
         let engine = self.engine.canonical(&[vec![BUFFER]], true);
-        (engine, self.lines.clone(), self.open, self.trespassers.clone())
+        let mut devices = self.devices.clone();
+        let fences: Vec<FenceId> = devices.iter().map(|device| device.fence).collect();
+        let rank = |fence: &mut FenceId| {
+            let rank = fences.iter().position(|other| other == fence);
+            *fence = FenceId(rank.map_or(0, |rank| rank as u64));
+        };
+        for device in &mut devices {
+            rank(&mut device.fence);
+            device.waits.iter_mut().for_each(rank);
+        }
+        (engine, self.lines.clone(), self.open, self.trespassers.clone(), devices)
     }
 }
 
+type Name = (u128, Lines, bool, Vec<Access>, Vec<Device>);
+
 /// Runs every sequence of steps. Equal worlds are looked at once, and counted as often as they come.
 struct Search {
-    known: HashMap<(u128, Lines, bool, Vec<Access>, usize), Cost>,
+    known: HashMap<(Name, usize), Cost>,
     steps: Vec<Step>,
 }
 
@@ -250,8 +397,7 @@ impl Search {
         if length == 0 {
             return total;
         }
-        let (engine, lines, open, trespassers) = world.name();
-        let name = (engine, lines, open, trespassers, length);
+        let name = (world.name(), length);
         if let Some(cost) = self.known.get(&name) {
             return *cost;
         }

@@ -24,6 +24,7 @@ pub struct World {
     pub jobs: Vec<JobId>,
     /// Whether jobs are held back.
     pub hold_jobs: bool,
+    pub last_fence: u64,
     fx: Effects,
 }
 
@@ -37,6 +38,7 @@ impl World {
             ops: Vec::new(),
             jobs: Vec::new(),
             hold_jobs: false,
+            last_fence: 0,
             fx: Effects::new(),
         }
     }
@@ -140,11 +142,15 @@ impl World {
     }
 
     pub fn unlock(&mut self, group: GroupId, token: Token) {
-        self.call(|e, now, fx| e.unlock(now, group, token, false, fx)).unwrap();
+        self.call(|e, now, fx| e.unlock(now, group, token, &[], fx)).unwrap();
     }
 
     pub fn unlock_with_fence(&mut self, group: GroupId, token: Token) -> FenceId {
-        self.call(|e, now, fx| e.unlock(now, group, token, true, fx)).unwrap().unwrap()
+        self.last_fence += 1;
+        let fence = FenceId(self.last_fence);
+        let given = [ReleaseFence { fence, buffer: None }];
+        self.call(|e, now, fx| e.unlock(now, group, token, &given, fx)).unwrap();
+        fence
     }
 
     pub fn fence_done(&mut self, fence: FenceId, ok: bool) {

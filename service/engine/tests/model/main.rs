@@ -9,13 +9,15 @@
 //!   somebody older or for somebody who does not wait);
 //! * from here, if holders let go, everybody who waits is granted: no deadlock, no lost wake-up;
 //! * nobody is granted past an older waiter that conflicts on a buffer;
-//! * tokens are new with each lock, kept by growth, and dead when their grant has ended.
+//! * tokens are new with each lock, kept by growth, and dead when their grant has ended;
+//! * with release fences (in worlds of their own): the CPU is never granted before one that it has to
+//!   wait for, and a device is granted with just those that it has to wait for.
 //!
 //! `BUFFERSYNC_THOROUGH=1` explores larger worlds.
 
 mod search;
 
-use buffersync_engine::Access::{DmaRead, DmaWrite};
+use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::*;
 use search::{explore, thorough, Bound, World as Searchable};
 
@@ -27,7 +29,21 @@ struct Locking {
     engine: Engine,
     groups: Vec<Client>,
     buffers: u64,
+    /// Grants may end but for a fence, and the CPU takes part.
+    with_fences: bool,
+    fences: Vec<Fence>,
+    last_fence: u64,
 }
+
+/// A fence that is pending: of what, as whom.
+#[derive(Clone)]
+struct Fence {
+    id: FenceId,
+    parts: Wish,
+}
+
+/// More than so many fences are never pending.
+const FENCES: usize = 2;
 
 /// What a client knows.
 #[derive(Clone)]
@@ -43,6 +59,9 @@ enum Action {
     Lock(usize, Wish),
     Grow(usize, Wish),
     Unlock(usize),
+    UnlockFenced(usize),
+    Signal(usize),
+    Fail(usize),
     Cancel(usize),
     TimeOut(usize),
     Deadline(usize),
@@ -60,7 +79,11 @@ impl Locking {
             holds: vec![None; buffers as usize],
         };
         let groups = (0..groups).map(client).collect();
-        Self { engine, groups, buffers }
+        Self { engine, groups, buffers, with_fences: false, fences: Vec::new(), last_fence: 0 }
+    }
+
+    fn with_fences(groups: usize, buffers: u64) -> Self {
+        Self { with_fences: true, ..Self::new(groups, buffers) }
     }
 
     fn phase(&self, at: usize) -> Phase {
@@ -72,9 +95,14 @@ impl Locking {
         let mut wishes = vec![Vec::new()];
         for has in held {
             let choices: &[Option<Access>] = match has {
+                None if self.with_fences => {
+                    &[None, Some(Read), Some(Write), Some(DmaRead), Some(DmaWrite)]
+                }
                 None => &[None, Some(DmaRead), Some(DmaWrite)],
+                Some(Read) => &[Some(Read), Some(Write)],
                 Some(DmaRead) => &[Some(DmaRead), Some(DmaWrite)],
-                Some(_) => &[Some(DmaWrite)],
+                Some(Write) => &[Some(Write)],
+                Some(DmaWrite) => &[Some(DmaWrite)],
             };
             let longer = |wish: &Wish| {
                 let wish = wish.clone();
@@ -102,7 +130,7 @@ impl Locking {
         let client = &mut self.groups[at];
         match self.engine.lock(NOW, client.id, None, fx) {
             Ok(LockOutcome::Pending(token)) => {
-                assert_eq!(tried, Err(Error::WouldBlock));
+                assert!(tried == Err(Error::WouldBlock) || self.with_fences && tried.is_ok());
                 assert!(if grows { token == client.token } else { Some(token) > newest });
                 client.token = token;
             }
@@ -121,6 +149,7 @@ impl Locking {
 
     fn note_grant(&mut self, at: usize, buffers: &[GrantedBuffer]) {
         for granted in buffers {
+            self.check_fences_of(at, granted);
             self.groups[at].holds[granted.buffer.0 as usize] = Some(granted.access);
         }
         for other in (0..self.groups.len()).filter(|other| *other != at) {
@@ -132,14 +161,43 @@ impl Locking {
         }
     }
 
+    fn check_fences_of(&self, at: usize, granted: &GrantedBuffer) {
+        let GrantedBuffer { buffer, access, fenced, .. } = *granted;
+        let conflicts = |fence: &&Fence| {
+            fence.parts[buffer.0 as usize].is_some_and(|theirs| theirs.conflicts(access))
+        };
+        let expected: Vec<FenceId> =
+            self.fences.iter().filter(conflicts).map(|fence| fence.id).collect();
+        assert!(expected.is_empty() || access.is_dma(), "the CPU before a fence");
+        let Client { id, token, .. } = self.groups[at];
+        let given = self.engine.acquire_fences(id, token).filter(|(of, _)| *of == buffer);
+        assert!(given.map(|(_, fence)| fence).eq(expected.iter().copied()), "acquire fences");
+        assert_eq!(fenced, !expected.is_empty());
+    }
+
     fn lets_go(&mut self, at: usize) {
         self.groups[at].holds.fill(None);
     }
 
     fn unlock(&mut self, at: usize, fx: &mut Effects) {
         let Client { id, token, .. } = self.groups[at];
-        self.engine.unlock(NOW, id, token, false, fx).expect("a grant");
+        self.engine.unlock(NOW, id, token, &[], fx).expect("a grant");
         self.lets_go(at);
+    }
+
+    fn unlock_fenced(&mut self, at: usize, fx: &mut Effects) {
+        let Client { id, token, ref holds } = self.groups[at];
+        self.last_fence += 1;
+        let fence = FenceId(self.last_fence);
+        self.fences.push(Fence { id: fence, parts: holds.clone() });
+        let given = [ReleaseFence { fence, buffer: None }];
+        self.engine.unlock(NOW, id, token, &given, fx).expect("a grant");
+        self.lets_go(at);
+    }
+
+    fn fence_done(&mut self, nth: usize, ok: bool, fx: &mut Effects) {
+        let fence = self.fences.remove(nth);
+        self.engine.fence_done(NOW, fence.id, ok, fx);
     }
 
     /// Follows what was told; the groups that were granted.
@@ -155,7 +213,10 @@ impl Locking {
                     self.note_grant(at, &buffers);
                     granted.push(at);
                 }
-                Effect::Sync { .. } => panic!("a cache operation between devices"),
+                Effect::Sync { job, .. } => {
+                    assert!(self.with_fences, "a cache operation between devices");
+                    self.engine.job_done(NOW, job, Ok(()), fx);
+                }
                 _ => {}
             }
         }
@@ -170,19 +231,27 @@ impl Locking {
             }
             for buffer in 0..self.buffers {
                 let id = self.groups[at].id;
-                let _ = self.engine.remove(id, BufferId(buffer), &mut Effects::new());
+                let mut fx = Effects::new();
+                let _ = self.engine.remove(id, BufferId(buffer), &mut fx);
+                self.listen(&mut fx);
             }
         }
     }
 
-    /// Nobody was granted past an older waiter in conflict, who waits still.
+    /// Nobody was granted past an older waiter in conflict, who waits still. Who had taken the buffer
+    /// before, and was granted it when a fence signalled, has passed nobody.
     fn check_order(&self, granted: &[usize], before: &Self) {
+        let earlier = before.engine.buffers();
         for view in self.engine.buffers() {
             for holder in &view.holders {
                 let at = self.groups.iter().position(|client| client.id == holder.group);
                 let at = at.expect("an open group");
-                let had = before.groups[at].holds[view.id.0 as usize];
-                let new = granted.contains(&at) && had != Some(holder.access);
+                let had = earlier.iter().filter(|earlier| earlier.id == view.id).any(|earlier| {
+                    let same =
+                        |had: &LockView| (had.group, had.access) == (holder.group, holder.access);
+                    earlier.holders.iter().any(same)
+                });
+                let new = granted.contains(&at) && !had;
                 for waiter in &view.waiters {
                     let passed = waiter.ticket < holder.ticket
                         && waiter.access.conflicts(holder.access)
@@ -200,7 +269,7 @@ impl Locking {
             for other in &self.groups {
                 if !(held && other.token == client.token) {
                     let answer =
-                        engine.unlock(NOW, client.id, other.token, false, &mut Effects::new());
+                        engine.unlock(NOW, client.id, other.token, &[], &mut Effects::new());
                     assert_eq!(answer, Err(Error::BadToken), "a dead token, or another's");
                 }
             }
@@ -212,16 +281,19 @@ impl Locking {
         let mut world = self.clone();
         let mut fx = Effects::new();
         let waiting =
-            |world: &Self, at| matches!(world.phase(at), Phase::Queued | Phase::Growing { .. });
+            |world: &Self, at| !matches!(world.phase(at), Phase::Idle | Phase::Held { .. });
         loop {
             let all = 0..world.groups.len();
             let holder = all.clone().find(|at| matches!(world.phase(*at), Phase::Held { .. }));
-            let Some(holder) = holder else {
-                let stuck = all.filter(|at| waiting(&world, *at)).count();
-                assert_eq!(stuck, 0, "somebody waits for nobody");
-                return;
-            };
-            world.unlock(holder, &mut fx);
+            match holder {
+                Some(holder) => world.unlock(holder, &mut fx),
+                None if !world.fences.is_empty() => world.fence_done(0, true, &mut fx),
+                None => {
+                    let stuck = all.filter(|at| waiting(&world, *at)).count();
+                    assert_eq!(stuck, 0, "somebody waits for nobody");
+                    return;
+                }
+            }
             world.listen(&mut fx);
         }
     }
@@ -232,13 +304,17 @@ impl Searchable for Locking {
 
     fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
+        for nth in 0..self.fences.len() {
+            actions.extend([Action::Signal(nth), Action::Fail(nth)]);
+        }
+        let fence = self.with_fences && self.fences.len() < FENCES;
         for (at, client) in self.groups.iter().enumerate() {
             match self.phase(at) {
                 Phase::Idle => {
                     let wishes = self.wishes(&client.holds).into_iter();
                     actions.extend(wishes.map(|wish| Action::Lock(at, wish)));
                 }
-                Phase::Queued => {
+                Phase::Queued | Phase::Preparing => {
                     actions.extend([Action::Cancel(at), Action::TimeOut(at), Action::Die(at)]);
                 }
                 Phase::Growing { .. } => actions.extend([
@@ -253,8 +329,8 @@ impl Searchable for Locking {
                     actions.extend(wishes.map(|wish| Action::Grow(at, wish)));
                     let rest = [Action::Unlock(at), Action::Deadline(at), Action::Die(at)];
                     actions.extend(rest);
+                    actions.extend(fence.then_some(Action::UnlockFenced(at)));
                 }
-                Phase::Preparing => panic!("nothing is to be prepared"),
             }
         }
         actions
@@ -276,6 +352,9 @@ impl Searchable for Locking {
                 granted.push(*at);
             }
             Action::Unlock(at) => next.unlock(*at, &mut fx),
+            Action::UnlockFenced(at) => next.unlock_fenced(*at, &mut fx),
+            Action::Signal(nth) => next.fence_done(*nth, true, &mut fx),
+            Action::Fail(nth) => next.fence_done(*nth, false, &mut fx),
             Action::Cancel(at) => {
                 next.engine.cancel(NOW, next.groups[*at].id, &mut fx).expect("a pending lock");
             }
@@ -298,7 +377,7 @@ impl Searchable for Locking {
 
     fn name(&self) -> u128 {
         let ids = (0..self.buffers).map(BufferId).collect();
-        self.engine.canonical(&permutations(ids), false)
+        self.engine.canonical(&permutations(ids), self.with_fences)
     }
 
     fn check(&self) {
@@ -343,4 +422,16 @@ fn three_groups_three_buffers() {
     // The layers grow by a factor of ten; the whole would not fit into memory.
     let bound = Bound::States(if thorough() { 1_500_000 } else { 50_000 });
     explore("3 groups x 3 buffers", Locking::new(3, 3), bound);
+}
+
+#[test]
+fn fences_of_two_groups_and_two_buffers() {
+    let bound = Bound::States(if thorough() { 1_000_000 } else { 20_000 });
+    explore("fences, 2 groups x 2 buffers", Locking::with_fences(2, 2), bound);
+}
+
+#[test]
+fn fences_of_three_groups_and_one_buffer() {
+    let bound = Bound::States(if thorough() { 1_000_000 } else { 20_000 });
+    explore("fences, 3 groups x 1 buffer", Locking::with_fences(3, 1), bound);
 }

@@ -25,7 +25,8 @@ enum Call {
     Lock(usize, Option<u8>),
     TryLock(usize),
     Cancel(usize),
-    Unlock(usize, bool),
+    /// With a fence for the whole grant, and one for a buffer.
+    Unlock(usize, bool, Option<u64>),
     BadUnlock(usize),
     FenceDone(prop::sample::Index, bool),
     Close(usize, bool),
@@ -47,7 +48,8 @@ fn call() -> impl Strategy<Value = Call> {
             .prop_map(|(g, t)| Call::Lock(g, t)),
         2 => group.clone().prop_map(Call::TryLock),
         2 => group.clone().prop_map(Call::Cancel),
-        5 => (group.clone(), prop::bool::weighted(0.3)).prop_map(|(g, f)| Call::Unlock(g, f)),
+        5 => (group.clone(), prop::bool::weighted(0.4), prop::option::weighted(0.2, 0..BUFFERS))
+            .prop_map(|(g, all, one)| Call::Unlock(g, all, one)),
         1 => group.clone().prop_map(Call::BadUnlock),
         2 => (any::<prop::sample::Index>(), prop::bool::weighted(0.8))
             .prop_map(|(i, ok)| Call::FenceDone(i, ok)),
@@ -124,9 +126,9 @@ impl Pair {
                 let id = self.groups[at];
                 assert_eq!(self.world.cancel(id), self.naive.cancel(now, id));
             }
-            Call::Unlock(at, fence) => self.unlock(at, self.tokens[at], fence),
+            Call::Unlock(at, all, one) => self.unlock(at, self.tokens[at], all, one),
             // Another group's token, or an old one.
-            Call::BadUnlock(at) => self.unlock(at, self.tokens[(at + 1) % GROUPS], false),
+            Call::BadUnlock(at) => self.unlock(at, self.tokens[(at + 1) % GROUPS], false, None),
             Call::FenceDone(index, ok) => {
                 if !self.fences.is_empty() {
                     let fence = self.fences.remove(index.index(self.fences.len()));
@@ -153,13 +155,33 @@ impl Pair {
             }
         }
         self.compare();
+        for at in 0..GROUPS {
+            self.compare_fences(at);
+        }
     }
 
-    fn unlock(&mut self, at: usize, token: Token, fence: bool) {
+    fn compare_fences(&self, at: usize) {
+        let (id, token) = (self.groups[at], self.tokens[at]);
+        let mut fences: Vec<_> = self.world.engine.acquire_fences(id, token).collect();
+        fences.sort_unstable();
+        assert_eq!(fences, self.naive.acquire_fences(id, token));
+    }
+
+    fn unlock(&mut self, at: usize, token: Token, all: bool, one: Option<u64>) {
         let (id, now) = (self.groups[at], self.world.now);
-        let answer = self.world.call(|e, now, fx| e.unlock(now, id, token, fence, fx));
-        assert_eq!(answer, self.naive.unlock(now, id, token, fence));
-        self.fences.extend(answer.ok().flatten());
+        let one = one.map(|buffer| Some(BufferId(buffer)));
+        let given: Vec<ReleaseFence> = one
+            .into_iter()
+            .chain(all.then_some(None))
+            .zip(self.world.last_fence + 1..)
+            .map(|(buffer, fence)| ReleaseFence { fence: FenceId(fence), buffer })
+            .collect();
+        self.world.last_fence += given.len() as u64;
+        let answer = self.world.call(|e, now, fx| e.unlock(now, id, token, &given, fx));
+        assert_eq!(answer, self.naive.unlock(now, id, token, &given));
+        if answer.is_ok() {
+            self.fences.extend(given.iter().map(|given| given.fence));
+        }
     }
 
     /// Of what is told in one call the order is nobody's business.

@@ -5,8 +5,8 @@
 //! everybody is asked again whether it may go on. O(n^2), and written from the rules in the crate's
 //! documentation, not from the engine.
 //!
-//! Cache operations are taken to succeed at once. Ids of groups, tokens and fences are counted here
-//! as the interface says they count.
+//! Cache operations are taken to succeed at once. Tokens are counted here as the interface says they
+//! count.
 
 use buffersync_engine::*;
 
@@ -27,7 +27,6 @@ pub struct Naive {
     last_group: u64,
     last_token: u64,
     last_ticket: u64,
-    last_fence: u64,
     /// Counts everything that happens, to tell before from after.
     moment: u64,
     pub told: Vec<Told>,
@@ -74,11 +73,45 @@ struct Fence {
     parts: Vec<(BufferId, Access, u64)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Buffer {
-    id: BufferId,
+    id: Option<BufferId>,
     generation: u64,
-    evicted: Option<u64>,
+    /// When, and who, as long as it may still be at work.
+    evicted: Vec<(u64, Access)>,
+    /// The CPU has a view of it: START without END.
+    open: bool,
+    /// The CPU has written what memory may not have.
+    dirty: bool,
+    /// The CPU's view is not the device's.
+    stale: bool,
+}
+
+impl Buffer {
+    /// Whether START has to come before such an access: table of `coherence`.
+    fn needs_start(&self, access: Access) -> bool {
+        match access {
+            Access::Read => self.stale || self.dirty && !self.open,
+            Access::Write => self.stale || !self.open,
+            Access::DmaRead | Access::DmaWrite => self.dirty && !self.open,
+        }
+    }
+
+    fn accessed(&mut self, access: Access) {
+        if self.needs_start(access) {
+            (self.dirty, self.stale) = (self.dirty && !self.open, false);
+            self.open = true;
+        }
+        if access == Access::DmaWrite || access == Access::DmaRead && self.dirty {
+            (self.open, self.dirty) = (false, false);
+        }
+        self.wrote(access);
+    }
+
+    fn wrote(&mut self, access: Access) {
+        self.dirty |= access == Access::Write;
+        self.stale |= access == Access::DmaWrite;
+    }
 }
 
 const MAX_HOLD: u64 = 5_000_000_000;
@@ -125,8 +158,8 @@ impl Naive {
             return Ok(member.want);
         }
         group.members.push(Member { buffer, want: access, has: None, granted: None, since: 0 });
-        if self.buffers.iter().all(|known| known.id != buffer) {
-            self.buffers.push(Buffer { id: buffer, generation: 0, evicted: None });
+        if self.buffers.iter().all(|known| known.id != Some(buffer)) {
+            self.buffers.push(Buffer { id: Some(buffer), stale: true, ..Buffer::default() });
         }
         Ok(access)
     }
@@ -217,14 +250,43 @@ impl Naive {
         })
     }
 
+    /// Whether a fence has to signal before it is granted what is new. A device waits for a device
+    /// itself, unless somebody evicted may be at work or the CPU's view has to be opened in between.
     fn is_gated(&self, at: usize) -> bool {
         let new = self.groups[at].members.iter().filter(|m| m.granted != Some(m.want));
         new.into_iter().any(|mine| {
-            self.fences
-                .iter()
-                .flat_map(|fence| &fence.parts)
-                .any(|(buffer, access, _)| *buffer == mine.buffer && access.conflicts(mine.want))
+            let buffer = self.buffers.iter().find(|b| b.id == Some(mine.buffer)).expect("known");
+            let disorder = !buffer.evicted.is_empty() || buffer.needs_start(mine.want);
+            self.fences_of(mine.buffer, mine.want)
+                .any(|(_, theirs)| disorder || !theirs.is_dma() || !mine.want.is_dma())
         })
+    }
+
+    fn fences_of(
+        &self,
+        buffer: BufferId,
+        want: Access,
+    ) -> impl Iterator<Item = (FenceId, Access)> + '_ {
+        self.fences.iter().flat_map(move |fence| {
+            let parts = fence
+                .parts
+                .iter()
+                .filter(move |(of, access, _)| *of == buffer && access.conflicts(want));
+            parts.map(|(_, access, _)| (fence.id, *access))
+        })
+    }
+
+    pub fn acquire_fences(&self, id: GroupId, token: Token) -> Vec<(BufferId, FenceId)> {
+        let Some(group) = self.groups.iter().find(|group| group.id == id) else { return vec![] };
+        if group.deadline.is_none() || group.token != token {
+            return vec![];
+        }
+        let held = group.members.iter().filter_map(|m| Some((m.buffer, m.granted?)));
+        let mut fences: Vec<_> = held
+            .flat_map(|(b, access)| self.fences_of(b, access).map(move |(fence, _)| (b, fence)))
+            .collect();
+        fences.sort_unstable();
+        fences
     }
 
     fn older_wants_what_is_held(&self, at: usize) -> bool {
@@ -279,18 +341,25 @@ impl Naive {
         let deadline = *group.deadline.get_or_insert(Time(now.0 + group.hold));
         let mut granted = Vec::new();
         for member in &mut group.members {
-            let buffer = self.buffers.iter_mut().find(|b| b.id == member.buffer).expect("known");
+            let id = Some(member.buffer);
+            let buffer = self.buffers.iter_mut().find(|b| b.id == id).expect("known");
             if member.granted != Some(member.want) {
                 member.granted = Some(member.want);
                 member.since = self.moment;
                 buffer.generation += u64::from(member.want.is_exclusive());
+                buffer.accessed(member.want);
             }
             granted.push(GrantedBuffer {
-                buffer: buffer.id,
+                buffer: member.buffer,
                 access: member.want,
                 generation: buffer.generation,
-                evicted: buffer.evicted.is_some(),
+                evicted: !buffer.evicted.is_empty(),
+                fenced: false,
             });
+        }
+        let group = &self.groups[at];
+        for granted in &mut granted {
+            granted.fenced = self.fences_of(granted.buffer, granted.access).next().is_some();
         }
         self.told.push(Told::Granted(group.id, group.token, deadline, granted));
     }
@@ -322,29 +391,43 @@ impl Naive {
         now: Time,
         id: GroupId,
         token: Token,
-        fence: bool,
-    ) -> Result<Option<FenceId>, Error> {
+        given: &[ReleaseFence],
+    ) -> Result<(), Error> {
         let at = self.at(id);
         let group = &self.groups[at];
-        let Some(deadline) = group.deadline.filter(|_| group.token == token) else {
+        if group.deadline.is_none() || group.token != token {
             return Err(Error::BadToken);
-        };
-        let (ticket, wounded) = (group.ticket, group.wounded);
+        }
+        for buffer in given.iter().filter_map(|given| given.buffer) {
+            let held = group.members.iter().any(|m| m.buffer == buffer && m.granted.is_some());
+            if !held {
+                return Err(Error::UnknownBuffer);
+            }
+        }
+        let (ticket, wounded, hold) = (group.ticket, group.wounded, group.hold);
         let parts = self.end(at);
         if wounded {
             self.groups[at].kept = Some((ticket, Time(now.0 + MAX_HOLD)));
         }
-        let mut given = None;
-        if fence {
-            self.last_fence += 1;
-            let fence = FenceId(self.last_fence);
-            given = Some(fence);
-            self.fences.push(Fence { id: fence, group: id, token, deadline, parts });
-        } else {
-            self.ended_in_order(&parts);
+        for part in parts {
+            let own = given.iter().filter(|given| given.buffer == Some(part.0)).count() > 0;
+            let fences = given.iter().filter(|given| given.buffer.is_some() == own);
+            let fences = fences.filter(|given| given.buffer.is_none_or(|buffer| buffer == part.0));
+            for ReleaseFence { fence, .. } in fences.clone() {
+                match self.fences.iter_mut().find(|known| known.id == *fence) {
+                    Some(known) => known.parts.push(part),
+                    None => {
+                        let (deadline, parts) = (Time(now.0 + hold), vec![part]);
+                        self.fences.push(Fence { id: *fence, group: id, token, deadline, parts });
+                    }
+                }
+            }
+            if fences.count() == 0 {
+                self.ended_in_order(&[part]);
+            }
         }
         self.go_on(now);
-        Ok(given)
+        Ok(())
     }
 
     /// Ends whatever a group has; what was granted of it.
@@ -365,16 +448,22 @@ impl Naive {
 
     fn ended_in_order(&mut self, parts: &[(BufferId, Access, u64)]) {
         for (id, _, since) in parts {
-            let buffer = self.buffers.iter_mut().find(|b| b.id == *id).expect("known");
-            buffer.evicted = buffer.evicted.filter(|evicted| evicted > since);
+            let buffer = self.buffers.iter_mut().find(|b| b.id == Some(*id)).expect("known");
+            // The first that counts as gone books what all of them may have done.
+            if buffer.evicted.iter().any(|(moment, _)| moment < since) {
+                for (_, access) in buffer.evicted.clone() {
+                    buffer.wrote(access);
+                }
+                buffer.evicted.retain(|(moment, _)| moment > since);
+            }
         }
     }
 
     fn ended_by_eviction(&mut self, parts: &[(BufferId, Access, u64)]) {
         self.moment += 1;
-        for (id, _, _) in parts {
-            let buffer = self.buffers.iter_mut().find(|b| b.id == *id).expect("known");
-            buffer.evicted = Some(self.moment);
+        for (id, access, _) in parts {
+            let buffer = self.buffers.iter_mut().find(|b| b.id == Some(*id)).expect("known");
+            buffer.evicted.push((self.moment, *access));
         }
     }
 
@@ -390,7 +479,13 @@ impl Naive {
     }
 
     pub fn fence_done(&mut self, now: Time, id: FenceId, ok: bool) {
-        let Some(at) = self.fences.iter().position(|fence| fence.id == id) else { return };
+        if let Some(at) = self.fences.iter().position(|fence| fence.id == id) {
+            self.end_fence(at, ok);
+            self.go_on(now);
+        }
+    }
+
+    fn end_fence(&mut self, at: usize, ok: bool) {
         let fence = self.fences.remove(at);
         if ok {
             self.ended_in_order(&fence.parts);
@@ -398,7 +493,6 @@ impl Naive {
             self.ended_by_eviction(&fence.parts);
             self.told.push(Told::Evicted(fence.group, fence.token, EvictionCause::Fence));
         }
-        self.go_on(now);
     }
 
     pub fn tick(&mut self, now: Time) {
@@ -422,9 +516,11 @@ impl Naive {
                 self.told.push(Told::TimedOut(group.id, group.token));
                 self.give_up(now, at);
                 self.go_on(now);
-            } else if let Some(fence) = self.fences.iter().find(|fence| fence.deadline == due) {
-                let id = fence.id;
-                self.fence_done(now, id, false);
+            } else {
+                while let Some(at) = self.fences.iter().position(|f| f.deadline == due) {
+                    self.end_fence(at, false);
+                }
+                self.go_on(now);
             }
         }
     }
@@ -433,8 +529,8 @@ impl Naive {
     fn forget(&mut self) {
         let (groups, fences) = (&self.groups, &self.fences);
         self.buffers.retain(|buffer| {
-            groups.iter().flat_map(|g| &g.members).any(|member| member.buffer == buffer.id)
-                || fences.iter().flat_map(|f| &f.parts).any(|(id, _, _)| *id == buffer.id)
+            groups.iter().flat_map(|g| &g.members).any(|member| Some(member.buffer) == buffer.id)
+                || fences.iter().flat_map(|f| &f.parts).any(|(id, _, _)| Some(*id) == buffer.id)
         });
     }
 

@@ -1,0 +1,18 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package vendor.buffersync;
+
+/**
+ * What a buffer is left with by ISyncGroup.unlock(): it is its holder's until this has signalled.
+ */
+@VintfStability
+parcelable ReleaseFence {
+    /**
+     * The buffer, as ISyncGroup.add() named it; 0: every buffer of the grant that is given no fence
+     * of its own. Several fences for one buffer add up.
+     */
+    long bufferId = 0;
+    /** A sync_file (kernel: sync_file.rst) that signals when the work is finished. */
+    ParcelFileDescriptor fence;
+}

@@ -1,0 +1,311 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Fences as descriptors: release fences on their way in, acquire fences on their way out.
+//!
+//! The engine knows fences by number and decides who waits for which; here are the sync_files that
+//! the numbers stand for. A release fence is watched by the reactor until it signals, and kept by
+//! the grants that have to wait for it, so that its error can still be seen when its time is up.
+//! Whoever keeps it last drops it, and with it the giver's charge.
+//!
+//! Fences are made and merged by the caller's own thread, outside of the arbiter's mutex. No call
+//! here waits for a fence.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use buffersync_engine::{Access, BufferId, FenceId, GroupId, ReleaseFence, Time, Token};
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+
+use crate::arbiter::{Arbiter, State, Waiting};
+use crate::dmabuf;
+use crate::error::Error;
+use crate::events::MAX_FENCES_PER_GROUP;
+use crate::quota::Charge;
+use crate::reactor::WaitId;
+use crate::sync_file::{self, Status};
+
+/// A release fence that was given with an unlock.
+#[derive(Debug)]
+pub struct Fence {
+    fd: OwnedFd,
+    _charge: Charge,
+}
+
+impl AsFd for Fence {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// A release fence as the client hands it in: for one buffer, or for those without.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    /// `None`: the buffers that are given none of their own.
+    pub buffer: Option<BufferId>,
+    /// Anything; it is looked at here.
+    pub fd: BorrowedFd<'a>,
+}
+
+/// A fence that the reactor watches. It outlives its group.
+pub(crate) struct Release {
+    group: GroupId,
+    wait: WaitId,
+    fence: Arc<Fence>,
+}
+
+/// What a grant has to wait for, buffer by buffer.
+pub(crate) type Acquire = Vec<(BufferId, Arc<Fence>)>;
+
+impl Arbiter {
+    /// Ends a grant; buffers with fences are passed on as [`buffersync_engine::Engine::unlock`] says.
+    pub fn unlock(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<(), Error> {
+        let given = check(given)?;
+        self.import(id, token, given)?;
+        // Duplicates come and go outside of the mutex.
+        let own: Result<Vec<OwnedFd>, _> =
+            given.iter().map(|given| given.fd.try_clone_to_owned()).collect();
+        let own = own.map_err(|_| Error::NoResources("descriptors"))?;
+        self.with(|state, now| {
+            let group = state.group(id)?;
+            if group.evicted == Some(token) {
+                return Err(Error::Evicted);
+            }
+            let named = self.watch_all(state, id, given, own, now)?;
+            match state.engine.unlock(now, id, token, &named, &mut state.effects) {
+                Ok(()) => {
+                    state.no_longer_waiting(id);
+                    state.acquired_no_more(id);
+                    Ok(())
+                }
+                Err(error) => {
+                    self.unwatch(state, &named);
+                    Err(error.into())
+                }
+            }
+        })
+    }
+
+    /// The fences that a grant has to wait for, merged; of one buffer, or of all.
+    pub fn acquire_fence(
+        &self,
+        id: GroupId,
+        token: Token,
+        buffer: Option<BufferId>,
+    ) -> Result<Option<OwnedFd>, Error> {
+        let (explicit, implicit) = {
+            let state = self.state();
+            let group = state.group(id)?;
+            if group.evicted == Some(token) {
+                return Err(Error::Evicted);
+            }
+            let held = state.engine.held(id, token).ok_or(Error::BadToken)?;
+            let chosen: Vec<(BufferId, Access)> =
+                held.filter(|(held, _)| buffer.is_none_or(|buffer| buffer == *held)).collect();
+            if chosen.is_empty() {
+                return Err(Error::UnknownBuffer);
+            }
+            let is_chosen = |id: BufferId| chosen.iter().any(|(chosen, _)| *chosen == id);
+            let explicit = group.acquire.iter().filter(|(buffer, _)| is_chosen(*buffer));
+            let explicit: Vec<Arc<Fence>> = explicit.map(|(_, fence)| Arc::clone(fence)).collect();
+            let implicit = if group.implicit { state.devices(&chosen) } else { Vec::new() };
+            (explicit, implicit)
+        };
+        let no_resources = |_: Errno| Error::NoResources("descriptors");
+        let mut merged = None;
+        for fence in explicit {
+            merge_into(&mut merged, fence.as_fd()).map_err(no_resources)?;
+        }
+        for (fd, access) in implicit {
+            let exported = dmabuf::export_sync_file(fd.as_fd(), access.is_exclusive());
+            let exported = exported.map_err(no_resources)?;
+            merge_into(&mut merged, exported.as_fd()).map_err(no_resources)?;
+        }
+        Ok(merged)
+    }
+
+    /// Puts the fences of a group of implicit fences into its dma-bufs, for those who look there.
+    /// If the unlock is then refused, somebody waits for a fence that there is: no harm.
+    fn import(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<(), Error> {
+        if given.is_empty() {
+            return Ok(());
+        }
+        let (uid, devices) = {
+            let state = self.state();
+            let group = state.group(id)?;
+            let held = state.engine.held(id, token).filter(|_| group.implicit);
+            (group.uid, held.map(|held| state.devices_by_id(held)).unwrap_or_default())
+        };
+        if devices.is_empty() {
+            return Ok(());
+        }
+        // The ioctl takes the dma-buf's reservation lock, which its driver may hold for a while.
+        let _permit = self.permits.enter(uid).ok_or(Error::NoResources("threads for drivers"))?;
+        for (buffer, fd, access) in devices {
+            let own = given.iter().any(|given| given.buffer == Some(buffer)).then_some(buffer);
+            for given in given.iter().filter(|given| given.buffer == own) {
+                dmabuf::import_sync_file(fd.as_fd(), access.is_exclusive(), given.fd)
+                    .map_err(|_| Error::NoResources("fence slots of a dma-buf"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the reactor watch fences, all of them or, on an error, none.
+    fn watch_all(
+        &self,
+        state: &mut State,
+        id: GroupId,
+        given: &[Given<'_>],
+        own: Vec<OwnedFd>,
+        now: Time,
+    ) -> Result<Vec<ReleaseFence>, Error> {
+        let group = state.group(id)?;
+        if group.fences + given.len() > MAX_FENCES_PER_GROUP {
+            return Err(Error::Quota("too many pending release fences of this group"));
+        }
+        let uid = group.uid;
+        let mut named = Vec::with_capacity(given.len());
+        for (given, fd) in given.iter().zip(own) {
+            match self.watch(state, id, uid, fd, now) {
+                Ok(fence) => named.push(ReleaseFence { fence, buffer: given.buffer }),
+                Err(error) => {
+                    self.unwatch(state, &named);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(named)
+    }
+
+    fn watch(
+        &self,
+        state: &mut State,
+        group: GroupId,
+        uid: u32,
+        fd: OwnedFd,
+        now: Time,
+    ) -> Result<FenceId, Error> {
+        let fence = Arc::new(Fence { fd, _charge: state.quotas.charge_fence(uid)? });
+        state.last_fence += 1;
+        let id = FenceId(state.last_fence);
+        // The engine has the deadline and ends the wait; the reactor's own is beyond it.
+        let beyond = now.after(2 * Duration::from_millis(self.config().max_hold_ms.into()));
+        let waiting = Waiting::Release { id, fence: Arc::clone(&fence) };
+        let watched = Arc::clone(&fence) as _;
+        let wait = self
+            .reactor
+            .watch(watched, PollFlags::POLLIN, beyond, waiting)
+            .map_err(|_| Error::NoResources("descriptors to be watched"))?;
+        state.releases.insert(id, Release { group, wait, fence });
+        if let Some(group) = state.groups.get_mut(&group) {
+            group.fences += 1;
+        }
+        Ok(id)
+    }
+
+    fn unwatch(&self, state: &mut State, named: &[ReleaseFence]) {
+        for ReleaseFence { fence, .. } in named {
+            self.drop_fence(state, *fence);
+        }
+    }
+
+    /// Waits for a fence no more.
+    pub(crate) fn drop_fence(&self, state: &mut State, fence: FenceId) {
+        if let Some(release) = state.released(fence) {
+            // None: it has just been woken, and will be told that there is nothing to do.
+            drop(self.reactor.forget(release.wait));
+            state.garbage.push(release.fence);
+        }
+    }
+
+    /// A fence has signalled, or the reactor waits no longer.
+    pub(crate) fn fence_woke(&self, id: FenceId, fence: &Fence) {
+        let ok = sync_file::status(fence.as_fd()) == Status::Signalled;
+        self.with(|state, now| {
+            if let Some(release) = state.released(id) {
+                state.garbage.push(release.fence);
+            }
+            state.engine.fence_done(now, id, ok, &mut state.effects);
+        });
+    }
+}
+
+impl State {
+    /// A release fence is no longer waited for.
+    fn released(&mut self, fence: FenceId) -> Option<Release> {
+        let release = self.releases.remove(&fence)?;
+        if let Some(group) = self.groups.get_mut(&release.group) {
+            group.fences -= 1;
+        }
+        Some(release)
+    }
+
+    /// Keeps what a new grant has to wait for. What a grant that has grown waits for already stays.
+    pub(crate) fn acquired(&mut self, id: GroupId, token: Token) {
+        let Self { engine, groups, releases, .. } = self;
+        let Some(group) = groups.get_mut(&id) else { return };
+        for (buffer, fence) in engine.acquire_fences(id, token) {
+            let Some(release) = releases.get(&fence) else { continue };
+            let known = group
+                .acquire
+                .iter()
+                .any(|(of, kept)| *of == buffer && Arc::ptr_eq(kept, &release.fence));
+            if !known {
+                group.acquire.push((buffer, Arc::clone(&release.fence)));
+            }
+        }
+    }
+
+    /// The grant is over.
+    pub(crate) fn acquired_no_more(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.get_mut(&id) {
+            let acquire = std::mem::take(&mut group.acquire);
+            self.garbage.extend(acquire.into_iter().map(|(_, fence)| fence as _));
+        }
+    }
+
+    /// The dma-bufs that a grant has for devices.
+    fn devices(&self, held: &[(BufferId, Access)]) -> Vec<(Arc<OwnedFd>, Access)> {
+        let devices = self.devices_by_id(held.iter().copied());
+        devices.into_iter().map(|(_, fd, access)| (fd, access)).collect()
+    }
+
+    fn devices_by_id(
+        &self,
+        held: impl Iterator<Item = (BufferId, Access)>,
+    ) -> Vec<(BufferId, Arc<OwnedFd>, Access)> {
+        held.filter(|(_, access)| access.is_dma())
+            .filter_map(|(id, access)| Some((id, self.fd_of(id)?, access)))
+            .collect()
+    }
+}
+
+/// Looks at what was given. A single fence that has signalled is as good as none.
+fn check<'a>(given: &'a [Given<'a>]) -> Result<&'a [Given<'a>], Error> {
+    if given.iter().any(|given| !sync_file::is_sync_file(given.fd)) {
+        return Err(Error::BadFence);
+    }
+    match given {
+        // Which buffer it is for has to be checked all the same.
+        [one] if one.buffer.is_none() && sync_file::status(one.fd) == Status::Signalled => Ok(&[]),
+        _ => Ok(given),
+    }
+}
+
+/// Merges a fence into what there is. One that has signalled in order need not be waited for; one
+/// that failed is to be seen.
+fn merge_into(merged: &mut Option<OwnedFd>, fence: BorrowedFd<'_>) -> Result<(), Errno> {
+    if sync_file::status(fence) == Status::Signalled {
+        return Ok(());
+    }
+    *merged = Some(match merged {
+        Some(other) => sync_file::merge(other.as_fd(), fence)?,
+        None => fence
+            .try_clone_to_owned()
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EMFILE)))?,
+    });
+    Ok(())
+}
