@@ -26,6 +26,9 @@ pub struct Options {
     /// How long one grant may last before it is taken away; `None` takes the service's default.
     /// Cut to [`Capabilities::max_hold`]; rounded up to whole milliseconds.
     pub hold_limit: Option<Duration>,
+    /// For the group's DMA accesses, acquire fences include the dma-bufs' implicit fences, and release
+    /// fences are put there. Needs [`Capabilities::implicit_fences`].
+    pub implicit_fences: bool,
 }
 
 impl Options {
@@ -84,9 +87,13 @@ impl BufferSync {
     /// control characters.
     ///
     /// # Errors
-    /// [`Error::IllegalArgument`] for a bad name, [`Error::Quota`], [`Error::NoResources`].
+    /// [`Error::IllegalArgument`] for a bad name, [`Error::Unsupported`], [`Error::Quota`],
+    /// [`Error::NoResources`].
     pub fn open_group(&self, name: &str, options: Options) -> Result<Group> {
-        let options = GroupOptions { holdLimitMs: options.hold_limit_ms() };
+        let options = GroupOptions {
+            holdLimitMs: options.hold_limit_ms(),
+            implicitFences: options.implicit_fences,
+        };
         let opened = self.service.openGroup(name, &options)?;
         let binder = opened.group.ok_or(Error::Protocol("openGroup returned no group"))?;
         let events = opened.events.ok_or(Error::Protocol("openGroup returned no event pipe"))?;
@@ -129,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_hold_limit_is_never_rounded_to_the_default() {
-        let ms = |limit| Options { hold_limit: limit }.hold_limit_ms();
+        let ms = |limit| Options { hold_limit: limit, ..Options::default() }.hold_limit_ms();
         assert_eq!(ms(None), 0);
         assert_eq!(ms(Some(Duration::ZERO)), 1);
         assert_eq!(ms(Some(Duration::from_micros(1))), 1);

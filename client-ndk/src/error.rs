@@ -51,7 +51,7 @@ pub enum Error {
     #[error("the group is closed")]
     Closed,
     /// `ERROR_BAD_FENCE`.
-    #[error("the release fence is not a sync_file")]
+    #[error("a release fence is not a sync_file")]
     BadFence,
     /// `ERROR_EVENTS_UNREAD`.
     #[error("too many unread events: read them first")]
@@ -69,6 +69,9 @@ pub enum Error {
     /// old ticket. Until then the grant can't grow.
     #[error("an older group waits for what this one holds: unlock, and lock again")]
     Deadlock,
+    /// `ERROR_UNSUPPORTED`: see [`crate::Capabilities`].
+    #[error("the service or its kernel can't do that")]
+    Unsupported,
     /// An `ERROR_*` of a later version of the interface.
     #[error("service error {0}, unknown to this client")]
     UnknownCode(i32),
@@ -138,6 +141,7 @@ impl Error {
             codes::ERROR_ACCESS_CONFLICT => Self::AccessConflict,
             codes::ERROR_NO_RESOURCES => Self::NoResources,
             codes::ERROR_DEADLOCK => Self::Deadlock,
+            codes::ERROR_UNSUPPORTED => Self::Unsupported,
             other => Self::UnknownCode(other),
         }
     }
@@ -172,13 +176,13 @@ mod tests {
 
     #[test]
     fn every_code_of_the_interface_has_its_own_error() {
-        let errors: Vec<Error> = (1..=16).map(Error::from_code).collect();
+        let errors: Vec<Error> = (1..=17).map(Error::from_code).collect();
         for (at, error) in errors.iter().enumerate() {
             assert!(!matches!(error, Error::UnknownCode(_)), "code {}", at + 1);
             assert!(!errors[..at].contains(error), "code {} is not alone", at + 1);
         }
         assert_eq!(errors[codes::ERROR_EVICTED as usize - 1], Error::Evicted);
-        assert_eq!(Error::from_code(17), Error::UnknownCode(17));
+        assert_eq!(Error::from_code(18), Error::UnknownCode(18));
     }
 
     #[test]

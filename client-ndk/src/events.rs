@@ -148,6 +148,7 @@ impl EventPipe {
                         id: BufferId(record.value0),
                         generation: record.value1,
                         evicted: record.flags & event::FLAG_EVICTED != 0,
+                        fenced: record.flags & event::FLAG_FENCED != 0,
                     });
                     Ok(self.complete())
                 }
@@ -235,8 +236,8 @@ mod tests {
         assert_eq!(
             grant.buffers,
             [
-                GrantedBuffer { id: BufferId(3), generation: 10, evicted: false },
-                GrantedBuffer { id: BufferId(4), generation: 1, evicted: true },
+                GrantedBuffer { id: BufferId(3), generation: 10, evicted: false, fenced: false },
+                GrantedBuffer { id: BufferId(4), generation: 1, evicted: true, fenced: false },
             ]
         );
         assert_eq!(pipe.next(), Ok(None));

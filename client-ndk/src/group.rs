@@ -13,6 +13,7 @@ use binder::{NativeHandle, ParcelFileDescriptor, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use nix::errno::Errno;
 use nix::time::{clock_gettime, ClockId};
 
@@ -41,7 +42,16 @@ pub struct Group {
 enum State {
     Idle,
     Waiting(Token),
-    Holding { grant: GrantInfo, evicted: bool, growing: bool },
+    Holding { grant: GrantInfo, evicted: bool, growing: bool, acquire: Acquire },
+}
+
+/// What a grant has to wait for.
+#[derive(Debug)]
+enum Acquire {
+    /// As the reply said.
+    Known(Option<OwnedFd>),
+    /// The grant came by event, which carries no descriptor: the service is to be asked.
+    Ask,
 }
 
 /// What [`Group::start_lock`] came to.
@@ -251,8 +261,9 @@ impl Group {
         }
         match reply.status {
             LockStatus::GRANTED => {
-                let grant = grant_of(reply);
-                self.state = State::Holding { grant, evicted: false, growing: false };
+                let (grant, fence) = grant_of(reply);
+                let acquire = Acquire::Known(fence);
+                self.state = State::Holding { grant, evicted: false, growing: false, acquire };
                 Ok(true)
             }
             LockStatus::QUEUED => {
@@ -285,7 +296,7 @@ impl Group {
             }
         }
         if granted {
-            self.binder.unlock(token.0, None)?;
+            self.binder.unlock(token.0, &[])?;
         }
         Err(Error::Evicted)
     }
@@ -339,12 +350,13 @@ impl Group {
         match event {
             Event::Granted(granted) => match &mut self.state {
                 State::Waiting(token) if *token == granted.token => {
-                    let grant = granted.clone();
-                    self.state = State::Holding { grant, evicted: false, growing: false };
+                    let (grant, acquire) = (granted.clone(), Acquire::Ask);
+                    self.state = State::Holding { grant, evicted: false, growing: false, acquire };
                 }
-                State::Holding { grant, growing, .. } if grant.token == granted.token => {
+                State::Holding { grant, growing, acquire, .. } if grant.token == granted.token => {
                     grant.clone_from(granted);
                     *growing = false;
+                    *acquire = Acquire::Ask;
                 }
                 _ => {}
             },
@@ -358,7 +370,7 @@ impl Group {
             Event::Evicted { token, .. } => {
                 self.evictions += 1;
                 match &mut self.state {
-                    State::Holding { grant, evicted, growing } if grant.token == *token => {
+                    State::Holding { grant, evicted, growing, .. } if grant.token == *token => {
                         *evicted = true;
                         *growing = false;
                     }
@@ -415,6 +427,41 @@ impl Grant<'_> {
     /// One buffer of the grant.
     pub fn buffer(&self, id: BufferId) -> Option<&GrantedBuffer> {
         self.buffers().iter().find(|buffer| buffer.id == id)
+    }
+
+    /// What devices have to wait for before they begin: the release fences of earlier holders, as
+    /// one sync_file, to be handed to the driver (or to [`crate::fence::wait`]). `None` if nothing
+    /// is pending. If it signals an error, what is in the buffers is not what it should be.
+    ///
+    /// # Errors
+    /// [`Error::Evicted`], [`Error::NoResources`], [`Error::ServiceDied`].
+    pub fn acquire_fence(&self) -> Result<Option<OwnedFd>> {
+        match &self.group.state {
+            State::Holding { acquire: Acquire::Known(None), .. } => Ok(None),
+            State::Holding { acquire: Acquire::Known(Some(fence)), .. } => {
+                Ok(Some(duplicate(fence.as_fd())?.into()))
+            }
+            // Nothing is pending if no buffer says so.
+            State::Holding { grant, .. } if grant.buffers.iter().all(|b| !b.fenced) => Ok(None),
+            _ => self.ask_for_fence(BufferId(0)),
+        }
+    }
+
+    /// As [`Grant::acquire_fence`], for one buffer.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBuffer`], and those of [`Grant::acquire_fence`].
+    pub fn acquire_fence_of(&self, buffer: BufferId) -> Result<Option<OwnedFd>> {
+        match self.buffer(buffer) {
+            None => Err(Error::UnknownBuffer),
+            Some(granted) if !granted.fenced => Ok(None),
+            Some(_) => self.ask_for_fence(buffer),
+        }
+    }
+
+    fn ask_for_fence(&self, buffer: BufferId) -> Result<Option<OwnedFd>> {
+        let fence = self.group.binder.getAcquireFence(self.token().0, buffer.0)?;
+        Ok(fence.map(Into::into))
     }
 
     /// The group's event pipe: readable when the grant is taken away.
@@ -479,27 +526,63 @@ impl Grant<'_> {
     /// [`Error::Evicted`] if it was taken away before: what was read may be torn, and what was
     /// written may be lost. [`Error::ServiceDied`].
     pub fn unlock(mut self) -> Result<()> {
-        self.end(None)
+        self.end(&[])
     }
 
-    /// Ends the grant; the buffers pass on when `fence`, a sync_file, has signalled. If that does
-    /// not happen by the deadline, or the fence fails, it is an eviction ([`Event::Evicted`]).
+    /// Ends the grant; the work on the buffers is finished when `fence`, a sync_file, has signalled.
+    /// Devices that are next are granted the buffers at once, with the fence; the CPU when it has
+    /// signalled. If it fails, or has not signalled when the group's hold limit has passed from
+    /// now, it is an eviction ([`Event::Evicted`]).
+    ///
+    /// If the service can't take the fence (a quota, descriptors), this waits for it here, until the
+    /// deadline, and unlocks then.
     ///
     /// # Errors
     /// [`Error::BadFence`] if it is no sync_file: then the grant has ended without it, as if
     /// dropped. [`Error::Evicted`], [`Error::ServiceDied`].
-    pub fn unlock_with_fence(mut self, fence: OwnedFd) -> Result<()> {
-        let result = self.end(Some(ParcelFileDescriptor::new(fence)));
-        if result == Err(Error::BadFence) {
-            // The service keeps the grant; the guard is going, so the grant must.
-            self.ended = false;
-        }
-        result
+    pub fn unlock_with_fence(self, fence: OwnedFd) -> Result<()> {
+        self.unlock_with_fences(Vec::new(), Some(fence))
     }
 
-    fn end(&mut self, fence: Option<ParcelFileDescriptor>) -> Result<()> {
+    /// As [`Grant::unlock_with_fence`], with fences of single buffers and one for the rest. Buffers
+    /// without either are finished.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBuffer`] for a buffer that the grant does not have: then the grant has ended
+    /// without fences, as if dropped. Those of [`Grant::unlock_with_fence`].
+    pub fn unlock_with_fences(
+        mut self,
+        each: Vec<(BufferId, OwnedFd)>,
+        rest: Option<OwnedFd>,
+    ) -> Result<()> {
+        let fences: Vec<ReleaseFence> = each
+            .into_iter()
+            .chain(rest.map(|fence| (BufferId(0), fence)))
+            .map(|(buffer, fence)| ReleaseFence {
+                bufferId: buffer.0,
+                fence: Some(ParcelFileDescriptor::new(fence)),
+            })
+            .collect();
+        match self.end(&fences) {
+            Err(Error::Quota | Error::NoResources) => {
+                for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
+                    // At the deadline the grant is over anyway.
+                    let _ = crate::fence::wait(fence, self.time_left());
+                }
+                self.end(&[])
+            }
+            Err(refused @ (Error::BadFence | Error::UnknownBuffer)) => {
+                // The service keeps the grant; the guard is going, so the grant must.
+                self.ended = false;
+                Err(refused)
+            }
+            result => result,
+        }
+    }
+
+    fn end(&mut self, fences: &[ReleaseFence]) -> Result<()> {
         self.ended = true;
-        Ok(self.group.binder.unlock(self.token().0, fence.as_ref())?)
+        Ok(self.group.binder.unlock(self.token().0, fences)?)
     }
 
     fn info(&self) -> Option<&GrantInfo> {
@@ -519,7 +602,7 @@ impl Drop for Grant<'_> {
     fn drop(&mut self) {
         if !self.ended {
             // Evicted or dead: the grant is gone all the same.
-            let _ = self.end(None);
+            let _ = self.end(&[]);
         }
         self.group.state = State::Idle;
     }
@@ -539,8 +622,8 @@ fn duplicate(fd: BorrowedFd<'_>) -> Result<ParcelFileDescriptor> {
     })
 }
 
-fn grant_of(reply: LockReply) -> GrantInfo {
-    GrantInfo {
+fn grant_of(reply: LockReply) -> (GrantInfo, Option<OwnedFd>) {
+    let grant = GrantInfo {
         token: Token(reply.token),
         deadline: monotonic(reply.deadlineNs),
         buffers: reply
@@ -550,7 +633,9 @@ fn grant_of(reply: LockReply) -> GrantInfo {
                 id: BufferId(buffer.bufferId),
                 generation: buffer.generation,
                 evicted: buffer.evicted,
+                fenced: buffer.fenced,
             })
             .collect(),
-    }
+    };
+    (grant, reply.acquireFence.map(Into::into))
 }

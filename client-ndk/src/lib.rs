@@ -46,6 +46,7 @@
 mod connection;
 mod error;
 mod events;
+pub mod fence;
 mod group;
 mod types;
 

@@ -66,6 +66,9 @@ pub struct GrantedBuffer {
     pub generation: i64,
     /// The previous holder was evicted or died: the content may be half written.
     pub evicted: bool,
+    /// Other devices may still be at work on it: wait for [`crate::Grant::acquire_fence`] before
+    /// yours begins. Never for CPU accesses.
+    pub fenced: bool,
 }
 
 /// What a grant says of itself.
@@ -87,8 +90,10 @@ pub(crate) fn monotonic(nanos: i64) -> Duration {
 /// What the service does and where its bounds are (`Capabilities.aidl`). Constant while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// [`crate::Grant::unlock_with_fence`] works: the service waits for the fence.
+    /// [`crate::Grant::unlock_with_fence`] works, and grants come with acquire fences.
     pub release_fence: bool,
+    /// [`crate::Options::implicit_fences`] works.
+    pub implicit_fences: bool,
     /// Hold limit of a group that asks for none.
     pub default_hold: Duration,
     /// The longest hold limit that a group can have.
@@ -101,6 +106,10 @@ pub struct Capabilities {
     pub max_buffers_per_uid: usize,
     /// Locks that one uid may have waiting at once.
     pub max_queued_per_uid: usize,
+    /// Release fences that one uid may have pending at once.
+    pub max_fences_per_uid: usize,
+    /// Release fences that one group may have pending at once.
+    pub max_fences_per_group: usize,
     /// Descriptors that one handle may carry.
     pub max_fds_per_handle: usize,
 }
@@ -110,12 +119,15 @@ impl From<aidl::Capabilities::Capabilities> for Capabilities {
         let count = |value: i32| usize::try_from(value).unwrap_or(0);
         Self {
             release_fence: caps.features & aidl::Capabilities::FEATURE_RELEASE_FENCE != 0,
+            implicit_fences: caps.features & aidl::Capabilities::FEATURE_IMPLICIT_FENCES != 0,
             default_hold: millis(caps.defaultHoldMs),
             max_hold: millis(caps.maxHoldMs),
             max_groups_per_uid: count(caps.maxGroupsPerUid),
             max_buffers_per_group: count(caps.maxBuffersPerGroup),
             max_buffers_per_uid: count(caps.maxBuffersPerUid),
             max_queued_per_uid: count(caps.maxQueuedPerUid),
+            max_fences_per_uid: count(caps.maxFencesPerUid),
+            max_fences_per_group: count(caps.maxFencesPerGroup),
             max_fds_per_handle: count(caps.maxFdsPerHandle),
         }
     }
@@ -143,6 +155,7 @@ mod tests {
         };
         assert!(caps(0x1).release_fence);
         assert!(caps(0x1 | 0x40).release_fence);
-        assert!(!caps(0x40).release_fence);
+        assert!(!caps(0x40).release_fence && !caps(0x41).implicit_fences);
+        assert!(caps(0x2).implicit_fences);
     }
 }

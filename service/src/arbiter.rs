@@ -615,8 +615,8 @@ impl State {
             }
             Ok(LockOutcome::Granted(Grant { token, deadline, buffers })) => {
                 self.quotas.give_back(uid, Kind::Queued, 1);
-                let buffers = self.effects.buffers(buffers).to_vec();
-                let waits = self.note_acquire(id, token, &buffers);
+                let mut buffers = self.effects.buffers(buffers).to_vec();
+                let waits = self.note_acquire(id, token, &mut buffers);
                 Ok(Locked::Granted { token, deadline, buffers, waits })
             }
             Err(error) => {
@@ -636,13 +636,11 @@ impl State {
 
     fn announce(&mut self, id: GroupId, grant: Grant, now: Time) {
         let Grant { token, deadline, buffers } = grant;
-        let buffers = self.effects.buffers(buffers).to_vec();
-        self.note_acquire(id, token, &buffers);
-        let implicit = self.groups.get(&id).is_some_and(|group| group.implicit);
+        let mut buffers = self.effects.buffers(buffers).to_vec();
+        self.note_acquire(id, token, &mut buffers);
         let flags = |granted: &GrantedBuffer| {
-            let fenced = granted.fenced || implicit && granted.access.is_dma();
             let evicted = if granted.evicted { event::FLAG_EVICTED } else { 0 };
-            evicted | if fenced { event::FLAG_FENCED } else { 0 }
+            evicted | if granted.fenced { event::FLAG_FENCED } else { 0 }
         };
         let mut records = Vec::with_capacity(1 + buffers.len());
         records.push(Record {
@@ -659,13 +657,17 @@ impl State {
         self.tell(id, &records, now);
     }
 
-    /// Whether a grant may have fences to wait for; they are kept for it.
-    fn note_acquire(&mut self, id: GroupId, token: Token, buffers: &[GrantedBuffer]) -> bool {
-        let fenced = buffers.iter().any(|granted| granted.fenced);
-        if fenced {
+    /// Whether a grant may have fences to wait for; they are kept for it. Which implicit ones there
+    /// are is only known when they are asked for, so then each device's buffer may have some.
+    fn note_acquire(&mut self, id: GroupId, token: Token, buffers: &mut [GrantedBuffer]) -> bool {
+        if buffers.iter().any(|granted| granted.fenced) {
             self.acquired(id, token);
         }
-        fenced || self.groups.get(&id).is_some_and(|group| group.implicit)
+        let implicit = self.groups.get(&id).is_some_and(|group| group.implicit);
+        for granted in buffers.iter_mut() {
+            granted.fenced |= implicit && granted.access.is_dma();
+        }
+        buffers.iter().any(|granted| granted.fenced)
     }
 
     fn lock_failed(&mut self, id: GroupId, token: Token, buffer: BufferId, reason: i32, now: Time) {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::event::{self, Record, RECORD_BYTES};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
@@ -80,6 +81,19 @@ pub struct Grant {
     pub deadline: i64,
     /// (bufferId, generation, evicted) of each buffer.
     pub buffers: Vec<(i64, i64, bool)>,
+    /// Buffers that have an acquire fence.
+    pub fenced: Vec<i64>,
+}
+
+/// One release fence for a whole grant.
+pub fn whole(sync_file: &OwnedFd) -> ReleaseFence {
+    of_buffer(0, sync_file)
+}
+
+/// A release fence for one buffer.
+pub fn of_buffer(id: i64, sync_file: &OwnedFd) -> ReleaseFence {
+    let fence = ParcelFileDescriptor::new(sync_file.try_clone().expect("dup"));
+    ReleaseFence { bufferId: id, fence: Some(fence) }
 }
 
 impl Group {
@@ -90,8 +104,12 @@ impl Group {
 
     /// Opens a group with a hold limit in milliseconds.
     pub fn with_hold(name: &str, hold_ms: i32) -> Self {
-        let options = GroupOptions { holdLimitMs: hold_ms };
-        let opened = service().openGroup(name, &options).expect("openGroup");
+        Self::with_options(name, &GroupOptions { holdLimitMs: hold_ms, ..Default::default() })
+    }
+
+    /// Opens a group.
+    pub fn with_options(name: &str, options: &GroupOptions) -> Self {
+        let opened = service().openGroup(name, options).expect("openGroup");
         Self {
             binder: opened.group.expect("a group"),
             hold_ms: opened.holdLimitMs,
@@ -133,7 +151,8 @@ impl Group {
         if reply.status == LockStatus::GRANTED {
             let buffers =
                 reply.buffers.iter().map(|b| (b.bufferId, b.generation, b.evicted)).collect();
-            return Grant { token: reply.token, deadline: reply.deadlineNs, buffers };
+            let fenced = reply.buffers.iter().filter(|b| b.fenced).map(|b| b.bufferId).collect();
+            return Grant { token: reply.token, deadline: reply.deadlineNs, buffers, fenced };
         }
         let grant = self.next_grant();
         assert_eq!(grant.token, reply.token);
@@ -144,14 +163,18 @@ impl Group {
     pub fn next_grant(&mut self) -> Grant {
         let head = self.next_event().expect("a grant");
         assert_eq!(head.kind, event::GRANTED, "{head:?}");
+        let mut fenced = Vec::new();
         let buffers = (0..head.value1).map(|_| {
             // Written together with the head: there already.
             let record = self.next_within(Duration::ZERO).expect("a BUFFER record");
             assert_eq!((record.kind, record.token), (event::BUFFER, head.token));
+            if record.flags & event::FLAG_FENCED != 0 {
+                fenced.push(record.value0);
+            }
             (record.value0, record.value1, record.flags & event::FLAG_EVICTED != 0)
         });
         let buffers = buffers.collect();
-        Grant { token: head.token, deadline: head.value0, buffers }
+        Grant { token: head.token, deadline: head.value0, buffers, fenced }
     }
 
     /// The next event; `None` at the end of the pipe.
@@ -183,9 +206,20 @@ impl Group {
         nix::poll::poll(&mut fds, PollTimeout::from(millis)).expect("poll") > 0
     }
 
+    /// Ends a grant but for a fence.
+    pub fn unlock_fenced(&self, grant: &Grant, sync_file: &OwnedFd) {
+        self.binder.unlock(grant.token, &[whole(sync_file)]).expect("unlock");
+    }
+
+    /// What a grant has to wait for: of one buffer, or (0) of all.
+    pub fn acquire_fence(&self, grant: &Grant, buffer: i64) -> Option<OwnedFd> {
+        let fence = self.binder.getAcquireFence(grant.token, buffer).expect("getAcquireFence");
+        fence.map(Into::into)
+    }
+
     /// Ends a grant.
     pub fn unlock(&self, grant: &Grant) {
-        self.binder.unlock(grant.token, None).expect("unlock");
+        self.binder.unlock(grant.token, &[]).expect("unlock");
     }
 
     /// Locks and unlocks: nothing is in the way, and nothing is broken.
@@ -215,6 +249,18 @@ pub fn dump(args: &[&str]) -> String {
     let output = command.output().expect("rsb_service");
     assert!(output.status.success(), "{output:?}");
     String::from_utf8(output.stdout).expect("text")
+}
+
+/// How many threads the service has.
+pub fn service_threads() -> usize {
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let service = processes.map(|process| process.path()).find(|path| {
+        // A process may end meanwhile. The kernel cuts a name at 15 bytes.
+        std::fs::read_to_string(path.join("comm"))
+            .is_ok_and(|name| name.starts_with("vendor.buffersy"))
+    });
+    let tasks = service.expect("the service runs").join("task");
+    std::fs::read_dir(tasks).expect("its threads").count()
 }
 
 /// Waits until `holds`; panics with `what` if it never does.

@@ -1,14 +1,16 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The Rust client against a service that runs: grants that grow, and waits that end otherwise.
+//! The Rust client against a service that runs: grants that grow, waits that end otherwise, fences.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use buffersync_client::{Access, BufferSync, Error, Options};
+use buffersync_client::{fence, Access, BufferSync, Error, Options, Started};
+use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::stack::Stack;
+use buffersync_vts::fence::Pending;
 
 const SIZE: usize = 16 * 1024;
 
@@ -21,7 +23,7 @@ fn start() -> Stack {
 
 /// One test, since a process opens the binder driver once and each stack is a new one.
 #[test]
-fn grants_grow_and_say_why_they_do_not() {
+fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     let _stack = start();
     let service = BufferSync::connect().expect("connect");
     let open = |name| service.open_group(name, Options::default()).expect("open_group");
@@ -81,7 +83,10 @@ fn grants_grow_and_say_why_they_do_not() {
 
     // A grant that ends while it grows, or before: no new lock is begun by mistake.
     let mut brief = service
-        .open_group("client/brief", Options { hold_limit: Some(Duration::from_millis(150)) })
+        .open_group(
+            "client/brief",
+            Options { hold_limit: Some(Duration::from_millis(150)), ..Options::default() },
+        )
         .expect("open_group");
     let z = heap::allocate(SIZE).expect("heap");
     brief.add(&z, Access::DmaWrite).expect("add");
@@ -100,4 +105,71 @@ fn grants_grow_and_say_why_they_do_not() {
     drop(grant);
     held.unlock().expect("unlock");
     assert!(brief.lock(Duration::from_secs(1)).is_ok(), "a lock was left behind");
+    fences_come_and_go(&service);
+}
+
+fn fences_come_and_go(service: &BufferSync) {
+    let open = |name, access, buffers: &[&DmaBuf]| {
+        let mut group = service.open_group(name, Options::default()).expect("open_group");
+        let ids: Vec<_> =
+            buffers.iter().map(|buffer| group.add(*buffer, access).expect("add")).collect();
+        (group, ids)
+    };
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let (mut giver, ids) = open("client/giver", Access::DmaWrite, &[&x, &y]);
+    let (mut taker, _) = open("client/taker", Access::DmaRead, &[&x, &y]);
+    let dup = |pending: &Pending| pending.sync_file.try_clone().expect("dup");
+
+    // With the reply, and by event.
+    for by_event in [false, true] {
+        let pending = Pending::new();
+        let grant = giver.lock(None).expect("lock");
+        if by_event {
+            assert_eq!(taker.start_lock(), Ok(Started::Queued));
+            grant.unlock_with_fence(dup(&pending)).expect("unlock");
+        } else {
+            grant.unlock_with_fence(dup(&pending)).expect("unlock");
+            assert_eq!(taker.start_lock(), Ok(Started::Granted));
+        }
+        let grant = taker.finish_lock(Duration::from_secs(5)).expect("granted at once");
+        assert!(grant.buffers().iter().all(|buffer| buffer.fenced));
+        let fence = grant.acquire_fence().expect("a call").expect("an acquire fence");
+        let short = Duration::from_millis(20);
+        assert_eq!(fence::wait(&fence, short), Err(Error::TimedOut));
+        pending.signal();
+        fence::wait(&fence, None).expect("signalled");
+        grant.unlock().expect("unlock");
+    }
+
+    // Of one buffer.
+    let pending = Pending::new();
+    let grant = giver.lock(None).expect("lock");
+    grant.unlock_with_fences(vec![(ids[1], dup(&pending))], None).expect("unlock");
+    let grant = taker.lock(None).expect("lock");
+    assert!(grant.acquire_fence_of(ids[0]).expect("a call").is_none());
+    assert!(grant.acquire_fence_of(ids[1]).expect("a call").is_some());
+    drop(grant);
+
+    // What the service can't take is waited for here.
+    let most = service.capabilities().expect("capabilities").max_fences_per_group;
+    let (mut reader, _) = open("client/reader", Access::DmaRead, &[&x]);
+    for _ in 0..most {
+        reader.lock(None).expect("lock").unlock_with_fence(dup(&pending)).expect("unlock");
+    }
+    let grant = reader.lock(None).expect("lock");
+    let fence = dup(&pending);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(100));
+            pending.signal();
+        });
+        let begin = Instant::now();
+        grant.unlock_with_fence(fence).expect("unlock");
+        assert!(begin.elapsed() >= Duration::from_millis(100), "unlocked before the fence");
+    });
+    // A fence that is none ends the grant all the same.
+    let null = std::fs::File::open("/dev/null").expect("null").into();
+    let grant = giver.lock(Duration::from_secs(5)).expect("lock");
+    assert_eq!(grant.unlock_with_fence(null), Err(Error::BadFence));
+    assert!(taker.lock(Duration::from_secs(5)).is_ok());
 }

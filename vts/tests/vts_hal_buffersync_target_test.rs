@@ -15,6 +15,8 @@ mod eviction;
 mod fences;
 #[path = "vts/growth.rs"]
 mod growth;
+#[path = "vts/implicit.rs"]
+mod implicit;
 #[path = "vts/locking.rs"]
 mod locking;
 #[path = "vts/quotas.rs"]

@@ -19,7 +19,7 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     let codec = next_channel(&mut task)?;
     let buffer = codec.receive()?.pop().ok_or("no buffer was passed")?;
     let service = BufferSync::connect()?;
-    let options = Options { hold_limit: Some(HOLD) };
+    let options = Options { hold_limit: Some(HOLD), ..Options::default() };
     let mut group = service.open_group("stuck/out0", options)?;
     group.add(&buffer, Access::Write)?;
     // The parent says when: in the midst of the run.

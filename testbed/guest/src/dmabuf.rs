@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
 
 /// A dma-buf.
@@ -47,6 +48,13 @@ impl DmaBuf {
     /// Maps it for reading and writing.
     pub fn map(&self) -> Result<Mapping, Errno> {
         Mapping::new(self.fd.as_fd(), self.size)
+    }
+
+    /// Whether the fences that a reader (or a writer) has to wait for have signalled.
+    pub fn is_ready(&self, write: bool) -> bool {
+        let wanted = if write { PollFlags::POLLOUT } else { PollFlags::POLLIN };
+        let mut fds = [PollFd::new(self.fd.as_fd(), wanted)];
+        nix::poll::poll(&mut fds, PollTimeout::ZERO) == Ok(1)
     }
 
     /// The fences that are on the buffer now, as a sync_file.

@@ -98,7 +98,7 @@ pub struct Buffer {
     handle: u32,
 }
 
-/// A fence on a buffer. The driver itself ends it, with an error, after 10 seconds.
+/// A fence on a buffer. The driver itself signals it after 10 seconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Fence(u32);
 

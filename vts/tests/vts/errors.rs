@@ -13,7 +13,7 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{
-    counter, dump, error, handle, is_illegal_argument, service, Group, ACCESSES,
+    counter, dump, error, handle, is_illegal_argument, service, whole, Group, ACCESSES,
 };
 
 const SIZE: usize = 16 * 1024;
@@ -145,12 +145,12 @@ fn only_the_own_tokens_of_a_grant_unlock_it() {
     let held = group.lock();
     let foreign = other.lock();
     for token in [foreign.token, stale.token, 0, -1, i64::MIN, i64::MAX] {
-        assert_eq!(error(group.binder.unlock(token, None)), ERROR_BAD_TOKEN);
+        assert_eq!(error(group.binder.unlock(token, &[])), ERROR_BAD_TOKEN);
     }
     let mut rival = Group::of("vts/rival", &x, Access::DMA_WRITE);
     rival.lock_must_wait();
     group.unlock(&held);
-    assert_eq!(error(group.binder.unlock(held.token, None)), ERROR_BAD_TOKEN);
+    assert_eq!(error(group.binder.unlock(held.token, &[])), ERROR_BAD_TOKEN);
     rival.next_grant();
     other.unlock(&foreign);
 }
@@ -216,7 +216,7 @@ fn a_closed_group_refuses_everything() {
     assert_eq!(error(binder.lock(0)), ERROR_CLOSED);
     assert_eq!(error(binder.tryLock()), ERROR_CLOSED);
     assert_eq!(error(binder.cancel()), ERROR_CLOSED);
-    assert_eq!(error(binder.unlock(1, None)), ERROR_CLOSED);
+    assert_eq!(error(binder.unlock(1, &[])), ERROR_CLOSED);
     assert_eq!(error(binder.close()), ERROR_CLOSED);
 }
 
@@ -229,7 +229,7 @@ fn bad_names_and_options_open_nothing() {
         for name in ["", "a\nb", "a\0b", "\u{1b}[0m", &long] {
             assert!(is_illegal_argument(service.openGroup(name, &options)), "{name:?}");
         }
-        let negative = GroupOptions { holdLimitMs: -1 };
+        let negative = GroupOptions { holdLimitMs: -1, ..Default::default() };
         assert!(is_illegal_argument(service.openGroup("vts/negative", &negative)));
     });
     let longest = "x".repeat(MAX_NAME_BYTES as usize);
@@ -243,10 +243,13 @@ fn a_release_fence_must_be_a_sync_file_and_the_grant_goes_on() {
     let held = group.lock();
     let null = File::open("/dev/null").expect("null");
     for fd in [null.as_fd(), buffer.as_fd()] {
-        let fence = ParcelFileDescriptor::new(fd.try_clone_to_owned().expect("dup"));
-        let refused = group.binder.unlock(held.token, Some(&fence));
-        assert_eq!(error(refused), ERROR_BAD_FENCE);
+        let bogus = whole(&fd.try_clone_to_owned().expect("dup"));
+        assert_eq!(error(group.binder.unlock(held.token, &[bogus])), ERROR_BAD_FENCE);
     }
+    let most = service().getCapabilities().expect("capabilities").maxBuffersPerGroup;
+    let null = null.try_clone().expect("dup").into();
+    let too_many: Vec<_> = (0..most + 2).map(|_| whole(&null)).collect();
+    assert!(is_illegal_argument(group.binder.unlock(held.token, &too_many)));
     let mut rival = Group::of("vts/rival", &buffer, Access::DMA_READ);
     rival.lock_must_wait();
     group.unlock(&held);

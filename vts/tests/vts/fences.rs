@@ -1,128 +1,261 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Fences: release fences given to unlock, and implicit ones on the dma-buf.
+//! Explicit fences: release fences given to unlock, and what the next holder makes of them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use binder::ParcelFileDescriptor;
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
+    ERROR_BAD_TOKEN, ERROR_UNKNOWN_BUFFER,
+};
+use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
-use buffersync_testbed_guest::vgem::Vgem;
-use buffersync_vts::hal::{counter, now_ns, service, Group, SHORT};
+use buffersync_vts::fence::{has_signalled, Pending};
+use buffersync_vts::hal::{
+    counter, dump, error, eventually, now_ns, of_buffer, service_threads, whole, Grant, Group,
+    SHORT,
+};
 
 const SIZE: usize = 16 * 1024;
 
-#[test]
-fn buffers_pass_on_when_the_release_fence_has_signalled() {
-    let vgem = Vgem::open().expect("vgem");
-    let fenced = vgem.allocate(SIZE).expect("vgem buffer");
-    let fence = vgem.attach(&fenced, true).expect("attach");
-    let sync_file = ParcelFileDescriptor::new(fenced.dmabuf.sync_file().expect("sync_file"));
+/// Locks, which must be granted at once, and returns the reply's acquire fence with the grant.
+fn lock_now(group: &mut Group) -> (Grant, Option<std::os::fd::OwnedFd>) {
+    let reply = group.binder.lock(0).expect("lock");
+    assert_eq!(reply.status, LockStatus::GRANTED, "had to wait");
+    let grant = group.granted(&reply);
+    (grant, reply.acquireFence.map(Into::into))
+}
 
+#[test]
+fn the_next_device_is_granted_at_once_with_the_pending_fence() {
+    for access in [Access::DMA_READ, Access::DMA_WRITE] {
+        let (pending, other) = (Pending::new(), Pending::new());
+        let buffer = heap::allocate(SIZE).expect("heap");
+        let mut giver = Group::of("vts/giver", &buffer, Access::DMA_WRITE);
+        let mut taker = Group::of("vts/taker", &buffer, access);
+        let held = giver.lock();
+        giver.unlock_fenced(&held, &pending.sync_file);
+
+        let (grant, fence) = lock_now(&mut taker);
+        let fence = fence.expect("an acquire fence");
+        assert_eq!(grant.fenced, [grant.buffers[0].0]);
+        assert!(!has_signalled(&fence));
+        // It is that one, and no other.
+        other.signal();
+        assert!(!has_signalled(&fence));
+        pending.signal();
+        assert!(has_signalled(&fence));
+        taker.unlock(&grant);
+        let (grant, fence) = lock_now(&mut taker);
+        assert!(grant.fenced.is_empty() && fence.is_none(), "nothing is pending any more");
+    }
+}
+
+#[test]
+fn a_device_that_waits_in_the_queue_is_told_to_fetch_its_fence() {
+    let pending = Pending::new();
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut giver = Group::of("vts/giver", &buffer, Access::DMA_WRITE);
     let mut taker = Group::of("vts/taker", &buffer, Access::DMA_READ);
     let held = giver.lock();
-    giver.binder.unlock(held.token, Some(&sync_file)).expect("unlock");
     taker.lock_must_wait();
-    vgem.signal(fence).expect("signal");
+    giver.unlock_fenced(&held, &pending.sync_file);
     let grant = taker.next_grant();
-    assert!(!grant.buffers[0].2);
+    let id = grant.buffers[0].0;
+    assert_eq!(grant.fenced, [id]);
+    let fence = taker.acquire_fence(&grant, 0).expect("an acquire fence");
+    assert!(!has_signalled(&fence));
+    assert!(taker.acquire_fence(&grant, id).is_some());
+    assert_eq!(error(taker.binder.getAcquireFence(grant.token, id + 99)), ERROR_UNKNOWN_BUFFER);
+    assert_eq!(error(taker.binder.getAcquireFence(grant.token + 99, 0)), ERROR_BAD_TOKEN);
+    assert_eq!(error(giver.binder.getAcquireFence(grant.token, 0)), ERROR_BAD_TOKEN);
+    pending.signal();
+    assert!(has_signalled(&fence));
+    assert!(taker.acquire_fence(&grant, 0).is_none(), "nothing is pending any more");
     taker.unlock(&grant);
-    assert!(giver.nothing_within(SHORT));
-    giver.cycle();
+    assert_eq!(error(taker.binder.getAcquireFence(grant.token, 0)), ERROR_BAD_TOKEN);
 }
 
 #[test]
-fn a_fence_that_never_signals_ends_as_an_eviction_at_the_deadline() {
-    let vgem = Vgem::open().expect("vgem");
-    let fenced = vgem.allocate(SIZE).expect("vgem buffer");
-    let fence = vgem.attach(&fenced, true).expect("attach");
-    let sync_file = ParcelFileDescriptor::new(fenced.dmabuf.sync_file().expect("sync_file"));
+fn the_cpu_never_sees_what_was_before_the_fence() {
+    for round in 0..20u64 {
+        let pending = Pending::new();
+        let buffer = heap::allocate(SIZE).expect("heap");
+        let mut giver = Group::of("vts/giver", &buffer, Access::DMA_WRITE);
+        let mut reader = Group::of("vts/reader", &buffer, Access::READ);
+        let held = giver.lock();
+        let reply = reader.binder.lock(0).expect("lock");
+        assert_eq!(reply.status, LockStatus::QUEUED);
+        giver.unlock_fenced(&held, &pending.sync_file);
+        let starts = counter("sync_start");
+        std::thread::scope(|scope| {
+            // The device: it finishes some time after its grant was given back.
+            let mut memory = buffer.map().expect("mmap");
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(round));
+                assert_eq!(counter("sync_start"), starts, "START before the device was done");
+                (0..memory.words()).for_each(|word| memory.write(word, round + 1));
+                pending.signal();
+            });
+            let memory = buffer.map().expect("mmap");
+            let grant = reader.granted(&reply);
+            assert!(grant.fenced.is_empty());
+            assert!((0..memory.words()).all(|word| memory.read(word) == round + 1), "too early");
+            assert!(counter("sync_start") > starts);
+            reader.unlock(&grant);
+        });
+        assert!(giver.nothing_within(Duration::ZERO));
+    }
+}
 
+#[test]
+fn the_fences_of_several_readers_are_merged_for_the_next_writer() {
+    let all: Vec<Pending> = (0..3).map(|_| Pending::new()).collect();
     let buffer = heap::allocate(SIZE).expect("heap");
-    let mut giver = Group::with_hold("vts/giver", 400);
-    giver.add(&buffer, Access::DMA_WRITE);
-    let mut taker = Group::of("vts/taker", &buffer, Access::DMA_READ);
+    let mut readers: Vec<Group> =
+        all.iter().map(|_| Group::of("vts/reader", &buffer, Access::DMA_READ)).collect();
+    let mut device = Group::of("vts/device", &buffer, Access::DMA_WRITE);
+    let mut cpu = Group::of("vts/cpu", &buffer, Access::WRITE);
+    let held: Vec<Grant> = readers.iter_mut().map(Group::lock).collect();
+    for ((reader, grant), pending) in readers.iter().zip(&held).zip(&all) {
+        reader.unlock_fenced(grant, &pending.sync_file);
+    }
+    // Readers do not wait for readers.
+    let (grant, fence) = lock_now(&mut readers[0]);
+    assert!(fence.is_none() && grant.fenced.is_empty());
+    readers[0].unlock(&grant);
+
+    let (grant, fence) = lock_now(&mut device);
+    let fence = fence.expect("an acquire fence");
+    device.unlock(&grant);
+    cpu.lock_must_wait();
+    for (done, pending) in [1, 2, 0].into_iter().map(|at| &all[at]).enumerate() {
+        assert!(!has_signalled(&fence) && cpu.nothing_within(SHORT), "after {done} of 3");
+        pending.signal();
+    }
+    assert!(has_signalled(&fence));
+    let grant = cpu.next_grant();
+    assert!(!grant.buffers[0].2);
+    cpu.unlock(&grant);
+}
+
+#[test]
+fn each_buffer_can_have_a_fence_of_its_own() {
+    let (one, rest) = (Pending::new(), Pending::new());
+    let [x, y, z] = [(); 3].map(|()| heap::allocate(SIZE).expect("heap"));
+    let mut giver = Group::of("vts/giver", &x, Access::DMA_WRITE);
+    giver.add(&y, Access::DMA_WRITE);
+    let mut taker = Group::of("vts/taker", &y, Access::DMA_READ);
+    let mut cpu = Group::of("vts/cpu", &z, Access::READ);
     let held = giver.lock();
-    giver.binder.unlock(held.token, Some(&sync_file)).expect("unlock");
+    let [x_id, y_id] = [held.buffers[0].0, held.buffers[1].0];
+    let stranger = [of_buffer(y_id + 99, &one.sync_file)];
+    assert_eq!(error(giver.binder.unlock(held.token, &stranger)), ERROR_UNKNOWN_BUFFER);
+    let fences = [of_buffer(x_id, &one.sync_file), whole(&rest.sync_file)];
+    giver.binder.unlock(held.token, &fences).expect("unlock");
+    taker.add(&x, Access::DMA_READ);
+    let (grant, merged) = lock_now(&mut taker);
+    let merged = merged.expect("an acquire fence");
+    let [of_x, of_y] = [x_id, y_id].map(|id| taker.acquire_fence(&grant, id).expect("a fence"));
+    one.signal();
+    assert_eq!([&of_x, &of_y, &merged].map(has_signalled), [true, false, false]);
+    rest.signal();
+    assert_eq!([&of_x, &of_y, &merged].map(has_signalled), [true, true, true]);
+    taker.unlock(&grant);
+
+    // What has none is finished.
+    let one = Pending::new();
+    giver.add(&z, Access::DMA_WRITE);
+    let held = giver.lock();
+    giver.binder.unlock(held.token, &[of_buffer(x_id, &one.sync_file)]).expect("unlock");
+    cpu.cycle();
+    one.signal();
+}
+
+#[test]
+fn a_fence_that_never_signals_is_an_eviction_when_the_hold_limit_has_passed_from_the_unlock() {
+    let pending = Pending::new();
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut giver = Group::with_hold("vts/forgetful", 400);
+    giver.add(&buffer, Access::DMA_WRITE);
+    let mut taker = Group::of("vts/taker", &buffer, Access::READ);
+    let held = giver.lock();
+    std::thread::sleep(Duration::from_millis(200));
+    let unlocked = now_ns();
+    giver.unlock_fenced(&held, &pending.sync_file);
     taker.lock_must_wait();
+    assert!(dump(&[]).contains("(fence of vts/forgetful, WRITE|DMA, "));
     let grant = taker.next_grant();
-    assert!(now_ns() >= held.deadline, "passed on too early");
+    assert!(now_ns() >= unlocked + 400_000_000, "passed on too early");
     assert!(grant.buffers[0].2, "the next holder was not told");
     let record = giver.next_event().expect("an eviction");
     assert_eq!((record.kind, record.token), (event::EVICTED, held.token));
     assert_eq!(record.flags & event::FLAG_FENCE, event::FLAG_FENCE);
-    vgem.signal(fence).expect("signal");
+    let told = dump(&[]);
+    let line = told.lines().find(|line| line.contains("vts/forgetful of uid")).expect("named");
+    assert!(line.contains("did not signal"), "{line}");
+    pending.signal();
+}
+
+#[test]
+fn a_device_that_holds_can_still_ask_for_a_fence_whose_time_is_up() {
+    let pending = Pending::new();
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut giver = Group::with_hold("vts/giver", 300);
+    giver.add(&buffer, Access::DMA_WRITE);
+    let mut taker = Group::of("vts/taker", &buffer, Access::DMA_READ);
+    let held = giver.lock();
+    taker.lock_must_wait();
+    giver.unlock_fenced(&held, &pending.sync_file);
+    let grant = taker.next_grant();
+    assert!(!grant.buffers[0].2);
+    assert_eq!(giver.next_event().expect("an eviction").kind, event::EVICTED);
+    // It has not signalled, and is not said to have.
+    assert!(!has_signalled(&taker.acquire_fence(&grant, 0).expect("an acquire fence")));
+    taker.unlock(&grant);
+    // Who comes after the eviction is told.
+    assert!(taker.cycle().buffers[0].2);
+    pending.signal();
 }
 
 #[test]
 fn a_group_that_is_closed_leaves_its_fence_in_force() {
-    let vgem = Vgem::open().expect("vgem");
-    let fenced = vgem.allocate(SIZE).expect("vgem buffer");
-    let fence = vgem.attach(&fenced, true).expect("attach");
-    let sync_file = ParcelFileDescriptor::new(fenced.dmabuf.sync_file().expect("sync_file"));
-
+    let pending = Pending::new();
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut giver = Group::of("vts/giver", &buffer, Access::DMA_WRITE);
     let held = giver.lock();
-    giver.binder.unlock(held.token, Some(&sync_file)).expect("unlock");
+    giver.unlock_fenced(&held, &pending.sync_file);
     drop(giver);
-    let mut taker = Group::of("vts/taker", &buffer, Access::DMA_READ);
+    let mut taker = Group::of("vts/taker", &buffer, Access::READ);
     taker.lock_must_wait();
-    vgem.signal(fence).expect("signal");
+    pending.signal();
     assert!(!taker.next_grant().buffers[0].2);
 }
 
 #[test]
-fn an_implicit_fence_delays_its_buffer_and_nothing_else() {
-    let vgem = Vgem::open().expect("vgem");
-    // More than there are threads for cache operations.
-    let fenced: Vec<_> = (0..6)
-        .map(|_| {
-            let buffer = vgem.allocate(SIZE).expect("vgem buffer");
-            let fence = vgem.attach(&buffer, true).expect("attach");
-            (buffer, fence)
-        })
-        .collect();
-    let mut waiters: Vec<Group> =
-        fenced.iter().map(|(b, _)| Group::of("vts/reader", &b.dmabuf, Access::READ)).collect();
-    for waiter in &mut waiters {
-        waiter.lock_must_wait();
+fn a_thousand_pending_fences_cost_no_thread() {
+    let pending = Pending::new();
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let before = service_threads();
+    let mut groups: Vec<Group> =
+        (0..10).map(|_| Group::of("vts/many", &buffer, Access::DMA_READ)).collect();
+    for group in &mut groups {
+        for _ in 0..100 {
+            let (grant, _) = lock_now(group);
+            // A sync_file of its own each time.
+            group.unlock_fenced(&grant, &pending.another());
+        }
     }
-    let begin = Instant::now();
-    for _ in 0..10 {
-        service().getCapabilities().expect("capabilities");
-        let other = heap::allocate(SIZE).expect("heap");
-        Group::of("vts/other", &other, Access::READ).cycle();
-    }
-    assert!(begin.elapsed() < Duration::from_secs(3), "others waited {:?}", begin.elapsed());
-    for waiter in &mut waiters {
-        assert!(waiter.nothing_within(Duration::ZERO), "granted before the fence signalled");
-    }
-    for ((_, fence), waiter) in fenced.iter().zip(&mut waiters) {
-        vgem.signal(*fence).expect("signal");
-        let grant = waiter.next_grant();
-        waiter.unlock(&grant);
-    }
-    assert!(counter("sync_waited") >= 6);
-}
-
-#[test]
-fn an_implicit_fence_that_never_signals_fails_the_lock_in_time() {
-    let vgem = Vgem::open().expect("vgem");
-    let buffer = vgem.allocate(SIZE).expect("vgem buffer");
-    let fence = vgem.attach(&buffer, true).expect("attach");
-    let mut group = Group::of("vts/reader", &buffer.dmabuf, Access::READ);
-    let begin = Instant::now();
-    let token = group.lock_must_wait();
-    let record = group.next_event().expect("a failure");
-    assert_eq!((record.kind, record.token), (event::LOCK_FAILED, token));
-    assert_eq!(record.value1, nix::errno::Errno::ETIMEDOUT as i64);
-    // The driver itself ends the fence after 10 s.
-    assert!(begin.elapsed() < Duration::from_secs(9));
-    vgem.signal(fence).expect("signal");
-    group.cycle();
+    assert_eq!(counter("fences"), 1_000);
+    assert!(service_threads() <= before + 1, "more threads than {before}");
+    // Nobody else is late.
+    let other = heap::allocate(SIZE).expect("heap");
+    Group::of("vts/other", &other, Access::WRITE).cycle();
+    let mut writer = Group::of("vts/writer", &buffer, Access::WRITE);
+    writer.lock_must_wait();
+    pending.signal();
+    assert!(!writer.next_grant().buffers[0].2);
+    eventually("all fences are gone", || counter("fences") == 0);
 }

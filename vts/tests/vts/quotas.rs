@@ -10,7 +10,8 @@ use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::user::User;
-use buffersync_vts::hal::{error, handle, service, Group};
+use buffersync_vts::fence::Pending;
+use buffersync_vts::hal::{counter, error, eventually, handle, service, whole, Group};
 use buffersync_vts::process::Client;
 
 const SIZE: usize = 4096;
@@ -59,8 +60,8 @@ fn a_pipe_that_nobody_reads_stops_its_own_group_only() {
             Ok(queued) => queued,
             refused => break error(refused),
         };
-        holder.binder.unlock(held.token, None).expect("unlock");
-        silent.binder.unlock(queued.token, None).expect("unlock");
+        holder.binder.unlock(held.token, &[]).expect("unlock");
+        silent.binder.unlock(queued.token, &[]).expect("unlock");
     };
     assert_eq!(refused, ERROR_EVENTS_UNREAD);
     Group::of("vts/other", &y, Access::WRITE).cycle();
@@ -89,4 +90,24 @@ fn the_service_answers_while_64_locks_wait() {
         let grant = waiter.next_grant();
         waiter.unlock(&grant);
     }
+}
+
+#[test]
+fn a_group_has_so_many_fences_pending_and_no_more() {
+    let pending = Pending::new();
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::of("vts/fences", &buffer, Access::DMA_READ);
+    let most = service().getCapabilities().expect("capabilities").maxFencesPerGroup;
+    for _ in 0..most {
+        let grant = group.lock();
+        group.unlock_fenced(&grant, &pending.sync_file);
+    }
+    let grant = group.lock();
+    assert_eq!(error(group.binder.unlock(grant.token, &[whole(&pending.sync_file)])), ERROR_QUOTA);
+    // The grant goes on, and nothing is kept of the fence that was refused.
+    assert_eq!(counter("fences"), most as u64);
+    group.unlock(&grant);
+    pending.signal();
+    eventually("all fences are gone", || counter("fences") == 0);
+    group.cycle();
 }

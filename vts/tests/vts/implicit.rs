@@ -1,0 +1,177 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Implicit fences: those in the dma-buf's own reservation object.
+
+use std::time::{Duration, Instant};
+
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::Capabilities::FEATURE_IMPLICIT_FENCES;
+use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::event;
+use buffersync_testbed_guest::heap;
+use buffersync_testbed_guest::vgem::{Buffer, Vgem};
+use buffersync_vts::fence::{has_signalled, Pending};
+use buffersync_vts::hal::{counter, service, Group, SHORT};
+
+const SIZE: usize = 16 * 1024;
+
+fn vgem() -> (Vgem, Buffer) {
+    let vgem = Vgem::open().expect("vgem");
+    let buffer = vgem.allocate(SIZE).expect("vgem buffer");
+    (vgem, buffer)
+}
+
+fn implicit(name: &str, buffer: &Buffer, access: Access) -> Group {
+    assert_ne!(
+        service().getCapabilities().expect("capabilities").features & FEATURE_IMPLICIT_FENCES,
+        0
+    );
+    let options = GroupOptions { implicitFences: true, ..Default::default() };
+    let group = Group::with_options(name, &options);
+    group.add(&buffer.dmabuf, access);
+    group
+}
+
+#[test]
+fn the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does() {
+    for (access, writes) in [(Access::READ, true), (Access::WRITE, true), (Access::WRITE, false)] {
+        let (vgem, buffer) = vgem();
+        let mut group = Group::of("vts/cpu", &buffer.dmabuf, access);
+        group.cycle();
+        // Now nothing is to be done, and with no fence it is granted at once.
+        let starts = counter("sync_start");
+        let reply = group.binder.tryLock().expect("tryLock");
+        assert_eq!(reply.status, LockStatus::GRANTED);
+        group.binder.unlock(reply.token, &[]).expect("unlock");
+        let fence = vgem.attach(&buffer, writes).expect("attach");
+        group.lock_must_wait();
+        vgem.signal(fence).expect("signal");
+        let grant = group.next_grant();
+        group.unlock(&grant);
+        assert_eq!(counter("sync_start"), starts);
+    }
+    // A reader does not wait for readers.
+    let (vgem, buffer) = vgem();
+    let mut group = Group::of("vts/cpu", &buffer.dmabuf, Access::READ);
+    let fence = vgem.attach(&buffer, false).expect("attach");
+    group.cycle();
+    vgem.signal(fence).expect("signal");
+}
+
+#[test]
+fn an_implicit_fence_delays_its_buffer_and_nothing_else() {
+    let vgem = Vgem::open().expect("vgem");
+    // More than there are threads for cache operations.
+    let fenced: Vec<_> = (0..6)
+        .map(|_| {
+            let buffer = vgem.allocate(SIZE).expect("vgem buffer");
+            let fence = vgem.attach(&buffer, true).expect("attach");
+            (buffer, fence)
+        })
+        .collect();
+    let mut waiters: Vec<Group> =
+        fenced.iter().map(|(b, _)| Group::of("vts/reader", &b.dmabuf, Access::READ)).collect();
+    for waiter in &mut waiters {
+        waiter.lock_must_wait();
+    }
+    let begin = Instant::now();
+    for _ in 0..10 {
+        service().getCapabilities().expect("capabilities");
+        let other = heap::allocate(SIZE).expect("heap");
+        Group::of("vts/other", &other, Access::READ).cycle();
+    }
+    assert!(begin.elapsed() < Duration::from_secs(3), "others waited {:?}", begin.elapsed());
+    for waiter in &mut waiters {
+        assert!(waiter.nothing_within(Duration::ZERO), "granted before the fence signalled");
+    }
+    for ((_, fence), waiter) in fenced.iter().zip(&mut waiters) {
+        vgem.signal(*fence).expect("signal");
+        let grant = waiter.next_grant();
+        waiter.unlock(&grant);
+    }
+    assert!(counter("sync_waited") >= 6);
+}
+
+#[test]
+fn an_implicit_fence_that_never_signals_fails_the_lock_in_time() {
+    let (vgem, buffer) = vgem();
+    let fence = vgem.attach(&buffer, true).expect("attach");
+    let mut group = Group::of("vts/reader", &buffer.dmabuf, Access::READ);
+    let begin = Instant::now();
+    let token = group.lock_must_wait();
+    let record = group.next_event().expect("a failure");
+    assert_eq!((record.kind, record.token), (event::LOCK_FAILED, token));
+    assert_eq!(record.value1, nix::errno::Errno::ETIMEDOUT as i64);
+    // The driver itself ends the fence after 10 s.
+    assert!(begin.elapsed() < Duration::from_secs(9));
+    vgem.signal(fence).expect("signal");
+    group.cycle();
+}
+
+#[test]
+fn a_device_gets_the_implicit_fences_if_it_asks_for_them() {
+    let (vgem, buffer) = vgem();
+    let fence = vgem.attach(&buffer, false).expect("attach");
+    // A reader's fence is no reader's business.
+    let mut reader = implicit("vts/reader", &buffer, Access::DMA_READ);
+    let grant = reader.lock();
+    assert!(reader.acquire_fence(&grant, 0).is_none());
+    reader.unlock(&grant);
+    let mut explicit = Group::of("vts/explicit", &buffer.dmabuf, Access::DMA_WRITE);
+    let grant = explicit.lock();
+    assert!(grant.fenced.is_empty() && explicit.acquire_fence(&grant, 0).is_none());
+    explicit.unlock(&grant);
+
+    let writer = implicit("vts/writer", &buffer, Access::DMA_WRITE);
+    let reply = writer.binder.lock(0).expect("lock");
+    assert_eq!(reply.status, LockStatus::GRANTED, "a device waits by itself");
+    let acquire = reply.acquireFence.expect("an acquire fence").into();
+    assert!(!has_signalled(&acquire));
+    vgem.signal(fence).expect("signal");
+    assert!(has_signalled(&acquire));
+}
+
+#[test]
+fn explicit_and_implicit_fences_are_merged() {
+    let (vgem, buffer) = vgem();
+    let pending = Pending::new();
+    let mut giver = Group::of("vts/giver", &buffer.dmabuf, Access::DMA_WRITE);
+    let held = giver.lock();
+    giver.unlock_fenced(&held, &pending.sync_file);
+    let fence = vgem.attach(&buffer, true).expect("attach");
+    let mut taker = implicit("vts/taker", &buffer, Access::DMA_READ);
+    let grant = taker.lock();
+    let acquire = taker.acquire_fence(&grant, 0).expect("an acquire fence");
+    pending.signal();
+    assert!(!has_signalled(&acquire), "the implicit one is missing");
+    vgem.signal(fence).expect("signal");
+    assert!(has_signalled(&acquire));
+}
+
+#[test]
+fn the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users() {
+    for (access, reader_waits) in [(Access::DMA_WRITE, true), (Access::DMA_READ, false)] {
+        let (_vgem, buffer) = vgem();
+        let pending = Pending::new();
+        let mut group = implicit("vts/giver", &buffer, access);
+        let grant = group.lock();
+        assert!(buffer.dmabuf.is_ready(true));
+        group.unlock_fenced(&grant, &pending.sync_file);
+        // What a driver that waits for the buffer would see, and poll(2).
+        assert_eq!(buffer.dmabuf.is_ready(false), !reader_waits);
+        assert!(!buffer.dmabuf.is_ready(true));
+        pending.signal();
+        assert!(buffer.dmabuf.is_ready(true));
+    }
+    // Who did not ask for it leaves the dma-buf alone.
+    let (_vgem, buffer) = vgem();
+    let pending = Pending::new();
+    let mut group = Group::of("vts/explicit", &buffer.dmabuf, Access::DMA_WRITE);
+    let grant = group.lock();
+    group.unlock_fenced(&grant, &pending.sync_file);
+    assert!(buffer.dmabuf.is_ready(true));
+    assert!(group.nothing_within(SHORT));
+    pending.signal();
+}
