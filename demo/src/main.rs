@@ -14,8 +14,13 @@
 //! Here that is buffersync: the consumer has its place in the queue before it gives the buffer
 //! back, and the producer's lock comes behind it. The control run is the same code without the
 //! lock calls. Nothing else differs: what is torn there is what the locks prevent.
+//!
+//! Camera and codec are devices that finish later ([`device`]): they unlock with a fence as soon as
+//! the work is handed in. So the codec is granted a frame that the camera is still filling, and
+//! hands its own work in; the preview, which reads with the CPU, is granted it when it is there.
 
 mod channel;
+mod device;
 mod frame;
 mod orchestrator;
 mod roles;

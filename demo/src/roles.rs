@@ -11,12 +11,14 @@ mod codec;
 mod preview;
 mod stuck;
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use buffersync_client::{Access, BufferSync, Group, Options};
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 
 use crate::channel::Channel;
+use crate::device::Done;
 use crate::span::{now, Span};
 use crate::Failure;
 
@@ -39,6 +41,16 @@ pub struct Report {
     torn: u64,
     evicted: u64,
     spans: Vec<Span>,
+}
+
+impl Report {
+    /// What a device has made of the jobs that were handed in, one for each lock.
+    fn finished<R>(&mut self, jobs: &[Done<R>]) {
+        for (span, done) in self.spans.iter_mut().zip(jobs) {
+            span.work = (done.began, done.ended);
+            span.acquired = done.acquired.filter(|acquired| *acquired > span.granted);
+        }
+    }
 }
 
 /// Runs a role: `ROLE FRAMES locks|no-locks FD...`.
@@ -99,10 +111,32 @@ impl Lock {
         asked: impl FnOnce() -> Result<(), Failure>,
         work: impl FnOnce() -> R,
     ) -> Result<R, Failure> {
+        self.run(sequence, report, asked, |_| Ok((work(), None)))
+    }
+
+    /// As [`Lock::with`], for a device: the work is handed in with the fence that it has to wait for,
+    /// and the buffers are given back with the fence that it will signal.
+    fn hand_over(
+        &mut self,
+        sequence: u64,
+        report: &mut Report,
+        asked: impl FnOnce() -> Result<(), Failure>,
+        submit: impl FnOnce(Option<OwnedFd>) -> Result<OwnedFd, Failure>,
+    ) -> Result<(), Failure> {
+        self.run(sequence, report, asked, |acquire| Ok(((), Some(submit(acquire)?))))
+    }
+
+    fn run<R>(
+        &mut self,
+        sequence: u64,
+        report: &mut Report,
+        asked: impl FnOnce() -> Result<(), Failure>,
+        work: impl FnOnce(Option<OwnedFd>) -> Result<(R, Option<OwnedFd>), Failure>,
+    ) -> Result<R, Failure> {
         let begin = now();
         let Some(group) = &mut self.group else {
             asked()?;
-            return Ok(work());
+            return Ok(work(None)?.0);
         };
         group.start_lock()?;
         asked()?;
@@ -111,13 +145,18 @@ impl Lock {
         if grant.buffers().iter().any(|buffer| buffer.evicted) {
             report.evicted += 1;
         }
-        let result = work();
+        let (result, release) = work(grant.acquire_fence()?)?;
         let ended = now();
-        grant.unlock()?;
+        match release {
+            Some(fence) => grant.unlock_with_fence(fence)?,
+            None => grant.unlock()?,
+        }
         report.spans.push(Span {
             asked: begin,
             granted,
             ended,
+            work: (granted, ended),
+            acquired: None,
             sequence: Some(sequence),
             evicted: false,
             buffers: self.names.clone(),

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a process tells of a lock: when it asked, got it, and let go.
+//! What a process tells of a lock: when it asked, got it, let go, and when its work was done.
 
 use nix::time::{clock_gettime, ClockId};
 
@@ -14,6 +14,10 @@ pub struct Span {
     pub granted: u64,
     /// When it let go, or was evicted.
     pub ended: u64,
+    /// From when to when the work was done. A device's goes on when the lock is gone, behind a fence.
+    pub work: (u64, u64),
+    /// When the last device had done with the buffers, if that was after the grant.
+    pub acquired: Option<u64>,
     /// Which frame; `None` for the holder that does nothing.
     pub sequence: Option<u64>,
     /// Whether it was evicted.
@@ -33,8 +37,11 @@ impl Span {
     pub fn to_line(&self) -> String {
         let sequence = self.sequence.map_or_else(|| "-".into(), |sequence| sequence.to_string());
         let buffers = self.buffers.join(",");
-        let Self { asked, granted, ended, evicted, .. } = self;
-        format!("span {asked} {granted} {ended} {sequence} {evicted} {buffers}")
+        let acquired = self.acquired.unwrap_or(0);
+        let Self { asked, granted, ended, work: (began, done), evicted, .. } = self;
+        format!(
+            "span {asked} {granted} {ended} {began} {done} {acquired} {sequence} {evicted} {buffers}"
+        )
     }
 
     /// Reads [`Span::to_line`] back.
@@ -42,11 +49,27 @@ impl Span {
         let mut words = line.strip_prefix("span ")?.split(' ');
         let mut number = || words.next()?.parse::<u64>().ok();
         let (asked, granted, ended) = (number()?, number()?, number()?);
+        let work = (number()?, number()?);
+        let acquired = Some(number()?).filter(|acquired| *acquired > 0);
         let sequence = words.next()?.parse().ok();
         let evicted = words.next()? == "true";
         let buffers = words.next()?.split(',').map(str::to_string).collect();
-        Some(Self { asked, granted, ended, sequence, evicted, buffers })
+        Some(Self { asked, granted, ended, work, acquired, sequence, evicted, buffers })
     }
+}
+
+/// How long somebody was granted, and had handed work in, what an earlier device was still at work
+/// on. Had that device's holder waited before it unlocked, nobody would have been.
+pub fn overlap<'a>(spans: impl Iterator<Item = &'a Span>) -> u64 {
+    let early = spans.filter_map(|span| Some((span.granted, span.acquired?)));
+    let mut early: Vec<(u64, u64)> = early.filter(|(from, to)| from < to).collect();
+    early.sort_unstable();
+    let (mut total, mut counted) = (0, 0);
+    for (from, to) in early {
+        total += to.saturating_sub(from.max(counted));
+        counted = counted.max(to);
+    }
+    total
 }
 
 #[cfg(test)]
@@ -59,13 +82,38 @@ mod tests {
             asked: 1,
             granted: 2,
             ended: 30,
+            work: (25, 40),
+            acquired: Some(20),
             sequence: Some(4),
             evicted: false,
             buffers: vec!["in0".into(), "out3".into()],
         };
         assert_eq!(Span::from_line(&span.to_line()), Some(span.clone()));
-        let stuck = Span { sequence: None, evicted: true, ..span };
+        let stuck = Span { sequence: None, evicted: true, acquired: None, ..span };
         assert_eq!(Span::from_line(&stuck.to_line()), Some(stuck));
         assert_eq!(Span::from_line("done 3"), None);
+    }
+
+    #[test]
+    fn what_overlaps_at_the_same_time_is_counted_once() {
+        let span = |granted, acquired| Span {
+            asked: 0,
+            granted,
+            ended: granted,
+            work: (granted, granted),
+            acquired,
+            sequence: None,
+            evicted: false,
+            buffers: Vec::new(),
+        };
+        let spans = [
+            span(10, Some(20)),
+            span(15, Some(30)),
+            span(12, Some(13)),
+            span(50, Some(40)),
+            span(60, Some(65)),
+            span(70, None),
+        ];
+        assert_eq!(overlap(spans.iter()), 25);
     }
 }

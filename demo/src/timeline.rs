@@ -88,7 +88,7 @@ fn panel(svg: &mut String, spans: &Spans, window: (u64, u64), top: f64, title: &
             writeln!(svg, "<line x1=\"0\" y1=\"{y}\" x2=\"{WIDTH}\" y2=\"{y}\" stroke=\"#ddd\"/>");
         text(svg, 10.0, y + LANE / 2.0 + 4.0, "start", "#222", 13, role);
         let shown = spans.get(role).into_iter().flatten();
-        for span in shown.filter(|span| span.ended > from && span.asked < to) {
+        for span in shown.filter(|span| span.ended.max(span.work.1) > from && span.asked < to) {
             hold(svg, span, &x, y);
         }
     }
@@ -136,13 +136,19 @@ fn hold(svg: &mut String, span: &Span, x: &dyn Fn(u64) -> f64, lane: f64) {
             BAR - 2.0,
             colour(buffer),
         );
+        let (began, done) = (x(span.work.0), x(span.work.1));
+        if span.work.1 > span.ended {
+            fenced(svg, (ended, began, done), (y, colour(buffer)));
+        }
+        let (shown_from, width) =
+            if span.work.1 > span.ended { (began, done - began) } else { (granted, width) };
         let label = match span.sequence {
             Some(sequence) if width > 62.0 => format!("{buffer} #{sequence}"),
             Some(sequence) => format!("{sequence}"),
             None => format!("{buffer}, never unlocked"),
         };
         if width > 8.0 * label.len() as f64 {
-            let middle = granted + width / 2.0;
+            let middle = shown_from + width / 2.0;
             text(svg, middle, y + BAR / 2.0 + 4.0, "middle", "white", 12, &label);
         }
     }
@@ -156,6 +162,21 @@ fn hold(svg: &mut String, span: &Span, x: &dyn Fn(u64) -> f64, lane: f64) {
         );
         text(svg, ended + 6.0, lane + LANE / 2.0 + 4.0, "start", "#d00", 13, "evicted");
     }
+}
+
+/// A lock that is over, but for a fence: a line while the device waits, then its work.
+fn fenced(svg: &mut String, (ended, began, done): (f64, f64, f64), (y, colour): (f64, &str)) {
+    let _ = writeln!(
+        svg,
+        "<line x1=\"{ended:.1}\" y1=\"{0:.1}\" x2=\"{began:.1}\" y2=\"{0:.1}\" stroke=\"{colour}\" \
+         stroke-width=\"2\" stroke-dasharray=\"2 3\"/>\n\
+         <rect x=\"{began:.1}\" y=\"{1:.1}\" width=\"{2:.1}\" height=\"{3:.1}\" rx=\"2\" \
+         fill=\"{colour}\" fill-opacity=\"0.65\" stroke=\"{colour}\"/>",
+        y + BAR / 2.0,
+        y + 3.0,
+        (done - began).max(0.8),
+        BAR - 6.0,
+    );
 }
 
 fn legend(svg: &mut String, y: f64) {
@@ -176,7 +197,7 @@ fn legend(svg: &mut String, y: f64) {
          stroke=\"#999\"/>",
         y - 10.0
     );
-    text(svg, x + 32.0, y, "start", "#222", 12, "waiting for the lock; solid: held; #n: frame n");
+    text(svg, x + 32.0, y, "start", "#222", 12, "waiting for the lock; solid: held; dotted, then light: unlocked, the device waits, then works, behind a fence; #n: frame n");
 }
 
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, fill: &str, size: u32, content: &str) {
@@ -193,7 +214,8 @@ mod tests {
 
     fn span(asked: u64, granted: u64, ended: u64, sequence: Option<u64>, buffer: &str) -> Span {
         let evicted = sequence.is_none();
-        Span { asked, granted, ended, sequence, evicted, buffers: vec![buffer.into()] }
+        let (work, buffers) = ((ended, ended + 400_000), vec![buffer.into()]);
+        Span { asked, granted, ended, work, acquired: None, sequence, evicted, buffers }
     }
 
     #[test]
@@ -207,7 +229,9 @@ mod tests {
         }
         spans.insert("stuck", vec![span(1_000_000, 2_000_000, 502_000_000, None, "out0")]);
         let svg = draw(&spans);
-        for expected in ["camera", "codec", "preview", "stuck", "evicted", "#2e86ab", "</svg>"] {
+        let expected =
+            ["camera", "codec", "preview", "stuck", "evicted", "#2e86ab", "0.65", "</svg>"];
+        for expected in expected {
             assert!(svg.contains(expected), "{expected}");
         }
     }

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Fills frames, standing for the sensor's DMA.
+//! Has a device fill frames, standing for the sensor's DMA, and passes them on before it has.
 
 use std::collections::VecDeque;
 
@@ -10,6 +10,7 @@ use buffersync_testbed_guest::heap;
 
 use super::{next_channel, service, Lock, Report, Task, SLOTS};
 use crate::channel::Slot;
+use crate::device::Device;
 use crate::{frame, Failure};
 
 pub fn run(mut task: Task) -> Result<Report, Failure> {
@@ -21,12 +22,18 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
         buffers.push(heap::allocate(frame::BYTES)?);
     }
     codec.pass(&buffers)?;
-    let mut slots = Vec::new();
+    let mut locks = Vec::new();
+    let mut mapped = Vec::new();
     for (index, buffer) in buffers.iter().enumerate() {
         let members = [(buffer, Access::DmaWrite, format!("in{index}"))];
-        let lock = Lock::open(service.as_ref(), &format!("camera/in{index}"), &members)?;
-        slots.push((lock, buffer.map()?));
+        locks.push(Lock::open(service.as_ref(), &format!("camera/in{index}"), &members)?);
+        mapped.push(buffer.map()?);
     }
+    let mut sensor = Device::start(move |slot: Slot| {
+        if let Some(memory) = mapped.get_mut(slot.index) {
+            frame::fill(memory, slot.sequence);
+        }
+    })?;
 
     let mut free: VecDeque<usize> = (0..SLOTS).collect();
     for sequence in 0..task.frames {
@@ -34,10 +41,12 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
             Some(index) => index,
             None => codec.next()?.index,
         };
-        let (lock, mapping) = slots.get_mut(index).ok_or("no such slot")?;
-        lock.with(sequence, &mut report, || Ok(()), || frame::fill(mapping, sequence))?;
-        codec.send(Slot { index, sequence })?;
+        let slot = Slot { index, sequence };
+        let lock = locks.get_mut(index).ok_or("no such slot")?;
+        lock.hand_over(sequence, &mut report, || Ok(()), |fence| sensor.submit(slot, fence))?;
+        codec.send(slot)?;
         report.frames += 1;
     }
+    report.finished(&sensor.finish()?);
     Ok(report)
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Reads the camera's frames and writes its own: input and output locked as one group.
+//! Has a device make its own frames of the camera's: input and output locked as one group.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,16 @@ use buffersync_testbed_guest::heap;
 
 use super::{next_channel, service, Lock, Report, Task, SLOTS};
 use crate::channel::Slot;
+use crate::device::Device;
+use crate::frame::Torn;
 use crate::{frame, Failure};
+
+/// A frame to be encoded.
+struct Job {
+    from: usize,
+    to: usize,
+    sequence: u64,
+}
 
 pub fn run(mut task: Task) -> Result<Report, Failure> {
     let service = service(&task)?;
@@ -46,28 +55,35 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     for buffer in &outputs {
         mapped_out.push(buffer.map()?);
     }
+    let mut encoder = Device::start(move |Job { from, to, sequence }: Job| {
+        match (mapped_in.get(from), mapped_out.get_mut(to)) {
+            (Some(input), Some(output)) => frame::encode(input, output, sequence),
+            _ => Err(Torn),
+        }
+    })?;
 
     let mut free: VecDeque<usize> = (0..SLOTS).collect();
     for _ in 0..task.frames {
         let slot = camera.next()?;
-        let out = match free.pop_front() {
+        let to = match free.pop_front() {
             Some(out) => out,
             None => preview.next()?.index,
         };
-        let lock = locks.get_mut(slot.index * SLOTS + out).ok_or("no such slots")?;
-        let input = mapped_in.get(slot.index).ok_or("no such slot")?;
-        let output = mapped_out.get_mut(out).ok_or("no such slot")?;
-        let whole = lock.with(
+        let lock = locks.get_mut(slot.index * SLOTS + to).ok_or("no such slots")?;
+        let job = Job { from: slot.index, to, sequence: slot.sequence };
+        lock.hand_over(
             slot.sequence,
             &mut report,
             // Begun with, so the camera may have it back: see `main.rs`.
             || Ok(camera_gets_back(&mut camera, slot)?),
-            || frame::encode(input, output, slot.sequence),
+            |fence| encoder.submit(job, fence),
         )?;
-        report.torn += u64::from(whole.is_err());
-        preview.send(Slot { index: out, sequence: slot.sequence })?;
+        preview.send(Slot { index: to, sequence: slot.sequence })?;
         report.frames += 1;
     }
+    let done = encoder.finish()?;
+    report.torn += done.iter().filter(|done| done.result.is_err()).count() as u64;
+    report.finished(&done);
     Ok(report)
 }
 

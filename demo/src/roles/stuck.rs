@@ -41,6 +41,15 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
         other => return Err(format!("a late unlock must be refused, got {other:?}").into()),
     }
     let buffers = vec!["out0".into()];
-    let span = Span { asked, granted, ended, sequence: None, evicted: true, buffers };
-    Ok(Report { frames: 0, torn: 0, evicted: 1, spans: vec![span] })
+    let span = Span {
+        asked,
+        granted,
+        ended,
+        work: (granted, ended),
+        acquired: None,
+        sequence: None,
+        evicted: true,
+        buffers,
+    };
+    Ok(Report { evicted: 1, spans: vec![span], ..Report::default() })
 }

@@ -118,6 +118,11 @@ impl Vgem {
         Err(io::Error::new(io::ErrorKind::NotFound, "no vgem device in /dev/dri"))
     }
 
+    /// The same device once more.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     /// Allocates and exports at least `size` bytes.
     pub fn allocate(&self, size: usize) -> io::Result<Buffer> {
         let height = size.div_ceil(4096);

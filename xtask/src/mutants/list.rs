@@ -110,7 +110,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("death while holding is told to nobody",
         "engine.rs", "self.counters.deaths += 1;\n                self.end_grant(at, End::Evicted);", "self.counters.deaths += 1;\n                self.end_grant(at, End::InOrder);"),
     mutant("the next holder is not told of an eviction",
-        "sync.rs", "evicted: slot.is_tainted() }", "evicted: slot.is_tainted() && false }"),
+        "sync.rs", "evicted: slot.is_tainted(),", "evicted: slot.is_tainted() && false,"),
     mutant("any end in order settles an eviction",
         "slot.rs", "self.evictions.settled = seen;", "self.evictions.settled = self.evictions.count;"),
     mutant("what an evicted CPU writer goes on to write is forgotten",
