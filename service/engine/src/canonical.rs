@@ -103,7 +103,7 @@ impl Engine {
         let fences = slot.fences.iter().flat_map(|gate| &self.fences[gate.fence].parts);
         held.map(|entry| entry.seen)
             .chain(fences.filter(|part| part.slot == at).map(|part| part.seen))
-            .chain([slot.evictions.count])
+            .chain([slot.evictions.count, slot.evictions.cpu, slot.evictions.dma])
             .filter(|seen| *seen > slot.evictions.settled)
             .collect()
     }
@@ -122,8 +122,8 @@ impl Engine {
             let (c, e) = (slot.coherence, slot.evictions);
             let tainted = e.count > e.settled;
             bytes.extend([1, u8::from(c.device_dirty()), u8::from(c.cpu_dirty())]);
-            bytes.extend([flags(c.open()), u8::from(tainted), u8::from(e.cpu), u8::from(e.dma)]);
-            bytes.push(self.seen_rank(*at, e.count, tainted));
+            bytes.extend([flags(c.open()), u8::from(tainted)]);
+            bytes.extend([e.count, e.cpu, e.dma].map(|n| self.seen_rank(*at, n, n > e.settled)));
             match slot.job {
                 None => bytes.push(0),
                 Some(part) => {

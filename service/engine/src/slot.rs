@@ -57,10 +57,10 @@ pub(crate) struct Evictions {
     pub count: u64,
     /// As many of them had happened when the last grant that ended in order began.
     pub settled: u64,
-    /// Among those since, CPU writers.
-    pub cpu: bool,
-    /// Among those since, writing devices.
-    pub dma: bool,
+    /// The last of a CPU writer: the how manieth it was, or 0.
+    pub cpu: u64,
+    /// The last of a writing device.
+    pub dma: u64,
 }
 
 impl Slot {
@@ -133,26 +133,27 @@ impl Slot {
     /// that it may go on comes into the books when it counts as gone.
     pub fn evicted(&mut self, access: Access) {
         self.evictions.count += 1;
-        self.evictions.cpu |= access == Access::Write;
-        self.evictions.dma |= access == Access::DmaWrite;
+        match access {
+            Access::Read | Access::DmaRead => {}
+            Access::Write => self.evictions.cpu = self.evictions.count,
+            Access::DmaWrite => self.evictions.dma = self.evictions.count,
+        }
     }
 
     /// A grant that began after `seen` evictions has ended in order: those evicted before it count
-    /// as gone now. They may have written all the while, and what they wrote is history.
+    /// as gone now. They, and those evicted since, may have written all the while: what they wrote is
+    /// history.
     pub fn settle(&mut self, seen: u64) {
-        if seen <= self.evictions.settled {
+        let Evictions { settled, cpu, dma, .. } = self.evictions;
+        if seen <= settled {
             return;
         }
-        if self.evictions.cpu {
+        if cpu > settled {
             self.coherence.may_have_written(Access::Write);
         }
-        if self.evictions.dma {
+        if dma > settled {
             self.coherence.may_have_written(Access::DmaWrite);
         }
         self.evictions.settled = seen;
-        if !self.is_tainted() {
-            self.evictions.cpu = false;
-            self.evictions.dma = false;
-        }
     }
 }
