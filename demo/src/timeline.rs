@@ -1,7 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Draws who had which buffer when: a lane for each process, a colour for each buffer.
+//! Draws who had which buffer when: a lane for each process and each device, a colour for each
+//! buffer.
 //!
 //! Two panels on one page: a few frames in the midst of the run, large enough to follow one frame
 //! from process to process by its number; and the time around the eviction.
@@ -13,13 +14,28 @@ use crate::span::Span;
 
 type Spans = BTreeMap<&'static str, Vec<Span>>;
 
-const LANES: [&str; 4] = ["camera", "codec", "preview", "stuck"];
+const LANES: [Lane; 6] = [
+    Lane { name: "camera", role: "camera", device: false },
+    Lane { name: "its sensor", role: "camera", device: true },
+    Lane { name: "codec", role: "codec", device: false },
+    Lane { name: "its encoder", role: "codec", device: true },
+    Lane { name: "preview", role: "preview", device: false },
+    Lane { name: "stuck", role: "stuck", device: false },
+];
 const WIDTH: f64 = 1400.0;
 const LEFT: f64 = 90.0;
-const LANE: f64 = 64.0;
-const BAR: f64 = 24.0;
+const LANE: f64 = 52.0;
+const BAR: f64 = 22.0;
 /// Frames in the first panel.
 const FRAMES: u64 = 8;
+
+/// What is drawn beside each other.
+struct Lane {
+    name: &'static str,
+    role: &'static str,
+    /// What its device does behind a fence, not its locks.
+    device: bool,
+}
 
 /// A colour for each buffer: the camera's are warm, the codec's cold.
 fn colour(buffer: &str) -> &'static str {
@@ -37,7 +53,7 @@ fn colour(buffer: &str) -> &'static str {
 
 /// The whole picture.
 pub fn draw(spans: &Spans) -> String {
-    let height = 2.0 * (4.0 * LANE + 90.0) + 90.0;
+    let height = 2.0 * (LANES.len() as f64 * LANE + 90.0) + 60.0;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
          viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -82,14 +98,19 @@ fn panel(svg: &mut String, spans: &Spans, window: (u64, u64), top: f64, title: &
     let top = top + 14.0;
     let bottom = top + LANE * LANES.len() as f64;
     axis(svg, window, &x, top, bottom);
-    for (lane, role) in LANES.iter().enumerate() {
+    for (lane, Lane { name, role, device }) in LANES.iter().enumerate() {
         let y = top + LANE * lane as f64;
         let _ =
             writeln!(svg, "<line x1=\"0\" y1=\"{y}\" x2=\"{WIDTH}\" y2=\"{y}\" stroke=\"#ddd\"/>");
-        text(svg, 10.0, y + LANE / 2.0 + 4.0, "start", "#222", 13, role);
-        let shown = spans.get(role).into_iter().flatten();
-        for span in shown.filter(|span| span.ended.max(span.work.1) > from && span.asked < to) {
-            hold(svg, span, &x, y);
+        text(svg, 10.0, y + LANE / 2.0 + 4.0, "start", "#222", 13, name);
+        let all = spans.get(*role).into_iter().flatten();
+        let shown = all.filter(|span| span.ended.max(span.work.1) > from && span.asked < to);
+        if *device {
+            // The waits first, so that they are behind the work.
+            shown.clone().for_each(|span| device_waits(svg, span, &x, y));
+            shown.for_each(|span| device_works(svg, span, &x, y));
+        } else {
+            shown.for_each(|span| hold(svg, span, &x, y));
         }
     }
     bottom + 40.0
@@ -114,10 +135,8 @@ fn axis(svg: &mut String, (from, to): (u64, u64), x: &dyn Fn(u64) -> f64, top: f
 
 /// A wait, and the hold that follows: a bar for each buffer, one below the other.
 fn hold(svg: &mut String, span: &Span, x: &dyn Fn(u64) -> f64, lane: f64) {
-    let count = span.buffers.len().max(1) as f64;
     let (asked, granted, ended) = (x(span.asked), x(span.granted), x(span.ended));
-    for (row, buffer) in span.buffers.iter().enumerate() {
-        let y = lane + LANE / 2.0 - count * BAR / 2.0 + row as f64 * BAR;
+    for (y, buffer) in rows(span, lane) {
         let _ = writeln!(
             svg,
             "<rect x=\"{asked:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" \
@@ -136,21 +155,7 @@ fn hold(svg: &mut String, span: &Span, x: &dyn Fn(u64) -> f64, lane: f64) {
             BAR - 2.0,
             colour(buffer),
         );
-        let (began, done) = (x(span.work.0), x(span.work.1));
-        if span.work.1 > span.ended {
-            fenced(svg, (ended, began, done), (y, colour(buffer)));
-        }
-        let (shown_from, width) =
-            if span.work.1 > span.ended { (began, done - began) } else { (granted, width) };
-        let label = match span.sequence {
-            Some(sequence) if width > 62.0 => format!("{buffer} #{sequence}"),
-            Some(sequence) => format!("{sequence}"),
-            None => format!("{buffer}, never unlocked"),
-        };
-        if width > 8.0 * label.len() as f64 {
-            let middle = shown_from + width / 2.0;
-            text(svg, middle, y + BAR / 2.0 + 4.0, "middle", "white", 12, &label);
-        }
+        label(svg, span, buffer, (granted, width), y);
     }
     if span.evicted {
         let _ = writeln!(
@@ -164,19 +169,53 @@ fn hold(svg: &mut String, span: &Span, x: &dyn Fn(u64) -> f64, lane: f64) {
     }
 }
 
-/// A lock that is over, but for a fence: a line while the device waits, then its work.
-fn fenced(svg: &mut String, (ended, began, done): (f64, f64, f64), (y, colour): (f64, &str)) {
-    let _ = writeln!(
-        svg,
-        "<line x1=\"{ended:.1}\" y1=\"{0:.1}\" x2=\"{began:.1}\" y2=\"{0:.1}\" stroke=\"{colour}\" \
-         stroke-width=\"2\" stroke-dasharray=\"2 3\"/>\n\
-         <rect x=\"{began:.1}\" y=\"{1:.1}\" width=\"{2:.1}\" height=\"{3:.1}\" rx=\"2\" \
-         fill=\"{colour}\" fill-opacity=\"0.65\" stroke=\"{colour}\"/>",
-        y + BAR / 2.0,
-        y + 3.0,
-        (done - began).max(0.8),
-        BAR - 6.0,
-    );
+/// From the unlock to the beginning of the device's work.
+fn device_waits(svg: &mut String, span: &Span, x: &dyn Fn(u64) -> f64, lane: f64) {
+    let (ended, began) = (x(span.ended), x(span.work.0));
+    for (y, buffer) in rows(span, lane) {
+        let (middle, colour) = (y + BAR / 2.0, colour(buffer));
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{ended:.1}\" y1=\"{middle:.1}\" x2=\"{began:.1}\" y2=\"{middle:.1}\" \
+             stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"2 3\"/>"
+        );
+    }
+}
+
+/// The device's work. At its end the fence signals.
+fn device_works(svg: &mut String, span: &Span, x: &dyn Fn(u64) -> f64, lane: f64) {
+    let (began, done) = (x(span.work.0), x(span.work.1));
+    let width = (done - began).max(0.8);
+    for (y, buffer) in rows(span, lane) {
+        let _ = writeln!(
+            svg,
+            "<rect class=\"device\" x=\"{began:.1}\" y=\"{:.1}\" width=\"{width:.1}\" \
+             height=\"{:.1}\" rx=\"8\" fill=\"{}\"/>",
+            y + 1.0,
+            BAR - 2.0,
+            colour(buffer),
+        );
+        label(svg, span, buffer, (began, width), y);
+    }
+}
+
+/// Where the bar of each buffer begins, one below the other.
+fn rows(span: &Span, lane: f64) -> impl Iterator<Item = (f64, &String)> {
+    let count = span.buffers.len().max(1) as f64;
+    let first = lane + LANE / 2.0 - count * BAR / 2.0;
+    span.buffers.iter().enumerate().map(move |(row, buffer)| (first + row as f64 * BAR, buffer))
+}
+
+/// Names a bar, if it is long enough.
+fn label(svg: &mut String, span: &Span, buffer: &str, (from, width): (f64, f64), y: f64) {
+    let label = match span.sequence {
+        Some(sequence) if width > 62.0 => format!("{buffer} #{sequence}"),
+        Some(sequence) => format!("{sequence}"),
+        None => format!("{buffer}, never unlocked"),
+    };
+    if width > 8.0 * label.len() as f64 {
+        text(svg, from + width / 2.0, y + BAR / 2.0 + 4.0, "middle", "white", 12, &label);
+    }
 }
 
 fn legend(svg: &mut String, y: f64) {
@@ -197,7 +236,7 @@ fn legend(svg: &mut String, y: f64) {
          stroke=\"#999\"/>",
         y - 10.0
     );
-    text(svg, x + 32.0, y, "start", "#222", 12, "waiting for the lock; solid: held; dotted, then light: unlocked, the device waits, then works, behind a fence; #n: frame n");
+    text(svg, x + 32.0, y, "start", "#222", 12, "waiting for the lock; solid: held. Devices, behind a fence: dotted, they wait; round, they work");
 }
 
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, fill: &str, size: u32, content: &str) {
@@ -230,7 +269,7 @@ mod tests {
         spans.insert("stuck", vec![span(1_000_000, 2_000_000, 502_000_000, None, "out0")]);
         let svg = draw(&spans);
         let expected =
-            ["camera", "codec", "preview", "stuck", "evicted", "#2e86ab", "0.65", "</svg>"];
+            ["camera", "codec", "preview", "stuck", "evicted", "#2e86ab", "device", "</svg>"];
         for expected in expected {
             assert!(svg.contains(expected), "{expected}");
         }
