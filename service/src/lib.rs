@@ -43,6 +43,7 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
 
 use arbiter::Arbiter;
 use config::Config;
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
 
 /// Why the service could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,7 @@ pub enum ServeError {
 
 /// Registers the service and serves until the driver goes away.
 pub fn serve(config: Config) -> Result<(), ServeError> {
+    raise_descriptor_limit();
     let name = format!("vendor.buffersync.IBufferSync/{}", config.instance);
     let workers = config.sync_workers;
     ProcessState::open(&config.device, config.threads).map_err(ServeError::Binder)?;
@@ -94,6 +96,16 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     log::info!("{name} is registered");
     ProcessState::join_thread_pool();
     Err(ServeError::PoolEnded)
+}
+
+/// A buffer, a pipe and a fence take a descriptor each: takes as many as are to be had. On Android
+/// init has set both limits.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(errno) = raised {
+        log::warn!("the limit of descriptors stays what it is: {errno}");
+    }
 }
 
 /// Starts a thread that the service can't live without.

@@ -38,7 +38,8 @@ impl Permits {
     pub fn enter(&self, uid: u32) -> Option<Permit<'_>> {
         let mut inside = poison::lock(&self.inside);
         let entered = inside.len() < self.limit && inside.insert(uid);
-        entered.then_some(Permit { permits: self, uid })
+        // Made only if it was: a permit that is dropped takes the uid out.
+        entered.then(|| Permit { permits: self, uid })
     }
 }
 

@@ -20,6 +20,17 @@ pub enum Status {
     Failed,
 }
 
+impl Status {
+    /// What `sync_file_info.status` says: 1 signalled, 0 active, below 0 an error.
+    fn of(status: i32) -> Self {
+        match status {
+            0 => Self::Pending,
+            1.. => Self::Signalled,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// `struct sync_file_info` of linux/sync_file.h.
 #[repr(C)]
 pub struct SyncFileInfo {
@@ -73,9 +84,7 @@ pub fn status(fd: BorrowedFd<'_>) -> Status {
     // means SYNC_IOC_FILE_INFO, which reads and writes a `struct sync_file_info`; with
     // num_fences == 0 it follows no pointer in it.
     match unsafe { sync_ioc_file_info(fd.as_raw_fd(), &mut info) } {
-        Ok(_) if info.status == 0 => Status::Pending,
-        Ok(_) if info.status > 0 => Status::Signalled,
-        Ok(_) => Status::Failed,
+        Ok(_) => Status::of(info.status),
         Err(Errno::EINTR) => Status::Pending,
         Err(_) => Status::Failed,
     }
@@ -108,6 +117,13 @@ mod tests {
         let epoll =
             nix::sys::epoll::Epoll::new(nix::sys::epoll::EpollCreateFlags::empty()).unwrap();
         assert!(!is_sync_file(epoll.0.as_fd()));
+    }
+
+    #[test]
+    fn a_fence_with_an_error_has_not_signalled_in_order() {
+        let statuses = [-110, -1, 0, 1].map(Status::of);
+        let expected = [Status::Failed, Status::Failed, Status::Pending, Status::Signalled];
+        assert_eq!(statuses, expected);
     }
 
     #[test]

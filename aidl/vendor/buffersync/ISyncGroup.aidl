@@ -99,9 +99,10 @@ interface ISyncGroup {
     LockReply lock(long timeoutNs);
 
     /**
-     * As lock(), but never waits for another client: ERROR_WOULD_BLOCK instead, also for one whose
-     * release fence is pending. QUEUED can still be the answer, when all buffers are taken and only
-     * cache maintenance is to be finished.
+     * As lock(), but never waits for another client: ERROR_WOULD_BLOCK instead, also where the CPU
+     * would have to wait for a release fence (a device is granted with it). QUEUED can still be the
+     * answer, when all buffers are taken and only cache maintenance is to be finished, or an implicit
+     * fence has to signal.
      *
      * @throws ERROR_WOULD_BLOCK, and those of lock().
      */

@@ -33,12 +33,17 @@
 //! 4. **Forced release.** A grant ends at its deadline. The holder is told, its token is dead, and
 //!    the next holder of each buffer is told too (`EOWNERDEAD` of robust mutexes), until one grant
 //!    of the buffer that began after the eviction has ended in order. A holder that dies is treated
-//!    the same, at once; and one whose release fence fails or does not signal by the deadline.
+//!    the same, at once; and one whose release fence fails, or has not signalled when as much time
+//!    has passed since the unlock as a grant lasts.
 //! 5. **Counts never go wrong.** State is read and changed in one call, under one `&mut`. In the
 //!    2013 RFC two timeouts could both see a count of 2 and both decrement it.
-//! 6. **Generations.** Every exclusive grant advances the buffer's generation, and every grant
+//! 6. **Fences.** A buffer that is unlocked but for a fence is granted to the next device at once,
+//!    with the fence ([`Engine::acquire_fences`]), and to the CPU when the fence has signalled.
+//!    A writer's fence concerns everybody, a reader's the next writer. Nobody passes a fence while an
+//!    evicted holder may be at work.
+//! 7. **Generations.** Every exclusive grant advances the buffer's generation, and every grant
 //!    reports it.
-//! 7. **Cost.** A call compares O(buffers of the group x log waiters) times; a waiter with a kept
+//! 8. **Cost.** A call compares O(buffers of the group x log waiters) times; a waiter with a kept
 //!    ticket moves those younger than it by one place in an array. Nothing is kept of a buffer that
 //!    no group has, and locking and unlocking allocate nothing once the tables have their size.
 //!
