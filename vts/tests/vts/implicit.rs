@@ -175,3 +175,20 @@ fn the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users() {
     assert!(group.nothing_within(SHORT));
     pending.signal();
 }
+
+#[test]
+fn clients_of_one_user_that_lock_at_once_do_not_hold_each_other_up() {
+    // More than may look for implicit fences at the same time: the others leave that to the workers.
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            scope.spawn(move || {
+                let (_vgem, buffer) = vgem();
+                let access = if thread % 2 == 0 { Access::READ } else { Access::WRITE };
+                let mut group = Group::of("vts/thread", &buffer.dmabuf, access);
+                for _ in 0..25 {
+                    group.cycle();
+                }
+            });
+        }
+    });
+}
