@@ -54,7 +54,7 @@ impl Engine {
             return None;
         }
         let ticket = self.ticket_of(now, at);
-        self.accept(at, ticket, None, Stage::Preparing { gated: 0, job: None });
+        self.name(at, ticket);
         Some(self.grant(now, at, fx))
     }
 
@@ -152,7 +152,7 @@ impl Engine {
         }
     }
 
-    /// Lets a lock have its token and ticket.
+    /// Makes a lock pending.
     fn accept(
         &mut self,
         at: Ix<Group>,
@@ -160,6 +160,13 @@ impl Engine {
         expires: Option<Time>,
         stage: Stage,
     ) -> Token {
+        self.groups[at].request = Some(Request { expires, stage });
+        self.name(at, ticket)
+    }
+
+    /// Lets a lock have its token and ticket.
+    #[inline]
+    fn name(&mut self, at: Ix<Group>, ticket: Ticket) -> Token {
         self.last.ticket = self.last.ticket.max(ticket.0);
         let group = &mut self.groups[at];
         if group.grant.is_none() {
@@ -168,7 +175,6 @@ impl Engine {
         }
         group.ticket = ticket;
         group.kept = None;
-        group.request = Some(Request { expires, stage });
         group.token
     }
 

@@ -36,7 +36,7 @@ impl Holders {
 
     /// Puts a holder in, takes it out, or lets it hold otherwise: each time exclusively (`true`),
     /// shared, or not at all.
-    #[inline]
+    #[inline(always)]
     pub fn change(&mut self, place: Place, before: Option<bool>, after: Option<bool>) {
         if before == after {
             return;

@@ -143,11 +143,16 @@ impl Slot {
     /// A grant that began after `seen` evictions has ended in order: those evicted before it count
     /// as gone now. They, and those evicted since, may have written all the while: what they wrote is
     /// history.
+    #[inline(always)]
     pub fn settle(&mut self, seen: u64) {
-        let Evictions { settled, cpu, dma, .. } = self.evictions;
-        if seen <= settled {
-            return;
+        if seen > self.evictions.settled {
+            self.settle_evicted(seen);
         }
+    }
+
+    #[cold]
+    fn settle_evicted(&mut self, seen: u64) {
+        let Evictions { settled, cpu, dma, .. } = self.evictions;
         if cpu > settled {
             self.coherence.may_have_written(Access::Write);
         }
