@@ -2,18 +2,26 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Finding the service, and what can be asked of it as a whole.
+//!
+//! A process has one connection to an instance, which all handles share. It is made when it is first
+//! asked for, and made again when the service has died and come back: whoever calls next finds out
+//! and looks it up.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use binder::{Interface, ProcessState, StatusCode, Strong};
+use binder::{ProcessState, StatusCode, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
 use buffersync_aidl::DEFAULT_INSTANCE;
+use once_cell::sync::OnceCell;
 
 use crate::error::{Error, Result};
 use crate::events::EventPipe;
+use crate::fork;
 use crate::group::Group;
 use crate::types::{millis, Capabilities};
 
@@ -44,43 +52,66 @@ impl Options {
     }
 }
 
-/// A connection to the service. `Send` and `Sync`; calls may be made from any thread.
+/// This process's binder driver: opened once, or tried again if that failed.
+static DRIVER: OnceCell<()> = OnceCell::new();
+
+/// This process's connections, by instance. As many as the process has names for.
+static CONNECTIONS: Mutex<BTreeMap<String, Arc<Connection>>> = Mutex::new(BTreeMap::new());
+
+/// A handle of the process's connection to the service. `Send` and `Sync`, cheap to clone; calls may
+/// be made from any thread. In a child that was forked every call answers [`Error::Forked`].
+///
+/// If the service dies, groups answer [`Error::ServiceDied`] and are of no more use; this handle finds
+/// the service that was started in its place.
+#[derive(Clone)]
 pub struct BufferSync {
-    service: Strong<dyn IBufferSync>,
+    connection: Arc<Connection>,
+}
+
+/// See [`BufferSync`].
+struct Connection {
+    instance: String,
+    /// As it was last looked up; `None` after it was found dead.
+    service: Mutex<Option<Strong<dyn IBufferSync>>>,
 }
 
 impl BufferSync {
-    /// Connects to the default instance over [`DEFAULT_DEVICE`]. Does not wait for the service to
-    /// be started.
+    /// The connection to the default instance over [`DEFAULT_DEVICE`]. Does not wait for the service
+    /// to be started.
     ///
     /// # Errors
-    /// [`Error::NoBinder`], [`Error::NoService`].
+    /// [`Error::NoBinder`], [`Error::NoService`], [`Error::Forked`].
     pub fn connect() -> Result<Self> {
         Self::connect_with(DEFAULT_DEVICE, DEFAULT_INSTANCE)
     }
 
-    /// Connects to an instance over a binder device. A process has one binder device: the first
-    /// to be opened, by whomever, stays.
+    /// The connection to an instance over a binder device. A process has one binder device: the
+    /// first to be opened, by whomever, stays.
     ///
     /// # Errors
-    /// [`Error::NoBinder`], [`Error::NoService`].
+    /// [`Error::NoBinder`], [`Error::NoService`], [`Error::Forked`].
     pub fn connect_with(device: &str, instance: &str) -> Result<Self> {
-        // No threads: nobody ever calls a client.
-        ProcessState::open(device, 0).map_err(Error::NoBinder)?;
-        let service = binder::check_interface::<dyn IBufferSync>(instance).map_err(|status| {
-            let reason = match status {
-                StatusCode::NameNotFound => "not registered, or not to be found by this uid".into(),
-                StatusCode::DeadObject => "no service manager answers".into(),
-                other => other.to_string(),
-            };
-            Error::NoService { instance: instance.to_string(), reason }
+        fork::check()?;
+        DRIVER.get_or_try_init(|| {
+            // No threads: nobody ever calls a client.
+            ProcessState::open(device, 0).map_err(Error::NoBinder)?;
+            fork::claim();
+            Ok::<(), Error>(())
         })?;
-        Ok(Self { service })
+        let known = locked(&CONNECTIONS).get(instance).cloned();
+        let connection = known.unwrap_or_else(|| {
+            let (instance, service) = (instance.to_string(), Mutex::new(None));
+            Arc::new(Connection { instance, service })
+        });
+        // Only what was found once is remembered.
+        connection.service()?;
+        locked(&CONNECTIONS).insert(instance.to_string(), Arc::clone(&connection));
+        Ok(Self { connection })
     }
 
     /// What the service does and where its bounds are.
     pub fn capabilities(&self) -> Result<Capabilities> {
-        Ok(self.service.getCapabilities()?.into())
+        self.connection.call(|service| Ok(service.getCapabilities()?.into()))
     }
 
     /// Opens a group, with no buffers in it. `name` is for dumps and logs: 1 to 64 bytes without
@@ -94,7 +125,7 @@ impl BufferSync {
             holdLimitMs: options.hold_limit_ms(),
             implicitFences: options.implicit_fences,
         };
-        let opened = self.service.openGroup(name, &options)?;
+        let opened = self.connection.call(|service| Ok(service.openGroup(name, &options)?))?;
         let binder = opened.group.ok_or(Error::Protocol("openGroup returned no group"))?;
         let events = opened.events.ok_or(Error::Protocol("openGroup returned no event pipe"))?;
         Ok(Group::new(binder, EventPipe::new(events.into())?, millis(opened.holdLimitMs)))
@@ -111,19 +142,66 @@ impl BufferSync {
             let mut text = String::new();
             read.read_to_string(&mut text).map(|_| text)
         });
-        self.dump_to(write.into(), args)?;
-        match reader.join() {
+        let written = self.dump_to(write.into(), args);
+        let text = match reader.join() {
             Ok(text) => text.map_err(system("read of the dump")),
             Err(_) => Err(Error::Protocol("the reader of the dump panicked")),
+        };
+        written.and(text)
+    }
+
+    /// As [`BufferSync::dump`], written to a file, pipe or socket. Blocks while that takes nothing.
+    ///
+    /// # Errors
+    /// [`Error::ServiceDied`], [`Error::NoService`].
+    pub fn dump_to(&self, fd: OwnedFd, args: &[&str]) -> Result<()> {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        self.connection.call(|service| {
+            let fd = fd.try_clone().map_err(|error| system("dup", &error))?;
+            let binder = service.as_binder();
+            let proxy =
+                binder.as_proxy().ok_or(Error::Protocol("the service is in this process"))?;
+            Ok(proxy.dump(fd, &args)?)
+        })
+    }
+}
+
+impl Connection {
+    /// Calls the service; if it is found dead that was found alive before, the one in its place.
+    fn call<T>(&self, call: impl Fn(&dyn IBufferSync) -> Result<T>) -> Result<T> {
+        fork::check()?;
+        match call(&*self.service()?) {
+            Err(Error::ServiceDied) => {
+                *locked(&self.service) = None;
+                call(&*self.service()?)
+            }
+            result => result,
         }
     }
 
-    fn dump_to(&self, fd: OwnedFd, args: &[&str]) -> Result<()> {
-        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        let binder = self.service.as_binder();
-        let proxy = binder.as_proxy().ok_or(Error::Protocol("the service is in this process"))?;
-        Ok(proxy.dump(fd, &args)?)
+    /// The service, looked up if need be.
+    fn service(&self) -> Result<Strong<dyn IBufferSync>> {
+        let mut known = locked(&self.service);
+        if let Some(service) = &*known {
+            return Ok(service.clone());
+        }
+        let found = binder::check_interface::<dyn IBufferSync>(&self.instance);
+        let service = found.map_err(|status| {
+            let reason = match status {
+                StatusCode::NameNotFound => "not registered, or not to be found by this uid".into(),
+                StatusCode::DeadObject => "no service manager answers".into(),
+                other => other.to_string(),
+            };
+            Error::NoService { instance: self.instance.clone(), reason }
+        })?;
+        *known = Some(service.clone());
+        Ok(service)
     }
+}
+
+/// What these mutexes guard is whole between any two statements: a panic elsewhere spoils nothing.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn system(what: &'static str, error: &std::io::Error) -> Error {

@@ -98,6 +98,18 @@ pub enum Error {
     /// A descriptor is not open.
     #[error("bad file descriptor")]
     BadFd,
+    /// The group holds nothing: it was not granted, or was unlocked before.
+    #[error("the group holds nothing")]
+    NotLocked,
+    /// Another thread took the lock back ([`crate::SharedGroup::cancel`]).
+    #[error("the lock was cancelled")]
+    Cancelled,
+    /// There is a mapping of this buffer in this group already.
+    #[error("the buffer is mapped already")]
+    AlreadyMapped,
+    /// This process is a forked child of the one that connected, which can't use the connection.
+    #[error("this process is a fork of the one that connected: exec first")]
+    Forked,
 
     /// The binder driver can't be used.
     #[error("no binder driver: {0}")]

@@ -13,12 +13,13 @@ use binder::{NativeHandle, ParcelFileDescriptor, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
-use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use nix::errno::Errno;
-use nix::time::{clock_gettime, ClockId};
 
 use crate::error::{Error, Result};
 use crate::events::{Event, EventPipe};
+use crate::fork::{self, Remote};
+use crate::grant::Grant;
+use crate::members::Members;
 use crate::types::{monotonic, Access, BufferId, GrantInfo, GrantedBuffer, Token};
 
 /// How long the record of a lock that can't be cancelled any more may take. The service writes it
@@ -31,15 +32,16 @@ const RECORD_GRACE: Duration = Duration::from_secs(1);
 /// dropped (its [`Grant`] was forgotten) is left to the service, which treats that as an eviction:
 /// nobody said that the work was finished.
 pub struct Group {
-    binder: Strong<dyn ISyncGroup>,
-    events: EventPipe,
+    binder: Remote<dyn ISyncGroup>,
+    pub(crate) events: EventPipe,
     hold_limit: Duration,
-    state: State,
+    pub(crate) state: State,
+    pub(crate) members: Members,
     evictions: u64,
 }
 
 #[derive(Debug)]
-enum State {
+pub(crate) enum State {
     Idle,
     Waiting(Token),
     Holding { grant: GrantInfo, evicted: bool, growing: bool, acquire: Acquire },
@@ -47,7 +49,7 @@ enum State {
 
 /// What a grant has to wait for.
 #[derive(Debug)]
-enum Acquire {
+pub(crate) enum Acquire {
     /// As the reply said.
     Known(Option<OwnedFd>),
     /// The grant came by event, which carries no descriptor: the service is to be asked.
@@ -69,7 +71,13 @@ impl Group {
         events: EventPipe,
         hold_limit: Duration,
     ) -> Self {
-        Self { binder, events, hold_limit, state: State::Idle, evictions: 0 }
+        let (binder, members) = (Remote::new(binder), Members::default());
+        Self { binder, events, hold_limit, state: State::Idle, members, evictions: 0 }
+    }
+
+    /// The service's end.
+    pub(crate) fn remote(&self) -> Result<&dyn ISyncGroup> {
+        self.binder.get()
     }
 
     /// How long a grant of this group lasts at most.
@@ -108,8 +116,10 @@ impl Group {
     ) -> Result<Vec<BufferId>> {
         let fds = fds.iter().map(|fd| duplicate(*fd)).collect::<Result<Vec<_>>>()?;
         let handle = NativeHandle { fds, ints: ints.to_vec() };
-        let ids = self.binder.add(&handle, access.to_aidl())?;
-        Ok(ids.into_iter().map(BufferId).collect())
+        let ids = self.remote()?.add(&handle, access.to_aidl())?;
+        let ids: Vec<BufferId> = ids.into_iter().map(BufferId).collect();
+        ids.iter().for_each(|id| self.members.add(*id, access));
+        Ok(ids)
     }
 
     /// Takes one buffer out.
@@ -117,7 +127,9 @@ impl Group {
     /// # Errors
     /// [`Error::UnknownBuffer`], [`Error::Busy`].
     pub fn remove(&mut self, buffer: BufferId) -> Result<()> {
-        Ok(self.binder.remove(buffer.0)?)
+        self.remote()?.remove(buffer.0)?;
+        self.members.remove(buffer);
+        Ok(())
     }
 
     /// Takes all buffers out.
@@ -125,7 +137,9 @@ impl Group {
     /// # Errors
     /// [`Error::Busy`].
     pub fn remove_all(&mut self) -> Result<()> {
-        Ok(self.binder.removeAll()?)
+        self.remote()?.removeAll()?;
+        self.members.clear();
+        Ok(())
     }
 
     /// Locks every buffer of the group, waiting for other holders up to `timeout` (`None`: as long
@@ -211,7 +225,7 @@ impl Group {
     /// [`Error::NotQueued`] if none is waiting. It may have been granted meanwhile: then
     /// [`Group::read_event`] says so.
     pub fn cancel(&mut self) -> Result<()> {
-        self.binder.cancel()?;
+        self.remote()?.cancel()?;
         match &mut self.state {
             State::Holding { growing, .. } => *growing = false,
             state => *state = State::Idle,
@@ -229,6 +243,8 @@ impl Group {
     /// # Errors
     /// [`Error::ServiceDied`].
     pub fn read_event(&mut self) -> Result<Option<Event>> {
+        // The pipe is the parent's: what a child reads it does not get.
+        fork::check()?;
         let event = self.events.next()?;
         if let Some(event) = &event {
             self.note(event);
@@ -239,21 +255,21 @@ impl Group {
     /// The guard of a grant that [`Group::read_event`] reported, or whose guard was forgotten.
     pub fn grant(&mut self) -> Option<Grant<'_>> {
         match self.state {
-            State::Holding { .. } => Some(Grant { group: self, ended: false }),
+            State::Holding { .. } => Some(Grant::of(self)),
             _ => None,
         }
     }
 
     /// Sends the request, with a time-out in the service's terms or (`None`) to wait for nobody.
     /// True: granted at once.
-    fn request(&mut self, timeout_ns: Option<i64>) -> Result<bool> {
+    pub(crate) fn request(&mut self, timeout_ns: Option<i64>) -> Result<bool> {
         if matches!(self.state, State::Idle) {
             // What earlier locks left must not fill the pipe (ERROR_EVENTS_UNREAD).
             while self.read_event()?.is_some() {}
         }
         let reply = match timeout_ns {
-            Some(timeout_ns) => self.binder.lock(timeout_ns)?,
-            None => self.binder.tryLock()?,
+            Some(timeout_ns) => self.remote()?.lock(timeout_ns)?,
+            None => self.remote()?.tryLock()?,
         };
         if matches!(&self.state, State::Holding { grant, .. } if grant.token.0 != reply.token) {
             // The grant that was to grow had been taken away, so this began a lock of its own.
@@ -263,6 +279,7 @@ impl Group {
             LockStatus::GRANTED => {
                 let (grant, fence) = grant_of(reply);
                 let acquire = Acquire::Known(fence);
+                self.members.granted();
                 self.state = State::Holding { grant, evicted: false, growing: false, acquire };
                 Ok(true)
             }
@@ -284,7 +301,7 @@ impl Group {
             *evicted = true;
         }
         let mut granted = reply.status == LockStatus::GRANTED;
-        if !granted && self.binder.cancel().is_err() {
+        if !granted && self.remote()?.cancel().is_err() {
             // Granted meanwhile, or ended: its record is there, or comes now.
             while self.events.wait(Some(Instant::now() + RECORD_GRACE))? {
                 match self.read_event()? {
@@ -296,38 +313,55 @@ impl Group {
             }
         }
         if granted {
-            self.binder.unlock(token.0, &[])?;
+            self.remote()?.unlock(token.0, &[])?;
         }
         Err(Error::Evicted)
     }
 
     /// Waits until the pending lock is granted, or says how it ended. False: `until` passed.
-    fn await_grant(&mut self, until: Option<Instant>) -> Result<bool> {
-        loop {
-            while self.is_pending() {
-                let Some(event) = self.read_event()? else { break };
-                // An event after which nothing is pending was about this lock.
-                match event {
-                    _ if self.is_pending() => {}
-                    Event::LockFailed { buffer, errno, .. } => {
-                        return Err(Error::LockFailed { buffer, errno })
-                    }
-                    Event::TimedOut { .. } => return Err(Error::TimedOut),
-                    Event::Wounded { .. } => return Err(Error::Deadlock),
-                    Event::Evicted { .. } => return Err(Error::Evicted),
-                    Event::Granted(_) => {}
-                }
-            }
-            if !self.is_pending() {
-                return Ok(true);
-            }
+    pub(crate) fn await_grant(&mut self, until: Option<Instant>) -> Result<bool> {
+        while !self.look()? {
             if !self.events.wait(until)? {
                 return Ok(false);
             }
         }
+        Ok(true)
     }
 
-    fn is_pending(&self) -> bool {
+    /// Reads events until the pending lock is granted (true), has ended otherwise, or there are no
+    /// more.
+    pub(crate) fn look(&mut self) -> Result<bool> {
+        while self.is_pending() {
+            let Some(event) = self.read_event()? else { return Ok(false) };
+            // An event after which nothing is pending was about this lock.
+            match event {
+                _ if self.is_pending() => {}
+                Event::LockFailed { buffer, errno, .. } => {
+                    return Err(Error::LockFailed { buffer, errno })
+                }
+                Event::TimedOut { .. } => return Err(Error::TimedOut),
+                Event::Wounded { .. } => return Err(Error::Deadlock),
+                Event::Evicted { .. } => return Err(Error::Evicted),
+                Event::Granted(_) => {}
+            }
+        }
+        Ok(true)
+    }
+
+    /// Gives up a pending lock that nobody waits for any more. What it was to add to goes on.
+    pub(crate) fn abandon(&mut self) {
+        if !self.is_pending() || self.cancel().is_ok() {
+            return;
+        }
+        let grew = matches!(self.state, State::Holding { .. });
+        // Granted meanwhile: its record is there. If the service is gone, so is the lock.
+        let granted = self.await_grant(Some(Instant::now() + RECORD_GRACE));
+        if granted == Ok(true) && !grew {
+            drop(self.grant());
+        }
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
         matches!(self.state, State::Waiting(_) | State::Holding { growing: true, .. })
     }
 
@@ -351,10 +385,12 @@ impl Group {
             Event::Granted(granted) => match &mut self.state {
                 State::Waiting(token) if *token == granted.token => {
                     let (grant, acquire) = (granted.clone(), Acquire::Ask);
+                    self.members.granted();
                     self.state = State::Holding { grant, evicted: false, growing: false, acquire };
                 }
                 State::Holding { grant, growing, acquire, .. } if grant.token == granted.token => {
                     grant.clone_from(granted);
+                    self.members.granted();
                     *growing = false;
                     *acquire = Acquire::Ask;
                 }
@@ -383,237 +419,19 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if !matches!(self.state, State::Holding { .. }) {
+        if let (false, Ok(binder)) = (matches!(self.state, State::Holding { .. }), self.remote()) {
             // Nothing can be done about a failure: either way the reference goes now.
-            let _ = self.binder.close();
+            let _ = binder.close();
         }
-    }
-}
-
-/// All buffers of a group are held and coherent. Unlocks when dropped.
-///
-/// The guard ends at its deadline whatever its owner does: long work looks at
-/// [`Grant::time_left`], or polls [`Grant::event_fd`] and asks [`Grant::is_evicted`].
-/// `std::mem::forget` keeps the lock until the deadline; [`Group::grant`] gives the guard back.
-pub struct Grant<'a> {
-    group: &'a mut Group,
-    ended: bool,
-}
-
-impl Grant<'_> {
-    /// When the grant is taken away: a reading of `CLOCK_MONOTONIC`.
-    pub fn deadline(&self) -> Duration {
-        self.info().map_or(Duration::ZERO, |grant| grant.deadline)
-    }
-
-    /// How long is left until the deadline; zero when it has passed.
-    pub fn time_left(&self) -> Duration {
-        // CLOCK_MONOTONIC with a valid pointer can't fail (clock_gettime(2)).
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::MAX, Duration::from);
-        self.deadline().saturating_sub(now)
-    }
-
-    /// The grant's name.
-    pub fn token(&self) -> Token {
-        self.info().map_or(Token(0), |grant| grant.token)
-    }
-
-    /// The buffers, in the order of their addition, with generation and whether the previous
-    /// holder was evicted.
-    pub fn buffers(&self) -> &[GrantedBuffer] {
-        self.info().map_or(&[], |grant| &grant.buffers)
-    }
-
-    /// One buffer of the grant.
-    pub fn buffer(&self, id: BufferId) -> Option<&GrantedBuffer> {
-        self.buffers().iter().find(|buffer| buffer.id == id)
-    }
-
-    /// What devices have to wait for before they begin: the release fences of earlier holders, as
-    /// one sync_file, to be handed to the driver (or to [`crate::fence::wait`]). `None` if nothing
-    /// is pending. If it signals an error, what is in the buffers is not what it should be.
-    ///
-    /// # Errors
-    /// [`Error::Evicted`], [`Error::NoResources`], [`Error::ServiceDied`].
-    pub fn acquire_fence(&self) -> Result<Option<OwnedFd>> {
-        match &self.group.state {
-            State::Holding { acquire: Acquire::Known(None), .. } => Ok(None),
-            State::Holding { acquire: Acquire::Known(Some(fence)), .. } => {
-                Ok(Some(duplicate(fence.as_fd())?.into()))
-            }
-            // Nothing is pending if no buffer says so.
-            State::Holding { grant, .. } if grant.buffers.iter().all(|b| !b.fenced) => Ok(None),
-            _ => self.ask_for_fence(BufferId(0)),
-        }
-    }
-
-    /// As [`Grant::acquire_fence`], for one buffer.
-    ///
-    /// # Errors
-    /// [`Error::UnknownBuffer`], and those of [`Grant::acquire_fence`].
-    pub fn acquire_fence_of(&self, buffer: BufferId) -> Result<Option<OwnedFd>> {
-        match self.buffer(buffer) {
-            None => Err(Error::UnknownBuffer),
-            Some(granted) if !granted.fenced => Ok(None),
-            Some(_) => self.ask_for_fence(buffer),
-        }
-    }
-
-    fn ask_for_fence(&self, buffer: BufferId) -> Result<Option<OwnedFd>> {
-        let fence = self.group.binder.getAcquireFence(self.token().0, buffer.0)?;
-        Ok(fence.map(Into::into))
-    }
-
-    /// The group's event pipe: readable when the grant is taken away.
-    pub fn event_fd(&self) -> BorrowedFd<'_> {
-        self.group.event_fd()
-    }
-
-    /// Whether the grant was taken away. Looks into the event pipe without blocking.
-    ///
-    /// # Errors
-    /// [`Error::ServiceDied`].
-    pub fn is_evicted(&mut self) -> Result<bool> {
-        while !self.known_evicted() && self.group.read_event()?.is_some() {}
-        Ok(self.known_evicted())
-    }
-
-    /// Adds a dma-buf, or a stronger access to one that is held; [`Grant::grow`] gets it.
-    ///
-    /// # Errors
-    /// Those of [`Group::add`].
-    pub fn add(&mut self, fd: impl AsFd, access: Access) -> Result<BufferId> {
-        self.group.add(fd, access)
-    }
-
-    /// Takes one buffer out that was added and is not held.
-    ///
-    /// # Errors
-    /// [`Error::UnknownBuffer`]; [`Error::Busy`] if it is held.
-    pub fn remove(&mut self, buffer: BufferId) -> Result<()> {
-        self.group.remove(buffer)
-    }
-
-    /// Gets what was added since the grant, waiting up to `timeout` (`None`: as long as it takes).
-    /// The deadline stays what it is; what is held stays held, however this ends.
-    ///
-    /// # Errors
-    /// [`Error::Deadlock`]: unlock, and lock the group again, which includes what was added and has
-    /// the old ticket. [`Error::Evicted`]: the deadline came first. [`Error::AlreadyLocked`] if
-    /// nothing was added. [`Error::TimedOut`], [`Error::LockFailed`], [`Error::Quota`],
-    /// [`Error::EventsUnread`], [`Error::ServiceDied`].
-    pub fn grow(&mut self, timeout: impl Into<Option<Duration>>) -> Result<()> {
-        if !self.group.request(Some(timeout_ns(timeout.into())))? {
-            self.group.await_grant(None)?;
-        }
-        Ok(())
-    }
-
-    /// As [`Grant::grow`], if nobody else has or waits for one of the buffers.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`], and those of [`Grant::grow`] but [`Error::TimedOut`].
-    pub fn try_grow(&mut self) -> Result<()> {
-        if !self.group.request(None)? {
-            self.group.await_grant(None)?;
-        }
-        Ok(())
-    }
-
-    /// Ends the grant; the work on the buffers is finished.
-    ///
-    /// # Errors
-    /// [`Error::Evicted`] if it was taken away before: what was read may be torn, and what was
-    /// written may be lost. [`Error::ServiceDied`].
-    pub fn unlock(mut self) -> Result<()> {
-        self.end(&[])
-    }
-
-    /// Ends the grant; the work on the buffers is finished when `fence`, a sync_file, has signalled.
-    /// Devices that are next are granted the buffers at once, with the fence; the CPU when it has
-    /// signalled. If it fails, or has not signalled when the group's hold limit has passed from
-    /// now, it is an eviction ([`Event::Evicted`]).
-    ///
-    /// If the service can't take the fence (a quota, descriptors), this waits for it here, until the
-    /// deadline, and unlocks then.
-    ///
-    /// # Errors
-    /// [`Error::BadFence`] if it is no sync_file: then the grant has ended without it, as if
-    /// dropped. [`Error::Evicted`], [`Error::ServiceDied`].
-    pub fn unlock_with_fence(self, fence: OwnedFd) -> Result<()> {
-        self.unlock_with_fences(Vec::new(), Some(fence))
-    }
-
-    /// As [`Grant::unlock_with_fence`], with fences of single buffers and one for the rest. Buffers
-    /// without either are finished.
-    ///
-    /// # Errors
-    /// [`Error::UnknownBuffer`] for a buffer that the grant does not have: then the grant has ended
-    /// without fences, as if dropped. Those of [`Grant::unlock_with_fence`].
-    pub fn unlock_with_fences(
-        mut self,
-        each: Vec<(BufferId, OwnedFd)>,
-        rest: Option<OwnedFd>,
-    ) -> Result<()> {
-        let fences: Vec<ReleaseFence> = each
-            .into_iter()
-            .chain(rest.map(|fence| (BufferId(0), fence)))
-            .map(|(buffer, fence)| ReleaseFence {
-                bufferId: buffer.0,
-                fence: Some(ParcelFileDescriptor::new(fence)),
-            })
-            .collect();
-        match self.end(&fences) {
-            Err(Error::Quota | Error::NoResources) => {
-                for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
-                    // At the deadline the grant is over anyway.
-                    let _ = crate::fence::wait(fence, self.time_left());
-                }
-                self.end(&[])
-            }
-            Err(refused @ (Error::BadFence | Error::UnknownBuffer)) => {
-                // The service keeps the grant; the guard is going, so the grant must.
-                self.ended = false;
-                Err(refused)
-            }
-            result => result,
-        }
-    }
-
-    fn end(&mut self, fences: &[ReleaseFence]) -> Result<()> {
-        self.ended = true;
-        Ok(self.group.binder.unlock(self.token().0, fences)?)
-    }
-
-    fn info(&self) -> Option<&GrantInfo> {
-        match &self.group.state {
-            State::Holding { grant, .. } => Some(grant),
-            // The guard borrows the group for as long as it holds.
-            _ => None,
-        }
-    }
-
-    fn known_evicted(&self) -> bool {
-        matches!(self.group.state, State::Holding { evicted: true, .. })
-    }
-}
-
-impl Drop for Grant<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            // Evicted or dead: the grant is gone all the same.
-            let _ = self.end(&[]);
-        }
-        self.group.state = State::Idle;
     }
 }
 
 /// A time-out as the service wants it: in nanoseconds, 0 for none.
-fn timeout_ns(timeout: Option<Duration>) -> i64 {
+pub(crate) fn timeout_ns(timeout: Option<Duration>) -> i64 {
     timeout.map_or(0, |timeout| i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX).max(1))
 }
 
-fn duplicate(fd: BorrowedFd<'_>) -> Result<ParcelFileDescriptor> {
+pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<ParcelFileDescriptor> {
     fd.try_clone_to_owned().map(ParcelFileDescriptor::new).map_err(|error| {
         match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
             Errno::EBADF => Error::BadFd,

@@ -35,10 +35,25 @@
 //! If the service dies, its end of the pipe closes and every call, a blocked [`Group::lock`]
 //! included, answers [`Error::ServiceDied`] at once.
 //!
-//! # Threads
+//! # Which way to the bytes
+//!
+//! | you have | you take |
+//! |---|---|
+//! | the CPU touches the buffer, in Rust | [`Group::map`] and [`Mapped`]: no bytes without a grant, checked by the compiler |
+//! | a device does | [`Group::attach`], or [`Group::add`], and [`Grant::acquire_fence`] |
+//! | a mapping of your own (gralloc's, a driver's) | [`Group::add`], and discipline |
+//! | tokio | the feature `tokio`: `Group::lock_async` |
+//! | another language | the C ABI (`include/android/buffer_sync.h`), `vendor.buffersync` in Java; both over [`SharedGroup`] |
+//!
+//! # Threads and processes
 //!
 //! [`BufferSync`] and [`Group`] are `Send`. Everything that changes a group takes `&mut self`,
 //! since a group has one lock at a time: threads that lock independently open a group each.
+//! [`SharedGroup`] is for those who can't tell beforehand which thread calls.
+//!
+//! A process has one connection, made at the first [`BufferSync::connect`] and again when the service
+//! has come back. A forked child can't use it: every call answers [`Error::Forked`] and nothing
+//! that it drops is let go, so the parent is not disturbed; after exec it connects anew.
 //!
 //! The AIDL files are the manual of what each call means; this crate adds blocking, guards and
 //! types. It knows nothing of the service's insides.
@@ -47,13 +62,25 @@ mod connection;
 mod error;
 mod events;
 pub mod fence;
+mod fork;
+mod grant;
 mod group;
+mod mapped;
+mod members;
+mod shared;
+#[cfg(feature = "tokio")]
+mod tokio;
 mod types;
 
 pub use connection::{BufferSync, Options, DEFAULT_DEVICE};
 pub use error::{Error, Result};
 pub use events::Event;
-pub use group::{Grant, Group, Started};
+pub use grant::Grant;
+pub use group::{Group, Started};
+pub use mapped::{
+    AccessType, CpuAccess, Device, DmaAccess, DmaRead, DmaWrite, Mapped, Read, Write,
+};
+pub use shared::SharedGroup;
 pub use types::{Access, BufferId, Capabilities, GrantInfo, GrantedBuffer, Token};
 
 /// The instance that [`BufferSync::connect`] looks up.

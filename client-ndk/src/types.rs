@@ -25,6 +25,14 @@ pub enum Access {
 }
 
 impl Access {
+    /// The least access that allows both, of two by the CPU or two by devices.
+    pub(crate) fn stronger(self, other: Self) -> Self {
+        match self {
+            Self::Read | Self::DmaRead => other,
+            Self::Write | Self::DmaWrite => self,
+        }
+    }
+
     pub(crate) fn to_aidl(self) -> aidl::Access::Access {
         match self {
             Self::Read => aidl::Access::Access::READ,

@@ -9,8 +9,8 @@
 //! it knows nothing of buffersync.
 
 pub use rsbinder::{
-    ExceptionCode, IBinder, Interface, NativeHandle, ParcelFileDescriptor, SIBinder as SpIBinder,
-    Status, StatusCode, Strong,
+    ExceptionCode, FromIBinder, IBinder, Interface, NativeHandle, ParcelFileDescriptor,
+    SIBinder as SpIBinder, Status, StatusCode, Strong,
 };
 
 /// Result of an AIDL method.

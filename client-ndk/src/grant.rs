@@ -1,0 +1,264 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The guard of a group that holds its buffers.
+//!
+//! A [`Grant`] borrows its group, so while there is one nothing else can be done with the group: what
+//! can be done with a held group is here. The rules of growth, fences and ends are `ISyncGroup.aidl`'s.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use binder::ParcelFileDescriptor;
+use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
+use nix::time::{clock_gettime, ClockId};
+
+use crate::error::{Error, Result};
+use crate::group::{duplicate, timeout_ns, Acquire, Group, State};
+use crate::types::{Access, BufferId, GrantInfo, GrantedBuffer, Token};
+
+/// All buffers of a group are held and coherent. Unlocks when dropped.
+///
+/// The guard ends at its deadline whatever its owner does: long work looks at
+/// [`Grant::time_left`], or polls [`Grant::event_fd`] and asks [`Grant::is_evicted`].
+/// `std::mem::forget` keeps the lock until the deadline; [`Group::grant`] gives the guard back.
+pub struct Grant<'a> {
+    group: &'a mut Group,
+    ended: bool,
+}
+
+impl<'a> Grant<'a> {
+    /// Of a group that holds.
+    pub(crate) fn of(group: &'a mut Group) -> Self {
+        Self { group, ended: false }
+    }
+}
+
+impl Grant<'_> {
+    /// When the grant is taken away: a reading of `CLOCK_MONOTONIC`.
+    pub fn deadline(&self) -> Duration {
+        self.info().map_or(Duration::ZERO, |grant| grant.deadline)
+    }
+
+    /// How long is left until the deadline; zero when it has passed.
+    pub fn time_left(&self) -> Duration {
+        // CLOCK_MONOTONIC with a valid pointer can't fail (clock_gettime(2)).
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::MAX, Duration::from);
+        self.deadline().saturating_sub(now)
+    }
+
+    /// The grant's name.
+    pub fn token(&self) -> Token {
+        self.info().map_or(Token(0), |grant| grant.token)
+    }
+
+    /// The buffers, in the order of their addition, with generation and whether the previous
+    /// holder was evicted.
+    pub fn buffers(&self) -> &[GrantedBuffer] {
+        self.info().map_or(&[], |grant| &grant.buffers)
+    }
+
+    /// One buffer of the grant.
+    pub fn buffer(&self, id: BufferId) -> Option<&GrantedBuffer> {
+        self.buffers().iter().find(|buffer| buffer.id == id)
+    }
+
+    /// What devices have to wait for before they begin: the release fences of earlier holders, as
+    /// one sync_file, to be handed to the driver (or to [`crate::fence::wait`]). `None` if nothing
+    /// is pending. If it signals an error, what is in the buffers is not what it should be.
+    ///
+    /// # Errors
+    /// [`Error::Evicted`], [`Error::NoResources`], [`Error::ServiceDied`].
+    pub fn acquire_fence(&self) -> Result<Option<OwnedFd>> {
+        match &self.group.state {
+            State::Holding { acquire: Acquire::Known(None), .. } => Ok(None),
+            State::Holding { acquire: Acquire::Known(Some(fence)), .. } => {
+                Ok(Some(duplicate(fence.as_fd())?.into()))
+            }
+            // Nothing is pending if no buffer says so.
+            State::Holding { grant, .. } if grant.buffers.iter().all(|b| !b.fenced) => Ok(None),
+            _ => self.ask_for_fence(BufferId(0)),
+        }
+    }
+
+    /// As [`Grant::acquire_fence`], for one buffer.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBuffer`], and those of [`Grant::acquire_fence`].
+    pub fn acquire_fence_of(&self, buffer: BufferId) -> Result<Option<OwnedFd>> {
+        match self.buffer(buffer) {
+            None => Err(Error::UnknownBuffer),
+            Some(granted) if !granted.fenced => Ok(None),
+            Some(_) => self.ask_for_fence(buffer),
+        }
+    }
+
+    fn ask_for_fence(&self, buffer: BufferId) -> Result<Option<OwnedFd>> {
+        let fence = self.group.remote()?.getAcquireFence(self.token().0, buffer.0)?;
+        Ok(fence.map(Into::into))
+    }
+
+    /// The group's event pipe: readable when the grant is taken away.
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.group.event_fd()
+    }
+
+    /// Whether the grant was taken away. Looks into the event pipe without blocking.
+    ///
+    /// # Errors
+    /// [`Error::ServiceDied`].
+    pub fn is_evicted(&mut self) -> Result<bool> {
+        while !self.known_evicted() && self.group.read_event()?.is_some() {}
+        Ok(self.known_evicted())
+    }
+
+    /// Adds a dma-buf, or a stronger access to one that is held; [`Grant::grow`] gets it.
+    ///
+    /// # Errors
+    /// Those of [`Group::add`].
+    pub fn add(&mut self, fd: impl AsFd, access: Access) -> Result<BufferId> {
+        self.group.add(fd, access)
+    }
+
+    /// Takes one buffer out that was added and is not held.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBuffer`]; [`Error::Busy`] if it is held.
+    pub fn remove(&mut self, buffer: BufferId) -> Result<()> {
+        self.group.remove(buffer)
+    }
+
+    /// Gets what was added since the grant, waiting up to `timeout` (`None`: as long as it takes).
+    /// The deadline stays what it is; what is held stays held, however this ends.
+    ///
+    /// # Errors
+    /// [`Error::Deadlock`]: unlock, and lock the group again, which includes what was added and has
+    /// the old ticket. [`Error::Evicted`]: the deadline came first. [`Error::AlreadyLocked`] if
+    /// nothing was added. [`Error::TimedOut`], [`Error::LockFailed`], [`Error::Quota`],
+    /// [`Error::EventsUnread`], [`Error::ServiceDied`].
+    pub fn grow(&mut self, timeout: impl Into<Option<Duration>>) -> Result<()> {
+        if !self.group.request(Some(timeout_ns(timeout.into())))? {
+            self.group.await_grant(None)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Grant::grow`], if nobody else has or waits for one of the buffers.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`], and those of [`Grant::grow`] but [`Error::TimedOut`].
+    pub fn try_grow(&mut self) -> Result<()> {
+        if !self.group.request(None)? {
+            self.group.await_grant(None)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the grant; the work on the buffers is finished.
+    ///
+    /// # Errors
+    /// [`Error::Evicted`] if it was taken away before: what was read may be torn, and what was
+    /// written may be lost. [`Error::ServiceDied`].
+    pub fn unlock(mut self) -> Result<()> {
+        self.end(&[])
+    }
+
+    /// Ends the grant; the work on the buffers is finished when `fence`, a sync_file, has signalled.
+    /// Devices that are next are granted the buffers at once, with the fence; the CPU when it has
+    /// signalled. If it fails, or has not signalled when the group's hold limit has passed from
+    /// now, it is an eviction ([`Event::Evicted`]).
+    ///
+    /// If the service can't take the fence (a quota, descriptors), this waits for it here, until the
+    /// deadline, and unlocks then.
+    ///
+    /// # Errors
+    /// [`Error::BadFence`] if it is no sync_file: then the grant has ended without it, as if
+    /// dropped. [`Error::Evicted`], [`Error::ServiceDied`].
+    pub fn unlock_with_fence(self, fence: OwnedFd) -> Result<()> {
+        self.unlock_with_fences(Vec::new(), Some(fence))
+    }
+
+    /// As [`Grant::unlock_with_fence`], with fences of single buffers and one for the rest. Buffers
+    /// without either are finished.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBuffer`] for a buffer that the grant does not have: then the grant has ended
+    /// without fences, as if dropped. Those of [`Grant::unlock_with_fence`].
+    pub fn unlock_with_fences(
+        mut self,
+        each: Vec<(BufferId, OwnedFd)>,
+        rest: Option<OwnedFd>,
+    ) -> Result<()> {
+        self.release(each, rest)
+    }
+
+    /// As [`Grant::unlock_with_fences`]; after [`Error::BadFence`] and [`Error::UnknownBuffer`] the
+    /// grant goes on, until it is dropped.
+    pub(crate) fn release(
+        &mut self,
+        each: Vec<(BufferId, OwnedFd)>,
+        rest: Option<OwnedFd>,
+    ) -> Result<()> {
+        let fences: Vec<ReleaseFence> = each
+            .into_iter()
+            .chain(rest.map(|fence| (BufferId(0), fence)))
+            .map(|(buffer, fence)| ReleaseFence {
+                bufferId: buffer.0,
+                fence: Some(ParcelFileDescriptor::new(fence)),
+            })
+            .collect();
+        match self.end(&fences) {
+            Err(Error::Quota | Error::NoResources) if !fences.is_empty() => {
+                for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
+                    // At the deadline the grant is over anyway.
+                    let _ = crate::fence::wait(fence, self.time_left());
+                }
+                self.end(&[])
+            }
+            result => result,
+        }
+    }
+
+    /// The service keeps a grant whose fences it refuses; every other answer ends it.
+    fn end(&mut self, fences: &[ReleaseFence]) -> Result<()> {
+        let result = self.group.remote()?.unlock(self.token().0, fences).map_err(Error::from);
+        self.ended = !matches!(
+            result,
+            Err(Error::BadFence | Error::UnknownBuffer | Error::Quota | Error::NoResources)
+        );
+        result
+    }
+
+    /// Whether this grant's group has the buffer with at least this access, and has this mapping.
+    pub(crate) fn holds_mapped(&self, id: BufferId, access: Access, mapping: &Arc<()>) -> bool {
+        self.group.members.holds_mapped(id, access, mapping)
+    }
+
+    pub(crate) fn group_mut(&mut self) -> &mut Group {
+        self.group
+    }
+
+    fn info(&self) -> Option<&GrantInfo> {
+        match &self.group.state {
+            State::Holding { grant, .. } => Some(grant),
+            // The guard borrows the group for as long as it holds.
+            _ => None,
+        }
+    }
+
+    fn known_evicted(&self) -> bool {
+        matches!(self.group.state, State::Holding { evicted: true, .. })
+    }
+}
+
+impl Drop for Grant<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Evicted or dead: the grant is gone all the same.
+            let _ = self.end(&[]);
+        }
+        self.group.state = State::Idle;
+        self.group.members.released();
+    }
+}
