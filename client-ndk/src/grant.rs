@@ -167,7 +167,7 @@ impl Grant<'_> {
     /// Ends the grant; the work on the buffers is finished when `fence`, a sync_file, has signalled.
     /// Devices that are next are granted the buffers at once, with the fence; the CPU when it has
     /// signalled. If it fails, or has not signalled when the group's hold limit has passed from
-    /// now, it is an eviction ([`Event::Evicted`]).
+    /// now, it is an eviction ([`crate::Event::Evicted`]).
     ///
     /// If the service can't take the fence (a quota, descriptors), this waits for it here, until the
     /// deadline, and unlocks then.

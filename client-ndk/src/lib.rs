@@ -65,6 +65,7 @@ pub mod fence;
 mod fork;
 mod grant;
 mod group;
+mod hardware_buffer;
 mod mapped;
 mod members;
 mod shared;
@@ -77,11 +78,18 @@ pub use error::{Error, Result};
 pub use events::Event;
 pub use grant::Grant;
 pub use group::{Group, Started};
+pub use hardware_buffer::AHardwareBuffer;
 pub use mapped::{
     AccessType, CpuAccess, Device, DmaAccess, DmaRead, DmaWrite, Mapped, Read, Write,
 };
 pub use shared::SharedGroup;
 pub use types::{Access, BufferId, Capabilities, GrantInfo, GrantedBuffer, Token};
+
+/// Whether this process is a forked child of the one that connected: then every call is refused with
+/// [`Error::Forked`]. Takes no lock.
+pub fn is_forked() -> bool {
+    fork::check().is_err()
+}
 
 /// The instance that [`BufferSync::connect`] looks up.
 pub use buffersync_aidl::DEFAULT_INSTANCE;

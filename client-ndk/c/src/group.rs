@@ -1,0 +1,353 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! `ABufferSyncGroup_*`: a set of buffers, its locks and its grants.
+
+use std::ffi::c_int;
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use buffersync_client::{BufferId, Error, Grant, SharedGroup, Started};
+
+use crate::arguments::{array, borrowed, fences, taken, timeout, Out};
+use crate::status::{call, Failure, Result};
+use crate::sync::nanos;
+use crate::table::Table;
+use crate::types::*;
+
+static GROUPS: Table<SharedGroup> = Table::new(0x5);
+
+/// A handle for a new group.
+pub(crate) fn handle(group: SharedGroup) -> *mut ABufferSyncGroup {
+    std::ptr::without_provenance_mut(GROUPS.insert(group))
+}
+
+fn find(group: *mut ABufferSyncGroup) -> Result<Arc<SharedGroup>> {
+    GROUPS.get(group.addr()).ok_or(Failure::Handle)
+}
+
+fn with_grant<T>(
+    group: *mut ABufferSyncGroup,
+    what: impl FnOnce(&mut Grant<'_>) -> buffersync_client::Result<T>,
+) -> Result<T> {
+    Ok(find(group)?.with_grant(what)?)
+}
+
+/// See the header.
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_close(group: *mut ABufferSyncGroup) -> ABufferSyncStatus {
+    call(|| {
+        let group = GROUPS.remove(group.addr()).ok_or(Failure::Handle)?;
+        Ok(group.close()?)
+    })
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_getHoldLimit(
+    group: *mut ABufferSyncGroup,
+    outNanos: *mut i64,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let out = unsafe { Out::new(outNanos)? };
+        out.set(nanos(find(group)?.with(|group| Ok(group.hold_limit()))?));
+        Ok(())
+    })
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_addDmaBuf(
+    group: *mut ABufferSyncGroup,
+    dmaBufFd: c_int,
+    access: ABufferSyncAccess,
+    outBuffer: *mut ABufferSyncBufferId,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let out = unsafe { Out::optional(outBuffer)? };
+        let access = crate::types::access(access).ok_or(Failure::Argument("access"))?;
+        let fd = borrowed(dmaBufFd)?;
+        let id = find(group)?.with(|group| group.add(fd, access))?;
+        out.inspect(|out| out.set(id.0));
+        Ok(())
+    })
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_addNativeHandle(
+    group: *mut ABufferSyncGroup,
+    fds: *const c_int,
+    numFds: usize,
+    access: ABufferSyncAccess,
+    outBuffers: *mut ABufferSyncBufferId,
+    outNumBuffers: *mut usize,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let (fds, out) =
+            unsafe { (array(fds, numFds)?, Ids::new(outBuffers, numFds, outNumBuffers)?) };
+        let access = crate::types::access(access).ok_or(Failure::Argument("access"))?;
+        let fds = fds.iter().map(|fd| borrowed(*fd)).collect::<Result<Vec<_>>>()?;
+        out.set(&find(group)?.with(|group| group.add_handle(&fds, &[], access))?);
+        Ok(())
+    })
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_addHardwareBuffer(
+    group: *mut ABufferSyncGroup,
+    buffer: *const AHardwareBuffer,
+    access: ABufferSyncAccess,
+    outBuffers: *mut ABufferSyncBufferId,
+    maxBuffers: usize,
+    outNumBuffers: *mut usize,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let out = unsafe { Ids::new(outBuffers, maxBuffers, outNumBuffers)? };
+        let access = crate::types::access(access).ok_or(Failure::Argument("access"))?;
+        let buffer = NonNull::new(buffer.cast_mut()).ok_or(Failure::Argument("buffer is null"))?;
+        // SAFETY: not null, so the caller's, who has a reference to it.
+        let add = |group: &mut buffersync_client::Group| unsafe {
+            group.add_hardware_buffer(buffer, access)
+        };
+        out.set(&find(group)?.with(add)?);
+        Ok(())
+    })
+}
+
+/// Where ids go, and how many there are.
+struct Ids {
+    ids: Option<Out<ABufferSyncBufferId>>,
+    room: usize,
+    count: Option<Out<usize>>,
+}
+
+impl Ids {
+    /// # Safety
+    /// The pointers are null, or to `room` ids and a number that may be written.
+    unsafe fn new(ids: *mut ABufferSyncBufferId, room: usize, count: *mut usize) -> Result<Self> {
+        // SAFETY: the caller's promise is the same.
+        unsafe { Ok(Self { ids: Out::optional(ids)?, room, count: Out::optional(count)? }) }
+    }
+
+    fn set(&self, all: &[BufferId]) {
+        if let Some(ids) = &self.ids {
+            for (nth, id) in all.iter().take(self.room).enumerate() {
+                // SAFETY: `new` was promised that there is room, and no more is taken.
+                unsafe { ids.set_nth(nth, id.0) }
+            }
+        }
+        if let Some(count) = &self.count {
+            count.set(all.len());
+        }
+    }
+}
+
+/// See the header.
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_remove(
+    group: *mut ABufferSyncGroup,
+    buffer: ABufferSyncBufferId,
+) -> ABufferSyncStatus {
+    call(|| Ok(find(group)?.with(|group| group.remove(BufferId(buffer)))?))
+}
+
+/// See the header.
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_removeAll(group: *mut ABufferSyncGroup) -> ABufferSyncStatus {
+    call(|| Ok(find(group)?.with(|group| group.remove_all())?))
+}
+
+/// See the header.
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_lock(
+    group: *mut ABufferSyncGroup,
+    timeoutNanos: i64,
+) -> ABufferSyncStatus {
+    call(|| Ok(find(group)?.lock(timeout(timeoutNanos))?))
+}
+
+/// See the header.
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_tryLock(group: *mut ABufferSyncGroup) -> ABufferSyncStatus {
+    call(|| Ok(find(group)?.try_lock()?))
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_startLock(
+    group: *mut ABufferSyncGroup,
+    timeoutNanos: i64,
+    outGranted: *mut bool,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let out = unsafe { Out::new(outGranted)? };
+        out.set(find(group)?.start_lock(timeout(timeoutNanos))? == Started::Granted);
+        Ok(())
+    })
+}
+
+/// See the header.
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_cancel(group: *mut ABufferSyncGroup) -> ABufferSyncStatus {
+    call(|| Ok(find(group)?.cancel()?))
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_getEventFd(
+    group: *mut ABufferSyncGroup,
+    outFd: *mut c_int,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let out = unsafe { Out::new(outFd)? };
+        out.set(find(group)?.with(|group| Ok(group.event_fd().as_raw_fd()))?);
+        Ok(())
+    })
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_getEvent(
+    group: *mut ABufferSyncGroup,
+    outEvent: *mut ABufferSyncEvent,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let out = unsafe { Out::new(outEvent)? };
+        let group = find(group)?;
+        while let Some(event) = group.read_event()? {
+            // What this header has no name for is not for its reader.
+            if let Some(event) = ABufferSyncEvent::of(&event) {
+                out.set(event);
+                return Ok(());
+            }
+        }
+        Err(Failure::NoEvent)
+    })
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_getGrant(
+    group: *mut ABufferSyncGroup,
+    outGrant: *mut ABufferSyncGrant,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let out = unsafe { Out::new(outGrant)? };
+        out.set(with_grant(group, |grant| {
+            if grant.is_evicted()? {
+                return Err(Error::Evicted);
+            }
+            let numBuffers = i64::try_from(grant.buffers().len()).unwrap_or(i64::MAX);
+            let deadlineNanos = nanos(grant.deadline());
+            Ok(ABufferSyncGrant { id: grant.token().0, deadlineNanos, numBuffers })
+        })?);
+        Ok(())
+    })
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_getBufferState(
+    group: *mut ABufferSyncGroup,
+    buffer: ABufferSyncBufferId,
+    outState: *mut ABufferSyncBufferState,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let out = unsafe { Out::new(outState)? };
+        out.set(with_grant(group, |grant| {
+            grant.buffer(BufferId(buffer)).map(Into::into).ok_or(Error::UnknownBuffer)
+        })?);
+        Ok(())
+    })
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_getAcquireFence(
+    group: *mut ABufferSyncGroup,
+    buffer: ABufferSyncBufferId,
+    outFence: *mut c_int,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let out = unsafe { Out::new(outFence)? };
+        let fence: Option<OwnedFd> = with_grant(group, |grant| match buffer {
+            0 => grant.acquire_fence(),
+            buffer => grant.acquire_fence_of(BufferId(buffer)),
+        })?;
+        out.set(fence.map_or(-1, IntoRawFd::into_raw_fd));
+        Ok(())
+    })
+}
+
+/// See the header.
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_unlock(
+    group: *mut ABufferSyncGroup,
+    releaseFence: c_int,
+) -> ABufferSyncStatus {
+    // Before anything is refused: it is taken in any case.
+    let fence = taken(releaseFence);
+    call(|| Ok(find(group)?.unlock(Vec::new(), fence?)?))
+}
+
+/// See the header.
+///
+/// # Safety
+/// Pointers are null or to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_unlockWithFences(
+    group: *mut ABufferSyncGroup,
+    releaseFences: *const ABufferSyncFence,
+    numFences: usize,
+) -> ABufferSyncStatus {
+    // Before anything is refused: they are taken in any case.
+    // SAFETY: the caller's promise is the same.
+    let given = unsafe { array(releaseFences, numFences) }.and_then(fences);
+    call(|| {
+        let (each, rest) = given?;
+        Ok(find(group)?.unlock(each, rest)?)
+    })
+}

@@ -1,0 +1,190 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! How calls end: a number for the caller, the words in a string of the thread, and no panic.
+
+use std::cell::RefCell;
+use std::ffi::{c_char, CStr, CString};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use buffersync_client::Error;
+
+use crate::types::*;
+
+/// Why a call failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// Which argument can't be, and why.
+    Argument(&'static str),
+    /// A handle that is none, or none any more.
+    Handle,
+    /// There is no event now.
+    NoEvent,
+    /// The client's own.
+    Client(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+/// Result of what a call does.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+thread_local! {
+    static LAST_MESSAGE: RefCell<CString> = RefCell::default();
+}
+
+/// Does what a call is for, and tells how it went. Refuses forks first, before any lock is taken.
+pub fn call(what: impl FnOnce() -> Result<()>) -> ABufferSyncStatus {
+    let checked =
+        || if buffersync_client::is_forked() { Err(Error::Forked.into()) } else { what() };
+    let failure = match catch_unwind(AssertUnwindSafe(checked)) {
+        Ok(Ok(())) => return ABUFFERSYNC_OK,
+        Ok(Err(failure)) => failure,
+        // The words were printed by the panic hook.
+        Err(_) => Failure::Client(Error::Protocol("a bug in libbuffersync")),
+    };
+    remember(&failure);
+    failure.status()
+}
+
+fn remember(failure: &Failure) {
+    let message = CString::new(failure.message().replace('\0', " ")).unwrap_or_default();
+    // No thread-locals any more while the thread ends: then there is nobody to ask either.
+    let _ = LAST_MESSAGE.try_with(|last| last.replace(message));
+}
+
+/// What the thread's last failed call said. Valid until its next.
+pub fn last_message() -> *const c_char {
+    LAST_MESSAGE.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+}
+
+impl Failure {
+    fn message(&self) -> String {
+        match self {
+            Self::Argument(what) => format!("invalid argument: {what}"),
+            Self::Client(error) => error.to_string(),
+            _ => text(self.status()).to_string_lossy().into_owned(),
+        }
+    }
+
+    fn status(&self) -> ABufferSyncStatus {
+        match self {
+            Self::Argument(_) => ABUFFERSYNC_ERROR_INVALID_ARGUMENT,
+            Self::Handle => ABUFFERSYNC_ERROR_INVALID_HANDLE,
+            Self::NoEvent => ABUFFERSYNC_ERROR_WOULD_BLOCK,
+            Self::Client(error) => status_of(error),
+        }
+    }
+}
+
+fn status_of(error: &Error) -> ABufferSyncStatus {
+    match error {
+        Error::NotDmaBuf => ABUFFERSYNC_ERROR_NOT_DMABUF,
+        Error::Quota => ABUFFERSYNC_ERROR_QUOTA,
+        Error::UnknownBuffer => ABUFFERSYNC_ERROR_UNKNOWN_BUFFER,
+        Error::Busy => ABUFFERSYNC_ERROR_BUSY,
+        Error::EmptyGroup => ABUFFERSYNC_ERROR_EMPTY_GROUP,
+        Error::AlreadyLocked => ABUFFERSYNC_ERROR_ALREADY_LOCKED,
+        Error::WouldBlock => ABUFFERSYNC_ERROR_WOULD_BLOCK,
+        Error::NotQueued => ABUFFERSYNC_ERROR_NOT_QUEUED,
+        Error::BadToken | Error::NotLocked => ABUFFERSYNC_ERROR_NOT_LOCKED,
+        Error::Evicted => ABUFFERSYNC_ERROR_EVICTED,
+        Error::Closed => ABUFFERSYNC_ERROR_INVALID_HANDLE,
+        Error::BadFence => ABUFFERSYNC_ERROR_BAD_FENCE,
+        Error::EventsUnread => ABUFFERSYNC_ERROR_EVENTS_UNREAD,
+        Error::AccessConflict => ABUFFERSYNC_ERROR_ACCESS_CONFLICT,
+        Error::NoResources => ABUFFERSYNC_ERROR_NO_RESOURCES,
+        Error::Deadlock => ABUFFERSYNC_ERROR_DEADLOCK,
+        Error::Unsupported => ABUFFERSYNC_ERROR_UNSUPPORTED,
+        Error::IllegalArgument(_) => ABUFFERSYNC_ERROR_INVALID_ARGUMENT,
+        Error::TimedOut => ABUFFERSYNC_ERROR_TIMED_OUT,
+        Error::LockFailed { .. } => ABUFFERSYNC_ERROR_LOCK_FAILED,
+        Error::ServiceDied => ABUFFERSYNC_ERROR_SERVICE_DIED,
+        Error::BadFd => ABUFFERSYNC_ERROR_BAD_FD,
+        Error::Cancelled => ABUFFERSYNC_ERROR_CANCELLED,
+        Error::Forked => ABUFFERSYNC_ERROR_FORKED,
+        Error::NoBinder(_) => ABUFFERSYNC_ERROR_NO_BINDER,
+        Error::NoService { .. } => ABUFFERSYNC_ERROR_NO_SERVICE,
+        Error::System(_, errno) if errno.is_shortage() => ABUFFERSYNC_ERROR_NO_RESOURCES,
+        _ => ABUFFERSYNC_ERROR_INTERNAL,
+    }
+}
+
+trait Shortage {
+    fn is_shortage(&self) -> bool;
+}
+
+impl Shortage for nix::errno::Errno {
+    fn is_shortage(&self) -> bool {
+        matches!(self, Self::EMFILE | Self::ENFILE | Self::ENOMEM)
+    }
+}
+
+/// The words for a status.
+pub fn text(status: ABufferSyncStatus) -> &'static CStr {
+    match status {
+        ABUFFERSYNC_OK => c"ok",
+        ABUFFERSYNC_ERROR_INVALID_ARGUMENT => c"invalid argument",
+        ABUFFERSYNC_ERROR_INVALID_HANDLE => c"the handle was closed, or is none",
+        ABUFFERSYNC_ERROR_BAD_FD => c"bad file descriptor",
+        ABUFFERSYNC_ERROR_NOT_DMABUF => c"none of the descriptors is a dma-buf",
+        ABUFFERSYNC_ERROR_BAD_FENCE => c"a release fence is not a sync_file",
+        ABUFFERSYNC_ERROR_UNKNOWN_BUFFER => c"the group has no buffer of that id",
+        ABUFFERSYNC_ERROR_ACCESS_CONFLICT => c"the buffer is in the group for the CPU and for DMA",
+        ABUFFERSYNC_ERROR_QUOTA => c"a quota of this uid or a bound of the group is reached",
+        ABUFFERSYNC_ERROR_NO_RESOURCES => c"short of descriptors or memory",
+        ABUFFERSYNC_ERROR_EMPTY_GROUP => c"the group has no buffers",
+        ABUFFERSYNC_ERROR_BUSY => c"the group waits for a lock, or holds the buffer",
+        ABUFFERSYNC_ERROR_ALREADY_LOCKED => c"the group holds its buffers or waits for them",
+        ABUFFERSYNC_ERROR_NOT_LOCKED => c"the group holds nothing",
+        ABUFFERSYNC_ERROR_WOULD_BLOCK => c"somebody holds a buffer or waits for it; or no event",
+        ABUFFERSYNC_ERROR_NOT_QUEUED => c"no lock is waiting",
+        ABUFFERSYNC_ERROR_TIMED_OUT => c"the lock was not granted in time",
+        ABUFFERSYNC_ERROR_CANCELLED => c"the lock was cancelled",
+        ABUFFERSYNC_ERROR_DEADLOCK => c"an older group waits for what this one holds: unlock first",
+        ABUFFERSYNC_ERROR_EVICTED => c"the grant was taken away at its deadline",
+        ABUFFERSYNC_ERROR_LOCK_FAILED => c"the cache maintenance of a buffer failed",
+        ABUFFERSYNC_ERROR_EVENTS_UNREAD => c"too many unread events",
+        ABUFFERSYNC_ERROR_UNSUPPORTED => c"the service, its kernel or this platform can't do that",
+        ABUFFERSYNC_ERROR_NO_BINDER => c"the binder driver can't be opened",
+        ABUFFERSYNC_ERROR_NO_SERVICE => c"the service is not registered, or not to be found",
+        ABUFFERSYNC_ERROR_SERVICE_DIED => c"the service died",
+        ABUFFERSYNC_ERROR_FORKED => c"this process is a fork of the one that connected",
+        ABUFFERSYNC_ERROR_INTERNAL => c"binder failed, or the service broke its rules",
+        _ => c"unknown status",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_words_of_its_own() {
+        let texts: Vec<_> = (ABUFFERSYNC_ERROR_INTERNAL..=0).map(text).collect();
+        for (nth, one) in texts.iter().enumerate() {
+            assert!(!texts[..nth].contains(one) && *one != text(1), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_error_and_its_message_is_the_threads() {
+        assert_eq!(call(|| panic!("on purpose")), ABUFFERSYNC_ERROR_INTERNAL);
+        assert_eq!(
+            call(|| Err(Failure::Argument("x is null"))),
+            ABUFFERSYNC_ERROR_INVALID_ARGUMENT
+        );
+        // SAFETY: a NUL-terminated string that stays until this thread's next call.
+        let message = unsafe { CStr::from_ptr(last_message()) };
+        assert_eq!(message, c"invalid argument: x is null");
+        let elsewhere = std::thread::spawn(|| {
+            // SAFETY: as above.
+            unsafe { CStr::from_ptr(last_message()) }.is_empty()
+        });
+        assert!(elsewhere.join().unwrap());
+    }
+}

@@ -1,0 +1,83 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Handles that C can't get wrong.
+//!
+//! What C holds looks like a pointer and is a number, never given out twice: one that was closed, was
+//! never opened or is of another kind is not found. An object lives until the last call on it has
+//! returned, so that one thread may close what another uses.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Handles of one kind.
+pub struct Table<T> {
+    objects: RwLock<Option<HashMap<usize, Arc<T>>>>,
+    /// Tells the kinds apart: in the low bits of each handle.
+    kind: usize,
+    count: AtomicUsize,
+}
+
+/// Low bits of a handle that tell its kind. No allocator's pointer is odd, so no such is a handle.
+const KIND_BITS: usize = 0xf;
+
+impl<T> Table<T> {
+    /// An empty table; `kind` is odd and less than 16.
+    pub const fn new(kind: usize) -> Self {
+        Self { objects: RwLock::new(None), kind: kind & KIND_BITS | 1, count: AtomicUsize::new(0) }
+    }
+
+    /// A handle for an object.
+    pub fn insert(&self, object: T) -> usize {
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        let objects = objects.get_or_insert_default();
+        let object = Arc::new(object);
+        loop {
+            let count = self.count.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+            let handle = count.wrapping_mul(KIND_BITS + 1) | self.kind;
+            // Taken: only after 2^28 of them, on a machine of 32 bits.
+            if let std::collections::hash_map::Entry::Vacant(free) = objects.entry(handle) {
+                free.insert(object);
+                return handle;
+            }
+        }
+    }
+
+    /// The object of a handle.
+    pub fn get(&self, handle: usize) -> Option<Arc<T>> {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        objects.as_ref()?.get(&handle).cloned()
+    }
+
+    /// Ends a handle.
+    pub fn remove(&self, handle: usize) -> Option<Arc<T>> {
+        let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
+        objects.as_mut()?.remove(&handle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handle_is_found_until_it_is_removed_and_never_again() {
+        let table = Table::new(3);
+        let (one, two) = (table.insert('1'), table.insert('2'));
+        assert_eq!(table.get(one).as_deref(), Some(&'1'));
+        assert_eq!(table.remove(one).as_deref(), Some(&'1'));
+        assert!(table.get(one).is_none() && table.remove(one).is_none());
+        assert_eq!(table.get(two).as_deref(), Some(&'2'));
+        assert!((0..1000).all(|_| table.insert('3') != one));
+    }
+
+    #[test]
+    fn a_handle_of_one_kind_is_none_of_another_and_no_pointer_is_one() {
+        let (one, other) = (Table::new(1), Table::new(3));
+        let handle = one.insert(());
+        other.insert(());
+        assert!(other.get(handle).is_none());
+        assert!(handle % 2 == 1 && one.get(0).is_none());
+    }
+}

@@ -1,0 +1,158 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The dma-bufs of an `AHardwareBuffer`.
+//!
+//! `AHardwareBuffer_getNativeHandle` is for vendors (llndk): libnativewindow has it, the NDK's headers
+//! and stubs do not. So it is looked up at run time, where it is missing the answer is
+//! [`Error::Unsupported`], and nobody fails to load this library for it. Knows the layout of
+//! `native_handle_t` (cutils/native_handle.h) and nothing of gralloc.
+
+use std::ffi::{c_int, c_void, CStr};
+use std::os::fd::BorrowedFd;
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+
+use crate::error::{Error, Result};
+use crate::grant::Grant;
+use crate::group::Group;
+use crate::types::{Access, BufferId};
+
+/// Where Android has the function.
+const LIBRARY: &CStr = c"libnativewindow.so";
+const FUNCTION: &CStr = c"AHardwareBuffer_getNativeHandle";
+/// `NATIVE_HANDLE_MAX_FDS` of cutils/native_handle.h.
+const MAX_FDS: c_int = 1024;
+
+/// `AHardwareBuffer` of android/hardware_buffer.h.
+#[repr(C)]
+pub struct AHardwareBuffer {
+    opaque: [u8; 0],
+}
+
+/// The beginning of `native_handle_t`; the descriptors follow.
+#[repr(C)]
+struct NativeHandle {
+    version: c_int,
+    num_fds: c_int,
+    num_ints: c_int,
+    data: [c_int; 0],
+}
+
+type GetNativeHandle = unsafe extern "C" fn(*const AHardwareBuffer) -> *const NativeHandle;
+
+impl Group {
+    /// Adds the dma-bufs of an `AHardwareBuffer`, which need not outlive the call.
+    ///
+    /// # Safety
+    /// `buffer` is an `AHardwareBuffer` to which the caller has a reference.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where libnativewindow does not have what this needs, as on Linux. Those
+    /// of [`Group::add_handle`].
+    pub unsafe fn add_hardware_buffer(
+        &mut self,
+        buffer: NonNull<AHardwareBuffer>,
+        access: Access,
+    ) -> Result<Vec<BufferId>> {
+        let get = get_native_handle().ok_or(Error::Unsupported)?;
+        // SAFETY: the function is what its name says; the caller vouches for the buffer, which owns
+        // the handle that comes back.
+        let handle = unsafe { get(buffer.as_ptr()) };
+        // SAFETY: a handle that is not null is one, and lives as long as the buffer.
+        let fds = unsafe { descriptors(handle) }?;
+        self.add_handle(&fds, &[], access)
+    }
+}
+
+impl Grant<'_> {
+    /// As [`Group::add_hardware_buffer`], while the group holds; [`Grant::grow`] gets the buffers.
+    ///
+    /// # Safety
+    /// That of [`Group::add_hardware_buffer`].
+    ///
+    /// # Errors
+    /// Those of [`Group::add_hardware_buffer`].
+    pub unsafe fn add_hardware_buffer(
+        &mut self,
+        buffer: NonNull<AHardwareBuffer>,
+        access: Access,
+    ) -> Result<Vec<BufferId>> {
+        // SAFETY: the caller's promise is the same.
+        unsafe { self.group_mut().add_hardware_buffer(buffer, access) }
+    }
+}
+
+/// The descriptors of a handle.
+///
+/// # Safety
+/// The handle is null, or a `native_handle_t` that outlives what is returned.
+unsafe fn descriptors<'a>(handle: *const NativeHandle) -> Result<Vec<BorrowedFd<'a>>> {
+    // SAFETY: as the caller says.
+    let header = unsafe { handle.as_ref() }.ok_or(Error::NotDmaBuf)?;
+    let size = std::mem::size_of::<NativeHandle>();
+    let whole = usize::try_from(header.version) == Ok(size);
+    if !whole || !(1..=MAX_FDS).contains(&header.num_fds) {
+        return Err(Error::NotDmaBuf);
+    }
+    let first = handle.cast::<u8>().wrapping_add(size).cast::<c_int>();
+    // SAFETY: a handle of this version has so many descriptors behind its header.
+    let fds = unsafe { std::slice::from_raw_parts(first, header.num_fds.unsigned_abs() as usize) };
+    if fds.iter().any(|fd| *fd < 0) {
+        return Err(Error::BadFd);
+    }
+    // SAFETY: none is -1, and the handle keeps them open.
+    Ok(fds.iter().map(|fd| unsafe { BorrowedFd::borrow_raw(*fd) }).collect())
+}
+
+/// The function, looked for once.
+fn get_native_handle() -> Option<GetNativeHandle> {
+    static FOUND: OnceLock<Option<GetNativeHandle>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        // SAFETY: a NUL-terminated name; libnativewindow runs nothing of consequence when loaded. It
+        // is not unloaded, so the function stays.
+        let library = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        let library = NonNull::new(library)?;
+        // SAFETY: the library is loaded, and the name is NUL-terminated.
+        let symbol = unsafe { libc::dlsym(library.as_ptr(), FUNCTION.as_ptr()) };
+        let symbol: NonNull<c_void> = NonNull::new(symbol)?;
+        // SAFETY: this is its type in vndk/hardware_buffer.h; a function pointer has the size of any.
+        Some(unsafe { std::mem::transmute::<*mut c_void, GetNativeHandle>(symbol.as_ptr()) })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `native_handle_t` with room for two descriptors.
+    #[repr(C)]
+    struct Two {
+        header: NativeHandle,
+        fds: [c_int; 2],
+    }
+
+    fn parse(version: c_int, num_fds: c_int, fds: [c_int; 2]) -> Result<usize> {
+        let header = NativeHandle { version, num_fds, num_ints: 0, data: [] };
+        let two = Two { header, fds };
+        // SAFETY: a handle of two descriptors, that is there until the end of this function.
+        unsafe { descriptors(std::ptr::from_ref(&two).cast()) }.map(|fds| fds.len())
+    }
+
+    #[test]
+    fn a_handle_is_read_as_far_as_it_says() {
+        assert_eq!(parse(12, 2, [0, 1]), Ok(2));
+        assert_eq!(parse(12, 1, [0, -1]), Ok(1));
+    }
+
+    #[test]
+    fn what_is_no_handle_is_refused() {
+        assert_eq!(parse(11, 2, [0, 1]), Err(Error::NotDmaBuf));
+        assert_eq!(parse(12, 0, [0, 1]), Err(Error::NotDmaBuf));
+        assert_eq!(parse(12, -1, [0, 1]), Err(Error::NotDmaBuf));
+        assert_eq!(parse(12, 1025, [0, 1]), Err(Error::NotDmaBuf));
+        assert_eq!(parse(12, 2, [0, -1]), Err(Error::BadFd));
+        // SAFETY: null is allowed.
+        assert_eq!(unsafe { descriptors(std::ptr::null()) }.err(), Some(Error::NotDmaBuf));
+    }
+}
