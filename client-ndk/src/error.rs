@@ -134,6 +134,41 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error as a number, for languages without enums that carry data: 0 is success, the C ABI
+    /// and Java use these.
+    pub fn code(&self) -> i32 {
+        match self {
+            Self::NotDmaBuf => -4,
+            Self::Quota => -8,
+            Self::UnknownBuffer => -6,
+            Self::Busy | Self::AlreadyMapped => -11,
+            Self::EmptyGroup => -10,
+            Self::AlreadyLocked => -12,
+            Self::WouldBlock => -14,
+            Self::NotQueued => -15,
+            Self::BadToken | Self::NotLocked => -13,
+            Self::Evicted => -19,
+            Self::Closed => -2,
+            Self::BadFence => -5,
+            Self::EventsUnread => -21,
+            Self::AccessConflict => -7,
+            Self::NoResources => -9,
+            Self::Deadlock => -18,
+            Self::Unsupported => -22,
+            Self::IllegalArgument(_) => -1,
+            Self::TimedOut => -16,
+            Self::LockFailed { .. } => -20,
+            Self::ServiceDied => -25,
+            Self::BadFd => -3,
+            Self::Cancelled => -17,
+            Self::Forked => -26,
+            Self::NoBinder(_) => -23,
+            Self::NoService { .. } => -24,
+            Self::System(_, errno) if is_shortage(*errno) => -9,
+            _ => -27,
+        }
+    }
+
     /// What an `ERROR_*` constant means.
     pub(crate) fn from_code(code: i32) -> Self {
         match code {
@@ -157,6 +192,10 @@ impl Error {
             other => Self::UnknownCode(other),
         }
     }
+}
+
+fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
 }
 
 impl From<StatusCode> for Error {

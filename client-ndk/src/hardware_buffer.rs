@@ -55,12 +55,8 @@ impl Group {
         buffer: NonNull<AHardwareBuffer>,
         access: Access,
     ) -> Result<Vec<BufferId>> {
-        let get = get_native_handle().ok_or(Error::Unsupported)?;
-        // SAFETY: the function is what its name says; the caller vouches for the buffer, which owns
-        // the handle that comes back.
-        let handle = unsafe { get(buffer.as_ptr()) };
-        // SAFETY: a handle that is not null is one, and lives as long as the buffer.
-        let fds = unsafe { descriptors(handle) }?;
+        // SAFETY: the caller's promise covers the call.
+        let fds = unsafe { descriptors_of(buffer) }?;
         self.add_handle(&fds, &[], access)
     }
 }
@@ -81,6 +77,24 @@ impl Grant<'_> {
         // SAFETY: the caller's promise is the same.
         unsafe { self.group_mut().add_hardware_buffer(buffer, access) }
     }
+}
+
+/// The descriptors of an `AHardwareBuffer`'s native handle.
+///
+/// # Safety
+/// `buffer` is an `AHardwareBuffer` to which the caller has a reference for as long as what is
+/// returned.
+///
+/// # Errors
+/// [`Error::Unsupported`] as in [`Group::add_hardware_buffer`]; [`Error::NotDmaBuf`] for a handle
+/// without descriptors.
+pub unsafe fn descriptors_of<'a>(buffer: NonNull<AHardwareBuffer>) -> Result<Vec<BorrowedFd<'a>>> {
+    let get = get_native_handle().ok_or(Error::Unsupported)?;
+    // SAFETY: the function is what its name says; the caller vouches for the buffer, which owns the
+    // handle that comes back.
+    let handle = unsafe { get(buffer.as_ptr()) };
+    // SAFETY: a handle that is not null is one, and lives as long as the buffer.
+    unsafe { descriptors(handle) }
 }
 
 /// The descriptors of a handle.

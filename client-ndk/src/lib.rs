@@ -65,6 +65,7 @@ pub mod fence;
 mod fork;
 mod grant;
 mod group;
+mod handles;
 mod hardware_buffer;
 mod mapped;
 mod members;
@@ -78,7 +79,8 @@ pub use error::{Error, Result};
 pub use events::Event;
 pub use grant::Grant;
 pub use group::{Group, Started};
-pub use hardware_buffer::AHardwareBuffer;
+pub use handles::Handles;
+pub use hardware_buffer::{descriptors_of, AHardwareBuffer};
 pub use mapped::{
     AccessType, CpuAccess, Device, DmaAccess, DmaRead, DmaWrite, Mapped, Read, Write,
 };

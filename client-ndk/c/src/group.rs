@@ -8,15 +8,14 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use buffersync_client::{BufferId, Error, Grant, SharedGroup, Started};
+use buffersync_client::{BufferId, Error, Grant, Handles, SharedGroup, Started};
 
 use crate::arguments::{array, borrowed, fences, taken, timeout, Out};
 use crate::status::{call, Failure, Result};
 use crate::sync::nanos;
-use crate::table::Table;
 use crate::types::*;
 
-static GROUPS: Table<SharedGroup> = Table::new(0x5);
+static GROUPS: Handles<SharedGroup> = Handles::new(0x5);
 
 /// A handle for a new group.
 pub(crate) fn handle(group: SharedGroup) -> *mut ABufferSyncGroup {

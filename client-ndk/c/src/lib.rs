@@ -10,7 +10,6 @@
 //! | [`types`] | the structs and constants of the header |
 //! | `status` | errors as numbers and words; the end of every call |
 //! | `arguments` | pointers, strings and descriptors from C, checked |
-//! | `table` | handles: names that are looked up, so that a stale one is refused |
 //!
 //! Nothing is decided here: every function checks its arguments, calls [`buffersync_client`] and
 //! tells what came of it. A caller may be wrong in any way but one: pointers that are not null
@@ -23,5 +22,4 @@ mod arguments;
 pub mod group;
 mod status;
 pub mod sync;
-mod table;
 pub mod types;

@@ -76,51 +76,8 @@ impl Failure {
             Self::Argument(_) => ABUFFERSYNC_ERROR_INVALID_ARGUMENT,
             Self::Handle => ABUFFERSYNC_ERROR_INVALID_HANDLE,
             Self::NoEvent => ABUFFERSYNC_ERROR_WOULD_BLOCK,
-            Self::Client(error) => status_of(error),
+            Self::Client(error) => error.code(),
         }
-    }
-}
-
-fn status_of(error: &Error) -> ABufferSyncStatus {
-    match error {
-        Error::NotDmaBuf => ABUFFERSYNC_ERROR_NOT_DMABUF,
-        Error::Quota => ABUFFERSYNC_ERROR_QUOTA,
-        Error::UnknownBuffer => ABUFFERSYNC_ERROR_UNKNOWN_BUFFER,
-        Error::Busy => ABUFFERSYNC_ERROR_BUSY,
-        Error::EmptyGroup => ABUFFERSYNC_ERROR_EMPTY_GROUP,
-        Error::AlreadyLocked => ABUFFERSYNC_ERROR_ALREADY_LOCKED,
-        Error::WouldBlock => ABUFFERSYNC_ERROR_WOULD_BLOCK,
-        Error::NotQueued => ABUFFERSYNC_ERROR_NOT_QUEUED,
-        Error::BadToken | Error::NotLocked => ABUFFERSYNC_ERROR_NOT_LOCKED,
-        Error::Evicted => ABUFFERSYNC_ERROR_EVICTED,
-        Error::Closed => ABUFFERSYNC_ERROR_INVALID_HANDLE,
-        Error::BadFence => ABUFFERSYNC_ERROR_BAD_FENCE,
-        Error::EventsUnread => ABUFFERSYNC_ERROR_EVENTS_UNREAD,
-        Error::AccessConflict => ABUFFERSYNC_ERROR_ACCESS_CONFLICT,
-        Error::NoResources => ABUFFERSYNC_ERROR_NO_RESOURCES,
-        Error::Deadlock => ABUFFERSYNC_ERROR_DEADLOCK,
-        Error::Unsupported => ABUFFERSYNC_ERROR_UNSUPPORTED,
-        Error::IllegalArgument(_) => ABUFFERSYNC_ERROR_INVALID_ARGUMENT,
-        Error::TimedOut => ABUFFERSYNC_ERROR_TIMED_OUT,
-        Error::LockFailed { .. } => ABUFFERSYNC_ERROR_LOCK_FAILED,
-        Error::ServiceDied => ABUFFERSYNC_ERROR_SERVICE_DIED,
-        Error::BadFd => ABUFFERSYNC_ERROR_BAD_FD,
-        Error::Cancelled => ABUFFERSYNC_ERROR_CANCELLED,
-        Error::Forked => ABUFFERSYNC_ERROR_FORKED,
-        Error::NoBinder(_) => ABUFFERSYNC_ERROR_NO_BINDER,
-        Error::NoService { .. } => ABUFFERSYNC_ERROR_NO_SERVICE,
-        Error::System(_, errno) if errno.is_shortage() => ABUFFERSYNC_ERROR_NO_RESOURCES,
-        _ => ABUFFERSYNC_ERROR_INTERNAL,
-    }
-}
-
-trait Shortage {
-    fn is_shortage(&self) -> bool;
-}
-
-impl Shortage for nix::errno::Errno {
-    fn is_shortage(&self) -> bool {
-        matches!(self, Self::EMFILE | Self::ENFILE | Self::ENOMEM)
     }
 }
 
@@ -168,6 +125,46 @@ mod tests {
         let texts: Vec<_> = (ABUFFERSYNC_ERROR_INTERNAL..=0).map(text).collect();
         for (nth, one) in texts.iter().enumerate() {
             assert!(!texts[..nth].contains(one) && *one != text(1), "{one:?}");
+        }
+    }
+
+    #[test]
+    fn the_clients_codes_are_the_headers() {
+        let nothing = String::new;
+        let (buffer, errno) = (buffersync_client::BufferId(1), nix::errno::Errno::EIO);
+        let no_service = Error::NoService { instance: nothing(), reason: nothing() };
+        for (error, status) in [
+            (Error::IllegalArgument(nothing()), ABUFFERSYNC_ERROR_INVALID_ARGUMENT),
+            (Error::Closed, ABUFFERSYNC_ERROR_INVALID_HANDLE),
+            (Error::BadFd, ABUFFERSYNC_ERROR_BAD_FD),
+            (Error::NotDmaBuf, ABUFFERSYNC_ERROR_NOT_DMABUF),
+            (Error::BadFence, ABUFFERSYNC_ERROR_BAD_FENCE),
+            (Error::UnknownBuffer, ABUFFERSYNC_ERROR_UNKNOWN_BUFFER),
+            (Error::AccessConflict, ABUFFERSYNC_ERROR_ACCESS_CONFLICT),
+            (Error::Quota, ABUFFERSYNC_ERROR_QUOTA),
+            (Error::NoResources, ABUFFERSYNC_ERROR_NO_RESOURCES),
+            (Error::EmptyGroup, ABUFFERSYNC_ERROR_EMPTY_GROUP),
+            (Error::Busy, ABUFFERSYNC_ERROR_BUSY),
+            (Error::AlreadyLocked, ABUFFERSYNC_ERROR_ALREADY_LOCKED),
+            (Error::NotLocked, ABUFFERSYNC_ERROR_NOT_LOCKED),
+            (Error::WouldBlock, ABUFFERSYNC_ERROR_WOULD_BLOCK),
+            (Error::NotQueued, ABUFFERSYNC_ERROR_NOT_QUEUED),
+            (Error::TimedOut, ABUFFERSYNC_ERROR_TIMED_OUT),
+            (Error::Cancelled, ABUFFERSYNC_ERROR_CANCELLED),
+            (Error::Deadlock, ABUFFERSYNC_ERROR_DEADLOCK),
+            (Error::Evicted, ABUFFERSYNC_ERROR_EVICTED),
+            (Error::LockFailed { buffer, errno }, ABUFFERSYNC_ERROR_LOCK_FAILED),
+            (Error::EventsUnread, ABUFFERSYNC_ERROR_EVENTS_UNREAD),
+            (Error::Unsupported, ABUFFERSYNC_ERROR_UNSUPPORTED),
+            (Error::NoBinder(nothing()), ABUFFERSYNC_ERROR_NO_BINDER),
+            (no_service, ABUFFERSYNC_ERROR_NO_SERVICE),
+            (Error::ServiceDied, ABUFFERSYNC_ERROR_SERVICE_DIED),
+            (Error::Forked, ABUFFERSYNC_ERROR_FORKED),
+            (Error::Protocol("x"), ABUFFERSYNC_ERROR_INTERNAL),
+            (Error::System("x", errno), ABUFFERSYNC_ERROR_INTERNAL),
+            (Error::System("x", nix::errno::Errno::EMFILE), ABUFFERSYNC_ERROR_NO_RESOURCES),
+        ] {
+            assert_eq!(error.code(), status, "{error:?}");
         }
     }
 

@@ -7,16 +7,16 @@ use std::ffi::{c_char, c_int};
 use std::time::Duration;
 
 use buffersync_client::{
-    BufferSync, Capabilities, Error, Options, SharedGroup, DEFAULT_DEVICE, DEFAULT_INSTANCE,
+    BufferSync, Capabilities, Error, Handles, Options, SharedGroup, DEFAULT_DEVICE,
+    DEFAULT_INSTANCE,
 };
 
 use crate::arguments::{borrowed, string, Out};
 use crate::group;
 use crate::status::{self, call, Failure, Result};
-use crate::table::Table;
 use crate::types::*;
 
-static SYNCS: Table<BufferSync> = Table::new(0x3);
+static SYNCS: Handles<BufferSync> = Handles::new(0x3);
 
 fn with<T>(
     sync: *mut ABufferSync,

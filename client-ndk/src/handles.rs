@@ -1,9 +1,9 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Handles that C can't get wrong.
+//! Handles that callers without a borrow checker can't get wrong.
 //!
-//! What C holds looks like a pointer and is a number, never given out twice: one that was closed, was
+//! What C or Java holds looks like a pointer and is a number, never given out twice: one that was closed, was
 //! never opened or is of another kind is not found. An object lives until the last call on it has
 //! returned, so that one thread may close what another uses.
 
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Handles of one kind.
-pub struct Table<T> {
+pub struct Handles<T> {
     objects: RwLock<Option<HashMap<usize, Arc<T>>>>,
     /// Tells the kinds apart: in the low bits of each handle.
     kind: usize,
@@ -22,8 +22,8 @@ pub struct Table<T> {
 /// Low bits of a handle that tell its kind. No allocator's pointer is odd, so no such is a handle.
 const KIND_BITS: usize = 0xf;
 
-impl<T> Table<T> {
-    /// An empty table; `kind` is odd and less than 16.
+impl<T> Handles<T> {
+    /// None yet; `kind` is odd and less than 16.
     pub const fn new(kind: usize) -> Self {
         Self { objects: RwLock::new(None), kind: kind & KIND_BITS | 1, count: AtomicUsize::new(0) }
     }
@@ -63,18 +63,18 @@ mod tests {
 
     #[test]
     fn a_handle_is_found_until_it_is_removed_and_never_again() {
-        let table = Table::new(3);
-        let (one, two) = (table.insert('1'), table.insert('2'));
-        assert_eq!(table.get(one).as_deref(), Some(&'1'));
-        assert_eq!(table.remove(one).as_deref(), Some(&'1'));
-        assert!(table.get(one).is_none() && table.remove(one).is_none());
-        assert_eq!(table.get(two).as_deref(), Some(&'2'));
-        assert!((0..1000).all(|_| table.insert('3') != one));
+        let handles = Handles::new(3);
+        let (one, two) = (handles.insert('1'), handles.insert('2'));
+        assert_eq!(handles.get(one).as_deref(), Some(&'1'));
+        assert_eq!(handles.remove(one).as_deref(), Some(&'1'));
+        assert!(handles.get(one).is_none() && handles.remove(one).is_none());
+        assert_eq!(handles.get(two).as_deref(), Some(&'2'));
+        assert!((0..1000).all(|_| handles.insert('3') != one));
     }
 
     #[test]
     fn a_handle_of_one_kind_is_none_of_another_and_no_pointer_is_one() {
-        let (one, other) = (Table::new(1), Table::new(3));
+        let (one, other) = (Handles::new(1), Handles::new(3));
         let handle = one.insert(());
         other.insert(());
         assert!(other.get(handle).is_none());
