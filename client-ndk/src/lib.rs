@@ -82,7 +82,7 @@ pub use group::{Group, Started};
 pub use handles::Handles;
 pub use hardware_buffer::{descriptors_of, AHardwareBuffer};
 pub use mapped::{
-    AccessType, CpuAccess, Device, DmaAccess, DmaRead, DmaWrite, Mapped, Read, Write,
+    AccessType, CpuAccess, Device, DmaAccess, DmaRead, DmaWrite, Mapped, Mapping, Read, Write,
 };
 pub use shared::SharedGroup;
 pub use types::{Access, BufferId, Capabilities, GrantInfo, GrantedBuffer, Token};

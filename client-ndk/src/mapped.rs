@@ -70,6 +70,7 @@
 use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
@@ -146,7 +147,7 @@ impl<A: DmaAccess> Device<A> {
 /// A buffer that a group has for the CPU, mapped into this process.
 pub struct Mapped<A: CpuAccess> {
     id: BufferId,
-    memory: Memory,
+    memory: Mapping,
     /// The group's [`Members`](crate::members::Members) have the other end.
     mapping: Arc<()>,
     access: PhantomData<A>,
@@ -180,7 +181,7 @@ impl Group {
         let fd = fd.as_fd();
         let id = self.add(fd, A::ACCESS)?;
         let mapping = self.members.map(id)?;
-        let memory = Memory::map(fd, A::ACCESS == Access::Write)?;
+        let memory = Mapping::new(fd, A::ACCESS == Access::Write)?;
         Ok(Mapped { id, memory, mapping, access: PhantomData })
     }
 }
@@ -207,7 +208,7 @@ impl<A: CpuAccess> Mapped<A> {
 
     /// Size in bytes.
     pub fn len(&self) -> usize {
-        self.memory.size.get()
+        self.memory.len()
     }
 
     /// Never: there is no dma-buf without a byte.
@@ -260,22 +261,26 @@ impl<A: CpuAccess> fmt::Debug for Mapped<A> {
     }
 }
 
-/// A mapping; unmapped when dropped.
+/// A whole dma-buf, mapped shared; unmapped when dropped. For bindings that hand out the bytes in their
+/// own way; in Rust [`Mapped`] is what is wanted.
 #[derive(Debug)]
-pub(crate) struct Memory {
+pub struct Mapping {
     start: NonNull<c_void>,
     size: NonZeroUsize,
 }
 
 // SAFETY: an address range that belongs to the process, not to a thread; what is done with its bytes
 // is decided by the borrows of whoever has it.
-unsafe impl Send for Memory {}
+unsafe impl Send for Mapping {}
 // SAFETY: as above: a shared reference gives out nothing but the address.
-unsafe impl Sync for Memory {}
+unsafe impl Sync for Mapping {}
 
-impl Memory {
-    /// Maps all of a dma-buf, shared.
-    pub fn map(fd: impl AsFd, writable: bool) -> Result<Self> {
+impl Mapping {
+    /// Maps a dma-buf, readable and, if wanted, writable.
+    ///
+    /// # Errors
+    /// [`Error::System`], [`Error::NotDmaBuf`] for what has no size.
+    pub fn new(fd: impl AsFd, writable: bool) -> Result<Self> {
         let fd = fd.as_fd();
         let size = size_of_dmabuf(fd)?;
         let write = if writable { ProtFlags::PROT_WRITE } else { ProtFlags::empty() };
@@ -286,12 +291,37 @@ impl Memory {
         Ok(Self { start, size })
     }
 
+    /// The first byte.
     pub fn start(&self) -> *mut u8 {
         self.start.as_ptr().cast()
     }
+
+    /// Size in bytes.
+    pub fn len(&self) -> usize {
+        self.size.get()
+    }
+
+    /// Never: there is no dma-buf without a byte.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Leaves the memory mapped, for [`Mapping::from_raw`].
+    pub fn into_raw(self) -> (NonNull<u8>, NonZeroUsize) {
+        let kept = ManuallyDrop::new(self);
+        (kept.start.cast(), kept.size)
+    }
+
+    /// Has the mapping again.
+    ///
+    /// # Safety
+    /// What [`Mapping::into_raw`] returned, once.
+    pub unsafe fn from_raw(start: NonNull<u8>, size: NonZeroUsize) -> Self {
+        Self { start: start.cast(), size }
+    }
 }
 
-impl Drop for Memory {
+impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and slices of it borrow its owner.
         let _ = unsafe { munmap(self.start, self.size.get()) };

@@ -6,7 +6,7 @@
 # status: ttyS2. Whatever goes wrong here ends without a status, which the host takes for a failure.
 
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/ BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out
+export PATH=/bin:/usr/bin HOME=/ BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out
 
 # The service manager trusts no rules below a folder that others can write.
 chmod 0755 / /run
@@ -40,6 +40,16 @@ ulimit -n 65536
 options=trans=virtio,version=9p2000.L,msize=262144
 mount -t 9p -o $options,cache=loose,ro stage /stage || echo "init: no stage"
 mount -t 9p -o $options out /out || echo "init: no out"
+
+# The host's files, so that what needs its shared libraries (a C program, a JVM) runs here too.
+if mount -t 9p -o $options,cache=loose,ro host /host; then
+    for file in /host/usr /host/lib /host/lib64 /host/etc/*; do
+        here=${file#/host}
+        [ -e "$here" ] || ln -s "$file" "$here"
+    done
+else
+    echo "init: no host"
+fi
 
 stty -F /dev/ttyS1 raw -echo
 stty -F /dev/ttyS2 raw -echo

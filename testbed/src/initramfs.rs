@@ -61,7 +61,9 @@ pub fn make(parts: &Parts, cache: &Path) -> Result<PathBuf, Failure> {
 
 fn archive(modules: &[Module], busybox: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut archive = Archive::new(Vec::new());
-    for folder in ["bin", "dev", "etc", "modules", "out", "proc", "run", "stage", "sys", "tmp"] {
+    for folder in
+        ["bin", "dev", "etc", "host", "modules", "out", "proc", "run", "stage", "sys", "tmp"]
+    {
         archive.folder(folder)?;
     }
     archive.file("init", 0o755, INIT.as_bytes())?;

@@ -100,9 +100,15 @@ impl Machine {
         qemu.arg("-serial").arg(format!("file:{}", console.display()));
         qemu.args(["-serial", "stdio"]);
         qemu.arg("-serial").arg(format!("file:{}", status.display()));
-        for (tag, path, more) in [("stage", run.stage, ",readonly=on"), ("out", run.out, "")] {
+        let root = Path::new("/");
+        let read_only = ",readonly=on";
+        for (tag, path, more) in
+            [("stage", run.stage, read_only), ("out", run.out, ""), ("host", root, read_only)]
+        {
             let path = path.display();
-            qemu.arg("-fsdev").arg(format!("local,id={tag},path={path},security_model=none{more}"));
+            let shared =
+                format!("local,id={tag},path={path},security_model=none,multidevs=remap{more}");
+            qemu.arg("-fsdev").arg(shared);
             qemu.arg("-device").arg(format!("virtio-9p-pci,fsdev={tag},mount_tag={tag}"));
         }
         qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,0 +1,59 @@
+/*
+ * Copyright 2026 The buffersync Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.buffersync;
+
+/** What was true of a buffer when it was granted. Immutable. */
+public final class BufferState {
+    private static final long EVICTED = 1;
+    private static final long FENCED = 2;
+
+    private final long id;
+    private final long generation;
+    private final long flags;
+
+    BufferState(long id, long generation, long flags) {
+        this.id = id;
+        this.generation = generation;
+        this.flags = flags;
+    }
+
+    /**
+     * Which buffer.
+     *
+     * @return the same in every group and process, for as long as any group has it
+     */
+    public long id() {
+        return id;
+    }
+
+    /**
+     * How many exclusive grants the buffer has seen: two reads of one generation saw the same
+     * content.
+     *
+     * @return the count, this grant included
+     */
+    public long generation() {
+        return generation;
+    }
+
+    /**
+     * Whether the previous holder was evicted or died: the content may be half written.
+     *
+     * @return true if so
+     */
+    public boolean isEvicted() {
+        return (flags & EVICTED) != 0;
+    }
+
+    /**
+     * Whether other devices may still be at work: wait for {@link Grant#acquireFence()}.
+     *
+     * @return true if so; never for CPU accesses
+     */
+    public boolean isFenced() {
+        return (flags & FENCED) != 0;
+    }
+}

@@ -1,0 +1,85 @@
+/*
+ * Copyright 2026 The buffersync Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.buffersync;
+
+/** Why a call failed. One that fails has changed nothing unless it says otherwise. */
+public enum ErrorCode {
+    /** A value out of range. */
+    INVALID_ARGUMENT(-1),
+    /** The group or the connection was closed. */
+    CLOSED(-2),
+    /** A descriptor is not open. */
+    BAD_FD(-3),
+    /** None of the descriptors is a dma-buf. */
+    NOT_DMABUF(-4),
+    /** A release fence is not a sync_file. */
+    BAD_FENCE(-5),
+    /** The group, or its grant, has no such buffer. */
+    UNKNOWN_BUFFER(-6),
+    /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
+    ACCESS_CONFLICT(-7),
+    /** A quota of this uid or a bound of the group is reached. */
+    QUOTA(-8),
+    /** The service or this process is short of descriptors or memory. */
+    NO_RESOURCES(-9),
+    /** The group has no buffers. */
+    EMPTY_GROUP(-10),
+    /** The group waits for a lock, or holds the buffer. */
+    BUSY(-11),
+    /** The group holds all of its buffers, or waits for them. */
+    ALREADY_LOCKED(-12),
+    /** The group holds nothing: it was not granted, or was unlocked before. */
+    NOT_LOCKED(-13),
+    /** Somebody holds one of the buffers or waits for it. */
+    WOULD_BLOCK(-14),
+    /** No lock is waiting. */
+    NOT_QUEUED(-15),
+    /** The lock was not granted in time. What was held before it is held still. */
+    TIMED_OUT(-16),
+    /** Another thread took the lock back. */
+    CANCELLED(-17),
+    /**
+     * An older group waits for what this one holds (the kernel's EDEADLK): unlock, and lock again. That
+     * lock has the old place in line.
+     */
+    DEADLOCK(-18),
+    /** The grant was taken away at its deadline: the work since may be lost. */
+    EVICTED(-19),
+    /** The cache maintenance of a buffer failed. */
+    LOCK_FAILED(-20),
+    /** Too many unread events: call {@link SyncGroup#pollEvent} until there are none. */
+    EVENTS_UNREAD(-21),
+    /** The service, its kernel or this platform can't do that. */
+    UNSUPPORTED(-22),
+    /** The binder driver can't be opened. */
+    NO_BINDER(-23),
+    /** The service is not registered, or this process may not find it. */
+    NO_SERVICE(-24),
+    /**
+     * The service is gone, and every group and lock with it. Open the groups anew: the connection finds
+     * the service when it is back.
+     */
+    SERVICE_DIED(-25),
+    /** This process is a fork of the one that connected. */
+    FORKED(-26),
+    /** Binder failed, or the service broke its rules. */
+    INTERNAL(-27);
+
+    private final int number;
+
+    ErrorCode(int number) {
+        this.number = number;
+    }
+
+    static ErrorCode of(int number) {
+        for (ErrorCode code : values()) {
+            if (code.number == number) {
+                return code;
+            }
+        }
+        return INTERNAL;
+    }
+}

@@ -1,0 +1,72 @@
+/*
+ * Copyright 2026 The buffersync Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.buffersync;
+
+/** What a group's event descriptor reported. Immutable. */
+public final class Event {
+    /** Types of events. */
+    public enum Type {
+        /** A queued lock is granted: {@link SyncGroup#grant} has it. */
+        GRANTED,
+        /** A queued lock ended: the cache maintenance of a buffer failed. */
+        LOCK_FAILED,
+        /** The growth of a grant ended, see {@link ErrorCode#DEADLOCK}. */
+        WOUNDED,
+        /** A queued lock has waited as long as it was to. */
+        TIMED_OUT,
+        /** A grant was taken away at its deadline. */
+        EVICTED,
+        /** The release fence of an earlier grant failed, or did not signal in time. */
+        FENCE_EVICTED
+    }
+
+    private final long[] values;
+
+    Event(long[] values) {
+        this.values = values;
+    }
+
+    /**
+     * What happened.
+     *
+     * @return the type
+     */
+    public Type type() {
+        return Type.values()[(int) values[0]];
+    }
+
+    /**
+     * Which lock, and the grant that it became.
+     *
+     * @return as {@link Grant#id}
+     */
+    public long grant() {
+        return values[1];
+    }
+
+    /**
+     * Why a lock failed.
+     *
+     * @return an errno; 0 for other types
+     */
+    public int errno() {
+        return (int) values[2];
+    }
+
+    /**
+     * Of which buffer the cache maintenance failed.
+     *
+     * @return its id; 0 for other types
+     */
+    public long buffer() {
+        return values[3];
+    }
+
+    @Override
+    public String toString() {
+        return type() + "[grant=" + grant() + "]";
+    }
+}

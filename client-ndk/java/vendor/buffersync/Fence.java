@@ -1,0 +1,104 @@
+/*
+ * Copyright 2026 The buffersync Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.buffersync;
+
+import java.lang.ref.Cleaner;
+import java.time.Duration;
+
+/** A sync_file: signals when a device has finished. Owns its descriptor. */
+public final class Fence implements AutoCloseable {
+    private final Owned owned;
+    private final Cleaner.Cleanable cleanable;
+
+    /** The descriptor; apart from the fence, so that the cleaner does not keep it. */
+    private static final class Owned {
+        private int fd;
+
+        Owned(int fd) {
+            this.fd = fd;
+        }
+
+        synchronized int take() {
+            int taken = fd;
+            fd = -1;
+            return taken;
+        }
+
+        void close() throws BufferSyncException {
+            int taken = take();
+            if (taken >= 0) {
+                Native.closeFd(taken);
+            }
+        }
+    }
+
+    private Fence(int fd) {
+        Owned owned = new Owned(fd);
+        this.owned = owned;
+        this.cleanable = Cleaners.register(this, owned::close);
+    }
+
+    /**
+     * Takes a descriptor over.
+     *
+     * @param fd a sync_file's, which is the fence's from here on
+     * @return the fence
+     */
+    public static Fence adoptFd(int fd) {
+        if (fd < 0) {
+            throw new IllegalArgumentException("no descriptor: " + fd);
+        }
+        return new Fence(fd);
+    }
+
+    /**
+     * Copies a descriptor.
+     *
+     * @param fd a sync_file's, which stays the caller's
+     * @return the fence
+     * @throws BufferSyncException {@link ErrorCode#BAD_FD}
+     */
+    public static Fence ofFd(int fd) throws BufferSyncException {
+        return new Fence(Native.duplicate(fd));
+    }
+
+    /**
+     * Gives the descriptor away, to a driver say; the fence is closed with that.
+     *
+     * @return the descriptor, which is the caller's to close
+     */
+    public int detachFd() {
+        int fd = owned.take();
+        if (fd < 0) {
+            throw new IllegalStateException("the fence is closed");
+        }
+        return fd;
+    }
+
+    /**
+     * Waits until it has signalled. Whether it signalled an error is not told.
+     *
+     * @param timeout how long at most; null: as long as it takes
+     * @throws BufferSyncException {@link ErrorCode#TIMED_OUT}
+     */
+    public void await(Duration timeout) throws BufferSyncException {
+        // A copy: another thread may close the fence meanwhile.
+        int copy;
+        synchronized (owned) {
+            copy = Native.duplicate(owned.fd);
+        }
+        try {
+            Native.waitFence(copy, SyncGroup.nanos(timeout));
+        } finally {
+            Native.closeFd(copy);
+        }
+    }
+
+    @Override
+    public void close() {
+        cleanable.clean();
+    }
+}

@@ -1,0 +1,225 @@
+/*
+ * Copyright 2026 The buffersync Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package vendor.buffersync;
+
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+
+/**
+ * All buffers of a group are held and coherent, until this is closed or the deadline comes. Then the
+ * grant is taken away, whatever its owner does, and {@link #close} says so.
+ *
+ * <p>A grant that is lost without being closed lasts until its deadline: nobody said that the work was
+ * finished. {@link SyncGroup#grant} gets it back.
+ */
+public final class Grant implements AutoCloseable {
+    private static final int HEADER = 2;
+    private static final int PER_BUFFER = 3;
+
+    private final SyncGroup group;
+    private final long id;
+    private final long deadlineNanos;
+    private List<BufferState> buffers;
+    private boolean ended;
+
+    Grant(SyncGroup group, long[] values) {
+        this.group = group;
+        this.id = values[0];
+        this.deadlineNanos = values[1];
+        this.buffers = buffersOf(values);
+    }
+
+    private static List<BufferState> buffersOf(long[] values) {
+        List<BufferState> buffers = new ArrayList<>();
+        for (int at = HEADER; at + PER_BUFFER <= values.length; at += PER_BUFFER) {
+            buffers.add(new BufferState(values[at], values[at + 1], values[at + 2]));
+        }
+        return Collections.unmodifiableList(buffers);
+    }
+
+    SyncGroup group() {
+        return group;
+    }
+
+    /**
+     * Names the grant; never used twice by a service.
+     *
+     * @return as in {@link Event#grant}
+     */
+    public long id() {
+        return id;
+    }
+
+    /**
+     * When the grant is taken away.
+     *
+     * @return a reading of {@code CLOCK_MONOTONIC} in nanoseconds, which {@link System#nanoTime} is on
+     *     Linux and Android
+     */
+    public long deadlineNanos() {
+        return deadlineNanos;
+    }
+
+    /**
+     * How long is left.
+     *
+     * @return zero when the deadline has passed
+     */
+    public Duration timeLeft() {
+        return Duration.ofNanos(Math.max(0, deadlineNanos - System.nanoTime()));
+    }
+
+    /**
+     * The buffers, in the order of their addition.
+     *
+     * @return what was true of them when they were granted
+     */
+    public synchronized List<BufferState> buffers() {
+        return buffers;
+    }
+
+    /**
+     * One buffer.
+     *
+     * @param buffer its id
+     * @return what was true of it when it was granted; null if the grant does not have it
+     */
+    public BufferState buffer(long buffer) {
+        for (BufferState state : buffers()) {
+            if (state.id() == buffer) {
+                return state;
+            }
+        }
+        return null;
+    }
+
+    /**
+     * Whether the grant was taken away. Never blocks.
+     *
+     * @return true if it was
+     * @throws BufferSyncException {@link ErrorCode#SERVICE_DIED}, {@link ErrorCode#CLOSED},
+     *     {@link ErrorCode#NOT_LOCKED} after {@link #close}
+     */
+    public synchronized boolean isEvicted() throws BufferSyncException {
+        refuseIfEnded();
+        return Native.evicted(group.handle());
+    }
+
+    /**
+     * What devices have to wait for before they begin: the release fences of earlier holders, merged.
+     *
+     * @return to be closed; null if nothing is pending
+     * @throws BufferSyncException {@link ErrorCode#EVICTED}, {@link ErrorCode#NO_RESOURCES}
+     */
+    public Fence acquireFence() throws BufferSyncException {
+        return acquireFence(0);
+    }
+
+    /**
+     * As {@link #acquireFence()}, for one buffer.
+     *
+     * @param buffer its id; 0: all
+     * @return to be closed; null if nothing is pending
+     * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER}, and those of
+     *     {@link #acquireFence()}
+     */
+    public synchronized Fence acquireFence(long buffer) throws BufferSyncException {
+        refuseIfEnded();
+        int fd = Native.acquireFence(group.handle(), buffer);
+        return fd < 0 ? null : Fence.adoptFd(fd);
+    }
+
+    /**
+     * Gets what was added to the group since the grant. The deadline stays; what is held stays held,
+     * however this ends.
+     *
+     * @param timeout how long to wait at most; null: as long as it takes
+     * @throws BufferSyncException {@link ErrorCode#DEADLOCK}, {@link ErrorCode#EVICTED},
+     *     {@link ErrorCode#ALREADY_LOCKED} if nothing was added, {@link ErrorCode#TIMED_OUT}, and
+     *     those of {@link SyncGroup#lock}
+     */
+    public void grow(Duration timeout) throws BufferSyncException {
+        synchronized (this) {
+            refuseIfEnded();
+        }
+        Native.lock(group.handle(), SyncGroup.nanos(timeout));
+        long[] values = Native.grant(group.handle());
+        synchronized (this) {
+            buffers = buffersOf(values);
+        }
+    }
+
+    /**
+     * Ends the grant, but the buffers are the group's until the fence has signalled: devices that are
+     * next get them at once and wait for it; the CPU gets them when it has signalled.
+     *
+     * @param fence taken: it is closed, in any case
+     * @throws BufferSyncException {@link ErrorCode#BAD_FENCE}: the grant goes on.
+     *     {@link ErrorCode#EVICTED}: it had been taken away. {@link ErrorCode#NOT_LOCKED}
+     */
+    public void unlock(Fence fence) throws BufferSyncException {
+        end(new long[] {0}, new int[] {fence.detachFd()});
+    }
+
+    /**
+     * As {@link #unlock(Fence)}, with fences of single buffers.
+     *
+     * @param fences by buffer; 0 stands for those without their own. Buffers without either are
+     *     finished. Taken: they are closed, in any case
+     * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER}: the grant goes on; and those of
+     *     {@link #unlock(Fence)}
+     */
+    public void unlock(Map<Long, Fence> fences) throws BufferSyncException {
+        long[] buffers = new long[fences.size()];
+        int[] fds = new int[fences.size()];
+        int at = 0;
+        for (Map.Entry<Long, Fence> entry : fences.entrySet()) {
+            buffers[at] = entry.getKey();
+            fds[at++] = entry.getValue().detachFd();
+        }
+        end(buffers, fds);
+    }
+
+    private synchronized void end(long[] buffers, int[] fences) throws BufferSyncException {
+        if (ended) {
+            for (int fd : fences) {
+                Native.closeFd(fd);
+            }
+            refuseIfEnded();
+        }
+        try {
+            Native.unlock(group.handle(), buffers, fences);
+            ended = true;
+        } catch (BufferSyncException e) {
+            ended = e.code() != ErrorCode.BAD_FENCE
+                    && e.code() != ErrorCode.BAD_FD
+                    && e.code() != ErrorCode.UNKNOWN_BUFFER;
+            throw e;
+        }
+    }
+
+    void refuseIfEnded() throws BufferSyncException {
+        if (ended) {
+            throw new BufferSyncException(ErrorCode.NOT_LOCKED, "the grant has ended");
+        }
+    }
+
+    /**
+     * Ends the grant: the work on the buffers is finished. Nothing if it has ended before.
+     *
+     * @throws BufferSyncException {@link ErrorCode#EVICTED} if it had been taken away: what was read
+     *     may be torn, and what was written may be lost. {@link ErrorCode#SERVICE_DIED}
+     */
+    @Override
+    public synchronized void close() throws BufferSyncException {
+        if (!ended) {
+            end(new long[0], new int[0]);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! `SyncGroup` and `Grant`: buffers, locks, ends.
+
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use buffersync_client::{Access, BufferId, Error, Event, Handles, SharedGroup, Started};
+use jni::objects::{JClass, JIntArray, JLongArray};
+use jni::sys::{jboolean, jint, jlong};
+use jni::{native_method, Env};
+
+use crate::memory::{borrowed, owned};
+use crate::sync::{from_java, longs, nanos, to_java};
+use crate::throw::{Result, Throw};
+use crate::Methods;
+
+static GROUPS: Handles<SharedGroup> = Handles::new(0x9);
+
+pub const METHODS: Methods = &[
+    native_method! { static fn close_group(group: jlong), error_policy = Throw },
+    native_method! { static fn hold_limit(group: jlong) -> jlong, error_policy = Throw },
+    native_method! {
+        static fn add(group: jlong, fds: jint[], access: jint) -> jlong[], error_policy = Throw
+    },
+    native_method! { static fn remove(group: jlong, buffer: jlong), error_policy = Throw },
+    native_method! { static fn remove_all(group: jlong), error_policy = Throw },
+    native_method! { static fn lock(group: jlong, timeout: jlong), error_policy = Throw },
+    native_method! { static fn try_lock(group: jlong), error_policy = Throw },
+    native_method! {
+        static fn start_lock(group: jlong, timeout: jlong) -> jboolean, error_policy = Throw
+    },
+    native_method! { static fn cancel(group: jlong), error_policy = Throw },
+    native_method! { static fn event_fd(group: jlong) -> jint, error_policy = Throw },
+    native_method! { static fn event(group: jlong) -> jlong[], error_policy = Throw },
+    native_method! { static fn grant(group: jlong) -> jlong[], error_policy = Throw },
+    native_method! { static fn evicted(group: jlong) -> jboolean, error_policy = Throw },
+    native_method! {
+        static fn acquire_fence(group: jlong, buffer: jlong) -> jint, error_policy = Throw
+    },
+    native_method! {
+        static fn unlock(group: jlong, buffers: jlong[], fences: jint[]), error_policy = Throw
+    },
+];
+
+/// A handle for a new group.
+pub fn handle(group: SharedGroup) -> jlong {
+    to_java(GROUPS.insert(group))
+}
+
+/// The group of a handle.
+pub fn find(group: jlong) -> Result<Arc<SharedGroup>> {
+    Ok(GROUPS.get(from_java(group)).ok_or(Error::Closed)?)
+}
+
+fn timeout(nanos: jlong) -> Option<Duration> {
+    u64::try_from(nanos).ok().map(Duration::from_nanos)
+}
+
+/// As `Access.java` numbers them: `Access.aidl`.
+pub fn access(value: jint) -> Result<Access> {
+    let all = [(0x1, Access::Read), (0x2, Access::Write), (0x5, Access::DmaRead)];
+    let all = all.into_iter().chain([(0x6, Access::DmaWrite)]);
+    let found = all.into_iter().find(|(number, _)| *number == value);
+    Ok(found.ok_or_else(|| Error::IllegalArgument("unknown access".into()))?.1)
+}
+
+fn close_group<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<()> {
+    let group = GROUPS.remove(from_java(group)).ok_or(Error::Closed)?;
+    Ok(group.close()?)
+}
+
+fn hold_limit<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<jlong> {
+    Ok(nanos(find(group)?.with(|group| Ok(group.hold_limit()))?))
+}
+
+fn add<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    group: jlong,
+    fds: JIntArray<'local>,
+    wanted: jint,
+) -> Result<JLongArray<'local>> {
+    let (fds, access) = (ints(env, &fds)?, access(wanted)?);
+    let fds = fds.iter().map(|fd| borrowed(*fd)).collect::<Result<Vec<_>>>()?;
+    let ids = find(group)?.with(|group| group.add_handle(&fds, &[], access))?;
+    longs(env, &ids.iter().map(|id| id.0).collect::<Vec<_>>())
+}
+
+fn ints(env: &Env<'_>, array: &JIntArray<'_>) -> Result<Vec<jint>> {
+    let mut values = vec![0; array.len(env)?];
+    array.get_region(env, 0, &mut values)?;
+    Ok(values)
+}
+
+fn remove<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    group: jlong,
+    buffer: jlong,
+) -> Result<()> {
+    Ok(find(group)?.with(|group| group.remove(BufferId(buffer)))?)
+}
+
+fn remove_all<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<()> {
+    Ok(find(group)?.with(|group| group.remove_all())?)
+}
+
+fn lock<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    group: jlong,
+    timeout_nanos: jlong,
+) -> Result<()> {
+    Ok(find(group)?.lock(timeout(timeout_nanos))?)
+}
+
+fn try_lock<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<()> {
+    Ok(find(group)?.try_lock()?)
+}
+
+fn start_lock<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    group: jlong,
+    timeout_nanos: jlong,
+) -> Result<jboolean> {
+    Ok(find(group)?.start_lock(timeout(timeout_nanos))? == Started::Granted)
+}
+
+fn cancel<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<()> {
+    Ok(find(group)?.cancel()?)
+}
+
+fn event_fd<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<jint> {
+    Ok(find(group)?.with(|group| Ok(group.event_fd().as_raw_fd()))?)
+}
+
+/// Type, grant, errno, buffer; null if there is no event. The types are `Event.Type`'s, in its order.
+fn event<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    group: jlong,
+) -> Result<JLongArray<'local>> {
+    let group = find(group)?;
+    while let Some(event) = group.read_event()? {
+        let values = match event {
+            Event::Granted(grant) => [0, grant.token.0, 0, 0],
+            Event::LockFailed { token, buffer, errno } => {
+                [1, token.0, jlong::from(errno as i32), buffer.0]
+            }
+            Event::Wounded { token } => [2, token.0, 0, 0],
+            Event::TimedOut { token } => [3, token.0, 0, 0],
+            Event::Evicted { token, by_fence } => [4 + jlong::from(by_fence), token.0, 0, 0],
+            // One that Java has no name for.
+            _ => continue,
+        };
+        return longs(env, &values);
+    }
+    Ok(JLongArray::default())
+}
+
+/// Id and deadline; then id, generation and flags (1: evicted, 2: fenced) of each buffer.
+fn grant<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    group: jlong,
+) -> Result<JLongArray<'local>> {
+    let grant = find(group)?.granted()?;
+    let mut values = vec![grant.token.0, nanos(grant.deadline)];
+    for buffer in &grant.buffers {
+        let flags = jlong::from(buffer.evicted) | jlong::from(buffer.fenced) << 1;
+        values.extend([buffer.id.0, buffer.generation, flags]);
+    }
+    longs(env, &values)
+}
+
+fn evicted<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<jboolean> {
+    Ok(find(group)?.with_grant(|grant| grant.is_evicted())?)
+}
+
+/// A sync_file, or -1. Buffer 0: of all.
+fn acquire_fence<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    group: jlong,
+    buffer: jlong,
+) -> Result<jint> {
+    let fence = find(group)?.with_grant(|grant| match buffer {
+        0 => grant.acquire_fence(),
+        buffer => grant.acquire_fence_of(BufferId(buffer)),
+    })?;
+    Ok(fence.map_or(-1, IntoRawFd::into_raw_fd))
+}
+
+/// Takes the fences, each for the buffer of the same place; 0: for the rest.
+fn unlock<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    group: jlong,
+    buffers: JLongArray<'local>,
+    fences: JIntArray<'local>,
+) -> Result<()> {
+    let mut ids = vec![0; buffers.len(env)?];
+    buffers.get_region(env, 0, &mut ids)?;
+    let fds = ints(env, &fences)?;
+    // All of them first: they are taken, whatever is wrong with one.
+    let fences: Vec<_> = fds.into_iter().map(owned).collect();
+    let (mut each, mut rest) = (Vec::new(), None);
+    for (id, fence) in ids.into_iter().zip(fences) {
+        match id {
+            0 => rest = Some(fence?),
+            id => each.push((BufferId(id), fence?)),
+        }
+    }
+    Ok(find(group)?.unlock(each, rest)?)
+}

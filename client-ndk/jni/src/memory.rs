@@ -1,0 +1,166 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What a plain JVM can't do with a file descriptor: map a dma-buf, wait for a fence, close it; and
+//! on Android, the descriptors of a `HardwareBuffer`.
+
+use std::ffi::{c_void, CStr};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use buffersync_client::{descriptors_of, fence, AHardwareBuffer, Error, Mapping};
+use jni::objects::{JByteBuffer, JClass, JIntArray, JLongArray, JObject};
+use jni::sys::{jboolean, jint, jlong};
+use jni::{native_method, Env};
+
+use crate::sync::longs;
+use crate::throw::{Result, Throw};
+use crate::Methods;
+
+pub const METHODS: Methods = &[
+    native_method! {
+        static fn map(fd: jint, writable: jboolean) -> jlong[], error_policy = Throw
+    },
+    native_method! {
+        static fn view(address: jlong, size: jlong) -> java.nio.ByteBuffer, error_policy = Throw
+    },
+    native_method! { static fn unmap(address: jlong, size: jlong), error_policy = Throw },
+    native_method! { static fn wait_fence(fd: jint, timeout: jlong), error_policy = Throw },
+    native_method! { static fn duplicate(fd: jint) -> jint, error_policy = Throw },
+    native_method! { static fn close_fd(fd: jint), error_policy = Throw },
+    native_method! {
+        static fn hardware_buffer_fds(buffer: JObject) -> jint[], error_policy = Throw
+    },
+];
+
+/// A descriptor that stays Java's.
+pub fn borrowed<'a>(fd: jint) -> Result<BorrowedFd<'a>> {
+    if fd < 0 {
+        return Err(Error::BadFd.into());
+    }
+    // SAFETY: not -1. If it is closed meanwhile, the kernel refuses it.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// A descriptor that Java gives.
+pub fn owned(fd: jint) -> Result<OwnedFd> {
+    // What is not open can't be owned: closing it later would close somebody else's.
+    // SAFETY: the kernel says whether it is open, and nothing else happens.
+    if fd < 0 || unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(Error::BadFd.into());
+    }
+    // SAFETY: it is open, and Java's side says that it is ours from here on.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Address and size.
+fn map<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    fd: jint,
+    writable: jboolean,
+) -> Result<JLongArray<'local>> {
+    let mapping = Mapping::new(borrowed(fd)?, writable)?;
+    let size = jlong::try_from(mapping.len());
+    let size = size.map_err(|_| Error::IllegalArgument("larger than memory".into()))?;
+    let values = [mapping.start().expose_provenance().cast_signed() as jlong, size];
+    let array = longs(env, &values)?;
+    // Java has the address now, and calls `unmap` when no buffer of it is left.
+    let _ = mapping.into_raw();
+    Ok(array)
+}
+
+fn parts(address: jlong, size: jlong) -> Result<(NonNull<u8>, NonZeroUsize)> {
+    let pointer = std::ptr::with_exposed_provenance_mut(address as isize as usize);
+    let size = usize::try_from(size).ok().and_then(NonZeroUsize::new);
+    let parts = NonNull::new(pointer).zip(size);
+    Ok(parts.ok_or_else(|| Error::IllegalArgument("no mapping".into()))?)
+}
+
+fn view<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    address: jlong,
+    size: jlong,
+) -> Result<JByteBuffer<'local>> {
+    let (start, size) = parts(address, size)?;
+    // SAFETY: what `map` returned, which `MappedBuffer` unmaps only when the buffer is gone.
+    Ok(unsafe { env.new_direct_byte_buffer(start.as_ptr(), size.get())? })
+}
+
+fn unmap<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    address: jlong,
+    size: jlong,
+) -> Result<()> {
+    let (start, size) = parts(address, size)?;
+    // SAFETY: what `map` returned; `MappedBuffer`'s Cleaner calls this once.
+    drop(unsafe { Mapping::from_raw(start, size) });
+    Ok(())
+}
+
+fn wait_fence<'local>(
+    _: &mut Env<'local>,
+    _: JClass<'local>,
+    fd: jint,
+    timeout_nanos: jlong,
+) -> Result<()> {
+    let timeout = u64::try_from(timeout_nanos).ok().map(Duration::from_nanos);
+    Ok(fence::wait(borrowed(fd)?, timeout)?)
+}
+
+fn duplicate<'local>(_: &mut Env<'local>, _: JClass<'local>, fd: jint) -> Result<jint> {
+    let copy = borrowed(fd)?.try_clone_to_owned().map_err(|_| Error::BadFd)?;
+    Ok(copy.into_raw_fd())
+}
+
+fn close_fd<'local>(_: &mut Env<'local>, _: JClass<'local>, fd: jint) -> Result<()> {
+    owned(fd).map(drop)
+}
+
+type FromHardwareBuffer =
+    unsafe extern "C" fn(*mut jni::sys::JNIEnv, jni::sys::jobject) -> *mut AHardwareBuffer;
+
+/// The descriptors of an `android.hardware.HardwareBuffer`, which keeps them.
+fn hardware_buffer_fds<'local>(
+    env: &mut Env<'local>,
+    _: JClass<'local>,
+    buffer: JObject<'local>,
+) -> Result<JIntArray<'local>> {
+    let from = from_hardware_buffer().ok_or(Error::Unsupported)?;
+    if buffer.is_null() {
+        return Err(Error::IllegalArgument("buffer is null".into()).into());
+    }
+    // SAFETY: the function is what its name says, the environment is this thread's, and Java's side
+    // passes nothing but a HardwareBuffer.
+    let native = unsafe { from(env.get_raw(), buffer.as_raw()) };
+    let native = NonNull::new(native).ok_or(Error::NotDmaBuf)?;
+    // SAFETY: the Java object has a reference to it, and is there until this returns.
+    let fds = unsafe { descriptors_of(native) }?;
+    let fds: Vec<jint> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let array = JIntArray::new(env, fds.len())?;
+    array.set_region(env, 0, &fds)?;
+    Ok(array)
+}
+
+/// `AHardwareBuffer_fromHardwareBuffer` of android/hardware_buffer_jni.h (libandroid, API 26), looked
+/// for once.
+fn from_hardware_buffer() -> Option<FromHardwareBuffer> {
+    const LIBRARY: &CStr = c"libandroid.so";
+    const FUNCTION: &CStr = c"AHardwareBuffer_fromHardwareBuffer";
+    static FOUND: OnceLock<Option<FromHardwareBuffer>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        // SAFETY: a NUL-terminated name of a library that an Android process has loaded anyway.
+        let library = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        let library = NonNull::new(library)?;
+        // SAFETY: the library is loaded, and the name is NUL-terminated.
+        let symbol = unsafe { libc::dlsym(library.as_ptr(), FUNCTION.as_ptr()) };
+        let symbol: NonNull<c_void> = NonNull::new(symbol)?;
+        // SAFETY: this is its type in the NDK; a function pointer has the size of any.
+        Some(unsafe { std::mem::transmute::<*mut c_void, FromHardwareBuffer>(symbol.as_ptr()) })
+    })
+}
