@@ -1,0 +1,33 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The frames of the examples: words that follow from the frame's number, so that one that is torn or
+//! stale shows. `c/frame.h` and `java/Preview.java` say the same.
+
+/// One word of a frame.
+pub fn frame_word(number: u32, at: usize) -> u32 {
+    number.wrapping_mul(0x9e37_79b1).wrapping_add(at as u32)
+}
+
+/// The words of a buffer, as the machine has them.
+pub fn words(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
+    bytes.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word))
+}
+
+/// Writes a frame.
+pub fn write_frame(bytes: &mut [u8], number: u32, filter: fn(u32) -> u32) {
+    for (at, word) in bytes.as_chunks_mut().0.iter_mut().enumerate() {
+        *word = filter(frame_word(number, at)).to_ne_bytes();
+    }
+}
+
+/// Whether all of a buffer is this frame.
+///
+/// # Errors
+/// Where it is something else.
+pub fn check_frame(bytes: &[u8], number: u32, filter: fn(u32) -> u32) -> Result<(), String> {
+    match words(bytes).enumerate().find(|(at, word)| *word != filter(frame_word(number, *at))) {
+        None => Ok(()),
+        Some((at, word)) => Err(format!("frame {number} is torn: word {at} is {word:#x}")),
+    }
+}

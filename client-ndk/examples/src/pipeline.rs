@@ -1,0 +1,114 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A pipeline in async Rust: two stages, three buffers, one thread.
+//!
+//! `buffersync-example-pipeline INPUT_FD MIDDLE_FD OUTPUT_FD`
+//!
+//! For each number on standard input the first stage takes the frame of that number from the input
+//! buffer into the middle one, negated, and the second from there into the output buffer, negated
+//! again, which prints the number. The next number comes when that frame was fetched. A stage holds
+//! its two buffers at once, and while one waits for a
+//! grant the other works.
+
+use std::io::BufRead;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use buffersync_client::{BufferSync, Group, Mapped, Options, Read, Write};
+use buffersync_examples::{check_frame, words};
+use tokio::sync::mpsc::{channel, Receiver, Sender};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// How many frames may be between the stages; one, as there is one buffer.
+const AHEAD: usize = 1;
+
+struct Stage {
+    group: Group,
+    from: Mapped<Read>,
+    to: Mapped<Write>,
+    /// What the frames in `from` have been through.
+    filter: fn(u32) -> u32,
+}
+
+impl Stage {
+    fn new(
+        sync: &BufferSync,
+        name: &str,
+        (from, to): (BorrowedFd<'_>, BorrowedFd<'_>),
+        filter: fn(u32) -> u32,
+    ) -> Result<Self, Failure> {
+        let mut group = sync.open_group(name, Options::default())?;
+        // SAFETY: the stages and the other process all lock these buffers with buffersync.
+        let (from, to) = unsafe { (group.map(from)?, group.map(to)?) };
+        Ok(Self { group, from, to, filter })
+    }
+
+    /// Negates frame by frame; `announce` is told of each when it is held and not yet written.
+    async fn run(
+        mut self,
+        mut numbers: Receiver<u32>,
+        announce: impl AsyncFn(u32) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        while let Some(number) = numbers.recv().await {
+            let grant = self.group.lock_async(Duration::from_secs(5)).await?;
+            announce(number).await?;
+            let from = self.from.bytes(&grant)?;
+            check_frame(from, number, self.filter)?;
+            let to = self.to.bytes_mut(&grant)?.as_chunks_mut().0;
+            for (to, from) in to.iter_mut().zip(words(from)) {
+                *to = (!from).to_ne_bytes();
+            }
+            grant.unlock()?;
+        }
+        Ok(())
+    }
+}
+
+/// A descriptor that was inherited, named by its number.
+fn inherited(number: Option<String>) -> Result<OwnedFd, Failure> {
+    let number: RawFd = number.ok_or("a descriptor is missing")?.parse()?;
+    // SAFETY: whoever started this program passed the descriptor to it, and nothing else here has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Standard input has no readiness of its own: a thread reads it.
+fn read_numbers(numbers: Sender<u32>) {
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let Ok(number) = line.trim().parse() else { return };
+        if numbers.blocking_send(number).is_err() {
+            return;
+        }
+    }
+}
+
+async fn run() -> Result<(), Failure> {
+    use std::os::fd::AsFd;
+    let mut args = std::env::args().skip(1);
+    let input = inherited(args.next())?;
+    let middle = inherited(args.next())?;
+    let output = inherited(args.next())?;
+    let sync = BufferSync::connect()?;
+    let first = (input.as_fd(), middle.as_fd());
+    let second = (middle.as_fd(), output.as_fd());
+    let first = Stage::new(&sync, "example/first", first, |word| word)?;
+    let second = Stage::new(&sync, "example/second", second, |word| !word)?;
+
+    let (numbers, first_numbers) = channel(AHEAD);
+    let (hand_on, second_numbers) = channel(AHEAD);
+    std::thread::spawn(move || read_numbers(numbers));
+    tokio::try_join!(
+        // The next stage may ask for the frame already: it gets it when this one has unlocked.
+        first.run(first_numbers, async move |number| Ok(hand_on.send(number).await?)),
+        second.run(second_numbers, async |number| {
+            println!("{number}");
+            Ok(())
+        }),
+    )?;
+    Ok(())
+}
+
+fn main() -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(run())
+}

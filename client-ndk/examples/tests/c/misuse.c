@@ -1,0 +1,480 @@
+/*
+ * Copyright 2026 The buffersync Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+/*
+ * Everything that C lets one do wrong gets the error that the header promises. Built with
+ * AddressSanitizer, so that what is no error but a crash or a leak shows.
+ *
+ *   misuse DMABUF_FD DMABUF_FD
+ */
+
+#include <android/buffer_sync.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MILLIS INT64_C(1000000)
+#define SECONDS (1000 * MILLIS)
+
+static int one_fd, other_fd;
+static int failures;
+
+static void expect_at(int line, const char* what, int64_t found, int64_t expected) {
+    if (found != expected) {
+        fprintf(stderr, "misuse.c:%d: %s is %lld, not %lld (%s)\n", line, what, (long long)found,
+                (long long)expected, ABufferSync_getLastErrorMessage());
+        failures++;
+    }
+}
+
+#define EXPECT(what, expected) expect_at(__LINE__, #what, (int64_t)(what), (int64_t)(expected))
+#define OK(what) EXPECT(what, ABUFFERSYNC_OK)
+#define FAILS(what, error) EXPECT(what, ABUFFERSYNC_ERROR_##error)
+
+static void sleep_millis(long millis) {
+    struct timespec time = {millis / 1000, millis % 1000 * 1000000};
+    while (nanosleep(&time, &time) != 0) {
+    }
+}
+
+static bool is_open(int fd) {
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+static int null_device(void) {
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static ABufferSyncGroup* open_group(ABufferSync* sync, int64_t hold, int fd) {
+    ABufferSyncGroup* group = NULL;
+    OK(ABufferSync_openGroup(sync, "misuse/group", hold, 0, &group));
+    if (fd >= 0) {
+        OK(ABufferSyncGroup_addDmaBuf(group, fd, ABUFFERSYNC_ACCESS_WRITE, NULL));
+    }
+    return group;
+}
+
+/* Null, and values out of range: refused before anything is done. */
+static void bad_arguments(ABufferSync* sync) {
+    ABufferSyncGroup* group = open_group(sync, 0, -1);
+    ABufferSyncGroup* none = NULL;
+    ABufferSyncBufferId id = 7;
+    int64_t value = 7;
+    size_t count = 7;
+    char long_name[66];
+    memset(long_name, 'x', 65);
+    long_name[65] = 0;
+
+    FAILS(ABufferSync_open(NULL), INVALID_ARGUMENT);
+    FAILS(ABufferSync_getCapability(sync, ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS, NULL),
+          INVALID_ARGUMENT);
+    FAILS(ABufferSync_getCapability(sync, (ABufferSyncCapability)99, &value), INVALID_ARGUMENT);
+    FAILS(ABufferSync_dump(sync, -1), BAD_FD);
+    FAILS(ABufferSync_openGroup(sync, NULL, 0, 0, &none), INVALID_ARGUMENT);
+    FAILS(ABufferSync_openGroup(sync, "x", 0, 0, NULL), INVALID_ARGUMENT);
+    FAILS(ABufferSync_openGroup(sync, "", 0, 0, &none), INVALID_ARGUMENT);
+    FAILS(ABufferSync_openGroup(sync, "\n", 0, 0, &none), INVALID_ARGUMENT);
+    FAILS(ABufferSync_openGroup(sync, "\xff", 0, 0, &none), INVALID_ARGUMENT);
+    FAILS(ABufferSync_openGroup(sync, long_name, 0, 0, &none), INVALID_ARGUMENT);
+    FAILS(ABufferSync_openGroup(sync, "x", -1, 0, &none), INVALID_ARGUMENT);
+    FAILS(ABufferSync_openGroup(sync, "x", 0, 0x80, &none), INVALID_ARGUMENT);
+    EXPECT(none == NULL, 1);
+
+    FAILS(ABufferSyncGroup_addDmaBuf(group, -1, ABUFFERSYNC_ACCESS_READ, &id), BAD_FD);
+    FAILS(ABufferSyncGroup_addDmaBuf(group, 9999, ABUFFERSYNC_ACCESS_READ, &id), BAD_FD);
+    FAILS(ABufferSyncGroup_addDmaBuf(group, STDIN_FILENO, ABUFFERSYNC_ACCESS_READ, &id),
+          NOT_DMABUF);
+    FAILS(ABufferSyncGroup_addDmaBuf(group, one_fd, (ABufferSyncAccess)0x3, &id),
+          INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_addNativeHandle(group, NULL, 1, ABUFFERSYNC_ACCESS_READ, &id, &count),
+          INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_addNativeHandle(group, &one_fd, 0, ABUFFERSYNC_ACCESS_READ, &id, &count),
+          INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_addNativeHandle(group, &one_fd, SIZE_MAX / 2, ABUFFERSYNC_ACCESS_READ,
+                                           NULL, NULL),
+          INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_addHardwareBuffer(group, NULL, ABUFFERSYNC_ACCESS_READ, &id, 1, &count),
+          INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_remove(group, 12345), UNKNOWN_BUFFER);
+    FAILS(ABufferSyncGroup_getHoldLimit(group, NULL), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_getEventFd(group, NULL), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_getEvent(group, NULL), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_getGrant(group, NULL), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_getBufferState(group, 1, NULL), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_getAcquireFence(group, 0, NULL), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_startLock(group, -1, NULL), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_unlockWithFences(group, NULL, 1), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_lock(group, 0), EMPTY_GROUP);
+    FAILS(ABufferSyncGroup_tryLock(group), EMPTY_GROUP);
+    EXPECT(id, 7);
+    EXPECT(value, 7);
+    EXPECT(count, 7);
+    EXPECT(strlen(ABufferSync_getLastErrorMessage()) > 0, 1);
+    EXPECT(strcmp(ABufferSyncStatus_toString((ABufferSyncStatus)1), "unknown status"), 0);
+
+    /* Descriptors that are skipped, and several of one buffer. */
+    int handle[3] = {STDIN_FILENO, other_fd, one_fd};
+    ABufferSyncBufferId ids[3] = {0, 0, 0};
+    OK(ABufferSyncGroup_addNativeHandle(group, handle, 3, ABUFFERSYNC_ACCESS_READ, ids, &count));
+    EXPECT(count, 2);
+    EXPECT(ids[0] > 0 && ids[1] > 0 && ids[0] != ids[1] && ids[2] == 0, 1);
+    FAILS(ABufferSyncGroup_addDmaBuf(group, one_fd, ABUFFERSYNC_ACCESS_DMA_READ, NULL),
+          ACCESS_CONFLICT);
+    OK(ABufferSyncGroup_remove(group, ids[0]));
+    OK(ABufferSyncGroup_removeAll(group));
+    OK(ABufferSyncGroup_close(group));
+}
+
+static void every_call(ABufferSyncGroup* group, ABufferSyncStatus expected) {
+    int64_t nanos;
+    ABufferSyncBufferId id;
+    ABufferSyncEvent event;
+    ABufferSyncGrant grant;
+    ABufferSyncBufferState state;
+    bool granted;
+    int fd;
+    EXPECT(ABufferSyncGroup_getHoldLimit(group, &nanos), expected);
+    EXPECT(ABufferSyncGroup_addDmaBuf(group, one_fd, ABUFFERSYNC_ACCESS_READ, &id), expected);
+    EXPECT(ABufferSyncGroup_addNativeHandle(group, &one_fd, 1, ABUFFERSYNC_ACCESS_READ, &id, NULL),
+           expected);
+    EXPECT(ABufferSyncGroup_remove(group, 1), expected);
+    EXPECT(ABufferSyncGroup_removeAll(group), expected);
+    EXPECT(ABufferSyncGroup_lock(group, 0), expected);
+    EXPECT(ABufferSyncGroup_tryLock(group), expected);
+    EXPECT(ABufferSyncGroup_startLock(group, 0, &granted), expected);
+    EXPECT(ABufferSyncGroup_cancel(group), expected);
+    EXPECT(ABufferSyncGroup_getEventFd(group, &fd), expected);
+    EXPECT(ABufferSyncGroup_getEvent(group, &event), expected);
+    EXPECT(ABufferSyncGroup_getGrant(group, &grant), expected);
+    EXPECT(ABufferSyncGroup_getBufferState(group, 1, &state), expected);
+    EXPECT(ABufferSyncGroup_getAcquireFence(group, 0, &fd), expected);
+    EXPECT(ABufferSyncGroup_unlock(group, -1), expected);
+    /* Taken even so. */
+    int fence = null_device();
+    EXPECT(ABufferSyncGroup_unlock(group, fence), expected);
+    EXPECT(is_open(fence), 0);
+    ABufferSyncFence fences[2] = {{1, null_device()}, {0, null_device()}};
+    EXPECT(ABufferSyncGroup_unlockWithFences(group, fences, 2), expected);
+    EXPECT(is_open(fences[0].fd) || is_open(fences[1].fd), 0);
+    EXPECT(ABufferSyncGroup_close(group), expected);
+}
+
+/* Handles that were closed, never were, or are something else. */
+static void bad_handles(ABufferSync* sync) {
+    int64_t value;
+    int on_stack = 0;
+    ABufferSyncGroup* group = open_group(sync, 0, one_fd);
+    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_close(group));
+    every_call(group, ABUFFERSYNC_ERROR_INVALID_HANDLE);
+    every_call(NULL, ABUFFERSYNC_ERROR_INVALID_HANDLE);
+    every_call((ABufferSyncGroup*)&on_stack, ABUFFERSYNC_ERROR_INVALID_HANDLE);
+    every_call((ABufferSyncGroup*)sync, ABUFFERSYNC_ERROR_INVALID_HANDLE);
+    every_call((ABufferSyncGroup*)UINTPTR_MAX, ABUFFERSYNC_ERROR_INVALID_HANDLE);
+
+    ABufferSync* second = NULL;
+    OK(ABufferSync_open(&second));
+    group = open_group(second, 0, -1);
+    OK(ABufferSync_close(second));
+    FAILS(ABufferSync_close(second), INVALID_HANDLE);
+    FAILS(ABufferSync_close(NULL), INVALID_HANDLE);
+    FAILS(ABufferSync_close((ABufferSync*)group), INVALID_HANDLE);
+    FAILS(ABufferSync_getCapability(second, ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS, &value),
+          INVALID_HANDLE);
+    FAILS(ABufferSync_openGroup(second, "x", 0, 0, &group), INVALID_HANDLE);
+    FAILS(ABufferSync_dump(second, STDERR_FILENO), INVALID_HANDLE);
+    /* The group has outlived the handle that opened it. */
+    OK(ABufferSyncGroup_getHoldLimit(group, &value));
+    OK(ABufferSyncGroup_close(group));
+}
+
+/* Locks and unlocks in the wrong order. */
+static void wrong_order(ABufferSync* sync) {
+    ABufferSyncGroup* group = open_group(sync, 0, one_fd);
+    ABufferSyncGroup* other = open_group(sync, 0, one_fd);
+    ABufferSyncGrant grant, again;
+    ABufferSyncEvent event;
+    bool granted = true;
+
+    FAILS(ABufferSyncGroup_unlock(group, -1), NOT_LOCKED);
+    FAILS(ABufferSyncGroup_getGrant(group, &grant), NOT_LOCKED);
+    FAILS(ABufferSyncGroup_cancel(group), NOT_QUEUED);
+    FAILS(ABufferSyncGroup_getEvent(group, &event), WOULD_BLOCK);
+    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_getGrant(group, &grant));
+    EXPECT(grant.numBuffers, 1);
+    FAILS(ABufferSyncGroup_lock(group, SECONDS), ALREADY_LOCKED);
+    FAILS(ABufferSyncGroup_removeAll(group), BUSY);
+    OK(ABufferSyncGroup_getGrant(group, &again));
+    EXPECT(again.id, grant.id);
+
+    FAILS(ABufferSyncGroup_tryLock(other), WOULD_BLOCK);
+    FAILS(ABufferSyncGroup_lock(other, 20 * MILLIS), TIMED_OUT);
+    OK(ABufferSyncGroup_startLock(other, -1, &granted));
+    EXPECT(granted, 0);
+    FAILS(ABufferSyncGroup_unlock(other, -1), NOT_LOCKED);
+    FAILS(ABufferSyncGroup_startLock(other, -1, &granted), ALREADY_LOCKED);
+    FAILS(ABufferSyncGroup_addDmaBuf(other, other_fd, ABUFFERSYNC_ACCESS_WRITE, NULL), BUSY);
+    OK(ABufferSyncGroup_cancel(other));
+    FAILS(ABufferSyncGroup_cancel(other), NOT_QUEUED);
+
+    OK(ABufferSyncGroup_unlock(group, -1));
+    FAILS(ABufferSyncGroup_unlock(group, -1), NOT_LOCKED);
+    OK(ABufferSyncGroup_close(group));
+    OK(ABufferSyncGroup_close(other));
+}
+
+/* Fences that are none leave the grant as it is, and are closed all the same. */
+static void bad_fences(ABufferSync* sync) {
+    ABufferSyncGroup* group = open_group(sync, 0, -1);
+    ABufferSyncGrant grant;
+    ABufferSyncBufferId id = 0;
+    int fence = 7;
+    OK(ABufferSyncGroup_addDmaBuf(group, one_fd, ABUFFERSYNC_ACCESS_DMA_WRITE, &id));
+    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_getAcquireFence(group, 0, &fence));
+    EXPECT(fence, -1);
+    FAILS(ABufferSyncGroup_getAcquireFence(group, id + 1000, &fence), UNKNOWN_BUFFER);
+
+    fence = null_device();
+    FAILS(ABufferSyncGroup_unlock(group, fence), BAD_FENCE);
+    EXPECT(is_open(fence), 0);
+    FAILS(ABufferSyncGroup_unlock(group, -2), BAD_FD);
+    FAILS(ABufferSyncGroup_unlock(group, 9999), BAD_FD);
+    ABufferSyncFence fences[2] = {{id, null_device()}, {id + 1000, null_device()}};
+    EXPECT(ABufferSyncGroup_unlockWithFences(group, fences, 2) < 0, 1);
+    EXPECT(is_open(fences[0].fd) || is_open(fences[1].fd), 0);
+    int twice = null_device();
+    fences[0].fd = fences[1].fd = twice;
+    FAILS(ABufferSyncGroup_unlockWithFences(group, fences, 2), INVALID_ARGUMENT);
+    EXPECT(is_open(twice), 0);
+    OK(ABufferSyncGroup_getGrant(group, &grant));
+    OK(ABufferSyncGroup_unlock(group, -1));
+    OK(ABufferSyncGroup_close(group));
+}
+
+/* A holder that takes too long is told so at each turn. */
+static void evicted(ABufferSync* sync) {
+    ABufferSyncGroup* group = open_group(sync, 100 * MILLIS, one_fd);
+    ABufferSyncGroup* next = open_group(sync, 0, -1);
+    ABufferSyncGrant grant;
+    ABufferSyncEvent event;
+    ABufferSyncBufferState state;
+    ABufferSyncBufferId id = 0;
+    int events = -1;
+    OK(ABufferSyncGroup_addDmaBuf(next, one_fd, ABUFFERSYNC_ACCESS_READ, &id));
+    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_getGrant(group, &grant));
+    OK(ABufferSyncGroup_getEventFd(group, &events));
+    struct pollfd ready = {.fd = events, .events = POLLIN};
+    EXPECT(poll(&ready, 1, 5000), 1);
+    OK(ABufferSyncGroup_getEvent(group, &event));
+    EXPECT(event.type, ABUFFERSYNC_EVENT_EVICTED);
+    EXPECT(event.grant, grant.id);
+    FAILS(ABufferSyncGroup_getGrant(group, &grant), EVICTED);
+    OK(ABufferSyncGroup_lock(next, SECONDS));
+    OK(ABufferSyncGroup_getBufferState(next, id, &state));
+    EXPECT(state.flags, ABUFFERSYNC_BUFFER_EVICTED);
+    FAILS(ABufferSyncGroup_getBufferState(next, id + 1000, &state), UNKNOWN_BUFFER);
+    OK(ABufferSyncGroup_unlock(next, -1));
+    FAILS(ABufferSyncGroup_unlock(group, -1), EVICTED);
+    FAILS(ABufferSyncGroup_unlock(group, -1), NOT_LOCKED);
+    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_unlock(group, -1));
+    OK(ABufferSyncGroup_close(group));
+    OK(ABufferSyncGroup_close(next));
+}
+
+/* Growth, and a younger group that is wounded by an older one. */
+static void growth(ABufferSync* sync) {
+    ABufferSyncGroup* old = open_group(sync, 0, one_fd);
+    ABufferSyncGroup* young = open_group(sync, 0, other_fd);
+    ABufferSyncGrant before, after;
+    ABufferSyncEvent event;
+    bool granted = true;
+    OK(ABufferSyncGroup_lock(old, SECONDS));
+    OK(ABufferSyncGroup_lock(young, SECONDS));
+    OK(ABufferSyncGroup_getGrant(old, &before));
+    OK(ABufferSyncGroup_addDmaBuf(old, other_fd, ABUFFERSYNC_ACCESS_WRITE, NULL));
+    OK(ABufferSyncGroup_addDmaBuf(young, one_fd, ABUFFERSYNC_ACCESS_WRITE, NULL));
+    OK(ABufferSyncGroup_startLock(young, -1, &granted));
+    EXPECT(granted, 0);
+    OK(ABufferSyncGroup_startLock(old, -1, &granted));
+    EXPECT(granted, 0);
+    OK(ABufferSyncGroup_getEvent(young, &event));
+    EXPECT(event.type, ABUFFERSYNC_EVENT_WOUNDED);
+    FAILS(ABufferSyncGroup_lock(young, SECONDS), DEADLOCK);
+    OK(ABufferSyncGroup_unlock(young, -1));
+    /* Granted with the unlock, or when the cache has been seen to. */
+    int events = -1;
+    OK(ABufferSyncGroup_getEventFd(old, &events));
+    struct pollfd ready = {.fd = events, .events = POLLIN};
+    EXPECT(poll(&ready, 1, 5000), 1);
+    OK(ABufferSyncGroup_getEvent(old, &event));
+    EXPECT(event.type, ABUFFERSYNC_EVENT_GRANTED);
+    OK(ABufferSyncGroup_getGrant(old, &after));
+    EXPECT(after.id, before.id);
+    EXPECT(after.numBuffers, 2);
+    OK(ABufferSyncGroup_unlock(old, -1));
+    OK(ABufferSyncGroup_lock(young, SECONDS));
+    OK(ABufferSyncGroup_unlock(young, -1));
+    OK(ABufferSyncGroup_close(old));
+    OK(ABufferSyncGroup_close(young));
+}
+
+struct waiter {
+    ABufferSyncGroup* group;
+    ABufferSyncStatus status;
+};
+
+static void* wait_for_lock(void* argument) {
+    struct waiter* waiter = argument;
+    waiter->status = ABufferSyncGroup_lock(waiter->group, 10 * SECONDS);
+    return NULL;
+}
+
+/* Other threads may do everything while one waits, and it is told. */
+static void wrong_thread(ABufferSync* sync) {
+    for (int way = 0; way < 3; way++) {
+        ABufferSyncGroup* holder = open_group(sync, 0, one_fd);
+        struct waiter waiter = {open_group(sync, 0, one_fd), 1};
+        ABufferSyncEvent event;
+        pthread_t thread;
+        OK(ABufferSyncGroup_lock(holder, SECONDS));
+        EXPECT(pthread_create(&thread, NULL, wait_for_lock, &waiter), 0);
+        sleep_millis(100);
+        FAILS(ABufferSyncGroup_lock(waiter.group, SECONDS), ALREADY_LOCKED);
+        FAILS(ABufferSyncGroup_unlock(waiter.group, -1), ALREADY_LOCKED);
+        FAILS(ABufferSyncGroup_getEvent(waiter.group, &event), WOULD_BLOCK);
+        FAILS(ABufferSyncGroup_removeAll(waiter.group), BUSY);
+        if (way == 0) {
+            OK(ABufferSyncGroup_cancel(waiter.group));
+        } else if (way == 1) {
+            OK(ABufferSyncGroup_close(waiter.group));
+        } else {
+            OK(ABufferSyncGroup_unlock(holder, -1));
+        }
+        pthread_join(thread, NULL);
+        if (way == 0) {
+            EXPECT(waiter.status, ABUFFERSYNC_ERROR_CANCELLED);
+            OK(ABufferSyncGroup_close(waiter.group));
+        } else if (way == 1) {
+            EXPECT(waiter.status, ABUFFERSYNC_ERROR_INVALID_HANDLE);
+        } else {
+            EXPECT(waiter.status, ABUFFERSYNC_OK);
+            /* Another thread locked it: the grant is the group's. */
+            OK(ABufferSyncGroup_unlock(waiter.group, -1));
+            OK(ABufferSyncGroup_close(waiter.group));
+        }
+        OK(ABufferSyncGroup_close(holder));
+    }
+}
+
+/* A fork refuses everything, and disturbs its parent in nothing. */
+static void forked(ABufferSync* sync) {
+    ABufferSyncGroup* group = open_group(sync, 0, one_fd);
+    ABufferSyncGrant grant;
+    OK(ABufferSyncGroup_lock(group, SECONDS));
+    pid_t child = fork();
+    if (child == 0) {
+        ABufferSync* again = NULL;
+        int64_t value;
+        failures = 0;
+        every_call(group, ABUFFERSYNC_ERROR_FORKED);
+        FAILS(ABufferSync_open(&again), FORKED);
+        FAILS(ABufferSync_getCapability(sync, ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS, &value),
+              FORKED);
+        FAILS(ABufferSync_close(sync), FORKED);
+        EXPECT(again == NULL, 1);
+        /* In order, so that what would be let go at exit is. */
+        exit(failures != 0);
+    }
+    int status = -1;
+    EXPECT(waitpid(child, &status, 0), child);
+    EXPECT(status, 0);
+    OK(ABufferSyncGroup_getGrant(group, &grant));
+    OK(ABufferSyncGroup_unlock(group, -1));
+    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_unlock(group, -1));
+    OK(ABufferSyncGroup_close(group));
+}
+
+static void* stress(void* argument) {
+    ABufferSyncGroup* group = argument;
+    for (int round = 0; round < 50; round++) {
+        if (ABufferSyncGroup_lock(group, 20 * MILLIS) == ABUFFERSYNC_OK) {
+            (void)ABufferSyncGroup_unlock(group, -1);
+        }
+        (void)ABufferSyncGroup_cancel(group);
+    }
+    return NULL;
+}
+
+/* Many threads at one group, while it is closed under them. */
+static void all_at_once(ABufferSync* sync) {
+    ABufferSyncGroup* group = open_group(sync, 0, one_fd);
+    pthread_t threads[4];
+    for (int nth = 0; nth < 4; nth++) {
+        EXPECT(pthread_create(&threads[nth], NULL, stress, group), 0);
+    }
+    sleep_millis(50);
+    OK(ABufferSyncGroup_close(group));
+    for (int nth = 0; nth < 4; nth++) {
+        pthread_join(threads[nth], NULL);
+    }
+}
+
+/* The native handle of an AHardwareBuffer, through whatever libnativewindow there is. */
+static void hardware_buffer(ABufferSync* sync) {
+    ABufferSyncGroup* group = open_group(sync, 0, -1);
+    ABufferSyncBufferId ids[2] = {0, 0};
+    size_t count = 0;
+    /* As tests/c/nativewindow.c has it. */
+    int buffer[2] = {one_fd, other_fd};
+    ABufferSyncStatus status =
+            ABufferSyncGroup_addHardwareBuffer(group, (const AHardwareBuffer*)buffer,
+                                               ABUFFERSYNC_ACCESS_READ, ids, 1, &count);
+    if (getenv("WITH_NATIVEWINDOW") == NULL) {
+        EXPECT(status, ABUFFERSYNC_ERROR_UNSUPPORTED);
+    } else {
+        EXPECT(status, ABUFFERSYNC_OK);
+        EXPECT(count, 2);
+        EXPECT(ids[0] > 0 && ids[1] == 0, 1);
+        OK(ABufferSyncGroup_lock(group, SECONDS));
+        OK(ABufferSyncGroup_unlock(group, -1));
+    }
+    OK(ABufferSyncGroup_close(group));
+}
+
+int main(int argc, char** argv) {
+    if (argc != 3) {
+        fprintf(stderr, "misuse DMABUF_FD DMABUF_FD\n");
+        return 2;
+    }
+    one_fd = atoi(argv[1]);
+    other_fd = atoi(argv[2]);
+    ABufferSync* sync = NULL;
+    FAILS(ABufferSync_openInstance(NULL, "no.such.IService/default", &sync), NO_SERVICE);
+    OK(ABufferSync_open(&sync));
+    bad_arguments(sync);
+    bad_handles(sync);
+    wrong_order(sync);
+    bad_fences(sync);
+    evicted(sync);
+    growth(sync);
+    wrong_thread(sync);
+    forked(sync);
+    all_at_once(sync);
+    hardware_buffer(sync);
+    OK(ABufferSync_close(sync));
+    return failures != 0;
+}

@@ -1,0 +1,375 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The examples, each exchanging frames with this process, under a user of its own.
+//!
+//! Both sides announce a frame when they hold its buffer and have not written it: whoever does not
+//! wait for the lock finds what was there before. Descriptors are counted after a few frames and
+//! after the last; the C and C++ programs are built with AddressSanitizer, whose leak check fails
+//! their exit status.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write as _};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use buffersync_client::{BufferSync, Group, Mapped, Options, Read, Write};
+use buffersync_examples::{check_frame, frame_word, words, write_frame};
+use buffersync_testbed_guest::dmabuf::DmaBuf;
+use buffersync_testbed_guest::heap;
+use buffersync_testbed_guest::stack::Stack;
+use buffersync_testbed_guest::user::User;
+use nix::fcntl::{fcntl, FcntlArg, FdFlag};
+
+const SIZE: usize = 64 * 1024;
+const FRAMES: u32 = 60;
+/// When a program has everything that it needs: from here on it may not open more.
+const WARM: u32 = 10;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn folder(name: &str) -> PathBuf {
+    std::env::var_os("BUFFERSYNC_STAGE").map_or_else(|| "/stage".into(), PathBuf::from).join(name)
+}
+
+fn start() -> Stack {
+    let out = std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| "/out".into(), PathBuf::from);
+    Stack::start(&folder("bin"), &out.join("log-examples"), &[]).expect("stack")
+}
+
+/// A program that runs, and the numbers that it prints.
+struct Example {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    warm_fds: usize,
+    // What it inherited; it may be closed here, but must stay until it runs.
+    _inherited: Vec<OwnedFd>,
+}
+
+impl Example {
+    /// Starts it with the buffers' descriptors as its first arguments.
+    fn start(mut command: Command, buffers: &[&DmaBuf], more: &[String]) -> Self {
+        let inherited: Vec<OwnedFd> = buffers
+            .iter()
+            .map(|buffer| buffer.as_fd().try_clone_to_owned().expect("dup"))
+            .collect();
+        for fd in &inherited {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).expect("F_SETFD");
+        }
+        let numbers = inherited.iter().map(|fd| fd.as_raw_fd().to_string());
+        command.args(numbers).args(more).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("spawn");
+        let output = BufReader::new(child.stdout.take().expect("stdout"));
+        Self { child, output, warm_fds: 0, _inherited: inherited }
+    }
+
+    fn send(&mut self, number: u32) {
+        writeln!(self.child.stdin.as_mut().expect("stdin"), "{number}").expect("it reads");
+    }
+
+    /// The next number that it prints.
+    fn next(&mut self) -> u32 {
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("read");
+        line.trim().parse().unwrap_or_else(|_| panic!("it said {line:?}"))
+    }
+
+    fn open_fds(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("fds").count()
+    }
+
+    /// Counts its descriptors.
+    fn frame_done(&mut self, nth: u32) {
+        if nth == WARM {
+            self.warm_fds = self.open_fds();
+        }
+        if nth == FRAMES {
+            assert_eq!(self.open_fds(), self.warm_fds, "descriptors leak");
+        }
+    }
+
+    /// Ends it in order. Leaks found by the sanitizer fail its status.
+    fn finish(mut self) {
+        drop(self.child.stdin.take());
+        // What it printed meanwhile.
+        std::io::copy(&mut self.output, &mut std::io::sink()).expect("read");
+        let status = self.child.wait().expect("wait");
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// This side of the exchange.
+struct Peer {
+    group: Group,
+    input: Mapped<Write>,
+    result: Group,
+    output: Mapped<Read>,
+}
+
+impl Peer {
+    fn new(sync: &BufferSync, input: &DmaBuf, output: &DmaBuf) -> Self {
+        let mut group = sync.open_group("examples/source", Options::default()).expect("open_group");
+        let mut result = sync.open_group("examples/sink", Options::default()).expect("open_group");
+        // SAFETY: the examples lock these buffers too, as this tests.
+        let (input, output) =
+            unsafe { (group.map(input).expect("map"), result.map(output).expect("map")) };
+        Self { group, input, result, output }
+    }
+
+    /// Frames in, filtered frames out, one by one.
+    fn exchange(&mut self, example: &mut Example, filter: fn(u32) -> u32) {
+        for number in 1..=FRAMES {
+            let grant = self.group.lock(PATIENCE).expect("lock");
+            // Before it is written: who reads too early is found out.
+            example.send(number);
+            if number % 10 == 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            write_frame(self.input.bytes_mut(&grant).expect("held"), number, |word| word);
+            grant.unlock().expect("unlock");
+
+            assert_eq!(example.next(), number);
+            let grant = self.result.lock(PATIENCE).expect("lock");
+            check_frame(self.output.bytes(&grant).expect("held"), number, filter).expect("whole");
+            grant.unlock().expect("unlock");
+            example.frame_done(number);
+        }
+    }
+}
+
+fn buffers<const N: usize>() -> [DmaBuf; N] {
+    std::array::from_fn(|_| heap::allocate(SIZE).expect("heap"))
+}
+
+/// A program of `clients/`; an address sanitizer's finding is a failure.
+fn program(user: User, name: &str) -> Command {
+    let mut command = user.command(folder("clients").join(name));
+    command.env("ASAN_OPTIONS", "exitcode=23:detect_leaks=1");
+    command.env("UBSAN_OPTIONS", "halt_on_error=1");
+    command
+}
+
+/// One test, since a process opens the binder driver once and each stack is a new one.
+#[test]
+fn examples_exchange_frames_and_leak_nothing() {
+    let mut stack = start();
+    let sync = BufferSync::connect().expect("connect");
+    step("C camera", || camera(&sync));
+    step("C++ codec", || {
+        let [input, output] = buffers();
+        let codec = program(User::CODEC, "codec");
+        let mut codec = Example::start(codec, &[&input, &output], &[SIZE.to_string()]);
+        Peer::new(&sync, &input, &output).exchange(&mut codec, |word| !word);
+        codec.finish();
+    });
+    step("Java preview", || {
+        let [input, output] = buffers();
+        let mut preview = Example::start(java(User::PREVIEW, "Preview"), &[&input, &output], &[]);
+        Peer::new(&sync, &input, &output).exchange(&mut preview, |word| !word);
+        preview.finish();
+    });
+    step("Rust pipeline", || {
+        let [input, middle, output] = buffers();
+        let pipeline = User::CAMERA.command(folder("bin").join("buffersync-example-pipeline"));
+        let mut pipeline = Example::start(pipeline, &[&input, &middle, &output], &[]);
+        Peer::new(&sync, &input, &output).exchange(&mut pipeline, |word| word);
+        pipeline.finish();
+    });
+    step("misuse from C", || {
+        let [one, other] = buffers();
+        let misuse = program(User::STUCK, "misuse");
+        Example::start(misuse, &[&one, &other], &[]).finish();
+    });
+    step("misuse from Java", || {
+        let [one, other] = buffers();
+        Example::start(java(User::STUCK, "Misuse"), &[&one, &other], &[]).finish();
+    });
+    step("the Rust client", || rust_client(&sync, &mut stack));
+}
+
+fn step(name: &str, step: impl FnOnce()) {
+    let begin = std::time::Instant::now();
+    step();
+    println!("   {name}: ok, {:.1} s", begin.elapsed().as_secs_f64());
+}
+
+/// The camera goes at its own pace, so frames may be missed, but never torn and never older.
+fn camera(sync: &BufferSync) {
+    let [buffer] = buffers();
+    let mut camera =
+        Example::start(program(User::CAMERA, "camera"), &[&buffer], &[SIZE.to_string()]);
+    let mut group = sync.open_group("examples/viewer", Options::default()).expect("open_group");
+    // SAFETY: the camera locks the buffer too, as this tests.
+    let frame = unsafe { group.map::<Read>(&buffer) }.expect("map");
+    let mut last = 0;
+    for nth in 1..=FRAMES {
+        let announced = camera.next();
+        let grant = group.lock(PATIENCE).expect("lock");
+        let bytes = frame.bytes(&grant).expect("held");
+        let number = number_of(bytes);
+        assert!(number >= announced && number >= last, "{number} after {announced} and {last}");
+        check_frame(bytes, number, |word| word).expect("whole");
+        last = number;
+        grant.unlock().expect("unlock");
+        camera.frame_done(nth);
+    }
+    camera.finish();
+}
+
+/// Which frame begins with this word: the factor of `frame_word` is odd, so there is one.
+fn number_of(bytes: &[u8]) -> u32 {
+    let first = words(bytes).next().expect("not empty");
+    let (factor, mut inverse) = (frame_word(1, 0), 1_u32);
+    for _ in 0..5 {
+        // Newton: each round doubles the number of right bits.
+        inverse = inverse.wrapping_mul(2_u32.wrapping_sub(factor.wrapping_mul(inverse)));
+    }
+    first.wrapping_mul(inverse)
+}
+
+/// A class of the examples. Small and quick to start, for an emulated machine.
+fn java(user: User, class: &str) -> Command {
+    let mut command = user.command("java");
+    let class_path = [folder("clients/java"), folder("prefix/share/java/buffersync.jar")];
+    let library = folder("prefix/lib").into_os_string();
+    let mut library_path = OsString::from("-Djava.library.path=");
+    library_path.push(library);
+    command
+        .args(["-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx64m"])
+        .args(["-XX:-UsePerfData", "-Xcheck:jni"])
+        .arg(library_path)
+        .arg("-cp")
+        .arg(std::env::join_paths(class_path).expect("class path"))
+        .arg(class);
+    command
+}
+
+/// What only a service that runs can show of the Rust API.
+fn rust_client(sync: &BufferSync, stack: &mut Stack) {
+    let [one, other] = buffers();
+    typed_access(sync, &one, &other);
+    awaited_locks(sync, &one);
+    a_connection_survives_the_service(sync, stack, &one);
+}
+
+fn typed_access(sync: &BufferSync, one: &DmaBuf, other: &DmaBuf) {
+    use buffersync_client::{Access, Error};
+    let mut group = sync.open_group("typed/one", Options::default()).expect("open_group");
+    let mut second = sync.open_group("typed/second", Options::default()).expect("open_group");
+    // SAFETY: nobody else has these buffers' bytes.
+    let (read, foreign) =
+        unsafe { (group.map::<Read>(one).expect("map"), second.map::<Read>(one).expect("map")) };
+    assert_eq!(read.len(), SIZE);
+    // SAFETY: as above.
+    let twice = unsafe { group.map::<Write>(one) };
+    assert_eq!(twice.err(), Some(Error::AlreadyMapped), "a second mapping would alias");
+
+    let mut grant = group.lock(PATIENCE).expect("lock");
+    // It asked for WRITE meanwhile, so that is what is held.
+    assert!(read.bytes(&grant).is_ok());
+    assert_eq!(foreign.bytes(&grant), Err(Error::UnknownBuffer), "another group's mapping");
+    // SAFETY: as above.
+    let mut grown = unsafe { grant.map::<Write>(other) }.expect("map");
+    assert_eq!(grown.bytes(&grant), Err(Error::UnknownBuffer), "added, not yet held");
+    grant.grow(PATIENCE).expect("grow");
+    grown.bytes_mut(&grant).expect("held")[0] = 1;
+    drop(grant);
+
+    let id = grown.id();
+    group.remove(id).expect("remove");
+    let grant = group.lock(PATIENCE).expect("lock");
+    assert_eq!(grown.bytes(&grant), Err(Error::UnknownBuffer), "removed");
+    drop(grant);
+
+    let options = Options { hold_limit: Some(Duration::from_millis(100)), ..Options::default() };
+    let mut brief = sync.open_group("typed/brief", options).expect("open_group");
+    // SAFETY: as above.
+    let mapped = unsafe { brief.map::<Read>(one) }.expect("map");
+    let grant = brief.lock(PATIENCE).expect("lock");
+    std::thread::sleep(Duration::from_millis(150));
+    assert_eq!(mapped.bytes(&grant), Err(Error::Evicted), "the deadline has passed");
+    drop(grant);
+
+    // A stronger access that is declared while a weaker one is held.
+    let mut weak = sync.open_group("typed/weak", Options::default()).expect("open_group");
+    weak.add(one, Access::Read).expect("add");
+    let mut grant = weak.lock(PATIENCE).expect("lock");
+    // SAFETY: as above.
+    let mut strong = unsafe { grant.map::<Write>(one) }.expect("map");
+    assert_eq!(strong.bytes_mut(&grant).err(), Some(Error::UnknownBuffer), "held for reading");
+    grant.grow(PATIENCE).expect("grow");
+    assert!(strong.bytes_mut(&grant).is_ok());
+}
+
+fn awaited_locks(sync: &BufferSync, buffer: &DmaBuf) {
+    use buffersync_client::{Access, Error};
+    use tokio::sync::oneshot::channel;
+    let open = |name| {
+        let mut group = sync.open_group(name, Options::default()).expect("open_group");
+        group.add(buffer, Access::Write).expect("add");
+        group
+    };
+    let (mut one, mut other) = (open("async/one"), open("async/other"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+    runtime.expect("runtime").block_on(async {
+        // On one thread: whoever waits lets the other run.
+        let (held, is_held) = channel();
+        let first = async {
+            let grant = one.lock_async(PATIENCE).await.expect("lock");
+            held.send(()).expect("the other is there");
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            grant.unlock().expect("unlock");
+        };
+        let second = async {
+            is_held.await.expect("held");
+            let timed_out = other.lock_async(Duration::from_millis(1)).await.map(drop);
+            assert!(matches!(timed_out, Ok(()) | Err(Error::TimedOut)), "{timed_out:?}");
+            other.lock_async(PATIENCE).await.expect("lock").unlock().expect("unlock");
+        };
+        tokio::join!(first, second);
+
+        // A future that is dropped takes its lock back, and its group can lock again.
+        let grant = one.lock_async(None).await.expect("lock");
+        tokio::select! {
+            biased;
+            _ = other.lock_async(None) => panic!("granted to two"),
+            () = tokio::task::yield_now() => {}
+        }
+        grant.unlock().expect("unlock");
+        other.lock_async(PATIENCE).await.expect("lock").unlock().expect("unlock");
+
+        // An eviction is awaited as a lock is.
+        let limit = Some(Duration::from_millis(100));
+        let options = Options { hold_limit: limit, ..Options::default() };
+        let mut brief = sync.open_group("async/brief", options).expect("open_group");
+        brief.add(buffer, Access::Read).expect("add");
+        let mut grant = brief.lock_async(PATIENCE).await.expect("lock");
+        grant.evicted().await.expect("evicted");
+        assert_eq!(grant.unlock(), Err(Error::Evicted));
+    });
+}
+
+fn a_connection_survives_the_service(sync: &BufferSync, stack: &mut Stack, buffer: &DmaBuf) {
+    use buffersync_client::{Access, Error};
+    let mut group = sync.open_group("death/group", Options::default()).expect("open_group");
+    group.add(buffer, Access::Read).expect("add");
+    stack.kill_service().expect("kill");
+    assert_eq!(group.lock(PATIENCE).err(), Some(Error::ServiceDied));
+    assert!(matches!(sync.capabilities(), Err(Error::NoService { .. })));
+    stack.restart_service(&[]).expect("restart");
+    assert!(sync.capabilities().is_ok(), "the same handle finds the new service");
+    assert_eq!(group.lock(PATIENCE).err(), Some(Error::ServiceDied), "the old group does not");
+    let mut group = sync.open_group("death/again", Options::default()).expect("open_group");
+    group.add(buffer, Access::Read).expect("add");
+    group.lock(PATIENCE).expect("lock").unlock().expect("unlock");
+}

@@ -1,0 +1,276 @@
+/*
+ * Copyright 2026 The buffersync Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+import java.io.File;
+import java.io.IOException;
+import java.nio.ByteBuffer;
+import java.nio.ReadOnlyBufferException;
+import java.time.Duration;
+import java.util.Map;
+import vendor.buffersync.Access;
+import vendor.buffersync.BufferSource;
+import vendor.buffersync.BufferSync;
+import vendor.buffersync.BufferSyncException;
+import vendor.buffersync.ErrorCode;
+import vendor.buffersync.Event;
+import vendor.buffersync.Fence;
+import vendor.buffersync.Grant;
+import vendor.buffersync.GroupOptions;
+import vendor.buffersync.MappedBuffer;
+import vendor.buffersync.SyncGroup;
+
+/**
+ * What Java lets one do wrong gets the exception that is promised; what nobody closes is closed.
+ *
+ * <pre>Misuse DMABUF_FD DMABUF_FD</pre>
+ */
+final class Misuse {
+    private static final Duration SECOND = Duration.ofSeconds(1);
+
+    private final BufferSync sync = BufferSync.connect();
+    private final BufferSource one;
+    private final BufferSource other;
+
+    private Misuse(BufferSource one, BufferSource other) throws IOException {
+        this.one = one;
+        this.other = other;
+    }
+
+    /** A call that may fail. */
+    private interface Call {
+        void run() throws Exception;
+    }
+
+    private static void fails(ErrorCode code, Call call) throws Exception {
+        try {
+            call.run();
+        } catch (BufferSyncException e) {
+            if (e.code() != code) {
+                throw new AssertionError("not " + code, e);
+            }
+            return;
+        }
+        throw new AssertionError("no " + code);
+    }
+
+    private static void refuses(Class<? extends Exception> type, Call call) throws Exception {
+        try {
+            call.run();
+        } catch (Exception e) {
+            if (!type.isInstance(e)) {
+                throw new AssertionError("not " + type, e);
+            }
+            return;
+        }
+        throw new AssertionError("no " + type);
+    }
+
+    private static void check(boolean condition, String what) {
+        if (!condition) {
+            throw new AssertionError(what);
+        }
+    }
+
+    public static void main(String[] args) throws Exception {
+        BufferSource one = BufferSource.ofFd(Integer.parseInt(args[0]));
+        BufferSource other = BufferSource.ofFd(Integer.parseInt(args[1]));
+        Misuse misuse = new Misuse(one, other);
+        misuse.arguments();
+        misuse.order();
+        misuse.mappings();
+        misuse.evictions();
+        misuse.growth();
+        misuse.threads();
+        misuse.fences();
+        misuse.forgotten();
+    }
+
+    private SyncGroup open(Access access) throws BufferSyncException {
+        SyncGroup group = sync.openGroup("misuse/java");
+        group.add(one, access);
+        return group;
+    }
+
+    private void arguments() throws Exception {
+        fails(ErrorCode.NO_SERVICE, () -> BufferSync.connect("/dev/binder", "no.such.IService/x"));
+        fails(ErrorCode.INVALID_ARGUMENT, () -> sync.openGroup(""));
+        refuses(NullPointerException.class, () -> sync.openGroup(null));
+        refuses(
+                IllegalArgumentException.class,
+                () -> GroupOptions.DEFAULT.withHoldLimit(Duration.ZERO));
+        check(sync.capabilities().maxHold().compareTo(SECOND) > 0, "capabilities");
+        check(sync.dump().contains("buffersync"), "dump");
+        try (SyncGroup group = open(Access.READ)) {
+            fails(ErrorCode.BAD_FD, () -> group.add(BufferSource.ofFd(-1), Access.READ));
+            fails(ErrorCode.BAD_FD, () -> group.add(BufferSource.ofFd(9999), Access.READ));
+            fails(ErrorCode.NOT_DMABUF, () -> group.add(BufferSource.ofFd(0), Access.READ));
+            fails(ErrorCode.INVALID_ARGUMENT, () -> group.add(BufferSource.ofFd(), Access.READ));
+            fails(ErrorCode.ACCESS_CONFLICT, () -> group.add(one, Access.DMA_READ));
+            fails(ErrorCode.UNKNOWN_BUFFER, () -> group.remove(1));
+            refuses(NullPointerException.class, () -> group.add(one, null));
+            refuses(NullPointerException.class, () -> group.add(() -> null, Access.READ));
+            refuses(IllegalArgumentException.class, () -> group.lock(SECOND.negated()));
+            refuses(IllegalArgumentException.class, () -> group.map(one, Access.DMA_READ));
+        }
+    }
+
+    private void order() throws Exception {
+        SyncGroup group = open(Access.WRITE);
+        try (SyncGroup rival = open(Access.WRITE)) {
+            fails(ErrorCode.NOT_LOCKED, group::grant);
+            fails(ErrorCode.NOT_QUEUED, group::cancel);
+            Grant grant = group.lock(null);
+            fails(ErrorCode.ALREADY_LOCKED, () -> group.lock(SECOND));
+            fails(ErrorCode.BUSY, group::removeAll);
+            fails(ErrorCode.WOULD_BLOCK, rival::tryLock);
+            fails(ErrorCode.TIMED_OUT, () -> rival.lock(Duration.ofMillis(20)));
+            check(rival.startLock(null) == null, "granted to two");
+            check(rival.pollEvent() == null, "an event of nothing");
+            grant.close();
+            grant.close();
+            fails(ErrorCode.NOT_LOCKED, grant::isEvicted);
+            fails(ErrorCode.NOT_LOCKED, grant::acquireFence);
+            fails(ErrorCode.NOT_LOCKED, () -> grant.grow(SECOND));
+            Event event = null;
+            while (event == null) {
+                event = rival.pollEvent();
+            }
+            check(event.type() == Event.Type.GRANTED, event.toString());
+            try (Grant next = rival.grant()) {
+                check(next.id() == event.grant(), "another grant");
+                check(next.timeLeft().compareTo(SECOND) > 0, "time left");
+            }
+        }
+        group.close();
+        group.close();
+        fails(ErrorCode.CLOSED, () -> group.lock(null));
+        fails(ErrorCode.CLOSED, () -> group.add(one, Access.READ));
+        fails(ErrorCode.CLOSED, group::eventFd);
+        fails(ErrorCode.CLOSED, group::pollEvent);
+    }
+
+    private void mappings() throws Exception {
+        try (SyncGroup group = sync.openGroup("misuse/map");
+                SyncGroup foreign = open(Access.READ)) {
+            MappedBuffer mapped = group.map(one, Access.READ);
+            Grant grant = group.lock(SECOND);
+            ByteBuffer bytes = mapped.bytes(grant);
+            check(bytes.capacity() == mapped.size() && bytes.isReadOnly(), "a view");
+            refuses(ReadOnlyBufferException.class, () -> bytes.put(0, (byte) 1));
+            try (Grant shared = foreign.lock(SECOND)) {
+                fails(ErrorCode.UNKNOWN_BUFFER, () -> mapped.bytes(shared));
+            }
+            grant.close();
+            fails(ErrorCode.NOT_LOCKED, () -> mapped.bytes(grant));
+        }
+    }
+
+    private void evictions() throws Exception {
+        GroupOptions brief = GroupOptions.DEFAULT.withHoldLimit(Duration.ofMillis(100));
+        try (SyncGroup group = sync.openGroup("misuse/brief", brief)) {
+            MappedBuffer mapped = group.map(one, Access.WRITE);
+            check(group.holdLimit().toMillis() == 100, "hold limit");
+            Grant grant = group.lock(SECOND);
+            while (!grant.isEvicted()) {
+                Thread.sleep(5);
+            }
+            fails(ErrorCode.EVICTED, () -> mapped.bytes(grant));
+            fails(ErrorCode.EVICTED, grant::close);
+            try (Grant again = group.lock(SECOND)) {
+                check(again.buffer(mapped.id()).isEvicted(), "not marked");
+            }
+        }
+    }
+
+    private void growth() throws Exception {
+        try (SyncGroup group = open(Access.WRITE)) {
+            try (Grant grant = group.lock(SECOND)) {
+                fails(ErrorCode.ALREADY_LOCKED, () -> grant.grow(SECOND));
+                group.add(other, Access.READ);
+                grant.grow(SECOND);
+                check(grant.buffers().size() == 2, "not grown");
+            }
+        }
+    }
+
+    private void threads() throws Exception {
+        for (ErrorCode code : new ErrorCode[] {ErrorCode.CANCELLED, ErrorCode.CLOSED}) {
+            try (SyncGroup holder = open(Access.WRITE);
+                    SyncGroup waiter = open(Access.WRITE);
+                    Grant held = holder.lock(SECOND)) {
+                BufferSyncException[] result = new BufferSyncException[1];
+                Thread thread =
+                        new Thread(
+                                () -> {
+                                    try {
+                                        waiter.lock(null).close();
+                                    } catch (BufferSyncException e) {
+                                        result[0] = e;
+                                    }
+                                });
+                thread.start();
+                Thread.sleep(100);
+                if (code == ErrorCode.CANCELLED) {
+                    waiter.cancel();
+                } else {
+                    waiter.close();
+                }
+                thread.join();
+                check(result[0] != null && result[0].code() == code, "no " + code);
+                check(!held.isEvicted(), "evicted");
+            }
+        }
+    }
+
+    private void fences() throws Exception {
+        try (SyncGroup group = open(Access.DMA_WRITE)) {
+            Grant grant = group.lock(SECOND);
+            check(grant.acquireFence() == null, "a fence of nobody");
+            // A pipe is no sync_file; and a fence is closed once, whatever happens.
+            Fence none = Fence.ofFd(group.eventFd());
+            fails(ErrorCode.BAD_FENCE, () -> grant.unlock(none));
+            refuses(IllegalStateException.class, none::detachFd);
+            Fence second = Fence.ofFd(group.eventFd());
+            fails(ErrorCode.UNKNOWN_BUFFER, () -> grant.unlock(Map.of(1000000L, second)));
+            check(!grant.isEvicted(), "the grant is gone");
+            grant.close();
+            Fence late = Fence.ofFd(group.eventFd());
+            fails(ErrorCode.NOT_LOCKED, () -> grant.unlock(late));
+            try (Fence pending = Fence.ofFd(group.eventFd())) {
+                fails(ErrorCode.TIMED_OUT, () -> pending.await(Duration.ofMillis(20)));
+            }
+            fails(ErrorCode.BAD_FD, () -> Fence.ofFd(9999));
+        }
+    }
+
+    /** Groups, fences and mappings that are lost give their descriptors and memory back. */
+    private void forgotten() throws Exception {
+        collect();
+        int before = descriptors();
+        for (int round = 0; round < 20; round++) {
+            SyncGroup group = open(Access.READ);
+            Fence.ofFd(group.eventFd());
+            sync.openGroup("misuse/map").map(one, Access.READ);
+        }
+        check(descriptors() >= before + 20, "nothing was opened");
+        for (int patience = 0; descriptors() > before; patience++) {
+            check(patience < 100, "descriptors leak: " + descriptors() + " of " + before);
+            collect();
+        }
+        try (SyncGroup group = open(Access.WRITE);
+                Grant grant = group.lock(Duration.ofSeconds(5))) {
+            check(grant.buffers().size() == 1, "not granted");
+        }
+    }
+
+    private static void collect() throws InterruptedException {
+        System.gc();
+        Thread.sleep(50);
+    }
+
+    private static int descriptors() {
+        return new File("/proc/self/fd").list().length;
+    }
+}
