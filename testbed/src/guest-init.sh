@@ -41,9 +41,10 @@ options=trans=virtio,version=9p2000.L,msize=262144
 mount -t 9p -o $options,cache=loose,ro stage /stage || echo "init: no stage"
 mount -t 9p -o $options out /out || echo "init: no out"
 
-# The host's files, so that what needs its shared libraries (a C program, a JVM) runs here too.
+# The host's files, so that what needs its shared libraries (a C program, a JVM) runs here too. Of its
+# settings only those of a JVM: with nsswitch.conf, static programs would load the host's NSS.
 if mount -t 9p -o $options,cache=loose,ro host /host; then
-    for file in /host/usr /host/lib /host/lib64 /host/etc/*; do
+    for file in /host/usr /host/lib /host/lib64 /host/etc/alternatives /host/etc/java-* /host/etc/ssl; do
         here=${file#/host}
         [ -e "$here" ] || ln -s "$file" "$here"
     done

@@ -161,10 +161,30 @@ fn cached_kernel(cache: &Path) -> Option<(PathBuf, PathBuf)> {
 }
 
 fn install_qemu() -> Result<PathBuf, Failure> {
-    progress("installing qemu-system-x86 with apt-get");
-    let install = ["-qq", "install", "-y", "--no-install-recommends", "qemu-system-x86"];
-    call(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(install))?;
+    install("qemu-system-x86_64", "qemu-system-x86")?;
     on_path("qemu-system-x86_64").ok_or_else(|| Failure("apt-get installed no QEMU".into()))
+}
+
+fn install(program: &str, package: &str) -> Result<(), Failure> {
+    progress(format_args!("installing {package} with apt-get, for {program}"));
+    let install = ["-qq", "install", "-y", "--no-install-recommends", package];
+    call(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(install))
+}
+
+/// Sees to it that programs are there, each by its Debian package if it is absent.
+pub fn need(programs: &[(&str, &str)]) -> Result<(), Failure> {
+    for (program, package) in programs {
+        if on_path(program).is_some() {
+            continue;
+        }
+        let advice = |why| {
+            Failure(format!("there is no {program}, and it can't be installed: {why} ({package})"))
+        };
+        can_use_apt().map_err(advice)?;
+        update_lists_if_empty()?;
+        install(program, package)?;
+    }
+    Ok(())
 }
 
 /// Downloads a package and unpacks it to `target`, whole or not at all.

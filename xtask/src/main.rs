@@ -5,14 +5,20 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`abi`] | is the C header what the library is |
 //! | [`build`] | calls cargo, collects the programs for the guest |
+//! | [`clients`] | builds the examples in C and Java |
 //! | [`demo`] | `cargo xtask demo` |
+//! | [`mod@install`] | `cargo xtask install` |
 //! | [`mod@test`] | `cargo xtask test` |
 //! | [`mutants`] | `cargo xtask mutants` |
 //! | [`selftest`] | does the testbed itself notice what goes wrong |
 
+mod abi;
 mod build;
+mod clients;
 mod demo;
+mod install;
 mod mutants;
 mod selftest;
 mod test;
@@ -26,6 +32,7 @@ use buffersync_testbed::{Accel, Failure, Run, Testbed, Where};
 const HELP: &str = "\
 cargo xtask demo [OPTIONS]              camera -> codec -> preview on a real kernel
 cargo xtask test [OPTIONS]              formatting, clippy, docs, unit and integration tests
+cargo xtask install [OPTIONS]           C and Java libraries, header and pkg-config file
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
 cargo xtask bench                       the engine beside its peers, as ratios
 cargo xtask mutants [-- WORD...]        breaks the engine on purpose; its tests have to notice
@@ -34,6 +41,9 @@ OPTIONS
   --native              on this machine's own kernel instead of a virtual machine
   --accel tcg|kvm|auto  who executes the virtual machine (tcg; auto probes KVM)
   --limit SECONDS       when a run in the testbed counts as hung (testbed: 600)
+  --prefix DIR          install: where (/usr/local)
+  --destdir DIR         install: a folder that stands for / meanwhile, for packagers
+  --without-java        install: no Java classes, which need a JDK to be built
 
 In the testbed $BUFFERSYNC_STAGE/bin has the project's programs, and what a command writes to
 $BUFFERSYNC_OUT is found in target/testbed/out afterwards.
@@ -43,6 +53,9 @@ $BUFFERSYNC_OUT is found in target/testbed/out afterwards.
 struct Options {
     place: Where,
     limit: Option<Duration>,
+    prefix: PathBuf,
+    destdir: Option<PathBuf>,
+    java: bool,
     command: Vec<String>,
 }
 
@@ -56,6 +69,7 @@ fn main() -> ExitCode {
     let done = match verb.as_str() {
         "demo" if options.command.is_empty() => demo::run(&options),
         "test" if options.command.is_empty() => test::run(&options),
+        "install" if options.command.is_empty() => install(&options),
         "bench" if options.command.is_empty() => bench(),
         "mutants" => mutants::run(&options.command),
         "testbed" if !options.command.is_empty() => run_in_testbed(&options),
@@ -64,7 +78,7 @@ fn main() -> ExitCode {
             Ok(0)
         }
         "" => return usage("no command"),
-        "bench" | "demo" | "test" => return usage(&format!("{verb} takes no command")),
+        "bench" | "demo" | "install" | "test" => return usage(&format!("{verb} takes no command")),
         "testbed" => return usage("testbed needs a command after --"),
         other => return usage(&format!("unknown command {other}")),
     };
@@ -83,7 +97,14 @@ fn usage(error: &str) -> ExitCode {
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut options = Options { place: Where::Guest(Accel::Tcg), limit: None, command: Vec::new() };
+    let mut options = Options {
+        place: Where::Guest(Accel::Tcg),
+        limit: None,
+        prefix: "/usr/local".into(),
+        destdir: None,
+        java: true,
+        command: Vec::new(),
+    };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--native" => options.place = Where::Native,
@@ -101,11 +122,30 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                 options.limit =
                     Some(Duration::from_secs(seconds.ok_or("--limit takes whole seconds")?));
             }
+            "--prefix" => options.prefix = folder(args.next(), "--prefix")?,
+            "--destdir" => options.destdir = Some(folder(args.next(), "--destdir")?),
+            "--without-java" => options.java = false,
             "--" => options.command = args.by_ref().collect(),
             other => return Err(format!("unknown option {other}")),
         }
     }
     Ok(options)
+}
+
+/// A folder, absolute: what is written into files must hold wherever they are read.
+fn folder(argument: Option<String>, option: &str) -> Result<PathBuf, String> {
+    let folder = argument.filter(|folder| !folder.is_empty());
+    let folder = folder.ok_or_else(|| format!("{option} takes a folder"))?;
+    std::path::absolute(folder).map_err(|error| format!("{option}: {error}"))
+}
+
+fn install(options: &Options) -> Result<i32, Failure> {
+    let Options { prefix, destdir, java, .. } = options;
+    let install =
+        install::Install { prefix, destdir: destdir.as_deref(), release: true, java: *java };
+    install.run()?;
+    println!("installed in {}", prefix.display());
+    Ok(0)
 }
 
 fn bench() -> Result<i32, Failure> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use buffersync_testbed::{Failure, Run, Testbed};
 
 use crate::build::{self, Program};
-use crate::{cache, out_folder, selftest, Options};
+use crate::{abi, cache, clients, out_folder, selftest, Options};
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,6 +88,11 @@ impl Counts {
             Ok(prepared) => prepared,
             Err(failure) => return self.fail(&failure.0),
         };
+        self.step("C and Java clients", || clients::stage(&stage).map_err(|failure| failure.0));
+        let lib = stage.join("prefix/lib");
+        self.step("C ABI: header, Rust source and symbols", || {
+            abi::run(&lib.join("libbuffersync.so"), &lib.join("libbuffersync_jni.so"))
+        });
         if let Testbed::Guest(machine) = &testbed {
             self.step("the testbed's own failures", || selftest::run(machine));
         }

@@ -11,13 +11,14 @@ pub fn frame_word(number: u32, at: usize) -> u32 {
 
 /// The words of a buffer, as the machine has them.
 pub fn words(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
-    bytes.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word))
+    let words = bytes.chunks_exact(4);
+    words.map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]))
 }
 
 /// Writes a frame.
 pub fn write_frame(bytes: &mut [u8], number: u32, filter: fn(u32) -> u32) {
-    for (at, word) in bytes.as_chunks_mut().0.iter_mut().enumerate() {
-        *word = filter(frame_word(number, at)).to_ne_bytes();
+    for (at, word) in bytes.chunks_exact_mut(4).enumerate() {
+        word.copy_from_slice(&filter(frame_word(number, at)).to_ne_bytes());
     }
 }
 

@@ -56,9 +56,9 @@ impl Stage {
             announce(number).await?;
             let from = self.from.bytes(&grant)?;
             check_frame(from, number, self.filter)?;
-            let to = self.to.bytes_mut(&grant)?.as_chunks_mut().0;
-            for (to, from) in to.iter_mut().zip(words(from)) {
-                *to = (!from).to_ne_bytes();
+            let to = self.to.bytes_mut(&grant)?.chunks_exact_mut(4);
+            for (to, from) in to.zip(words(from)) {
+                to.copy_from_slice(&(!from).to_ne_bytes());
             }
             grant.unlock()?;
         }

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use buffersync_client::{BufferSync, Group, Mapped, Options, Read, Write};
@@ -27,6 +27,8 @@ const SIZE: usize = 64 * 1024;
 const FRAMES: u32 = 60;
 /// When a program has everything that it needs: from here on it may not open more.
 const WARM: u32 = 10;
+/// Exit status of a program with which the sanitizer is not content.
+const SANITIZER: i32 = 23;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn folder(name: &str) -> PathBuf {
@@ -90,12 +92,16 @@ impl Example {
     }
 
     /// Ends it in order. Leaks found by the sanitizer fail its status.
-    fn finish(mut self) {
+    fn finish(self) {
+        let status = self.end();
+        assert!(status.success(), "{status}");
+    }
+
+    fn end(mut self) -> ExitStatus {
         drop(self.child.stdin.take());
         // What it printed meanwhile.
         std::io::copy(&mut self.output, &mut std::io::sink()).expect("read");
-        let status = self.child.wait().expect("wait");
-        assert!(status.success(), "{status}");
+        self.child.wait().expect("wait")
     }
 }
 
@@ -152,7 +158,7 @@ fn buffers<const N: usize>() -> [DmaBuf; N] {
 /// A program of `clients/`; an address sanitizer's finding is a failure.
 fn program(user: User, name: &str) -> Command {
     let mut command = user.command(folder("clients").join(name));
-    command.env("ASAN_OPTIONS", "exitcode=23:detect_leaks=1");
+    command.env("ASAN_OPTIONS", format!("exitcode={SANITIZER}:detect_leaks=1"));
     command.env("UBSAN_OPTIONS", "halt_on_error=1");
     command
 }
@@ -187,6 +193,14 @@ fn examples_exchange_frames_and_leak_nothing() {
         let [one, other] = buffers();
         let misuse = program(User::STUCK, "misuse");
         Example::start(misuse, &[&one, &other], &[]).finish();
+        let mut misuse = program(User::STUCK, "misuse");
+        misuse.env("LD_LIBRARY_PATH", folder("clients/nativewindow")).env("WITH_NATIVEWINDOW", "1");
+        Example::start(misuse, &[&one, &other], &[]).finish();
+        // What a leak would look like.
+        let mut misuse = program(User::STUCK, "misuse");
+        misuse.env("WITH_LEAK", "1").stderr(Stdio::null());
+        let leaky = Example::start(misuse, &[&one, &other], &[]).end();
+        assert_eq!(leaky.code(), Some(SANITIZER), "a leak was not noticed");
     });
     step("misuse from Java", || {
         let [one, other] = buffers();

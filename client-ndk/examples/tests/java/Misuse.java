@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 
+import android.hardware.HardwareBuffer;
+import android.os.ParcelFileDescriptor;
 import java.io.File;
 import java.io.IOException;
 import java.nio.ByteBuffer;
@@ -10,6 +12,7 @@ import java.nio.ReadOnlyBufferException;
 import java.time.Duration;
 import java.util.Map;
 import vendor.buffersync.Access;
+import vendor.buffersync.AndroidBuffers;
 import vendor.buffersync.BufferSource;
 import vendor.buffersync.BufferSync;
 import vendor.buffersync.BufferSyncException;
@@ -84,6 +87,7 @@ final class Misuse {
         misuse.growth();
         misuse.threads();
         misuse.fences();
+        misuse.android();
         misuse.forgotten();
     }
 
@@ -197,8 +201,8 @@ final class Misuse {
 
     private void threads() throws Exception {
         for (ErrorCode code : new ErrorCode[] {ErrorCode.CANCELLED, ErrorCode.CLOSED}) {
+            SyncGroup waiter = open(Access.WRITE);
             try (SyncGroup holder = open(Access.WRITE);
-                    SyncGroup waiter = open(Access.WRITE);
                     Grant held = holder.lock(SECOND)) {
                 BufferSyncException[] result = new BufferSyncException[1];
                 Thread thread =
@@ -221,6 +225,7 @@ final class Misuse {
                 check(result[0] != null && result[0].code() == code, "no " + code);
                 check(!held.isEvicted(), "evicted");
             }
+            waiter.close();
         }
     }
 
@@ -233,7 +238,7 @@ final class Misuse {
             fails(ErrorCode.BAD_FENCE, () -> grant.unlock(none));
             refuses(IllegalStateException.class, none::detachFd);
             Fence second = Fence.ofFd(group.eventFd());
-            fails(ErrorCode.UNKNOWN_BUFFER, () -> grant.unlock(Map.of(1000000L, second)));
+            fails(ErrorCode.BAD_FENCE, () -> grant.unlock(Map.of(1000000L, second)));
             check(!grant.isEvicted(), "the grant is gone");
             grant.close();
             Fence late = Fence.ofFd(group.eventFd());
@@ -242,6 +247,25 @@ final class Misuse {
                 fails(ErrorCode.TIMED_OUT, () -> pending.await(Duration.ofMillis(20)));
             }
             fails(ErrorCode.BAD_FD, () -> Fence.ofFd(9999));
+        }
+    }
+
+    /** Android's classes, or rather their stand-ins: what a plain JVM can do with them. */
+    private void android() throws Exception {
+        try (SyncGroup group = sync.openGroup("misuse/android")) {
+            HardwareBuffer buffer = new HardwareBuffer();
+            fails(
+                    ErrorCode.UNSUPPORTED,
+                    () -> group.add(AndroidBuffers.of(buffer), Access.READ));
+            buffer.close();
+            fails(ErrorCode.BAD_FD, () -> group.add(AndroidBuffers.of(buffer), Access.READ));
+            ParcelFileDescriptor fd = ParcelFileDescriptor.adoptFd(one.fds()[0]);
+            check(group.add(AndroidBuffers.of(fd), Access.READ).length == 1, "no buffer");
+            ParcelFileDescriptor sent =
+                    AndroidBuffers.toParcelFileDescriptor(Fence.ofFd(group.eventFd()));
+            try (Fence received = AndroidBuffers.fence(sent)) {
+                fails(ErrorCode.TIMED_OUT, () -> received.await(Duration.ZERO));
+            }
         }
     }
 

@@ -8,8 +8,8 @@ package vendor.buffersync;
 import java.util.Objects;
 
 /**
- * Whoever has a dma-buf's descriptor. On Android, {@code vendor.buffersync.android.AndroidBuffers} makes them of a
- * {@code HardwareBuffer} or a {@code ParcelFileDescriptor}; anywhere, {@link #ofFd} of a number.
+ * Whoever has a dma-buf's descriptor. On Android, {@code AndroidBuffers} makes them of a {@code
+ * HardwareBuffer} or a {@code ParcelFileDescriptor}; anywhere, {@link #ofFd} of a number.
  */
 @FunctionalInterface
 public interface BufferSource {

@@ -59,7 +59,7 @@ public final class SyncGroup implements AutoCloseable {
      *     {@link ErrorCode#NO_RESOURCES}
      */
     public long[] add(BufferSource source, Access access) throws BufferSyncException {
-        long[] ids = Native.add(handle, source.fds(), access.number);
+        long[] ids = Native.add(handle, Objects.requireNonNull(source.fds()), access.number);
         java.lang.ref.Reference.reachabilityFence(source);
         java.lang.ref.Reference.reachabilityFence(this);
         return ids;
@@ -233,6 +233,6 @@ public final class SyncGroup implements AutoCloseable {
 
     @Override
     public String toString() {
-        return "SyncGroup[" + Objects.toString(closed ? "closed" : "open") + "]";
+        return "SyncGroup[" + (closed ? "closed" : "open") + "]";
     }
 }

@@ -1,0 +1,28 @@
+/*
+ * Copyright 2026 The buffersync Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+package android.hardware;
+
+/** Stand-in: see the folder's README. */
+public final class HardwareBuffer implements AutoCloseable {
+    private boolean closed;
+
+    /** Android has factory methods instead. */
+    public HardwareBuffer() {}
+
+    /**
+     * Whether it is closed.
+     *
+     * @return true if so
+     */
+    public boolean isClosed() {
+        return closed;
+    }
+
+    @Override
+    public void close() {
+        closed = true;
+    }
+}

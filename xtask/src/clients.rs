@@ -1,0 +1,98 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The examples and tests of the C and Java API, built as their users would: against what
+//! [`mod@crate::install`] has installed, found with pkg-config.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use buffersync_testbed::{provision, Failure};
+
+use crate::install::{call, files, javac, made, Install};
+use crate::{root, target};
+
+/// What makes the C programs notice leaks, stray accesses and undefined behaviour.
+const SANITIZERS: &str = "-fsanitize=address,undefined";
+
+/// A program in C or C++.
+struct Program {
+    name: &'static str,
+    source: &'static str,
+    compiler: &'static str,
+    standard: &'static str,
+}
+
+const PROGRAMS: [Program; 3] = [
+    Program { name: "camera", source: "c/camera.c", compiler: "cc", standard: "-std=gnu11" },
+    Program { name: "codec", source: "cpp/codec.cc", compiler: "c++", standard: "-std=c++17" },
+    Program { name: "misuse", source: "tests/c/misuse.c", compiler: "cc", standard: "-std=gnu11" },
+];
+
+/// Builds everything into the stage: `prefix/` and `clients/`.
+pub fn stage(stage: &Path) -> Result<(), Failure> {
+    let tools = [("cc", "gcc"), ("c++", "g++"), ("pkg-config", "pkg-config")];
+    provision::need(&tools)?;
+    let prefix = stage.join("prefix");
+    Install { prefix: &prefix, destdir: None, release: false, java: true }.run()?;
+    let clients = stage.join("clients");
+    let _ = fs::remove_dir_all(&clients);
+    made(fs::create_dir_all(clients.join("java")), "clients")?;
+    made(fs::create_dir_all(clients.join("nativewindow")), "clients")?;
+    let flags = pkg_config(&prefix)?;
+    for program in &PROGRAMS {
+        compile(program, &flags, &clients)?;
+    }
+    let examples = root().join("client-ndk/examples");
+    let library = clients.join("nativewindow/libnativewindow.so");
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]);
+    call(cc.arg(examples.join("tests/c/nativewindow.c")).arg("-o").arg(library))?;
+    java(&clients.join("java"), &prefix.join("share/java/buffersync.jar"))
+}
+
+/// The Java examples and tests, Android's part of the API over stand-ins for the platform's classes,
+/// and the documentation of both.
+fn java(to: &Path, jar: &Path) -> Result<(), Failure> {
+    let client = root().join("client-ndk");
+    let android = client.join("java-android");
+    let mut sources = Vec::new();
+    for folder in ["stubs/android/hardware", "stubs/android/os", "vendor/buffersync"] {
+        sources.extend(files(&android.join(folder), "java")?);
+    }
+    for folder in ["java", "tests/java"] {
+        sources.extend(files(&client.join("examples").join(folder), "java")?);
+    }
+    javac(to, &[jar], &sources)?;
+    let documented = [client.join("java/vendor/buffersync"), android.join("vendor/buffersync")];
+    let mut javadoc = Command::new("javadoc");
+    javadoc.args(["-quiet", "-Xdoclint:all", "-Werror", "-d"]).arg(target().join("java/doc"));
+    javadoc.arg("-classpath").arg(to);
+    for folder in documented {
+        javadoc.args(files(&folder, "java")?);
+    }
+    call(&mut javadoc)
+}
+
+fn pkg_config(prefix: &Path) -> Result<Vec<String>, Failure> {
+    let mut command = Command::new("pkg-config");
+    command.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"));
+    let output = made(command.args(["--cflags", "--libs", "buffersync"]).output(), "pkg-config")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Failure(format!("pkg-config does not find buffersync: {}", said.trim())));
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.split_whitespace().map(str::to_string).collect())
+}
+
+fn compile(program: &Program, flags: &[String], to: &Path) -> Result<(), Failure> {
+    let examples = root().join("client-ndk/examples");
+    let mut compiler = Command::new(program.compiler);
+    compiler.args([program.standard, "-g", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    compiler.args([SANITIZERS, "-fno-sanitize-recover=all", "-pthread"]);
+    compiler.arg("-I").arg(examples.join("c"));
+    compiler.arg(examples.join(program.source)).arg("-o").arg(to.join(program.name));
+    call(compiler.args(flags).arg("-Wl,-rpath,$ORIGIN/../prefix/lib"))
+}

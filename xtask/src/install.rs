@@ -1,0 +1,169 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! `cargo xtask install`: the client libraries, as a C or Java program on Linux expects them.
+//!
+//! | file below the prefix | what it is |
+//! |---|---|
+//! | `include/android/buffer_sync.h` | the C ABI |
+//! | `lib/libbuffersync.so.1`, `.so` | what it declares |
+//! | `lib/pkgconfig/buffersync.pc` | for `pkg-config --cflags --libs buffersync` |
+//! | `lib/libbuffersync_jni.so` | the native half of the Java classes |
+//! | `share/java/buffersync.jar` | the Java classes |
+//!
+//! The libraries are linked from Cargo's static ones by the system's C compiler, since only so a
+//! version script of our own says what they export.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use buffersync_testbed::{provision, Failure};
+
+use crate::{build, root, target};
+
+/// The ABI's version: what programs are linked to.
+const SONAME: &str = "libbuffersync.so.1";
+const JNI_LIBRARY: &str = "libbuffersync_jni.so";
+
+/// What to install, and where.
+pub struct Install<'a> {
+    /// What programs will see as the prefix.
+    pub prefix: &'a Path,
+    /// Where the files go meanwhile, for packagers.
+    pub destdir: Option<&'a Path>,
+    /// Optimised for use; else as the tests are built.
+    pub release: bool,
+    /// The Java classes and their native half, too.
+    pub java: bool,
+}
+
+impl Install<'_> {
+    /// Builds and copies everything.
+    pub fn run(&self) -> Result<(), Failure> {
+        provision::need(&[("cc", "gcc")])?;
+        let folder = |name: &str| self.destination().join(name);
+        for name in ["include/android", "lib/pkgconfig", "share/java"] {
+            made(fs::create_dir_all(folder(name)), name)?;
+        }
+        let header = "android/buffer_sync.h";
+        copy(&root().join("client-ndk/include").join(header), &folder("include").join(header))?;
+        let lib = folder("lib");
+        self.library("c", "libbuffersync", SONAME, &lib.join(SONAME))?;
+        let link = lib.join("libbuffersync.so");
+        let _ = fs::remove_file(&link);
+        made(symlink(SONAME, &link), "libbuffersync.so")?;
+        made(fs::write(lib.join("pkgconfig/buffersync.pc"), self.pkg_config()), "buffersync.pc")?;
+        if self.java {
+            provision::need(&[("javac", "default-jdk-headless")])?;
+            self.library("jni", "libbuffersync_jni", JNI_LIBRARY, &lib.join(JNI_LIBRARY))?;
+            jar(&folder("share/java/buffersync.jar"))?;
+        }
+        Ok(())
+    }
+
+    fn destination(&self) -> PathBuf {
+        match self.destdir {
+            // Joining an absolute path would forget the folder.
+            Some(folder) => folder.join(self.prefix.strip_prefix("/").unwrap_or(self.prefix)),
+            None => self.prefix.to_path_buf(),
+        }
+    }
+
+    fn pkg_config(&self) -> String {
+        format!(
+            "prefix={}\nlibdir=${{prefix}}/lib\nincludedir=${{prefix}}/include\n\n\
+             Name: buffersync\nDescription: Locks on dma-bufs that processes share\n\
+             Version: {}\nLibs: -L${{libdir}} -lbuffersync\nCflags: -I${{includedir}}\n",
+            self.prefix.display(),
+            env!("CARGO_PKG_VERSION")
+        )
+    }
+
+    /// Makes a shared library of the package in `client-ndk/FOLDER`.
+    fn library(&self, folder: &str, name: &str, soname: &str, to: &Path) -> Result<(), Failure> {
+        let package = format!("buffersync-{folder}");
+        let mut cargo = build::cargo(&["rustc", "--quiet", "--lib", "--crate-type", "staticlib"]);
+        cargo.args(["--package", &package]);
+        if self.release {
+            cargo.arg("--release");
+        }
+        call(&mut cargo)?;
+        let profile = if self.release { "release" } else { "debug" };
+        let archive = target().join(profile).join(format!("{name}.a"));
+        let exports = root().join("client-ndk").join(folder).join(format!("{name}.map.txt"));
+        let mut link = Command::new("cc");
+        link.args(["-shared", "-Wl,--gc-sections", "-Wl,-z,defs", "-Wl,-z,relro,-z,now"]);
+        if self.release {
+            link.arg("-Wl,--strip-debug");
+        }
+        link.arg(format!("-Wl,-soname,{soname}"));
+        link.arg(format!("-Wl,--version-script={}", exports.display()));
+        link.arg("-Wl,--whole-archive").arg(&archive).arg("-Wl,--no-whole-archive");
+        call(link.args(["-lgcc_s", "-ldl", "-lc", "-o"]).arg(to))
+    }
+}
+
+/// Compiles the Java API. Its warnings are errors.
+fn jar(to: &Path) -> Result<(), Failure> {
+    let classes = target().join("java/classes");
+    let _ = fs::remove_dir_all(&classes);
+    made(fs::create_dir_all(&classes), "java/classes")?;
+    let sources = root().join("client-ndk/java");
+    javac(&classes, &[], &files(&sources.join("vendor/buffersync"), "java")?)?;
+    call(Command::new("jar").arg("--create").arg("--file").arg(to).arg("-C").arg(&classes).arg("."))
+}
+
+/// Compiles Java, with all warnings, as errors.
+pub fn javac(to: &Path, class_path: &[&Path], sources: &[PathBuf]) -> Result<(), Failure> {
+    let mut javac = Command::new("javac");
+    javac.args(["--release", "11", "-Xlint:all,-options", "-Werror", "-d"]).arg(to);
+    if !class_path.is_empty() {
+        let class_path = std::env::join_paths(class_path);
+        javac.arg("-cp").arg(class_path.map_err(|error| Failure(error.to_string()))?);
+    }
+    call(javac.args(sources))
+}
+
+/// The files of a folder with this ending, in the order of their names.
+pub fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Failure> {
+    let entries = made(fs::read_dir(folder), &folder.display().to_string())?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|path| path.extension().is_some_and(|found| found == ending));
+    files.sort();
+    Ok(files)
+}
+
+/// Runs a command that has to succeed.
+pub fn call(command: &mut Command) -> Result<(), Failure> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = made(command.status(), &name)?;
+    status.success().then_some(()).ok_or_else(|| Failure(format!("{name} failed ({status})")))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    made(fs::copy(from, to), &from.display().to_string()).map(|_| ())
+}
+
+/// Says what could not be done.
+pub fn made<T>(result: std::io::Result<T>, what: &str) -> Result<T, Failure> {
+    result.map_err(|error| Failure(format!("{what}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destdir_is_put_before_the_prefix_and_stays_out_of_the_files() {
+        let install = Install {
+            prefix: Path::new("/usr"),
+            destdir: Some(Path::new("/tmp/package")),
+            release: true,
+            java: false,
+        };
+        assert_eq!(install.destination(), Path::new("/tmp/package/usr"));
+        assert!(install.pkg_config().starts_with("prefix=/usr\n"));
+    }
+}
