@@ -4,12 +4,23 @@
 //! Generates the Rust bindings of `vendor/buffersync/*.aidl`.
 
 use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+
+const FOLDER: &str = "vendor/buffersync";
+/// Of the interface, which is not frozen yet: what AOSP's build gives a version that can still change.
+const VERSION: i32 = 1;
+const HASH: &str = "notfrozen";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    rsbinder_aidl::Builder::new()
-        .source("vendor/buffersync")
-        .include_dir(".")
-        .output("buffersync.rs")
-        .generate()?;
+    println!("cargo::rerun-if-changed={FOLDER}");
+    let entries = fs::read_dir(FOLDER)?.map(|entry| entry.map(|entry| entry.path()));
+    let mut files = entries.collect::<Result<Vec<PathBuf>, _>>()?;
+    files.sort();
+    let mut builder = rsbinder_aidl::Builder::new().include_dir(".").output("buffersync.rs");
+    for file in files {
+        builder = builder.source(&file).version(VERSION).hash(HASH);
+    }
+    builder.generate()?;
     Ok(())
 }

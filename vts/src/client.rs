@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A client process of the conformance tests: `buffersync-vts-client VERB ACCESS`, a Unix socket as
-//! its standard input, over which the buffer comes.
+//! A client process of the conformance tests: the suite's own program, started again as
+//! `client VERB ACCESS` with a Unix socket as its standard input, over which the buffer comes.
 //!
 //! `hold`: locks, prints "granted", holds until it is killed. `queue`: requests the lock, prints
 //! "queued", waits until it is killed. `groups`: opens groups until it is refused, prints how many,
@@ -15,10 +15,14 @@ use std::time::Duration;
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_testbed_guest::fdpass;
-use buffersync_vts::hal::{error, service, Group};
 
-fn main() {
-    let mut args = std::env::args().skip(1);
+use crate::hal::{error, service, Group};
+
+/// The first argument that makes the suite's program a client.
+pub const VERB: &str = "client";
+
+/// Does what the other arguments say, until it is killed.
+pub fn run(mut args: impl Iterator<Item = String>) -> ! {
     let verb = args.next().expect("a verb");
     let access = Access(args.next().and_then(|bits| bits.parse().ok()).expect("an access"));
     let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned().expect("dup");

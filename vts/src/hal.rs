@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Once;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use binder::{ExceptionCode, NativeHandle, ParcelFileDescriptor, ProcessState, Status, Strong};
@@ -21,6 +21,9 @@ use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::event::{self, Record, RECORD_BYTES};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
+/// Where vendor services are found by vendor clients and apps.
+const DEVICE: &str = "/dev/binder";
+
 /// When a test gives up waiting for something that has to come.
 pub const LONG: Duration = Duration::from_secs(20);
 /// How long something that must not come is waited for.
@@ -30,11 +33,51 @@ pub const SHORT: Duration = Duration::from_millis(150);
 pub const ACCESSES: [Access; 4] =
     [Access::READ, Access::WRITE, Access::DMA_READ, Access::DMA_WRITE];
 
-/// The service that the service manager knows.
+/// The interface's name, as the service manager knows it.
+const INTERFACE: &str = "vendor.buffersync.IBufferSync";
+/// Names the instance for a client process.
+pub const INSTANCE: &str = "BUFFERSYNC_VTS_INSTANCE";
+
+/// The instance under test, of those declared.
+static CHOSEN: Mutex<Option<String>> = Mutex::new(None);
+
+fn open_driver() -> Result<(), String> {
+    static OPEN: OnceLock<Result<(), String>> = OnceLock::new();
+    OPEN.get_or_init(|| {
+        // As long as it is not there, a look-up would wait for it.
+        std::fs::metadata(DEVICE).map_err(|error| format!("{DEVICE}: {error}"))?;
+        ProcessState::open(DEVICE, 0)
+    })
+    .clone()
+}
+
+/// The instances that the device's manifest declares; at least one.
+pub fn declared_instances() -> Result<Vec<String>, String> {
+    open_driver()?;
+    let instances = binder::get_declared_instances(INTERFACE)
+        .map_err(|status| format!("the service manager does not answer: {status:?}"))?;
+    if instances.is_empty() {
+        return Err(format!("no instance of {INTERFACE} is declared"));
+    }
+    Ok(instances)
+}
+
+/// From now on the tests are about this instance.
+pub fn choose(instance: &str) {
+    *CHOSEN.lock().expect("no test panics while it chooses") = Some(instance.to_string());
+}
+
+/// The instance under test.
+pub fn instance() -> String {
+    let chosen = CHOSEN.lock().expect("no test panics while it chooses").clone();
+    chosen.or_else(|| std::env::var(INSTANCE).ok()).unwrap_or_else(|| "default".into())
+}
+
+/// The service under test.
 pub fn service() -> Strong<dyn IBufferSync> {
-    static OPEN: Once = Once::new();
-    OPEN.call_once(|| ProcessState::open("/dev/binder", 0).expect("binder"));
-    binder::check_interface(buffersync_aidl::DEFAULT_INSTANCE).expect("the service is registered")
+    open_driver().expect("binder");
+    let name = format!("{INTERFACE}/{}", instance());
+    binder::check_interface(&name).expect("the service is registered")
 }
 
 /// A handle of these descriptors.
@@ -242,13 +285,19 @@ pub fn counter(name: &str) -> u64 {
 
 /// The service's dump, as an operator sees it.
 pub fn dump(args: &[&str]) -> String {
-    let own = std::env::current_exe().expect("own path");
-    let tool = own.with_file_name("rsb_service");
-    let mut command = std::process::Command::new(tool);
-    command.args(["dump", buffersync_aidl::DEFAULT_INSTANCE]).args(args);
-    let output = command.output().expect("rsb_service");
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).expect("text")
+    let (mut read, write) = std::io::pipe().expect("pipe");
+    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+    std::thread::scope(|scope| {
+        // The call returns when all is written, and a pipe holds 64 KiB.
+        let reader = scope.spawn(move || {
+            let mut text = String::new();
+            read.read_to_string(&mut text).expect("text");
+            text
+        });
+        let binder = service().as_binder();
+        binder.as_proxy().expect("remote").dump(write, &args).expect("dump");
+        reader.join().expect("the reader")
+    })
 }
 
 /// How many threads the service has.

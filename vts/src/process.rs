@@ -12,6 +12,9 @@ use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_testbed_guest::fdpass;
 use buffersync_testbed_guest::user::User;
 
+use crate::client;
+use crate::hal::{instance, INSTANCE};
+
 /// A client process that locks one buffer.
 pub struct Client {
     child: Child,
@@ -23,11 +26,11 @@ impl Client {
     /// `client.rs`.
     pub fn start(user: User, verb: &str, buffer: BorrowedFd<'_>, access: Access) -> Self {
         let program = std::env::current_exe().expect("own path");
-        let program = program.with_file_name("buffersync-vts-client");
         let (here, there) = UnixStream::pair().expect("socketpair");
         let mut child = user
             .command(program)
-            .args([verb, &access.0.to_string()])
+            .args([client::VERB, verb, &access.0.to_string()])
+            .env(INSTANCE, instance())
             .stdin(Stdio::from(OwnedFd::from(there)))
             .stdout(Stdio::piped())
             .spawn()

@@ -6,7 +6,8 @@
 
 use std::fs;
 
-const TRACING: &str = "/sys/kernel/tracing";
+/// Where tracefs is.
+pub const TRACING: &str = "/sys/kernel/tracing";
 
 /// A `DMA_BUF_IOCTL_SYNC`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

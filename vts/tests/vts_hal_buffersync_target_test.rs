@@ -3,7 +3,9 @@
 
 //! VtsHalBufferSyncTargetTest: what every implementation of IBufferSync has to do.
 //!
-//! Run with `--test-threads=1`: some tests look at the service's counters.
+//! Knows a service through AIDL and its descriptors only. Runs every test against every declared
+//! instance; prints what libtest prints. `vts/README.md` says how to run it on a device, and
+//! `vts/REQUIREMENTS.md` which test is for which sentence of the interface.
 
 #[path = "vts/coherence.rs"]
 mod coherence;
@@ -17,7 +19,32 @@ mod fences;
 mod growth;
 #[path = "vts/implicit.rs"]
 mod implicit;
+#[path = "vts/interface.rs"]
+mod interface;
 #[path = "vts/locking.rs"]
 mod locking;
 #[path = "vts/quotas.rs"]
 mod quotas;
+#[path = "vts/stress.rs"]
+mod stress;
+
+use std::process::ExitCode;
+
+use buffersync_vts::suite::{Module, Need};
+
+const SUITE: &[Module] = &[
+    Module { name: "interface", tests: interface::TESTS, needs: &[] },
+    Module { name: "errors", tests: errors::TESTS, needs: &[] },
+    Module { name: "locking", tests: locking::TESTS, needs: &[Need::Root] },
+    Module { name: "growth", tests: growth::TESTS, needs: &[] },
+    Module { name: "eviction", tests: eviction::TESTS, needs: &[Need::Root] },
+    Module { name: "coherence", tests: coherence::TESTS, needs: &[Need::Root, Need::Kprobes] },
+    Module { name: "fences", tests: fences::TESTS, needs: &[Need::Vgem] },
+    Module { name: "implicit", tests: implicit::TESTS, needs: &[Need::Vgem] },
+    Module { name: "quotas", tests: quotas::TESTS, needs: &[Need::Root, Need::Vgem] },
+    Module { name: "stress", tests: stress::TESTS, needs: &[Need::Asked] },
+];
+
+fn main() -> ExitCode {
+    buffersync_vts::suite::run(SUITE)
+}

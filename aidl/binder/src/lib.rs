@@ -63,6 +63,11 @@ pub fn check_interface<T: rsbinder::FromIBinder + ?Sized>(
     rsbinder::hub::check_interface(name)
 }
 
+/// The instances of an interface that the device's manifest declares.
+pub fn get_declared_instances(interface: &str) -> Result<Vec<String>, StatusCode> {
+    rsbinder::hub::try_get_declared_instances(interface).map_err(StatusCode::from)
+}
+
 /// A status that carries a service-specific error.
 pub fn service_specific(code: i32, message: &str) -> Status {
     Status::new_service_specific_error(code, Some(message.to_string()))

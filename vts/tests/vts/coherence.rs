@@ -9,8 +9,15 @@ use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_testbed_guest::vgem::Vgem;
 use buffersync_testbed_guest::{heap, udmabuf};
 use buffersync_vts::hal::{counter, eventually, Group};
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
 use buffersync_vts::trace::Op::{self, EndRead, EndReadWrite, StartRead, StartReadWrite};
 use buffersync_vts::trace::Trace;
+
+pub const TESTS: Tests = tests![
+    every_pair_of_accesses_gets_the_operations_of_the_table,
+    dirty_lines_are_not_forgotten_behind_a_read,
+];
 
 const SIZE: usize = 64 * 1024;
 
@@ -49,7 +56,6 @@ const TABLE: [Row; 16] = [
     (Access::DMA_WRITE, &[], Access::DMA_WRITE, &[], &[]),
 ];
 
-#[test]
 fn every_pair_of_accesses_gets_the_operations_of_the_table() {
     let trace = Trace::start();
     for (exporter, allocate) in EXPORTERS {
@@ -77,7 +83,6 @@ fn every_pair_of_accesses_gets_the_operations_of_the_table() {
     }
 }
 
-#[test]
 fn dirty_lines_are_not_forgotten_behind_a_read() {
     // CPU write, CPU read, device read: a rule that knows only the last access issues nothing.
     let trace = Trace::start();

@@ -15,6 +15,28 @@ use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{
     counter, dump, error, handle, is_illegal_argument, service, whole, Group, ACCESSES,
 };
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![
+    what_is_no_dma_buf_is_refused,
+    other_descriptors_in_a_handle_are_skipped,
+    a_closed_descriptor_does_not_arrive,
+    handles_without_descriptors_or_with_too_many_are_refused,
+    unknown_accesses_are_refused,
+    a_buffer_added_twice_is_one_buffer_with_the_stronger_access,
+    cpu_and_dma_access_in_one_group_conflict,
+    unknown_buffers_can_not_be_removed,
+    only_the_own_tokens_of_a_grant_unlock_it,
+    a_group_that_waits_or_holds_refuses_changes_and_locks,
+    try_lock_never_waits_for_others,
+    an_idle_group_has_nothing_to_cancel,
+    a_closed_group_refuses_everything,
+    bad_names_and_options_open_nothing,
+    a_release_fence_must_be_a_sync_file_and_the_grant_goes_on,
+    the_dump_names_buffers_holders_and_waiters_and_is_bounded,
+    descriptors_do_not_leak,
+];
 
 const SIZE: usize = 16 * 1024;
 
@@ -26,7 +48,6 @@ fn changing_nothing(calls: impl FnOnce()) {
     assert_eq!(state(), before);
 }
 
-#[test]
 fn what_is_no_dma_buf_is_refused() {
     let group = Group::open("vts/fds");
     let null = File::open("/dev/null").expect("null");
@@ -42,7 +63,6 @@ fn what_is_no_dma_buf_is_refused() {
     });
 }
 
-#[test]
 fn other_descriptors_in_a_handle_are_skipped() {
     let mut group = Group::open("vts/mixed");
     let null = File::open("/dev/null").expect("null");
@@ -54,7 +74,6 @@ fn other_descriptors_in_a_handle_are_skipped() {
     assert_eq!(granted, ids, "not in the order of their addition");
 }
 
-#[test]
 fn a_closed_descriptor_does_not_arrive() {
     let group = Group::open("vts/closed");
     // SAFETY: nothing uses the number as a descriptor but the driver, which finds it closed.
@@ -67,7 +86,6 @@ fn a_closed_descriptor_does_not_arrive() {
     }
 }
 
-#[test]
 fn handles_without_descriptors_or_with_too_many_are_refused() {
     let group = Group::open("vts/handles");
     let most = service().getCapabilities().expect("capabilities").maxFdsPerHandle as usize;
@@ -79,7 +97,6 @@ fn handles_without_descriptors_or_with_too_many_are_refused() {
     });
 }
 
-#[test]
 fn unknown_accesses_are_refused() {
     let group = Group::open("vts/access");
     let buffer = heap::allocate(SIZE).expect("heap");
@@ -91,7 +108,6 @@ fn unknown_accesses_are_refused() {
     });
 }
 
-#[test]
 fn a_buffer_added_twice_is_one_buffer_with_the_stronger_access() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::open("vts/twice");
@@ -104,7 +120,6 @@ fn a_buffer_added_twice_is_one_buffer_with_the_stronger_access() {
     reader.lock_must_wait();
 }
 
-#[test]
 fn cpu_and_dma_access_in_one_group_conflict() {
     let buffer = heap::allocate(SIZE).expect("heap");
     for has in ACCESSES {
@@ -122,7 +137,6 @@ fn cpu_and_dma_access_in_one_group_conflict() {
     }
 }
 
-#[test]
 fn unknown_buffers_can_not_be_removed() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut group = Group::of("vts/remove", &x, Access::DMA_READ);
@@ -136,7 +150,6 @@ fn unknown_buffers_can_not_be_removed() {
     group.cycle();
 }
 
-#[test]
 fn only_the_own_tokens_of_a_grant_unlock_it() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut group = Group::of("vts/tokens", &x, Access::DMA_WRITE);
@@ -155,7 +168,6 @@ fn only_the_own_tokens_of_a_grant_unlock_it() {
     other.unlock(&foreign);
 }
 
-#[test]
 fn a_group_that_waits_or_holds_refuses_changes_and_locks() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
@@ -178,7 +190,6 @@ fn a_group_that_waits_or_holds_refuses_changes_and_locks() {
     waiter.unlock(&grant);
 }
 
-#[test]
 fn try_lock_never_waits_for_others() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut a = Group::of("vts/a", &buffer, Access::WRITE);
@@ -193,7 +204,6 @@ fn try_lock_never_waits_for_others() {
     b.unlock(&held);
 }
 
-#[test]
 fn an_idle_group_has_nothing_to_cancel() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::of("vts/idle", &buffer, Access::DMA_READ);
@@ -202,7 +212,6 @@ fn an_idle_group_has_nothing_to_cancel() {
     assert_eq!(error(group.binder.cancel()), ERROR_NOT_QUEUED);
 }
 
-#[test]
 fn a_closed_group_refuses_everything() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::of("vts/closed", &buffer, Access::DMA_READ);
@@ -220,7 +229,6 @@ fn a_closed_group_refuses_everything() {
     assert_eq!(error(binder.close()), ERROR_CLOSED);
 }
 
-#[test]
 fn bad_names_and_options_open_nothing() {
     let service = service();
     let options = GroupOptions::default();
@@ -236,7 +244,6 @@ fn bad_names_and_options_open_nothing() {
     service.openGroup(&longest, &options).expect("the longest name");
 }
 
-#[test]
 fn a_release_fence_must_be_a_sync_file_and_the_grant_goes_on() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::of("vts/fence", &buffer, Access::DMA_WRITE);
@@ -256,7 +263,6 @@ fn a_release_fence_must_be_a_sync_file_and_the_grant_goes_on() {
     rival.next_grant();
 }
 
-#[test]
 fn the_dump_names_buffers_holders_and_waiters_and_is_bounded() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/dump-holder", &buffer, Access::DMA_WRITE);
@@ -276,7 +282,6 @@ fn the_dump_names_buffers_holders_and_waiters_and_is_bounded() {
     drop(crowd);
 }
 
-#[test]
 fn descriptors_do_not_leak() {
     let pid = std::env::var("BUFFERSYNC_SERVICE_PID").expect("the service's pid");
     let count = || std::fs::read_dir(format!("/proc/{pid}/fd")).expect("fds").count();

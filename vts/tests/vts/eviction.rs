@@ -13,12 +13,23 @@ use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::user::User;
 use buffersync_vts::hal::{error, eventually, now_ns, Group, SHORT};
 use buffersync_vts::process::Client;
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![
+    a_stuck_holder_is_evicted_at_its_limit_and_all_are_told,
+    two_readers_time_out_and_the_writer_is_granted_once,
+    a_killed_holder_is_released_at_once,
+    a_killed_waiter_is_out_of_the_way,
+    dropping_the_group_binder_ends_its_grant,
+    closing_a_group_ends_its_grant_in_order,
+    a_client_that_goes_leaves_nothing_behind,
+];
 
 const SIZE: usize = 16 * 1024;
 /// A client's default hold limit is 5 s; whatever comes well before was not a deadline.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-#[test]
 fn a_stuck_holder_is_evicted_at_its_limit_and_all_are_told() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut stuck = Group::with_hold("vts/stuck", 300);
@@ -44,7 +55,6 @@ fn a_stuck_holder_is_evicted_at_its_limit_and_all_are_told() {
     assert_eq!(error(stuck.binder.unlock(held.token, &[])), ERROR_EVICTED);
 }
 
-#[test]
 fn two_readers_time_out_and_the_writer_is_granted_once() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut readers: Vec<Group> = (0..2).map(|_| Group::with_hold("vts/reader", 300)).collect();
@@ -68,7 +78,6 @@ fn two_readers_time_out_and_the_writer_is_granted_once() {
     }
 }
 
-#[test]
 fn a_killed_holder_is_released_at_once() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Client::start(User::CAMERA, "hold", buffer.as_fd(), Access::WRITE);
@@ -82,7 +91,6 @@ fn a_killed_holder_is_released_at_once() {
     assert!(grant.buffers[0].2, "the next holder was not told");
 }
 
-#[test]
 fn a_killed_waiter_is_out_of_the_way() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut reader = Group::of("vts/reader", &buffer, Access::DMA_READ);
@@ -96,7 +104,6 @@ fn a_killed_waiter_is_out_of_the_way() {
     assert!(!grant.buffers[0].2, "a waiter has held nothing");
 }
 
-#[test]
 fn dropping_the_group_binder_ends_its_grant() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
@@ -109,7 +116,6 @@ fn dropping_the_group_binder_ends_its_grant() {
     assert!(begin.elapsed() < AT_ONCE);
 }
 
-#[test]
 fn closing_a_group_ends_its_grant_in_order() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
@@ -121,7 +127,6 @@ fn closing_a_group_ends_its_grant_in_order() {
     assert!(holder.next_event().is_none(), "the pipe must end");
 }
 
-#[test]
 fn a_client_that_goes_leaves_nothing_behind() {
     let before = buffersync_vts::hal::counter("groups");
     let buffer = heap::allocate(SIZE).expect("heap");

@@ -17,6 +17,20 @@ use buffersync_vts::hal::{
     counter, dump, error, eventually, now_ns, of_buffer, service_threads, whole, Grant, Group,
     SHORT,
 };
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![
+    the_next_device_is_granted_at_once_with_the_pending_fence,
+    a_device_that_waits_in_the_queue_is_told_to_fetch_its_fence,
+    the_cpu_never_sees_what_was_before_the_fence,
+    the_fences_of_several_readers_are_merged_for_the_next_writer,
+    each_buffer_can_have_a_fence_of_its_own,
+    a_fence_that_never_signals_is_an_eviction_when_the_hold_limit_has_passed_from_the_unlock,
+    a_device_that_holds_can_still_ask_for_a_fence_whose_time_is_up,
+    a_group_that_is_closed_leaves_its_fence_in_force,
+    a_thousand_pending_fences_cost_no_thread,
+];
 
 const SIZE: usize = 16 * 1024;
 
@@ -28,7 +42,6 @@ fn lock_now(group: &mut Group) -> (Grant, Option<std::os::fd::OwnedFd>) {
     (grant, reply.acquireFence.map(Into::into))
 }
 
-#[test]
 fn the_next_device_is_granted_at_once_with_the_pending_fence() {
     for access in [Access::DMA_READ, Access::DMA_WRITE] {
         let (pending, other) = (Pending::new(), Pending::new());
@@ -53,7 +66,6 @@ fn the_next_device_is_granted_at_once_with_the_pending_fence() {
     }
 }
 
-#[test]
 fn a_device_that_waits_in_the_queue_is_told_to_fetch_its_fence() {
     let pending = Pending::new();
     let buffer = heap::allocate(SIZE).expect("heap");
@@ -78,7 +90,6 @@ fn a_device_that_waits_in_the_queue_is_told_to_fetch_its_fence() {
     assert_eq!(error(taker.binder.getAcquireFence(grant.token, 0)), ERROR_BAD_TOKEN);
 }
 
-#[test]
 fn the_cpu_never_sees_what_was_before_the_fence() {
     for round in 0..20u64 {
         let pending = Pending::new();
@@ -110,7 +121,6 @@ fn the_cpu_never_sees_what_was_before_the_fence() {
     }
 }
 
-#[test]
 fn the_fences_of_several_readers_are_merged_for_the_next_writer() {
     let all: Vec<Pending> = (0..3).map(|_| Pending::new()).collect();
     let buffer = heap::allocate(SIZE).expect("heap");
@@ -141,7 +151,6 @@ fn the_fences_of_several_readers_are_merged_for_the_next_writer() {
     cpu.unlock(&grant);
 }
 
-#[test]
 fn each_buffer_can_have_a_fence_of_its_own() {
     let (one, rest) = (Pending::new(), Pending::new());
     let [x, y, z] = [(); 3].map(|()| heap::allocate(SIZE).expect("heap"));
@@ -174,7 +183,6 @@ fn each_buffer_can_have_a_fence_of_its_own() {
     one.signal();
 }
 
-#[test]
 fn a_fence_that_never_signals_is_an_eviction_when_the_hold_limit_has_passed_from_the_unlock() {
     let pending = Pending::new();
     let buffer = heap::allocate(SIZE).expect("heap");
@@ -199,7 +207,6 @@ fn a_fence_that_never_signals_is_an_eviction_when_the_hold_limit_has_passed_from
     pending.signal();
 }
 
-#[test]
 fn a_device_that_holds_can_still_ask_for_a_fence_whose_time_is_up() {
     let pending = Pending::new();
     let buffer = heap::allocate(SIZE).expect("heap");
@@ -220,7 +227,6 @@ fn a_device_that_holds_can_still_ask_for_a_fence_whose_time_is_up() {
     pending.signal();
 }
 
-#[test]
 fn a_group_that_is_closed_leaves_its_fence_in_force() {
     let pending = Pending::new();
     let buffer = heap::allocate(SIZE).expect("heap");
@@ -234,7 +240,6 @@ fn a_group_that_is_closed_leaves_its_fence_in_force() {
     assert!(!taker.next_grant().buffers[0].2);
 }
 
-#[test]
 fn a_thousand_pending_fences_cost_no_thread() {
     let pending = Pending::new();
     let buffer = heap::allocate(SIZE).expect("heap");

@@ -10,10 +10,22 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{error, is_illegal_argument, now_ns, Group, SHORT};
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![
+    growth_keeps_token_and_deadline_and_names_every_buffer,
+    a_reader_becomes_a_writer_when_it_is_alone,
+    growth_that_could_deadlock_is_refused_and_the_retry_keeps_its_age,
+    a_growing_group_is_wounded_by_an_older_one_and_keeps_what_it_holds,
+    a_lock_that_times_out_is_told_and_leaves_its_ticket,
+    growth_that_is_cancelled_or_times_out_keeps_the_grant,
+    unlock_ends_growth_too,
+    negative_time_outs_are_refused,
+];
 
 const SIZE: usize = 16 * 1024;
 
-#[test]
 fn growth_keeps_token_and_deadline_and_names_every_buffer() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut group = Group::of("vts/grower", &x, Access::DMA_WRITE);
@@ -32,7 +44,6 @@ fn growth_keeps_token_and_deadline_and_names_every_buffer() {
     rival.unlock(&grant);
 }
 
-#[test]
 fn a_reader_becomes_a_writer_when_it_is_alone() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::of("vts/upgrader", &buffer, Access::READ);
@@ -51,7 +62,6 @@ fn a_reader_becomes_a_writer_when_it_is_alone() {
     other.unlock(&grant);
 }
 
-#[test]
 fn growth_that_could_deadlock_is_refused_and_the_retry_keeps_its_age() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut old = Group::of("vts/old", &x, Access::DMA_WRITE);
@@ -76,7 +86,6 @@ fn growth_that_could_deadlock_is_refused_and_the_retry_keeps_its_age() {
     third.unlock(&grant);
 }
 
-#[test]
 fn a_growing_group_is_wounded_by_an_older_one_and_keeps_what_it_holds() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut old = Group::of("vts/old", &x, Access::DMA_WRITE);
@@ -98,7 +107,6 @@ fn a_growing_group_is_wounded_by_an_older_one_and_keeps_what_it_holds() {
     young.unlock(&both);
 }
 
-#[test]
 fn a_lock_that_times_out_is_told_and_leaves_its_ticket() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
@@ -121,7 +129,6 @@ fn a_lock_that_times_out_is_told_and_leaves_its_ticket() {
     young.unlock(&grant);
 }
 
-#[test]
 fn growth_that_is_cancelled_or_times_out_keeps_the_grant() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut holder = Group::of("vts/holder", &y, Access::DMA_WRITE);
@@ -142,7 +149,6 @@ fn growth_that_is_cancelled_or_times_out_keeps_the_grant() {
     holder.unlock(&held_y);
 }
 
-#[test]
 fn unlock_ends_growth_too() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut holder = Group::of("vts/holder", &y, Access::DMA_WRITE);
@@ -157,7 +163,6 @@ fn unlock_ends_growth_too() {
     group.cycle();
 }
 
-#[test]
 fn negative_time_outs_are_refused() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::of("vts/negative", buffer.as_fd(), Access::DMA_READ);

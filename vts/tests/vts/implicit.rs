@@ -14,6 +14,18 @@ use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::vgem::{Buffer, Vgem};
 use buffersync_vts::fence::{has_signalled, Pending};
 use buffersync_vts::hal::{counter, service, Group, SHORT};
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![
+    the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does,
+    an_implicit_fence_delays_its_buffer_and_nothing_else,
+    an_implicit_fence_that_never_signals_fails_the_lock_in_time,
+    a_device_gets_the_implicit_fences_if_it_asks_for_them,
+    explicit_and_implicit_fences_are_merged,
+    the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users,
+    clients_of_one_user_that_lock_at_once_do_not_hold_each_other_up,
+];
 
 const SIZE: usize = 16 * 1024;
 
@@ -34,7 +46,6 @@ fn implicit(name: &str, buffer: &Buffer, access: Access) -> Group {
     group
 }
 
-#[test]
 fn the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does() {
     for (access, writes) in [(Access::READ, true), (Access::WRITE, true), (Access::WRITE, false)] {
         let (vgem, buffer) = vgem();
@@ -60,7 +71,6 @@ fn the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does() {
     vgem.signal(fence).expect("signal");
 }
 
-#[test]
 fn an_implicit_fence_delays_its_buffer_and_nothing_else() {
     let vgem = Vgem::open().expect("vgem");
     // More than there are threads for cache operations.
@@ -94,7 +104,6 @@ fn an_implicit_fence_delays_its_buffer_and_nothing_else() {
     assert!(counter("sync_waited") >= 6);
 }
 
-#[test]
 fn an_implicit_fence_that_never_signals_fails_the_lock_in_time() {
     let (vgem, buffer) = vgem();
     let fence = vgem.attach(&buffer, true).expect("attach");
@@ -110,7 +119,6 @@ fn an_implicit_fence_that_never_signals_fails_the_lock_in_time() {
     group.cycle();
 }
 
-#[test]
 fn a_device_gets_the_implicit_fences_if_it_asks_for_them() {
     let (vgem, buffer) = vgem();
     let fence = vgem.attach(&buffer, false).expect("attach");
@@ -133,7 +141,6 @@ fn a_device_gets_the_implicit_fences_if_it_asks_for_them() {
     assert!(has_signalled(&acquire));
 }
 
-#[test]
 fn explicit_and_implicit_fences_are_merged() {
     let (vgem, buffer) = vgem();
     let pending = Pending::new();
@@ -150,7 +157,6 @@ fn explicit_and_implicit_fences_are_merged() {
     assert!(has_signalled(&acquire));
 }
 
-#[test]
 fn the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users() {
     for (access, reader_waits) in [(Access::DMA_WRITE, true), (Access::DMA_READ, false)] {
         let (_vgem, buffer) = vgem();
@@ -176,7 +182,6 @@ fn the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users() {
     pending.signal();
 }
 
-#[test]
 fn clients_of_one_user_that_lock_at_once_do_not_hold_each_other_up() {
     // More than may look for implicit fences at the same time: the others leave that to the workers.
     std::thread::scope(|scope| {

@@ -11,6 +11,23 @@ use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::user::User;
 use buffersync_vts::hal::{error, now_ns, service, Group, ACCESSES, SHORT};
 use buffersync_vts::process::Client;
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![
+    writers_exclude_everybody_and_readers_share,
+    processes_of_different_users_exclude_each_other,
+    readers_in_different_processes_share,
+    queued_locks_are_granted_in_ticket_order,
+    a_whole_group_is_held_or_nothing_of_it,
+    a_reader_does_not_overtake_a_waiting_writer,
+    a_waiter_that_conflicts_with_nobody_ahead_is_granted_at_once,
+    groups_that_want_each_others_buffers_do_not_deadlock,
+    every_exclusive_grant_and_no_other_advances_the_generation,
+    a_cancelled_lock_leaves_no_record_and_lets_those_behind_go,
+    tokens_are_never_used_twice_and_deadlines_lie_in_the_future,
+    hold_limits_are_cut_to_the_maximum,
+];
 
 const SIZE: usize = 16 * 1024;
 
@@ -18,7 +35,6 @@ fn exclusive(access: Access) -> bool {
     access == Access::WRITE || access == Access::DMA_WRITE
 }
 
-#[test]
 fn writers_exclude_everybody_and_readers_share() {
     for first in ACCESSES {
         for second in ACCESSES {
@@ -41,7 +57,6 @@ fn writers_exclude_everybody_and_readers_share() {
     }
 }
 
-#[test]
 fn processes_of_different_users_exclude_each_other() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Client::start(User::CAMERA, "hold", buffer.as_fd(), Access::DMA_WRITE);
@@ -52,7 +67,6 @@ fn processes_of_different_users_exclude_each_other() {
     assert_eq!(error(own.binder.tryLock()), ERROR_WOULD_BLOCK);
 }
 
-#[test]
 fn readers_in_different_processes_share() {
     let buffer = heap::allocate(SIZE).expect("heap");
     for (first, second) in [(Access::READ, Access::DMA_READ), (Access::DMA_READ, Access::READ)] {
@@ -63,7 +77,6 @@ fn readers_in_different_processes_share() {
     }
 }
 
-#[test]
 fn queued_locks_are_granted_in_ticket_order() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
@@ -83,7 +96,6 @@ fn queued_locks_are_granted_in_ticket_order() {
     }
 }
 
-#[test]
 fn a_whole_group_is_held_or_nothing_of_it() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut on_y = Group::of("vts/y", &y, Access::DMA_WRITE);
@@ -102,7 +114,6 @@ fn a_whole_group_is_held_or_nothing_of_it() {
     on_x.next_grant();
 }
 
-#[test]
 fn a_reader_does_not_overtake_a_waiting_writer() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut reader = Group::of("vts/reader", &buffer, Access::DMA_READ);
@@ -118,7 +129,6 @@ fn a_reader_does_not_overtake_a_waiting_writer() {
     late.next_grant();
 }
 
-#[test]
 fn a_waiter_that_conflicts_with_nobody_ahead_is_granted_at_once() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
@@ -128,7 +138,6 @@ fn a_waiter_that_conflicts_with_nobody_ahead_is_granted_at_once() {
     Group::of("vts/elsewhere", &y, Access::DMA_WRITE).cycle();
 }
 
-#[test]
 fn groups_that_want_each_others_buffers_do_not_deadlock() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut a = Group::of("vts/a", &x, Access::WRITE);
@@ -144,7 +153,6 @@ fn groups_that_want_each_others_buffers_do_not_deadlock() {
     }
 }
 
-#[test]
 fn every_exclusive_grant_and_no_other_advances_the_generation() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut writer = Group::of("vts/writer", &buffer, Access::WRITE);
@@ -158,7 +166,6 @@ fn every_exclusive_grant_and_no_other_advances_the_generation() {
     assert_eq!(generation(reader.cycle()), 2);
 }
 
-#[test]
 fn a_cancelled_lock_leaves_no_record_and_lets_those_behind_go() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut reader = Group::of("vts/reader", &buffer, Access::DMA_READ);
@@ -175,7 +182,6 @@ fn a_cancelled_lock_leaves_no_record_and_lets_those_behind_go() {
     writer.cycle();
 }
 
-#[test]
 fn tokens_are_never_used_twice_and_deadlines_lie_in_the_future() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::of("vts/tokens", &buffer, Access::DMA_WRITE);
@@ -191,7 +197,6 @@ fn tokens_are_never_used_twice_and_deadlines_lie_in_the_future() {
     }
 }
 
-#[test]
 fn hold_limits_are_cut_to_the_maximum() {
     let capabilities = service().getCapabilities().expect("capabilities");
     assert_eq!(Group::open("vts/default").hold_ms, capabilities.defaultHoldMs);

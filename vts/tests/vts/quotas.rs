@@ -13,10 +13,20 @@ use buffersync_testbed_guest::user::User;
 use buffersync_vts::fence::Pending;
 use buffersync_vts::hal::{counter, error, eventually, handle, service, whole, Group};
 use buffersync_vts::process::Client;
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![
+    a_uid_has_so_many_groups_and_others_are_not_affected,
+    a_uid_has_so_many_waiting_locks,
+    a_group_has_so_many_buffers_and_the_largest_grant_arrives_whole,
+    a_pipe_that_nobody_reads_stops_its_own_group_only,
+    the_service_answers_while_64_locks_wait,
+    a_group_has_so_many_fences_pending_and_no_more,
+];
 
 const SIZE: usize = 4096;
 
-#[test]
 fn a_uid_has_so_many_groups_and_others_are_not_affected() {
     let most = service().getCapabilities().expect("capabilities").maxGroupsPerUid;
     let buffer = heap::allocate(SIZE).expect("heap");
@@ -26,7 +36,6 @@ fn a_uid_has_so_many_groups_and_others_are_not_affected() {
     assert_eq!(other.line(), "granted");
 }
 
-#[test]
 fn a_uid_has_so_many_waiting_locks() {
     let most = service().getCapabilities().expect("capabilities").maxQueuedPerUid;
     let buffer = heap::allocate(SIZE).expect("heap");
@@ -36,7 +45,6 @@ fn a_uid_has_so_many_waiting_locks() {
     assert_eq!(client.line(), format!("{most} {ERROR_QUOTA}"));
 }
 
-#[test]
 fn a_group_has_so_many_buffers_and_the_largest_grant_arrives_whole() {
     let most = service().getCapabilities().expect("capabilities").maxBuffersPerGroup as usize;
     let buffers: Vec<_> = (0..=most).map(|_| heap::allocate(SIZE).expect("heap")).collect();
@@ -49,7 +57,6 @@ fn a_group_has_so_many_buffers_and_the_largest_grant_arrives_whole() {
     assert_eq!(group.cycle().buffers.len(), most);
 }
 
-#[test]
 fn a_pipe_that_nobody_reads_stops_its_own_group_only() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
@@ -67,7 +74,6 @@ fn a_pipe_that_nobody_reads_stops_its_own_group_only() {
     Group::of("vts/other", &y, Access::WRITE).cycle();
 }
 
-#[test]
 fn the_service_answers_while_64_locks_wait() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
@@ -92,7 +98,6 @@ fn the_service_answers_while_64_locks_wait() {
     }
 }
 
-#[test]
 fn a_group_has_so_many_fences_pending_and_no_more() {
     let pending = Pending::new();
     let buffer = heap::allocate(SIZE).expect("heap");

@@ -1,0 +1,156 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Everything at once, for as long as is asked: `BUFFERSYNC_VTS_STRESS_SECONDS=900`.
+//!
+//! Threads with groups of random buffers and accesses lock, grow, give up, are evicted, vanish. What
+//! they believe to hold is kept beside the service, and may never be in conflict; at the end nothing
+//! is left, and everybody can lock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::event;
+use buffersync_testbed_guest::dmabuf::DmaBuf;
+use buffersync_testbed_guest::heap;
+use buffersync_vts::hal::{counter, eventually, now_ns, Group, ACCESSES};
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![nobody_ever_holds_against_another];
+
+const SIZE: usize = 4096;
+const BUFFERS: usize = 6;
+const THREADS: u64 = 8;
+/// Short, so that evictions are a part of it.
+const HOLD_MS: i32 = 200;
+
+/// Who believes to hold a buffer: readers in the low half, writers in the high one.
+struct Book([AtomicU64; BUFFERS]);
+
+const WRITER: u64 = 1 << 32;
+
+impl Book {
+    fn enter(&self, which: usize, access: Access) {
+        let before = self.0[which].fetch_add(weight(access), Ordering::SeqCst);
+        let conflict = if weight(access) == WRITER { before != 0 } else { before >= WRITER };
+        assert!(!conflict, "buffer {which}: {access:?} beside {before:#x}");
+    }
+
+    fn leave(&self, which: usize, access: Access) {
+        self.0[which].fetch_sub(weight(access), Ordering::SeqCst);
+    }
+}
+
+fn weight(access: Access) -> u64 {
+    if access == Access::WRITE || access == Access::DMA_WRITE {
+        WRITER
+    } else {
+        1
+    }
+}
+
+/// xorshift64*: the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+}
+
+fn nobody_ever_holds_against_another() {
+    let seconds = std::env::var("BUFFERSYNC_VTS_STRESS_SECONDS").expect("asked for");
+    let until = Instant::now() + Duration::from_secs(seconds.parse().expect("seconds"));
+    let buffers: Vec<DmaBuf> = (0..BUFFERS).map(|_| heap::allocate(SIZE).expect("heap")).collect();
+    let book = Book(std::array::from_fn(|_| AtomicU64::new(0)));
+    let before = counter("groups");
+    let grants: u64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..=THREADS)
+            .map(|seed| {
+                let (buffers, book) = (&buffers, &book);
+                scope.spawn(move || {
+                    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    let mut grants = 0;
+                    while Instant::now() < until {
+                        grants += life(buffers, book, &mut random);
+                    }
+                    grants
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no conflict")).sum()
+    });
+    assert!(grants > 0);
+    eventually("all groups are gone", || counter("groups") == before);
+    for buffer in &buffers {
+        Group::of("stress/after", buffer, Access::WRITE).cycle();
+    }
+}
+
+/// One group, from its opening to its end. How many grants it had.
+fn life(buffers: &[DmaBuf], book: &Book, random: &mut Random) -> u64 {
+    let mut group = Group::with_hold("stress/group", HOLD_MS);
+    let mut wanted = Vec::new();
+    for (which, buffer) in buffers.iter().enumerate() {
+        if random.below(2) == 0 {
+            let access = ACCESSES[random.below(4) as usize];
+            group.add(buffer, access);
+            wanted.push((which, access));
+        }
+    }
+    if wanted.is_empty() {
+        return 0;
+    }
+    let mut grants = 0;
+    for _ in 0..random.below(20) {
+        let reply = group.binder.lock(50_000_000).expect("lock");
+        let deadline = if reply.status == LockStatus::GRANTED {
+            reply.deadlineNs
+        } else if random.below(8) == 0 && group.binder.cancel().is_ok() {
+            continue;
+        } else {
+            match outcome(&mut group, reply.token) {
+                Some(deadline) => deadline,
+                None => continue,
+            }
+        };
+        grants += 1;
+        // What is known to be held: well before the deadline.
+        if deadline - now_ns() > 100_000_000 {
+            wanted.iter().for_each(|(which, access)| book.enter(*which, *access));
+            if random.below(4) == 0 {
+                std::thread::sleep(Duration::from_micros(random.below(2000)));
+            }
+            wanted.iter().for_each(|(which, access)| book.leave(*which, *access));
+        }
+        match random.below(64) {
+            // Not let go: an eviction.
+            0 => std::thread::sleep(Duration::from_millis(u64::from(HOLD_MS.unsigned_abs()) + 20)),
+            // Gone, with what it holds.
+            1 => return grants,
+            _ => {}
+        }
+        // Evicted or not.
+        let _ = group.binder.unlock(reply.token, &[]);
+    }
+    grants
+}
+
+/// How a queued lock ended: its deadline, if with a grant.
+fn outcome(group: &mut Group, token: i64) -> Option<i64> {
+    loop {
+        let record = group.next_event().expect("the service lives");
+        match record.kind {
+            event::GRANTED if record.token == token => return Some(record.value0),
+            event::TIMED_OUT if record.token == token => return None,
+            event::LOCK_FAILED if record.token == token => panic!("{record:?}"),
+            _ => {}
+        }
+    }
+}
