@@ -11,6 +11,7 @@ use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{
     counter, dump, error, handle, is_illegal_argument, service, whole, Group, ACCESSES,
@@ -36,6 +37,9 @@ pub const TESTS: Tests = tests![
     a_release_fence_must_be_a_sync_file_and_the_grant_goes_on,
     the_dump_names_buffers_holders_and_waiters_and_is_bounded,
     descriptors_do_not_leak,
+    an_empty_group_has_nothing_to_lock,
+    acquire_fences_are_for_the_holder_only,
+    more_fences_than_buffers_are_refused,
 ];
 
 const SIZE: usize = 16 * 1024;
@@ -294,4 +298,42 @@ fn descriptors_do_not_leak() {
         assert!(buffer.as_fd().as_raw_fd() >= 0);
     }
     buffersync_vts::hal::eventually("as many as before", || count() <= before);
+}
+
+fn an_empty_group_has_nothing_to_lock() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::open("vts/empty");
+    assert_eq!(error(group.binder.lock(0)), ERROR_EMPTY_GROUP);
+    assert_eq!(error(group.binder.tryLock()), ERROR_EMPTY_GROUP);
+    let id = group.add(&buffer, Access::READ);
+    group.cycle();
+    group.binder.remove(id).expect("remove");
+    assert_eq!(error(group.binder.lock(0)), ERROR_EMPTY_GROUP);
+}
+
+fn acquire_fences_are_for_the_holder_only() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::with_hold("vts/holder", 200);
+    let id = group.add(&buffer, Access::DMA_WRITE);
+    assert_eq!(error(group.binder.getAcquireFence(1, 0)), ERROR_BAD_TOKEN);
+    let held = group.lock();
+    assert!(group.acquire_fence(&held, 0).is_none() && group.acquire_fence(&held, id).is_none());
+    assert_eq!(error(group.binder.getAcquireFence(held.token, id + 99)), ERROR_UNKNOWN_BUFFER);
+    assert_eq!(error(group.binder.getAcquireFence(held.token + 99, 0)), ERROR_BAD_TOKEN);
+    assert_eq!(group.next_event().expect("an eviction").kind, event::EVICTED);
+    assert_eq!(error(group.binder.getAcquireFence(held.token, 0)), ERROR_EVICTED);
+    let held = group.cycle();
+    assert_eq!(error(group.binder.getAcquireFence(held.token, 0)), ERROR_BAD_TOKEN);
+}
+
+/// One for each buffer that a group can have, and one for the rest.
+fn more_fences_than_buffers_are_refused() {
+    let most = service().getCapabilities().expect("capabilities").maxBuffersPerGroup;
+    let null: OwnedFd = File::open("/dev/null").expect("null").into();
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut group = Group::of("vts/many", &buffer, Access::DMA_WRITE);
+    let held = group.lock();
+    let fences: Vec<_> = (0..=most + 1).map(|_| whole(&null)).collect();
+    assert!(is_illegal_argument(group.binder.unlock(held.token, &fences)));
+    group.unlock(&held);
 }

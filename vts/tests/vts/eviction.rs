@@ -24,6 +24,8 @@ pub const TESTS: Tests = tests![
     dropping_the_group_binder_ends_its_grant,
     closing_a_group_ends_its_grant_in_order,
     a_client_that_goes_leaves_nothing_behind,
+    the_mark_stays_until_a_grant_has_ended_in_order,
+    deadlines_are_kept_with_tolerance,
 ];
 
 const SIZE: usize = 16 * 1024;
@@ -135,4 +137,35 @@ fn a_client_that_goes_leaves_nothing_behind() {
     client.kill();
     eventually("the groups are gone", || buffersync_vts::hal::counter("groups") == before);
     eventually("the buffers are gone", || buffersync_vts::hal::counter("buffers") == 0);
+}
+
+fn the_mark_stays_until_a_grant_has_ended_in_order() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut stuck = Group::with_hold("vts/stuck", 200);
+    stuck.add(&buffer, Access::DMA_WRITE);
+    let mut readers: Vec<Group> =
+        (0..2).map(|_| Group::of("vts/reader", &buffer, Access::DMA_READ)).collect();
+    stuck.lock();
+    assert_eq!(stuck.next_event().expect("an eviction").kind, event::EVICTED);
+    // Both begin before either has ended: both are told.
+    let grants: Vec<_> = readers.iter_mut().map(Group::lock).collect();
+    assert!(grants.iter().all(|grant| grant.buffers[0].2), "{grants:?}");
+    readers[0].unlock(&grants[0]);
+    assert!(!readers[0].cycle().buffers[0].2, "one has ended in order");
+    readers[1].unlock(&grants[1]);
+}
+
+/// Never early, and late by no more than a busy machine makes it.
+fn deadlines_are_kept_with_tolerance() {
+    const LATE: i64 = 500_000_000;
+    let buffer = heap::allocate(SIZE).expect("heap");
+    for hold_ms in [50, 120, 300] {
+        let mut group = Group::with_hold("vts/deadline", hold_ms);
+        group.add(&buffer, Access::DMA_WRITE);
+        let held = group.lock();
+        let record = group.next_event().expect("an eviction");
+        let late = now_ns() - held.deadline;
+        assert_eq!((record.kind, record.token), (event::EVICTED, held.token));
+        assert!((0..LATE).contains(&late), "{hold_ms} ms: {late} ns late");
+    }
 }

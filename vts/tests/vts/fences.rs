@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
-    ERROR_BAD_TOKEN, ERROR_UNKNOWN_BUFFER,
+    ERROR_BAD_TOKEN, ERROR_UNKNOWN_BUFFER, ERROR_WOULD_BLOCK,
 };
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::event;
@@ -30,6 +30,9 @@ pub const TESTS: Tests = tests![
     a_device_that_holds_can_still_ask_for_a_fence_whose_time_is_up,
     a_group_that_is_closed_leaves_its_fence_in_force,
     a_thousand_pending_fences_cost_no_thread,
+    several_fences_for_one_buffer_add_up,
+    each_fence_that_does_not_end_is_reported,
+    try_lock_does_not_wait_for_a_fence,
 ];
 
 const SIZE: usize = 16 * 1024;
@@ -263,4 +266,59 @@ fn a_thousand_pending_fences_cost_no_thread() {
     pending.signal();
     assert!(!writer.next_grant().buffers[0].2);
     eventually("all fences are gone", || counter("fences") == 0);
+}
+
+fn several_fences_for_one_buffer_add_up() {
+    let (first, second) = (Pending::new(), Pending::new());
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut giver = Group::of("vts/giver", &buffer, Access::DMA_WRITE);
+    let mut taker = Group::of("vts/taker", &buffer, Access::DMA_READ);
+    let held = giver.lock();
+    let id = held.buffers[0].0;
+    let fences = [of_buffer(id, &first.sync_file), of_buffer(id, &second.sync_file)];
+    giver.binder.unlock(held.token, &fences).expect("unlock");
+    let (grant, fence) = lock_now(&mut taker);
+    let fence = fence.expect("an acquire fence");
+    first.signal();
+    assert!(!has_signalled(&fence), "one of two");
+    second.signal();
+    assert!(has_signalled(&fence));
+    taker.unlock(&grant);
+}
+
+fn each_fence_that_does_not_end_is_reported() {
+    let [first, second] = [(); 2].map(|()| Pending::new());
+    let [x, y] = [(); 2].map(|()| heap::allocate(SIZE).expect("heap"));
+    let mut giver = Group::with_hold("vts/giver", 200);
+    let x_id = giver.add(&x, Access::DMA_WRITE);
+    let y_id = giver.add(&y, Access::DMA_WRITE);
+    let held = giver.lock();
+    let fences = [of_buffer(x_id, &first.sync_file), of_buffer(y_id, &second.sync_file)];
+    giver.binder.unlock(held.token, &fences).expect("unlock");
+    for _ in 0..2 {
+        let record = giver.next_event().expect("an eviction");
+        assert_eq!((record.kind, record.token), (event::EVICTED, held.token));
+        assert_eq!(record.flags, event::FLAG_FENCE);
+    }
+    assert!(giver.nothing_within(SHORT));
+    first.signal();
+    second.signal();
+}
+
+fn try_lock_does_not_wait_for_a_fence() {
+    let pending = Pending::new();
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut giver = Group::of("vts/giver", &buffer, Access::DMA_WRITE);
+    let mut device = Group::of("vts/device", &buffer, Access::DMA_READ);
+    let mut cpu = Group::of("vts/cpu", &buffer, Access::READ);
+    let held = giver.lock();
+    giver.unlock_fenced(&held, &pending.sync_file);
+    assert_eq!(error(cpu.binder.tryLock()), ERROR_WOULD_BLOCK);
+    let reply = device.binder.tryLock().expect("tryLock");
+    assert_eq!(reply.status, LockStatus::GRANTED, "a device waits by itself");
+    assert!(reply.acquireFence.is_some());
+    let grant = device.granted(&reply);
+    device.unlock(&grant);
+    pending.signal();
+    cpu.cycle();
 }

@@ -4,12 +4,13 @@
 //! Groups that hold and want more, time-outs, and the ticket that a group keeps.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
-use buffersync_vts::hal::{error, is_illegal_argument, now_ns, Group, SHORT};
+use buffersync_vts::hal::{error, is_illegal_argument, now_ns, service, Group, SHORT};
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
 
@@ -22,6 +23,9 @@ pub const TESTS: Tests = tests![
     growth_that_is_cancelled_or_times_out_keeps_the_grant,
     unlock_ends_growth_too,
     negative_time_outs_are_refused,
+    a_lock_that_is_cancelled_leaves_its_ticket,
+    a_ticket_is_kept_as_long_as_the_longest_grant_and_no_longer,
+    growth_of_a_grant_that_was_taken_away_is_a_new_lock,
 ];
 
 const SIZE: usize = 16 * 1024;
@@ -171,5 +175,76 @@ fn negative_time_outs_are_refused() {
     }
     let reply = group.binder.lock(i64::MAX).expect("lock");
     let grant = group.granted(&reply);
+    group.unlock(&grant);
+}
+
+fn a_lock_that_is_cancelled_leaves_its_ticket() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
+    let held = holder.lock();
+    let mut fickle = Group::of("vts/fickle", &buffer, Access::DMA_WRITE);
+    fickle.lock_must_wait();
+    let mut young = Group::of("vts/young", &buffer, Access::DMA_WRITE);
+    young.lock_must_wait();
+    fickle.binder.cancel().expect("cancel");
+    fickle.lock_must_wait();
+    holder.unlock(&held);
+    let grant = fickle.next_grant();
+    assert!(young.nothing_within(SHORT), "two writers");
+    fickle.unlock(&grant);
+    let grant = young.next_grant();
+    young.unlock(&grant);
+    // It was used: the next one is new.
+    let held = holder.lock();
+    young.lock_must_wait();
+    fickle.lock_must_wait();
+    holder.unlock(&held);
+    let grant = young.next_grant();
+    assert!(fickle.nothing_within(SHORT), "two writers");
+    young.unlock(&grant);
+    let grant = fickle.next_grant();
+    fickle.unlock(&grant);
+}
+
+/// Too long where grants may last for minutes.
+fn a_ticket_is_kept_as_long_as_the_longest_grant_and_no_longer() {
+    let longest = service().getCapabilities().expect("capabilities").maxHoldMs;
+    if longest > 10_000 {
+        return;
+    }
+    let longest = Duration::from_millis(u64::from(longest.unsigned_abs()));
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_READ);
+    let held = holder.lock();
+    let mut late = Group::of("vts/late", &buffer, Access::DMA_WRITE);
+    late.lock_must_wait();
+    late.binder.cancel().expect("cancel");
+    holder.unlock(&held);
+    std::thread::sleep(longest + Duration::from_millis(200));
+    let held = holder.lock();
+    let mut young = Group::of("vts/young", &buffer, Access::DMA_WRITE);
+    young.lock_must_wait();
+    late.lock_must_wait();
+    holder.unlock(&held);
+    let grant = young.next_grant();
+    assert!(late.nothing_within(SHORT), "two writers");
+    young.unlock(&grant);
+    let grant = late.next_grant();
+    late.unlock(&grant);
+}
+
+fn growth_of_a_grant_that_was_taken_away_is_a_new_lock() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut group = Group::with_hold("vts/slow", 200);
+    group.add(&x, Access::DMA_WRITE);
+    let held = group.lock();
+    group.add(&y, Access::DMA_WRITE);
+    assert_eq!(group.next_event().expect("an eviction").kind, event::EVICTED);
+    let reply = group.binder.lock(0).expect("lock");
+    assert_ne!(reply.token, held.token);
+    let grant = group.granted(&reply);
+    assert_eq!(grant.buffers.len(), 2);
+    assert!(grant.deadline > held.deadline);
+    assert_eq!(error(group.binder.unlock(held.token, &[])), ERROR_EVICTED);
     group.unlock(&grant);
 }

@@ -25,6 +25,7 @@ pub const TESTS: Tests = tests![
     explicit_and_implicit_fences_are_merged,
     the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users,
     clients_of_one_user_that_lock_at_once_do_not_hold_each_other_up,
+    a_lock_that_failed_leaves_its_ticket,
 ];
 
 const SIZE: usize = 16 * 1024;
@@ -196,4 +197,28 @@ fn clients_of_one_user_that_lock_at_once_do_not_hold_each_other_up() {
             });
         }
     });
+}
+
+fn a_lock_that_failed_leaves_its_ticket() {
+    let (vgem, buffer) = vgem();
+    let plain = heap::allocate(SIZE).expect("heap");
+    let mut unlucky = Group::of("vts/unlucky", &buffer.dmabuf, Access::READ);
+    unlucky.add(&plain, Access::WRITE);
+    let fence = vgem.attach(&buffer, true).expect("attach");
+    unlucky.lock_must_wait();
+    let mut young = Group::of("vts/young", &plain, Access::WRITE);
+    young.lock_must_wait();
+    assert_eq!(unlucky.next_event().expect("a failure").kind, event::LOCK_FAILED);
+    // What it had taken is the next one's; and then its own before everybody younger.
+    let grant = young.next_grant();
+    let mut younger = Group::of("vts/younger", &plain, Access::WRITE);
+    younger.lock_must_wait();
+    vgem.signal(fence).expect("signal");
+    unlucky.lock_must_wait();
+    young.unlock(&grant);
+    let grant = unlucky.next_grant();
+    assert!(younger.nothing_within(SHORT), "two writers");
+    unlucky.unlock(&grant);
+    let grant = younger.next_grant();
+    younger.unlock(&grant);
 }

@@ -5,19 +5,25 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::Capabilities::{
     FEATURE_IMPLICIT_FENCES, FEATURE_RELEASE_FENCE,
 };
+use buffersync_aidl::aidl::vendor::buffersync::EventType::EventType;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
-use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{MAX_NAME_BYTES, VERSION};
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
+    ERROR_UNSUPPORTED, MAX_NAME_BYTES, VERSION,
+};
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_testbed_guest::heap;
-use buffersync_vts::hal::{now_ns, service, Group, ACCESSES};
+use buffersync_vts::hal::{error, handle, now_ns, service, Group, ACCESSES};
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 pub const TESTS: Tests = tests![
     the_interface_has_a_version_and_a_hash,
@@ -26,6 +32,11 @@ pub const TESTS: Tests = tests![
     names_of_every_legal_length_are_taken,
     replies_say_what_they_promise_for_every_access,
     an_event_pipe_hangs_up_when_its_group_is_closed,
+    records_are_laid_out_as_documented,
+    ids_are_in_order_and_the_same_everywhere,
+    a_buffer_outlives_the_descriptor_that_it_came_by,
+    an_event_pipe_may_be_made_non_blocking,
+    implicit_fences_need_their_feature,
 ];
 
 const SIZE: usize = 16 * 1024;
@@ -48,7 +59,7 @@ fn capabilities_are_plausible_and_constant() {
     let again = service().getCapabilities().expect("capabilities");
     assert_eq!(format!("{caps:?}"), format!("{again:?}"));
     assert!(caps.defaultHoldMs > 0 && caps.defaultHoldMs <= caps.maxHoldMs, "{caps:?}");
-    assert!((1..=120).contains(&caps.maxBuffersPerGroup), "{caps:?}");
+    assert!((1..=126).contains(&caps.maxBuffersPerGroup), "{caps:?}");
     for bound in
         [caps.maxGroupsPerUid, caps.maxBuffersPerUid, caps.maxQueuedPerUid, caps.maxFdsPerHandle]
     {
@@ -123,4 +134,83 @@ fn an_event_pipe_hangs_up_when_its_group_is_closed() {
     assert_eq!(events.read(&mut [0; 32]).expect("read"), 0);
     assert!(begin.elapsed() < Duration::from_secs(2));
     drop(thread.join().expect("close"));
+}
+
+/// Byte by byte, not through the bindings' own reader.
+fn records_are_laid_out_as_documented() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::WRITE);
+    let held = holder.lock();
+    let opened = service().openGroup("vts/raw", &GroupOptions::default()).expect("openGroup");
+    let group = opened.group.expect("a group");
+    let mut events = File::from(OwnedFd::from(opened.events.expect("a pipe")));
+    let ids = group.add(&handle(&[buffer.as_fd()]), Access::READ).expect("add");
+    let reply = group.lock(0).expect("lock");
+    assert_eq!(reply.status, LockStatus::QUEUED);
+    holder.unlock(&held);
+
+    let mut bytes = [0; 2 * 32];
+    events.read_exact(&mut bytes).expect("two records");
+    let int = |at: usize| i32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
+    let long = |at: usize| i64::from_ne_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+    assert_eq!((int(0), int(4), long(8)), (EventType::GRANTED.0, 0, reply.token));
+    assert!(long(16) > now_ns() && long(24) == 1, "deadline {}, buffers {}", long(16), long(24));
+    assert_eq!((int(32), int(36), long(40)), (EventType::BUFFER.0, 0, reply.token));
+    assert_eq!((long(48), long(56)), (ids[0], held.buffers[0].1), "id and generation");
+}
+
+fn ids_are_in_order_and_the_same_everywhere() {
+    let [x, y, z] = [(); 3].map(|()| heap::allocate(SIZE).expect("heap"));
+    let (one, other) = (Group::open("vts/one"), Group::open("vts/other"));
+    let all = [y.as_fd(), x.as_fd(), y.as_fd(), z.as_fd()];
+    let ids = one.binder.add(&handle(&all), Access::READ).expect("add");
+    assert_eq!(ids.len(), 3, "one for each dma-buf: {ids:?}");
+    assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
+    // The ints of a handle are gralloc's.
+    let mut reversed = handle(&[z.as_fd(), y.as_fd(), x.as_fd()]);
+    reversed.ints = vec![i32::MAX, -1, 0];
+    let again = other.binder.add(&reversed, Access::READ).expect("add");
+    assert_eq!(again, [ids[2], ids[0], ids[1]]);
+}
+
+fn a_buffer_outlives_the_descriptor_that_it_came_by() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let copy = buffer.as_fd().try_clone_to_owned().expect("dup");
+    let mut group = Group::of("vts/kept", &buffer, Access::DMA_WRITE);
+    let first = group.cycle();
+    drop(buffer);
+    let mut other = Group::of("vts/other", &copy, Access::DMA_WRITE);
+    let second = other.cycle();
+    assert_eq!(second.buffers[0].0, first.buffers[0].0, "the same buffer");
+    assert_eq!(second.buffers[0].1, first.buffers[0].1 + 1, "the same history");
+    group.cycle();
+}
+
+fn an_event_pipe_may_be_made_non_blocking() {
+    let opened = service().openGroup("vts/nonblock", &GroupOptions::default()).expect("openGroup");
+    let mut events = File::from(OwnedFd::from(opened.events.expect("a pipe")));
+    fcntl(&events, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("F_SETFL");
+    let nothing = events.read(&mut [0; 32]).expect_err("nothing has happened");
+    assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::WRITE);
+    let held = holder.lock();
+    let group = opened.group.expect("a group");
+    group.add(&handle(&[buffer.as_fd()]), Access::WRITE).expect("add");
+    group.lock(0).expect("lock");
+    holder.unlock(&held);
+    let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(nix::poll::poll(&mut fds, PollTimeout::from(5000_u16)), Ok(1));
+    assert_eq!(events.read(&mut [0; 128]).expect("records"), 64);
+}
+
+fn implicit_fences_need_their_feature() {
+    let caps = service().getCapabilities().expect("capabilities");
+    let options = GroupOptions { implicitFences: true, ..Default::default() };
+    let opened = service().openGroup("vts/implicit", &options);
+    if caps.features & FEATURE_IMPLICIT_FENCES == 0 {
+        assert_eq!(error(opened), ERROR_UNSUPPORTED);
+    } else {
+        assert!(opened.is_ok(), "{opened:?}");
+    }
 }

@@ -27,6 +27,7 @@ pub const TESTS: Tests = tests![
     a_cancelled_lock_leaves_no_record_and_lets_those_behind_go,
     tokens_are_never_used_twice_and_deadlines_lie_in_the_future,
     hold_limits_are_cut_to_the_maximum,
+    generations_start_again_when_nobody_has_the_buffer,
 ];
 
 const SIZE: usize = 16 * 1024;
@@ -202,4 +203,17 @@ fn hold_limits_are_cut_to_the_maximum() {
     assert_eq!(Group::open("vts/default").hold_ms, capabilities.defaultHoldMs);
     assert_eq!(Group::with_hold("vts/short", 250).hold_ms, 250);
     assert_eq!(Group::with_hold("vts/long", i32::MAX).hold_ms, capabilities.maxHoldMs);
+}
+
+fn generations_start_again_when_nobody_has_the_buffer() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut first = Group::of("vts/first", &buffer, Access::DMA_WRITE);
+    let mut keeper = Group::of("vts/keeper", &buffer, Access::DMA_READ);
+    assert_eq!(first.cycle().buffers[0].1, 1);
+    assert_eq!(first.cycle().buffers[0].1, 2);
+    drop(first);
+    assert_eq!(keeper.cycle().buffers[0].1, 2, "somebody has had it all the while");
+    keeper.binder.removeAll().expect("removeAll");
+    let mut again = Group::of("vts/again", &buffer, Access::DMA_WRITE);
+    assert_eq!(again.cycle().buffers[0].1, 1);
 }

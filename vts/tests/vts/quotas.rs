@@ -23,6 +23,9 @@ pub const TESTS: Tests = tests![
     a_pipe_that_nobody_reads_stops_its_own_group_only,
     the_service_answers_while_64_locks_wait,
     a_group_has_so_many_fences_pending_and_no_more,
+    a_uid_has_so_many_memberships,
+    a_uid_has_so_many_fences_pending,
+    the_service_lives_with_what_makes_no_sense,
 ];
 
 const SIZE: usize = 4096;
@@ -115,4 +118,78 @@ fn a_group_has_so_many_fences_pending_and_no_more() {
     pending.signal();
     eventually("all fences are gone", || counter("fences") == 0);
     group.cycle();
+}
+
+fn a_uid_has_so_many_memberships() {
+    let caps = service().getCapabilities().expect("capabilities");
+    let (most, groups) = (caps.maxBuffersPerUid, caps.maxGroupsPerUid);
+    let each = caps.maxBuffersPerGroup;
+    assert!(each * groups > most, "the bound could not be reached");
+    let buffers: Vec<_> = (0..each).map(|_| heap::allocate(SIZE).expect("heap")).collect();
+    let mut filled = Vec::new();
+    let mut count = 0;
+    let refused = 'full: loop {
+        let group = Group::open("vts/member");
+        for buffer in &buffers {
+            match group.binder.add(&handle(&[buffer.as_fd()]), Access::READ) {
+                Ok(_) => count += 1,
+                refused => break 'full error(refused),
+            }
+        }
+        filled.push(group);
+    };
+    assert_eq!((count, refused), (most, ERROR_QUOTA));
+    // What is let go can be had again.
+    filled[0].binder.removeAll().expect("removeAll");
+    Group::of("vts/again", &buffers[0], Access::READ).cycle();
+    drop(filled);
+}
+
+fn a_uid_has_so_many_fences_pending() {
+    let caps = service().getCapabilities().expect("capabilities");
+    let pending = Pending::new();
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut groups = Vec::new();
+    let mut count = 0;
+    let refused = 'full: loop {
+        let mut group = Group::of("vts/fences", &buffer, Access::DMA_READ);
+        for _ in 0..caps.maxFencesPerGroup {
+            let held = group.lock();
+            match group.binder.unlock(held.token, &[whole(&pending.sync_file)]) {
+                Ok(()) => count += 1,
+                refused => {
+                    let refused = error(refused);
+                    // The grant goes on.
+                    group.unlock(&held);
+                    break 'full refused;
+                }
+            }
+        }
+        groups.push(group);
+    };
+    assert_eq!((count, refused), (caps.maxFencesPerUid, ERROR_QUOTA));
+    pending.signal();
+    let held = groups[0].lock();
+    let another = Pending::new();
+    eventually("the fences are forgotten", || {
+        groups[0].binder.unlock(held.token, &[whole(&another.sync_file)]).is_ok()
+    });
+    another.signal();
+}
+
+/// A handle that is full of the same buffer, groups that come and go while they wait.
+fn the_service_lives_with_what_makes_no_sense() {
+    let caps = service().getCapabilities().expect("capabilities");
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let many = vec![buffer.as_fd(); usize::try_from(caps.maxFdsPerHandle).expect("a bound")];
+    let group = Group::open("vts/same");
+    assert_eq!(group.binder.add(&handle(&many), Access::WRITE).expect("add").len(), 1);
+    let mut holder = Group::of("vts/holder", &buffer, Access::WRITE);
+    let held = holder.lock();
+    for _ in 0..100 {
+        let waiter = Group::of("vts/ghost", &buffer, Access::WRITE);
+        waiter.binder.lock(1).expect("lock");
+    }
+    holder.unlock(&held);
+    eventually("the ghosts are gone", || holder.binder.tryLock().is_ok());
 }
