@@ -24,8 +24,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 /// Where vendor services are found by vendor clients and apps.
 const DEVICE: &str = "/dev/binder";
 
-/// When a test gives up waiting for something that has to come.
-pub const LONG: Duration = Duration::from_secs(20);
+/// When a test gives up waiting for something that has to come. Emulated machines are slow.
+fn long() -> Duration {
+    let seconds = std::env::var("BUFFERSYNC_VTS_PATIENCE_SECONDS").ok();
+    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(20))
+}
+
 /// How long something that must not come is waited for.
 pub const SHORT: Duration = Duration::from_millis(150);
 
@@ -222,7 +226,7 @@ impl Group {
 
     /// The next event; `None` at the end of the pipe.
     pub fn next_event(&mut self) -> Option<Record> {
-        self.next_within(LONG)
+        self.next_within(long())
     }
 
     /// Whether no event comes within `limit`.
@@ -316,7 +320,7 @@ pub fn service_threads() -> usize {
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !holds() {
-        assert!(begin.elapsed() < LONG, "never: {what}");
+        assert!(begin.elapsed() < long(), "never: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

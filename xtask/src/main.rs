@@ -13,6 +13,7 @@
 //! | [`mod@test`] | `cargo xtask test` |
 //! | [`mutants`] | `cargo xtask mutants` |
 //! | [`selftest`] | does the testbed itself notice what goes wrong |
+//! | [`vts`] | `cargo xtask vts` |
 
 mod abi;
 mod build;
@@ -22,6 +23,7 @@ mod install;
 mod mutants;
 mod selftest;
 mod test;
+mod vts;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,6 +34,7 @@ use buffersync_testbed::{Accel, Failure, Run, Testbed, Where};
 const HELP: &str = "\
 cargo xtask demo [OPTIONS]              camera -> codec -> preview on a real kernel
 cargo xtask test [OPTIONS]              formatting, clippy, docs, unit and integration tests
+cargo xtask vts [OPTIONS]               the conformance suite: requirement by requirement
 cargo xtask install [OPTIONS]           C and Java libraries, header and pkg-config file
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
 cargo xtask bench                       the engine beside its peers, as ratios
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         "test" if options.command.is_empty() => test::run(&options),
         "install" if options.command.is_empty() => install(&options),
         "bench" if options.command.is_empty() => bench(),
+        "vts" if options.command.is_empty() => vts::run(&options),
         "mutants" => mutants::run(&options.command),
         "testbed" if !options.command.is_empty() => run_in_testbed(&options),
         "help" | "--help" | "-h" => {
@@ -78,7 +82,9 @@ fn main() -> ExitCode {
             Ok(0)
         }
         "" => return usage("no command"),
-        "bench" | "demo" | "install" | "test" => return usage(&format!("{verb} takes no command")),
+        "bench" | "demo" | "install" | "test" | "vts" => {
+            return usage(&format!("{verb} takes no command"))
+        }
         "testbed" => return usage("testbed needs a command after --"),
         other => return usage(&format!("unknown command {other}")),
     };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use buffersync_testbed::{Failure, Run, Testbed};
 
 use crate::build::{self, Program};
-use crate::{abi, cache, clients, out_folder, selftest, Options};
+use crate::{abi, cache, clients, out_folder, selftest, target, vts, Options};
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,6 +93,11 @@ impl Counts {
         self.step("C ABI: header, Rust source and symbols", || {
             abi::run(&lib.join("libbuffersync.so"), &lib.join("libbuffersync_jni.so"))
         });
+        heading("conformance suite: requirements and wrong services");
+        let mut report = match vts::prepare(programs) {
+            Ok(report) => report,
+            Err(failure) => return self.fail(&failure.0),
+        };
         if let Testbed::Guest(machine) = &testbed {
             self.step("the testbed's own failures", || selftest::run(machine));
         }
@@ -105,7 +110,13 @@ impl Counts {
         let status = testbed.run(&run, &mut |line| {
             println!("{line}");
             self.read(line);
+            report.read(line);
         });
+        match report.finish(&target().join("vts")) {
+            Ok(summary) if report.is_good() => println!("{summary}"),
+            Ok(summary) => self.fail(&format!("{summary}\n{}", report.table())),
+            Err(failure) => self.fail(&failure.0),
+        }
         let expected = programs.iter().filter(|p| p.test && p.is_for_guest()).count() as u64;
         match status {
             Ok(0) if self.reports - before == expected => {}
@@ -160,16 +171,15 @@ fn guest_command(programs: &[Program]) -> String {
     let mut script = String::from("status=0\n");
     for program in programs.iter().filter(|program| program.test && program.is_for_guest()) {
         // The conformance suite finds a service that runs; the others bring up what they need.
-        let stack = if program.name.starts_with("Vts") {
-            "$BUFFERSYNC_STAGE/bin/buffersync-stack -- "
+        if program.name == vts::SUITE {
+            script.push_str(&vts::suite_command());
         } else {
-            ""
-        };
-        script.push_str(&format!(
-            "{stack}$BUFFERSYNC_STAGE/bin/{} --test-threads=1 || status=1\n",
-            program.name
-        ));
+            let name = &program.name;
+            script
+                .push_str(&format!("$BUFFERSYNC_STAGE/bin/{name} --test-threads=1 || status=1\n"));
+        }
     }
+    script.push_str(&vts::faults_command());
     script.push_str("exit $status\n");
     script
 }

@@ -19,6 +19,11 @@ import vendor.buffersync.OpenedGroup;
  * of the ERROR_* constants. A call that fails has changed nothing, but see ERROR_DEADLOCK. Every
  * method returns at once, whatever other clients, fences or devices do. All methods may be called
  * from any thread.
+ *
+ * getInterfaceVersion() and getInterfaceHash() tell which version of these files a service speaks; the
+ * hash of a version that is not frozen is "notfrozen". dump() writes text: buffers, holders, waiters and
+ * what happened last, bounded in length. With the argument "counters" it is one line of KEY=VALUE pairs,
+ * among them groups, buffers and grants.
  */
 @VintfStability
 interface IBufferSync {

@@ -23,33 +23,37 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<u8, Box<dyn std::error::Error>> {
-    let mut service_args = Vec::new();
+    let (mut service_args, mut program) = (Vec::new(), None);
     let mut args = std::env::args().skip(1);
     let mut command = loop {
         match args.next().as_deref() {
             Some("--service-arg") => {
                 service_args.push(args.next().ok_or("--service-arg needs a value")?);
             }
-            Some("--") => break args,
-            _ => {
-                return Err(
-                    "usage: buffersync-stack [--service-arg ARG]... -- COMMAND [ARG]...".into()
-                )
+            Some("--service") => {
+                program = Some(PathBuf::from(args.next().ok_or("--service needs a program")?));
             }
+            Some("--") => break args,
+            _ => return Err(
+                "usage: buffersync-stack [--service PROGRAM] [--service-arg ARG]... -- COMMAND \
+                            [ARG]..."
+                    .into(),
+            ),
         }
     };
-    let program = command.next().ok_or("no command")?;
+    let client = command.next().ok_or("no command")?;
     let own = std::env::current_exe()?;
     let bin = own.parent().ok_or("no folder of programs")?;
     let out =
         std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| PathBuf::from("/out"), PathBuf::from);
-    let mut stack = Stack::start(bin, &out.join("log"), &service_args)?;
+    let program = program.unwrap_or_else(|| bin.join("vendor.buffersync-service"));
+    let mut stack = Stack::start_with(bin, &program, &out.join("log"), &service_args)?;
 
-    let status = Command::new(&program)
+    let status = Command::new(&client)
         .args(command)
         .env("BUFFERSYNC_SERVICE_PID", stack.service_pid().to_string())
         .status()
-        .map_err(|error| format!("{program}: {error}"))?;
+        .map_err(|error| format!("{client}: {error}"))?;
 
     if !stack.service_is_alive() {
         return Err(format!("the service has ended:\n{}", stack.service_log()).into());

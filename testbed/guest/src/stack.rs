@@ -20,6 +20,9 @@ use crate::user::User;
 /// What the service registers as.
 pub const INSTANCE: &str = "vendor.buffersync.IBufferSync/default";
 
+/// The service's program.
+const SERVICE: &str = "vendor.buffersync-service";
+
 /// How long a process may take to come up, or to go. An emulated machine is slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 const STEP: Duration = Duration::from_millis(20);
@@ -53,6 +56,7 @@ pub enum StackError {
 #[derive(Debug)]
 pub struct Stack {
     bin: PathBuf,
+    program: PathBuf,
     logs: PathBuf,
     // In this order: the service goes before the service manager.
     service: Process,
@@ -64,8 +68,18 @@ impl Stack {
     /// the service can be found. Needs root. The programs are taken from the folder `bin`, logs are
     /// written to `logs`.
     pub fn start(bin: &Path, logs: &Path, service_args: &[String]) -> Result<Self, StackError> {
+        Self::start_with(bin, &bin.join(SERVICE), logs, service_args)
+    }
+
+    /// As [`Stack::start`], with another program for the service.
+    pub fn start_with(
+        bin: &Path,
+        program: &Path,
+        logs: &Path,
+        service_args: &[String],
+    ) -> Result<Self, StackError> {
         context("logs", fs::create_dir_all(logs))?;
-        for name in ["rsb_hub", "vendor.buffersync-service"] {
+        for name in ["rsb_hub", SERVICE] {
             // An earlier run's; there may be none.
             let _ = fs::remove_file(logs.join(format!("{name}.log")));
         }
@@ -74,8 +88,9 @@ impl Stack {
         hub.arg("--config").arg(rules).args(["--device", "binder"]);
         let mut hub = Process::start("rsb_hub", hub, logs)?;
         hub.wait_until(|| answers(Command::new(bin.join("rsb_service")).arg("list")))?;
-        let service = start_service(bin, logs, service_args)?;
-        Ok(Self { bin: bin.to_path_buf(), logs: logs.to_path_buf(), service, _hub: hub })
+        let service = start_service(bin, program, logs, service_args)?;
+        let [bin, program, logs] = [bin, program, logs].map(Path::to_path_buf);
+        Ok(Self { bin, program, logs, service, _hub: hub })
     }
 
     /// The service's process.
@@ -101,15 +116,20 @@ impl Stack {
 
     /// Starts the service again after [`Stack::kill_service`].
     pub fn restart_service(&mut self, service_args: &[String]) -> Result<(), StackError> {
-        self.service = start_service(&self.bin, &self.logs, service_args)?;
+        self.service = start_service(&self.bin, &self.program, &self.logs, service_args)?;
         Ok(())
     }
 }
 
-fn start_service(bin: &Path, logs: &Path, args: &[String]) -> Result<Process, StackError> {
-    let mut command = User::SERVICE.command(bin.join("vendor.buffersync-service"));
+fn start_service(
+    bin: &Path,
+    program: &Path,
+    logs: &Path,
+    args: &[String],
+) -> Result<Process, StackError> {
+    let mut command = User::SERVICE.command(program);
     command.args(["--device", "/dev/binder"]).args(args);
-    let mut service = Process::start("vendor.buffersync-service", command, logs)?;
+    let mut service = Process::start(SERVICE, command, logs)?;
     service
         .wait_until(|| answers(Command::new(bin.join("rsb_service")).args(["check", INSTANCE])))?;
     Ok(service)

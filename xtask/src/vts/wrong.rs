@@ -1,0 +1,112 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Builds the wrong services: a copy of the sources with every fault in it, each asleep until
+//! `BUFFERSYNC_FAULT` names it. The project's own files are never touched, and know nothing of it.
+
+use std::fs;
+use std::path::Path;
+
+use buffersync_testbed::Failure;
+
+use super::faults::{Fault, FAULTS};
+use crate::build;
+use crate::install::{call, made};
+use crate::{root, target};
+
+/// What is copied: the service and all that it is made of.
+const PARTS: [&str; 4] = ["aidl", "rustfmt.toml", "service", "Cargo.lock"];
+
+/// Asks the environment; part of the engine's copy.
+const QUESTION: &str = "
+/// Whether a fault is asked for.
+pub fn fault(name: &str) -> bool {
+    static ASKED: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    ASKED.get_or_init(|| std::env::var(\"BUFFERSYNC_FAULT\").unwrap_or_default()) == name
+}
+";
+
+/// Builds them, and puts the program into a folder under the service's name.
+pub fn stage(folder: &Path) -> Result<(), Failure> {
+    let copy = target().join("wrong");
+    for part in PARTS {
+        replace(&root().join(part), &copy.join(part))?;
+    }
+    made(fs::write(copy.join("Cargo.toml"), manifest()?), "wrong/Cargo.toml")?;
+    let engine = copy.join("service/engine/src/lib.rs");
+    let text = made(fs::read_to_string(&engine), "the engine")?;
+    made(fs::write(&engine, text + QUESTION), "the engine")?;
+    for fault in FAULTS {
+        put(&copy, fault)?;
+    }
+    let mut cargo = build::cargo_static(&["build", "--quiet", "--package", "buffersync-service"]);
+    cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copy.join("target"));
+    call(&mut cargo)?;
+    made(fs::create_dir_all(folder), "stage/wrong")?;
+    let built = copy.join("target/x86_64-unknown-linux-gnu/debug/buffersync-service");
+    let staged = folder.join("vendor.buffersync-service");
+    made(fs::copy(built, staged), "the wrong service").map(|_| ())
+}
+
+fn put(copy: &Path, fault: &Fault) -> Result<(), Failure> {
+    let path = copy.join("service").join(fault.file);
+    let text = made(fs::read_to_string(&path), fault.file)?;
+    if text.matches(fault.from).count() != 1 {
+        let Fault { name, file, from, .. } = fault;
+        return Err(Failure(format!("{name}: {file} does not have this once: {from}")));
+    }
+    let asked = if fault.file.starts_with("engine") {
+        format!("crate::fault(\"{}\")", fault.name)
+    } else {
+        format!("buffersync_engine::fault(\"{}\")", fault.name)
+    };
+    let text = text.replacen(fault.from, &fault.to.replace("FAULT", &asked), 1);
+    made(fs::write(&path, text), fault.file)
+}
+
+/// The workspace's, with the copied members only.
+fn manifest() -> Result<String, Failure> {
+    let text = made(fs::read_to_string(root().join("Cargo.toml")), "Cargo.toml")?;
+    let (before, rest) = text.split_once("members = [").unwrap_or((&text, "]"));
+    let (_, after) = rest.split_once(']').unwrap_or(("", rest));
+    let members = ["aidl", "aidl/binder", "service", "service/engine"];
+    Ok(format!("{before}members = {members:?}{after}"))
+}
+
+/// Copies a file or folder, and only what has changed: what is as it was is not built again. Files that
+/// faults go into are always as they should be before.
+fn replace(from: &Path, to: &Path) -> Result<(), Failure> {
+    let name = from.display().to_string();
+    if from.is_dir() {
+        made(fs::create_dir_all(to), &name)?;
+        for entry in made(fs::read_dir(from), &name)?.flatten() {
+            // Other workspaces' leftovers, and what the service is not made of.
+            let skipped = ["target", "bench", "tests"];
+            if !skipped.iter().any(|skipped| entry.file_name() == *skipped) {
+                replace(&entry.path(), &to.join(entry.file_name()))?;
+            }
+        }
+        return Ok(());
+    }
+    let text = made(fs::read(from), &name)?;
+    if fs::read(to).ok().as_ref() != Some(&text) {
+        made(fs::write(to, text), &name)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_fault_is_about_one_place_and_has_a_name_and_a_test() {
+        for fault in FAULTS {
+            let text = fs::read_to_string(root().join("service").join(fault.file)).unwrap();
+            assert_eq!(text.matches(fault.from).count(), 1, "{}: {}", fault.name, fault.from);
+            assert!(fault.to.contains("FAULT") && !fault.noticed_by.is_empty(), "{}", fault.name);
+            assert_eq!(FAULTS.iter().filter(|other| other.name == fault.name).count(), 1);
+        }
+        assert!(FAULTS.len() >= 15);
+    }
+}
