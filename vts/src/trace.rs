@@ -31,6 +31,9 @@ impl Trace {
     /// Begins to record. Needs root and tracefs; one at a time.
     pub fn start() -> Self {
         put("events/enable", "0");
+        // Names of processes are not needed, and to record them the kernel patches its scheduler, which
+        // QEMU's translator has been seen to trip over.
+        put("options/record-cmd", "0");
         put("kprobe_events", "");
         // dma_buf_ioctl(file, cmd, arg): x86-64 passes cmd in %si, arg in %dx. It points to a
         // struct dma_buf_sync in the caller's memory, whose only member is the flags.
