@@ -6,6 +6,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`abi`] | is the C header what the library is |
+//! | [`aidl`] | `cargo xtask aidl` |
 //! | [`build`] | calls cargo, collects the programs for the guest |
 //! | [`clients`] | builds the examples in C and Java |
 //! | [`demo`] | `cargo xtask demo` |
@@ -16,6 +17,7 @@
 //! | [`vts`] | `cargo xtask vts` |
 
 mod abi;
+mod aidl;
 mod build;
 mod clients;
 mod demo;
@@ -38,6 +40,7 @@ cargo xtask vts [OPTIONS]               the conformance suite: requirement by re
 cargo xtask install [OPTIONS]           C and Java libraries, header and pkg-config file
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
 cargo xtask bench                       the engine beside its peers, as ratios
+cargo xtask aidl -- check|update|freeze the interface against its snapshots
 cargo xtask mutants [-- WORD...]        breaks the engine on purpose; its tests have to notice
 
 OPTIONS
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         "install" if options.command.is_empty() => install(&options),
         "bench" if options.command.is_empty() => bench(),
         "vts" if options.command.is_empty() => vts::run(&options),
+        "aidl" => aidl::run(&options.command),
         "mutants" => mutants::run(&options.command),
         "testbed" if !options.command.is_empty() => run_in_testbed(&options),
         "help" | "--help" | "-h" => {

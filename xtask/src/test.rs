@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use buffersync_testbed::{Failure, Run, Testbed};
 
 use crate::build::{self, Program};
-use crate::{abi, cache, clients, out_folder, selftest, target, vts, Options};
+use crate::{abi, aidl, cache, clients, out_folder, selftest, target, vts, Options};
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,7 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
         cargo.env("RUSTDOCFLAGS", "-D warnings -C target-feature=+crt-static");
         check(cargo)
     });
+    counts.step("AIDL snapshots", || aidl::Tree::of_project().check().map_err(|f| f.0));
     heading("building");
     match build::programs(true) {
         Ok(programs) => counts.tests(options, &programs),

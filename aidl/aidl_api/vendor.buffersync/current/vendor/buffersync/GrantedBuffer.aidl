@@ -1,0 +1,7 @@
+package vendor.buffersync;
+@VintfStability parcelable GrantedBuffer {
+  long bufferId;
+  long generation;
+  boolean evicted;
+  boolean fenced;
+}

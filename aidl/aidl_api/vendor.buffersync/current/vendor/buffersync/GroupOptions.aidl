@@ -1,0 +1,5 @@
+package vendor.buffersync;
+@VintfStability parcelable GroupOptions {
+  int holdLimitMs = 0;
+  boolean implicitFences = false;
+}

@@ -1,0 +1,12 @@
+package vendor.buffersync;
+@VintfStability interface ISyncGroup {
+  long[] add(in android.hardware.common.NativeHandle handle, in vendor.buffersync.Access access);
+  void remove(long bufferId);
+  void removeAll();
+  vendor.buffersync.LockReply lock(long timeoutNs);
+  vendor.buffersync.LockReply tryLock();
+  void cancel();
+  @nullable ParcelFileDescriptor getAcquireFence(long token, long bufferId);
+  void unlock(long token, in vendor.buffersync.ReleaseFence[] fences);
+  void close();
+}

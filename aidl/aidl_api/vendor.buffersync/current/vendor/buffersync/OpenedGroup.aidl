@@ -1,0 +1,6 @@
+package vendor.buffersync;
+@VintfStability parcelable OpenedGroup {
+  vendor.buffersync.ISyncGroup group;
+  ParcelFileDescriptor events;
+  int holdLimitMs;
+}

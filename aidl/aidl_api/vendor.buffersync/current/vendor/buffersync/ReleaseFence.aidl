@@ -1,0 +1,5 @@
+package vendor.buffersync;
+@VintfStability parcelable ReleaseFence {
+  long bufferId = 0;
+  ParcelFileDescriptor fence;
+}
