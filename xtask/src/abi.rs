@@ -67,6 +67,11 @@ fn check(header: &str, generated: &Generated, exports: &BTreeSet<String>) -> Res
     let plain = "#include <android/buffer_sync.h>\n#include <android/buffer_sync.h>\n";
     compile("cc", "-std=c11", &write("plain.c", plain)?)?;
     compile("c++", "-std=c++17", &write("plain.cc", plain)?)?;
+    // It knows nullability, which the others are not shown.
+    if provision::on_path("clang").is_some() {
+        compile("clang", "-std=c11", &folder.join("plain.c"))?;
+        compile("clang", "-std=c++17", &folder.join("plain.cc"))?;
+    }
     compile("cc", "-std=c11", &write("functions.c", &format!("{plain}{}", generated.functions))?)?;
     compile("cc", "-std=c11", &write("types.c", &format!("{plain}{}", generated.types))?)?;
     let declared = declared(header);

@@ -10,6 +10,7 @@
 //! | [`build`] | calls cargo, collects the programs for the guest |
 //! | [`clients`] | builds the examples in C and Java |
 //! | [`demo`] | `cargo xtask demo` |
+//! | [`device`] | do the files that a device reads agree |
 //! | [`mod@install`] | `cargo xtask install` |
 //! | [`mod@test`] | `cargo xtask test` |
 //! | [`mutants`] | `cargo xtask mutants` |
@@ -21,6 +22,7 @@ mod aidl;
 mod build;
 mod clients;
 mod demo;
+mod device;
 mod install;
 mod mutants;
 mod selftest;

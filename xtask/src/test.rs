@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use buffersync_testbed::{Failure, Run, Testbed};
 
 use crate::build::{self, Program};
-use crate::{abi, aidl, cache, clients, out_folder, selftest, target, vts, Options};
+use crate::{abi, aidl, cache, clients, device, out_folder, selftest, target, vts, Options};
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +38,9 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
         check(cargo)
     });
     counts.step("AIDL snapshots", || aidl::Tree::of_project().check().map_err(|f| f.0));
+    counts.step("VINTF, init and SELinux contexts", || {
+        device::Files::of_project().map_err(|failure| failure.0)?.check()
+    });
     heading("building");
     match build::programs(true) {
         Ok(programs) => counts.tests(options, &programs),
