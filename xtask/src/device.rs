@@ -6,10 +6,12 @@
 //! A name that differs in one of them shows on a device only, as a service that is not found. So: what the
 //! manifest declares is what the AIDL is, what init starts, what the service manager labels and what
 //! the framework's matrix knows (VTS: `DeviceManifestTest.UnusedHals`, `SingleManifestTest`); what
-//! `file_contexts` labels is what init starts; what a `_contexts` file names, the policy declares.
+//! `file_contexts` labels is what init starts; what a `_contexts` file names, the policy declares; and where
+//! there is systemd instead of init, it confines as much.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use buffersync_testbed::Failure;
 use roxmltree::{Document, Node};
@@ -46,6 +48,10 @@ pub struct Files {
     property_contexts: String,
     policy: String,
     public_libraries: String,
+    /// Of systemd, where there is no init.
+    unit: String,
+    /// Of rsb_hub, where there is no manifest.
+    rules: String,
     /// Of the service.
     config: String,
     aidl: String,
@@ -83,6 +89,8 @@ impl Files {
             property_contexts: read("sepolicy/property_contexts")?,
             policy,
             public_libraries: read("client-ndk/public.libraries.txt")?,
+            unit: read("init/linux/vendor.buffersync.service")?,
+            rules: read("init/linux/10-buffersync.toml")?,
             config: read("service/src/config.rs")?,
             aidl: read("aidl/vendor/buffersync/IBufferSync.aidl")?,
             aidl_build: read("aidl/build.rs")?,
@@ -96,6 +104,7 @@ impl Files {
         self.check_matrix(&declared)?;
         let program = self.check_init(&declared)?;
         self.check_contexts(&declared, &program)?;
+        self.check_linux(&declared)?;
         self.check_libraries()
     }
 
@@ -220,6 +229,29 @@ impl Files {
         Ok(())
     }
 
+    /// systemd's unit confines as init's section does, and the rules are about the same instance.
+    fn check_linux(&self, declared: &Declared) -> Result<()> {
+        let limit = self.rc.lines().find_map(|line| line.trim().strip_prefix("rlimit nofile "));
+        let limit = limit.and_then(|limits| limits.split(' ').next()).unwrap_or_default();
+        let needed = [
+            format!("\nLimitNOFILE={limit}\n"),
+            "\nCapabilityBoundingSet=\n".into(),
+            "\nAmbientCapabilities=\n".into(),
+            "\nSupplementaryGroups=\n".into(),
+            "\nNoNewPrivileges=yes\n".into(),
+            "\nDeviceAllow=/dev/binder rw\n".into(),
+            "\nRestrictAddressFamilies=none\n".into(),
+        ];
+        if let Some(missing) = needed.iter().find(|line| !self.unit.contains(*line)) {
+            return Err(format!("the unit does not say {:?}", missing.trim()));
+        }
+        let name = format!("name = \"{}\"", declared.name());
+        if self.rules.matches(&name).count() != 2 || self.rules.contains('*') {
+            return Err(format!("the rules are not of {} alone", declared.name()));
+        }
+        Ok(())
+    }
+
     fn check_libraries(&self) -> Result<()> {
         let listed: BTreeSet<&str> = self.public_libraries.lines().collect();
         if listed == BTreeSet::from(["libbuffersync.so", "libbuffersync_jni.so"]) {
@@ -227,6 +259,19 @@ impl Files {
         } else {
             Err(format!("public.libraries.txt lists {listed:?}"))
         }
+    }
+}
+
+/// How exposed systemd finds its unit, where it is there to be asked. In tenths of its scale of 10.
+pub fn check_exposure() -> Result<()> {
+    const MOST: &str = "--threshold=12";
+    let unit = root().join("init/linux/vendor.buffersync.service");
+    let mut command = Command::new("systemd-analyze");
+    match command.args(["security", "--offline=true", "--no-pager", MOST]).arg(unit).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stdout).into_owned()),
+        // Not on every machine, and nothing that the tests may install.
+        Err(_) => Ok(()),
     }
 }
 
@@ -291,7 +336,7 @@ mod tests {
     #[test]
     fn what_differs_in_one_file_is_noticed() {
         type Of = fn(&mut Files) -> &mut String;
-        let changes: [(Of, &str, &str); 29] = [
+        let changes: [(Of, &str, &str); 33] = [
             (|f| &mut f.manifest, "<name>vendor.buffersync<", "<name>vendor.buffersink<"),
             (|f| &mut f.manifest, "IBufferSync/default", "IBufferSync/other"),
             (|f| &mut f.manifest, "IBufferSync/default", "IBufferSink/default"),
@@ -321,6 +366,10 @@ mod tests {
             (|f| &mut f.property_contexts, "ro.vendor", "persist.vendor"),
             (|f| &mut f.policy, "type hal_buffersync_default_exec", "type hal_buffersync_exec"),
             (|f| &mut f.public_libraries, "_jni", "_java"),
+            (|f| &mut f.unit, "LimitNOFILE=32768", "LimitNOFILE=1024"),
+            (|f| &mut f.unit, "CapabilityBoundingSet=", "CapabilityBoundingSet=CAP_SYS_NICE"),
+            (|f| &mut f.rules, "IBufferSync/default", "IBufferSync/other"),
+            (|f| &mut f.rules, "find = { uid = [0, 1000] }", "find = { uid = \"*\" }"),
         ];
         let right = Files::of_project().unwrap();
         for (of, from, to) in changes {

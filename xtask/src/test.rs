@@ -38,8 +38,9 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
         check(cargo)
     });
     counts.step("AIDL snapshots", || aidl::Tree::of_project().check().map_err(|f| f.0));
-    counts.step("VINTF, init and SELinux contexts", || {
-        device::Files::of_project().map_err(|failure| failure.0)?.check()
+    counts.step("VINTF, init, systemd and SELinux contexts", || {
+        device::Files::of_project().map_err(|failure| failure.0)?.check()?;
+        device::check_exposure()
     });
     heading("building");
     match build::programs(true) {

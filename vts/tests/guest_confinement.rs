@@ -1,0 +1,90 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the service has, while it works: a uid of its own, no group beside, no capability, and no
+//! descriptor but those that its work needs. The list is the one that init, systemd and SELinux allow.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use buffersync_client::{Access, BufferSync, Options};
+use buffersync_testbed_guest::heap;
+use buffersync_testbed_guest::stack::Stack;
+use buffersync_testbed_guest::user::User;
+
+/// What a descriptor of the service may be, as `/proc/PID/fd` names it.
+const ALLOWED: [&str; 8] = [
+    "/dev/binder",
+    "/dev/null",
+    "/dmabuf:",
+    "anon_inode:[eventpoll]",
+    "anon_inode:[eventfd]",
+    "anon_inode:[timerfd]",
+    "pipe:",
+    // Standard error: the log of the testbed.
+    "/out/",
+];
+
+fn start() -> Stack {
+    let own = std::env::current_exe().expect("own path");
+    let out = std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| "/out".into(), PathBuf::from);
+    Stack::start(own.parent().expect("a folder"), &out.join("log-confinement"), &[]).expect("stack")
+}
+
+/// The words behind a key of `/proc/PID/status`.
+fn status(pid: u32, key: &str) -> Vec<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key}:")));
+    line.expect("the key").split_whitespace().map(str::to_string).collect()
+}
+
+fn descriptors(pid: u32) -> BTreeSet<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("fd").flatten();
+    // One may be closed meanwhile.
+    let targets = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    targets.map(|target| target.to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn the_service_has_what_it_needs_and_nothing_else() {
+    let stack = start();
+    let pid = stack.service_pid();
+    let buffer = heap::allocate(16 * 1024).expect("heap");
+    let sync = BufferSync::connect().expect("connect");
+    let mut group = sync.open_group("confinement", Options::default()).expect("open_group");
+    group.add(&buffer, Access::DmaWrite).expect("add");
+    let grant = group.lock(Duration::from_secs(5)).expect("lock");
+
+    let own = User::SERVICE.0.to_string();
+    for key in ["Uid", "Gid"] {
+        assert_eq!(status(pid, key), [own.as_str(); 4], "{key}: real, effective, saved, fs");
+    }
+    assert!(status(pid, "Groups").is_empty(), "supplementary groups");
+    for key in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(status(pid, key), ["0000000000000000"], "{key}");
+    }
+
+    let open = descriptors(pid);
+    for target in &open {
+        let allowed = ALLOWED.iter().any(|allowed| target.starts_with(allowed));
+        assert!(allowed, "the service has {target} open");
+    }
+    // That it sees anything at all: the buffer, the binder driver, a group's pipe.
+    for needed in ["/dmabuf:", "/dev/binder", "pipe:"] {
+        assert!(open.iter().any(|target| target.starts_with(needed)), "no {needed} in {open:?}");
+    }
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
+    assert!(!open.iter().any(|target| target.starts_with("socket:")), "{sockets}");
+    grant.unlock().expect("unlock");
+
+    // What it got from a client goes with the client's group.
+    drop(group);
+    let let_go = || !descriptors(pid).iter().any(|target| target.starts_with("/dmabuf:"));
+    let patience = std::time::Instant::now() + Duration::from_secs(10);
+    while !let_go() {
+        assert!(std::time::Instant::now() < patience, "the dma-buf is kept");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
