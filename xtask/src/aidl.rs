@@ -13,8 +13,10 @@
 //! |---|---|
 //! | [`syntax`] | AIDL without comments, item by item |
 //! | [`compatible`] | what may change after a freeze |
+//! | [`compiler`] | the interface, read by AOSP's own compiler |
 
 mod compatible;
+mod compiler;
 mod syntax;
 
 use std::collections::BTreeMap;
@@ -22,10 +24,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use buffersync_testbed::Failure;
+use buffersync_testbed::{provision, Failure};
 
 use crate::install::{files, made};
-use crate::root;
+use crate::{root, target};
 
 const NAME: &str = "vendor.buffersync";
 const PACKAGE: &str = "vendor/buffersync";
@@ -37,7 +39,12 @@ type Dump = BTreeMap<String, String>;
 pub fn run(command: &[String]) -> Result<i32, Failure> {
     let tree = Tree { aidl: root().join("aidl") };
     match command {
-        [verb] if verb == "check" => tree.check()?,
+        [verb] if verb == "check" => {
+            tree.check()?;
+            if !tree.compile()? {
+                println!("there is no aidl compiler to be had here: not compiled");
+            }
+        }
         [verb] if verb == "update" => tree.update()?,
         [verb] if verb == "freeze" => {
             let version = tree.freeze()?;
@@ -92,6 +99,18 @@ impl Tree {
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether AOSP's compiler, where it is to be had, takes the interface; false if it is not.
+    pub fn compile(&self) -> Result<bool, Failure> {
+        if provision::need(&[("aidl", "aidl")]).is_err() {
+            return Ok(false);
+        }
+        let texts = read(&self.aidl.join(PACKAGE))?;
+        let files: Result<Vec<_>, String> =
+            texts.values().map(|text| syntax::parse(text)).collect();
+        compiler::check(&files.map_err(Failure)?, &target().join("aidl")).map_err(Failure)?;
+        Ok(true)
     }
 
     /// Makes the snapshot what the interface is. What a frozen version forbids stays forbidden.

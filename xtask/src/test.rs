@@ -37,7 +37,14 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
         cargo.env("RUSTDOCFLAGS", "-D warnings -C target-feature=+crt-static");
         check(cargo)
     });
-    counts.step("AIDL snapshots", || aidl::Tree::of_project().check().map_err(|f| f.0));
+    counts.step("AIDL snapshots and compiler", || {
+        let tree = aidl::Tree::of_project();
+        tree.check().map_err(|failure| failure.0)?;
+        if !tree.compile().map_err(|failure| failure.0)? {
+            println!("   there is no aidl compiler to be had here: not compiled");
+        }
+        Ok(())
+    });
     counts.step("VINTF, init, systemd and SELinux contexts", || {
         device::Files::of_project().map_err(|failure| failure.0)?.check()?;
         device::check_exposure()
