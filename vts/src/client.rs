@@ -6,7 +6,7 @@
 //!
 //! `hold`: locks, prints "granted", holds until it is killed. `queue`: requests the lock, prints
 //! "queued", waits until it is killed. `groups`: opens groups until it is refused, prints how many,
-//! waits. `queues`: queues locks of as many groups as it may, prints how many, waits.
+//! waits. `own`: allocates a buffer, locks it at once and by event, prints "granted", ends. `call`: makes one call of the service, ends. `queues`: queues locks of as many groups as it may, prints how many, waits.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -24,6 +24,14 @@ pub const VERB: &str = "client";
 /// Does what the other arguments say, until it is killed.
 pub fn run(mut args: impl Iterator<Item = String>) -> ! {
     let verb = args.next().expect("a verb");
+    match verb.as_str() {
+        "own" => own(),
+        "call" => {
+            service().getCapabilities().expect("capabilities");
+            std::process::exit(0)
+        }
+        _ => {}
+    }
     let access = Access(args.next().and_then(|bits| bits.parse().ok()).expect("an access"));
     let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned().expect("dup");
     let buffer = fdpass::receive(&UnixStream::from(socket)).expect("the buffer").remove(0);
@@ -68,6 +76,21 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
         other => panic!("unknown verb {other}"),
     }
     rest();
+}
+
+/// With a buffer of its own, whose descriptor is in its own domain.
+fn own() -> ! {
+    let buffer = buffersync_testbed_guest::heap::allocate(4096).expect("heap");
+    let mut group = Group::of("vts/own", &buffer, Access::DMA_WRITE);
+    let mut other = Group::of("vts/other", &buffer, Access::DMA_READ);
+    let held = group.lock();
+    // Through the event pipe too.
+    let queued = other.binder.lock(0).expect("lock");
+    group.unlock(&held);
+    let held = other.granted(&queued);
+    other.unlock(&held);
+    println!("granted");
+    std::process::exit(0)
 }
 
 fn rest() -> ! {

@@ -39,6 +39,11 @@ impl Program {
     pub fn is_for_guest(&self) -> bool {
         self.name.starts_with("Vts") || self.name.starts_with("guest_")
     }
+
+    /// Whether it may run on somebody's own machine: one replaces the kernel's SELinux policy.
+    pub fn is_harmless(&self) -> bool {
+        self.name != "guest_selinux"
+    }
 }
 
 /// Cargo in the project's root, with the flags of the testbed's programs.

@@ -14,6 +14,7 @@
 //! | [`mod@install`] | `cargo xtask install` |
 //! | [`mod@test`] | `cargo xtask test` |
 //! | [`mutants`] | `cargo xtask mutants` |
+//! | [`sepolicy`] | compiles the SELinux policy |
 //! | [`selftest`] | does the testbed itself notice what goes wrong |
 //! | [`vts`] | `cargo xtask vts` |
 
@@ -26,6 +27,7 @@ mod device;
 mod install;
 mod mutants;
 mod selftest;
+mod sepolicy;
 mod test;
 mod vts;
 

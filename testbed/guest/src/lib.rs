@@ -10,6 +10,7 @@
 //! | [`dmabuf`] | a dma-buf and its mapping; fences as sync_files |
 //! | [`heap`], [`udmabuf`], [`vgem`] | three exporters of real dma-bufs |
 //! | [`sync_file`] | when a fence signalled |
+//! | [`selinux`] | policies, labels, denials |
 //! | [`fdpass`] | dma-bufs between processes, over Unix sockets |
 //!
 //! Knows neither the service's code nor its interface.
@@ -17,6 +18,7 @@
 pub mod dmabuf;
 pub mod fdpass;
 pub mod heap;
+pub mod selinux;
 pub mod stack;
 pub mod sync_file;
 pub mod udmabuf;
