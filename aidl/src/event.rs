@@ -6,7 +6,7 @@
 //! Both sides use this one definition, so that the layout that the AIDL promises is written down
 //! in code once. It does no I/O.
 
-use crate::generated::vendor::buffersync::EventRecord;
+use crate::runtime::vendor::buffersync::EventRecord;
 
 /// Bytes of one record. A pipe write of up to `PIPE_BUF` (4096) bytes is atomic (pipe(7)).
 pub const RECORD_BYTES: usize = 32;
@@ -79,7 +79,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generated::vendor::buffersync::EventType::EventType;
+    use crate::runtime::vendor::buffersync::EventType::EventType;
 
     #[test]
     fn record_survives_the_wire_field_by_field() {

@@ -4,27 +4,25 @@
 //! Rust bindings of the `vendor.buffersync` AIDL interface, and the names that its users need.
 //!
 //! The AIDL files beside this crate (`vendor/buffersync/*.aidl`) are the manual: what each method
-//! does, which errors it has, how an event record is laid out. Under Soong the same module paths
-//! come from `aidl_interface`; this crate stands in for them under Cargo. It knows nothing of the
-//! service or of the client library.
+//! does, which errors it has, how an event record is laid out. Under Cargo the bindings and the
+//! binder runtime are rsbinder's; under Soong they are those of `aidl_interface` and libbinder_rs.
+//! Where the two differ, [`runtime`] makes one of them; everything else is the same source. This
+//! crate knows nothing of the service or of the client library.
 
-/// The binder runtime: [`binder`] under Cargo, libbinder_rs under Soong.
-pub use binder;
-
-mod generated {
-    // Written by rsbinder-aidl at build time; the AIDL holds its documentation.
-    #![allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks)]
-    include!(concat!(env!("OUT_DIR"), "/buffersync.rs"));
-}
+/// The binder runtime, where rsbinder and libbinder_rs differ.
+#[cfg_attr(libbinder_rs, path = "runtime/libbinder_rs.rs")]
+#[cfg_attr(not(libbinder_rs), path = "runtime/rsbinder.rs")]
+pub mod runtime;
 
 /// The AIDL package `vendor.buffersync`, under the paths that libbinder_rs code uses.
 pub mod aidl {
-    pub use super::generated::vendor;
-    pub use binder::NativeHandle;
+    pub use crate::runtime::{vendor, NativeHandle};
 }
 
-/// How events come: the layout of an `EventRecord` on a group's pipe.
 pub mod event;
+pub mod failure;
+
+pub use failure::Failure;
 
 /// The instance that the service registers and clients look up.
 pub const DEFAULT_INSTANCE: &str = "vendor.buffersync.IBufferSync/default";

@@ -13,10 +13,10 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use binder::{ProcessState, StatusCode, Strong};
+use binder::Strong;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
-use buffersync_aidl::DEFAULT_INSTANCE;
+use buffersync_aidl::{runtime, Failure, DEFAULT_INSTANCE};
 use once_cell::sync::OnceCell;
 
 use crate::error::{Error, Result};
@@ -94,7 +94,7 @@ impl BufferSync {
         fork::check()?;
         DRIVER.get_or_try_init(|| {
             // No threads: nobody ever calls a client.
-            ProcessState::open(device, 0).map_err(Error::NoBinder)?;
+            runtime::open_driver(device, None).map_err(Error::NoBinder)?;
             fork::claim();
             Ok::<(), Error>(())
         })?;
@@ -155,25 +155,21 @@ impl BufferSync {
     /// # Errors
     /// [`Error::ServiceDied`], [`Error::NoService`].
     pub fn dump_to(&self, fd: OwnedFd, args: &[&str]) -> Result<()> {
-        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         self.connection.call(|service| {
             let fd = fd.try_clone().map_err(|error| system("dup", &error))?;
-            let binder = service.as_binder();
-            let proxy =
-                binder.as_proxy().ok_or(Error::Protocol("the service is in this process"))?;
-            Ok(proxy.dump(fd, &args)?)
+            Ok(runtime::dump(service, fd, args)?)
         })
     }
 }
 
 impl Connection {
     /// Calls the service; if it is found dead that was found alive before, the one in its place.
-    fn call<T>(&self, call: impl Fn(&dyn IBufferSync) -> Result<T>) -> Result<T> {
+    fn call<T>(&self, call: impl Fn(&Strong<dyn IBufferSync>) -> Result<T>) -> Result<T> {
         fork::check()?;
-        match call(&*self.service()?) {
+        match call(&self.service()?) {
             Err(Error::ServiceDied) => {
                 *locked(&self.service) = None;
-                call(&*self.service()?)
+                call(&self.service()?)
             }
             result => result,
         }
@@ -187,10 +183,11 @@ impl Connection {
         }
         let found = binder::check_interface::<dyn IBufferSync>(&self.instance);
         let service = found.map_err(|status| {
-            let reason = match status {
-                StatusCode::NameNotFound => "not registered, or not to be found by this uid".into(),
-                StatusCode::DeadObject => "no service manager answers".into(),
-                other => other.to_string(),
+            let reason = match runtime::failure_of_transport(status) {
+                Failure::NameNotFound => "not registered, or not to be found by this uid".into(),
+                Failure::DeadObject => "no service manager answers".into(),
+                Failure::Other(reason) => reason,
+                other => format!("{other:?}"),
             };
             Error::NoService { instance: self.instance.clone(), reason }
         })?;

@@ -3,8 +3,9 @@
 
 //! The one error type, and the one place where binder statuses become it.
 
-use binder::{ExceptionCode, Status, StatusCode};
+use binder::Status;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as codes;
+use buffersync_aidl::{runtime, Failure};
 use nix::errno::Errno;
 
 use crate::types::BufferId;
@@ -198,26 +199,22 @@ fn is_shortage(errno: Errno) -> bool {
     matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
 }
 
-impl From<StatusCode> for Error {
-    fn from(status: StatusCode) -> Self {
-        match status {
-            StatusCode::DeadObject => Self::ServiceDied,
-            StatusCode::BadFd => Self::BadFd,
-            other => Self::Binder(other.to_string()),
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::ServiceSpecific(code) => Self::from_code(code),
+            Failure::IllegalArgument(message) => Self::IllegalArgument(message),
+            Failure::DeadObject => Self::ServiceDied,
+            Failure::BadFd => Self::BadFd,
+            Failure::NameNotFound => Self::Binder("no such name".into()),
+            Failure::Other(reason) => Self::Binder(reason),
         }
     }
 }
 
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
-        match status.exception_code() {
-            ExceptionCode::ServiceSpecific => Self::from_code(status.service_specific_error()),
-            ExceptionCode::IllegalArgument => {
-                Self::IllegalArgument(status.message().unwrap_or_default().to_string())
-            }
-            ExceptionCode::TransactionFailed => status.transaction_error().into(),
-            _ => Self::Binder(status.to_string()),
-        }
+        runtime::failure(&status).into()
     }
 }
 
@@ -238,17 +235,19 @@ mod tests {
 
     #[test]
     fn statuses_keep_what_they_say() {
-        let evicted = binder::service_specific(codes::ERROR_EVICTED, "late");
+        let evicted = runtime::service_specific(codes::ERROR_EVICTED, "late");
         assert_eq!(Error::from(evicted), Error::Evicted);
-        let argument = binder::exception(ExceptionCode::IllegalArgument, "name is empty");
-        assert_eq!(Error::from(argument), Error::IllegalArgument("name is empty".into()));
+        let Error::IllegalArgument(why) = runtime::illegal_argument("name is empty").into() else {
+            panic!("an illegal argument stays one");
+        };
+        assert!(why.contains("name is empty"), "{why}");
     }
 
     #[test]
     fn transport_failures_are_told_apart() {
-        assert_eq!(Error::from(Status::from(StatusCode::DeadObject)), Error::ServiceDied);
-        assert_eq!(Error::from(Status::from(StatusCode::BadFd)), Error::BadFd);
-        let failed = Error::from(Status::from(StatusCode::FailedTransaction));
+        assert_eq!(Error::from(Failure::DeadObject), Error::ServiceDied);
+        assert_eq!(Error::from(Failure::BadFd), Error::BadFd);
+        let failed = Error::from(Failure::Other("failed transaction".into()));
         assert!(matches!(failed, Error::Binder(_)), "{failed:?}");
     }
 }

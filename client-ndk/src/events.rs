@@ -6,7 +6,7 @@
 //! Never blocks except in [`EventPipe::wait`], which has a deadline. Knows the record layout,
 //! nothing of binder or of what the group is doing: records of old tokens are the group's to judge.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use buffersync_aidl::event::{self, Record, RECORD_BYTES};
@@ -68,7 +68,7 @@ pub(crate) struct EventPipe {
 impl EventPipe {
     /// Takes the descriptor that `openGroup` returned and makes it non-blocking.
     pub fn new(fd: OwnedFd) -> Result<Self> {
-        fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
+        fcntl(fd.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
             .map_err(|errno| Error::System("fcntl on the event pipe", errno))?;
         Ok(Self { fd, bytes: Vec::new(), partial: None })
     }
@@ -105,7 +105,7 @@ impl EventPipe {
     fn fill(&mut self) -> Result<bool> {
         let mut chunk = [0; READ_BYTES];
         loop {
-            match nix::unistd::read(&self.fd, &mut chunk) {
+            match nix::unistd::read(self.fd.as_raw_fd(), &mut chunk) {
                 Ok(0) => return Err(Error::ServiceDied),
                 Ok(length) => {
                     self.bytes.extend_from_slice(&chunk[..length]);

@@ -212,7 +212,7 @@ impl Grant<'_> {
             Err(Error::Quota | Error::NoResources) if !fences.is_empty() => {
                 for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
                     // At the deadline the grant is over anyway.
-                    let _ = crate::fence::wait(fence, self.time_left());
+                    let _ = crate::fence::wait(fence.as_ref(), self.time_left());
                 }
                 self.end(&[])
             }

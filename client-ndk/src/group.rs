@@ -9,10 +9,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use binder::{NativeHandle, ParcelFileDescriptor, Strong};
+use binder::{ParcelFileDescriptor, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::aidl::NativeHandle;
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};

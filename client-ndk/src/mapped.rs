@@ -72,7 +72,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -330,8 +330,10 @@ impl Drop for Mapping {
 
 /// dma-buf.rst: "The only thing that can be done with seeking is to find the size".
 fn size_of_dmabuf(fd: impl AsFd) -> Result<NonZeroUsize> {
-    let seek =
-        |whence| lseek(&fd, 0, whence).map_err(|errno| Error::System("lseek on a dma-buf", errno));
+    let seek = |whence| {
+        lseek(fd.as_fd().as_raw_fd(), 0, whence)
+            .map_err(|errno| Error::System("lseek on a dma-buf", errno))
+    };
     let size = seek(Whence::SeekEnd)?;
     seek(Whence::SeekSet)?;
     usize::try_from(size).ok().and_then(NonZeroUsize::new).ok_or(Error::NotDmaBuf)

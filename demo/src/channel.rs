@@ -4,7 +4,7 @@
 //! What two neighbours in the pipeline say to each other over their socket.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use buffersync_testbed_guest::dmabuf::DmaBuf;
@@ -31,7 +31,7 @@ impl Channel {
         // SAFETY: the parent has opened it for this process, and nothing else uses the number.
         let fd = unsafe { OwnedFd::from_raw_fd(number) };
         // Fails for a number that is no descriptor.
-        nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_GETFD)?;
+        nix::fcntl::fcntl(fd.as_raw_fd(), nix::fcntl::FcntlArg::F_GETFD)?;
         Ok(Self(UnixStream::from(fd)))
     }
 

@@ -159,7 +159,7 @@ fn spawn(
     command.args([ROLES[role], &frames.to_string(), if locks { "locks" } else { "no-locks" }]);
     for socket in &sockets {
         // This child alone inherits it; ours is closed below, before the next one is started.
-        fcntl(socket, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        fcntl(socket.as_raw_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
         command.arg(socket.as_raw_fd().to_string());
     }
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;

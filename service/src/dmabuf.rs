@@ -79,7 +79,7 @@ pub fn identify(fd: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
         Ok(stat) if stat.filesystem_type() == DMA_BUF_MAGIC => {}
         _ => return Ok(None),
     }
-    let stat = fstat(fd)?;
+    let stat = fstat(fd.as_raw_fd())?;
     Ok(Some(Identity { dev: stat.st_dev, ino: stat.st_ino }))
 }
 

@@ -3,8 +3,9 @@
 
 //! Every way in which a call can be refused, and the one place where that becomes a binder status.
 
-use binder::{ExceptionCode, Status};
+use binder::Status;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as aidl;
+use buffersync_aidl::runtime;
 
 /// Why a call was refused. It has then changed nothing, but for [`Error::Deadlock`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,8 +96,8 @@ impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();
         match error.code() {
-            Some(code) => binder::service_specific(code, &message),
-            None => binder::exception(ExceptionCode::IllegalArgument, &message),
+            Some(code) => runtime::service_specific(code, &message),
+            None => runtime::illegal_argument(&message),
         }
     }
 }

@@ -44,10 +44,10 @@ impl EventPipe {
     /// A pipe of 16 KiB, and the end that the client reads.
     pub fn new() -> Result<(Self, OwnedFd), Errno> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-        fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        fcntl(write.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         // Past the user's soft limit of pipe pages the kernel makes smaller pipes and refuses to
         // grow them (EPERM); one that is too small must not be handed out.
-        fcntl(&write, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES))?;
+        fcntl(write.as_raw_fd(), FcntlArg::F_SETPIPE_SZ(PIPE_BYTES))?;
         Ok((Self(write), read))
     }
 
@@ -114,7 +114,7 @@ mod tests {
             pipe.send(&batch(64)).unwrap();
         }
         let mut sink = [0; 8192];
-        nix::unistd::read(&read, &mut sink).unwrap();
+        nix::unistd::read(read.as_raw_fd(), &mut sink).unwrap();
         assert!(pipe.has_room());
     }
 

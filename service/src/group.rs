@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use binder::{BinderResult, Interface, ParcelFileDescriptor, Strong};
+use binder::{Interface, ParcelFileDescriptor, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access as AidlAccess;
 use buffersync_aidl::aidl::vendor::buffersync::GrantedBuffer::GrantedBuffer;
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::{BnSyncGroup, ISyncGroup};
@@ -34,7 +34,7 @@ pub struct SyncGroup {
 impl SyncGroup {
     /// The binder object that owns group `id`.
     pub fn publish(arbiter: Arc<Arbiter>, id: GroupId) -> Strong<dyn ISyncGroup> {
-        BnSyncGroup::new_binder(Self { arbiter, id })
+        buffersync_aidl::new_binder!(BnSyncGroup, Self { arbiter, id })
     }
 
     fn add_handle(&self, handle: &NativeHandle, access: AidlAccess) -> Result<Vec<i64>, Error> {
@@ -43,7 +43,7 @@ impl SyncGroup {
         if handle.fds.is_empty() || handle.fds.len() > bound {
             return Err(Error::IllegalArgument("handle has no descriptors, or too many"));
         }
-        let fds: Vec<BorrowedFd<'_>> = handle.fds.iter().map(AsFd::as_fd).collect();
+        let fds: Vec<BorrowedFd<'_>> = handle.fds.iter().map(|fd| fd.as_ref().as_fd()).collect();
         let ids = self.arbiter.add(self.id, &fds, access)?;
         Ok(ids.into_iter().map(|id| long(id.0)).collect())
     }
@@ -77,7 +77,7 @@ impl SyncGroup {
         }
         let given = fences.iter().map(|given| {
             let fd = given.fence.as_ref().ok_or(Error::BadFence)?;
-            Ok(Given { buffer: buffer_of(given.bufferId)?, fd: fd.as_fd() })
+            Ok(Given { buffer: buffer_of(given.bufferId)?, fd: fd.as_ref().as_fd() })
         });
         self.arbiter.unlock(self.id, token, &given.collect::<Result<Vec<_>, Error>>()?)
     }
@@ -92,29 +92,29 @@ impl Drop for SyncGroup {
 impl Interface for SyncGroup {}
 
 impl ISyncGroup for SyncGroup {
-    fn add(&self, handle: &NativeHandle, access: AidlAccess) -> BinderResult<Vec<i64>> {
+    fn add(&self, handle: &NativeHandle, access: AidlAccess) -> binder::Result<Vec<i64>> {
         Ok(self.add_handle(handle, access)?)
     }
 
-    fn remove(&self, buffer_id: i64) -> BinderResult<()> {
+    fn remove(&self, buffer_id: i64) -> binder::Result<()> {
         let id = u64::try_from(buffer_id).map_err(|_| Error::UnknownBuffer)?;
         Ok(self.arbiter.remove(self.id, BufferId(id))?)
     }
 
-    fn removeAll(&self) -> BinderResult<()> {
+    fn removeAll(&self) -> binder::Result<()> {
         Ok(self.arbiter.remove_all(self.id)?)
     }
 
-    fn lock(&self, timeout_ns: i64) -> BinderResult<LockReply> {
+    fn lock(&self, timeout_ns: i64) -> binder::Result<LockReply> {
         let wait = wait_of(timeout_ns)?;
         Ok(self.lock_group(wait)?)
     }
 
-    fn tryLock(&self) -> BinderResult<LockReply> {
+    fn tryLock(&self) -> binder::Result<LockReply> {
         Ok(self.lock_group(Wait::Never)?)
     }
 
-    fn cancel(&self) -> BinderResult<()> {
+    fn cancel(&self) -> binder::Result<()> {
         Ok(self.arbiter.cancel(self.id)?)
     }
 
@@ -122,17 +122,17 @@ impl ISyncGroup for SyncGroup {
         &self,
         token: i64,
         buffer_id: i64,
-    ) -> BinderResult<Option<ParcelFileDescriptor>> {
+    ) -> binder::Result<Option<ParcelFileDescriptor>> {
         let buffer = buffer_of(buffer_id)?;
         let fence = self.arbiter.acquire_fence(self.id, token_of(token), buffer)?;
         Ok(fence.map(ParcelFileDescriptor::new))
     }
 
-    fn unlock(&self, token: i64, fences: &[ReleaseFence]) -> BinderResult<()> {
+    fn unlock(&self, token: i64, fences: &[ReleaseFence]) -> binder::Result<()> {
         Ok(self.unlock_group(token_of(token), fences)?)
     }
 
-    fn close(&self) -> BinderResult<()> {
+    fn close(&self) -> binder::Result<()> {
         Ok(self.arbiter.close(self.id)?)
     }
 }

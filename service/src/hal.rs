@@ -13,6 +13,7 @@ use buffersync_aidl::aidl::vendor::buffersync::Capabilities::{
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{IBufferSync, MAX_NAME_BYTES};
 use buffersync_aidl::aidl::vendor::buffersync::OpenedGroup::OpenedGroup;
+use buffersync_aidl::runtime::{self, DumpArgument};
 
 use crate::arbiter::Arbiter;
 use crate::dump;
@@ -69,19 +70,20 @@ impl Interface for BufferSync {
     fn dump(
         &self,
         writer: &mut dyn std::io::Write,
-        args: &[String],
+        args: &[DumpArgument<'_>],
     ) -> Result<(), binder::StatusCode> {
         let Ok(_alone) = self.dumping.try_lock() else {
-            return Err(binder::StatusCode::WouldBlock);
+            return Err(runtime::WOULD_BLOCK);
         };
         // Made first and written then, with no other mutex held.
-        let text = dump::render(&self.arbiter, args);
-        writer.write_all(text.as_bytes()).map_err(|_| binder::StatusCode::FailedTransaction)
+        let args: Vec<String> = args.iter().map(runtime::dump_argument).collect();
+        let text = dump::render(&self.arbiter, &args);
+        writer.write_all(text.as_bytes()).map_err(|_| runtime::FAILED_TRANSACTION)
     }
 }
 
 impl IBufferSync for BufferSync {
-    fn getCapabilities(&self) -> binder::BinderResult<Capabilities> {
+    fn getCapabilities(&self) -> binder::Result<Capabilities> {
         let config = self.arbiter.config();
         // Every setting has a range that fits.
         let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
@@ -100,7 +102,7 @@ impl IBufferSync for BufferSync {
         })
     }
 
-    fn openGroup(&self, name: &str, options: &GroupOptions) -> binder::BinderResult<OpenedGroup> {
+    fn openGroup(&self, name: &str, options: &GroupOptions) -> binder::Result<OpenedGroup> {
         Ok(self.open(name, options)?)
     }
 }

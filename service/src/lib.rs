@@ -29,6 +29,10 @@ pub mod fences;
 pub mod group;
 pub mod hal;
 pub mod permits;
+/// What Android has differently from other Linux: where settings come from, where the log goes.
+#[cfg_attr(any(target_os = "android", libbinder_rs), path = "platform/android.rs")]
+#[cfg_attr(not(any(target_os = "android", libbinder_rs)), path = "platform/linux.rs")]
+pub mod platform;
 pub mod poison;
 pub mod quota;
 pub mod reactor;
@@ -38,12 +42,12 @@ pub mod sync_jobs;
 use std::sync::Arc;
 use std::thread;
 
-use binder::{Interface, ProcessState};
+use binder::ProcessState;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
+use buffersync_aidl::runtime;
 
 use arbiter::Arbiter;
 use config::Config;
-use nix::sys::resource::{getrlimit, setrlimit, Resource};
 
 /// Why the service could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -74,10 +78,10 @@ pub enum ServeError {
 
 /// Registers the service and serves until the driver goes away.
 pub fn serve(config: Config) -> Result<(), ServeError> {
-    raise_descriptor_limit();
+    platform::raise_descriptor_limit();
     let name = format!("vendor.buffersync.IBufferSync/{}", config.instance);
     let workers = config.sync_workers;
-    ProcessState::open(&config.device, config.threads).map_err(ServeError::Binder)?;
+    runtime::open_driver(&config.device, Some(config.threads)).map_err(ServeError::Binder)?;
     let arbiter = Arbiter::new(config)
         .map_err(|errno| ServeError::Resources { what: "reactor", why: errno.to_string() })?;
     let arbiter = Arc::new(arbiter);
@@ -89,23 +93,13 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         start("sync", move || worker.run_worker())?;
     }
 
-    let service = BnBufferSync::new_binder(hal::BufferSync::new(arbiter));
+    let service = buffersync_aidl::new_binder!(BnBufferSync, hal::BufferSync::new(arbiter));
     ProcessState::start_thread_pool();
     binder::add_service(&name, service.as_binder())
         .map_err(|status| ServeError::Registration { name: name.clone(), status })?;
     log::info!("{name} is registered");
     ProcessState::join_thread_pool();
     Err(ServeError::PoolEnded)
-}
-
-/// A buffer, a pipe and a fence take a descriptor each: takes as many as are to be had. On Android
-/// init has set both limits.
-fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(errno) = raised {
-        log::warn!("the limit of descriptors stays what it is: {errno}");
-    }
 }
 
 /// Starts a thread that the service can't live without.

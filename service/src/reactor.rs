@@ -8,7 +8,7 @@
 //! business. The number of waits is bounded by whoever adds them. An idle reactor never wakes up.
 
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -154,7 +154,7 @@ impl<T> Reactor<T> {
         let overdue: Vec<T> = {
             let mut waits = self.lock();
             // Reads the expirations away. EAGAIN: re-armed meanwhile, and it will fire again.
-            let _ = nix::unistd::read(self.timer.as_fd(), &mut [0; 8]);
+            let _ = nix::unistd::read(self.timer.as_fd().as_raw_fd(), &mut [0; 8]);
             waits.armed = None;
             let due: Vec<u64> =
                 waits.by_id.iter().filter(|(_, w)| w.deadline <= now).map(|(id, _)| *id).collect();

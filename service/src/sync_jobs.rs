@@ -261,6 +261,8 @@ impl Watchdog {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use super::*;
 
     fn job(id: u64, uid: u32) -> SyncJob {
@@ -310,7 +312,7 @@ mod tests {
         let mut watchdog = Watchdog::new().unwrap();
         let (read, _write) = nix::unistd::pipe().unwrap();
         // Would wait for ever.
-        let result = watchdog.guard(|| nix::unistd::read(&read, &mut [0])).unwrap();
+        let result = watchdog.guard(|| nix::unistd::read(read.as_raw_fd(), &mut [0])).unwrap();
         assert_eq!(result, Err(Errno::EINTR));
     }
 

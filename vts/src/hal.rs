@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use binder::{ExceptionCode, NativeHandle, ParcelFileDescriptor, ProcessState, Status, Strong};
+use binder::{ParcelFileDescriptor, Status, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
@@ -18,7 +18,9 @@ use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
+use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::event::{self, Record, RECORD_BYTES};
+use buffersync_aidl::{runtime, Failure};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 /// Where vendor services are found by vendor clients and apps.
@@ -50,7 +52,7 @@ fn open_driver() -> Result<(), String> {
     OPEN.get_or_init(|| {
         // As long as it is not there, a look-up would wait for it.
         std::fs::metadata(DEVICE).map_err(|error| format!("{DEVICE}: {error}"))?;
-        ProcessState::open(DEVICE, 0)
+        runtime::open_driver(DEVICE, None)
     })
     .clone()
 }
@@ -97,16 +99,16 @@ pub fn handle(fds: &[BorrowedFd<'_>]) -> NativeHandle {
 pub fn error<T>(result: Result<T, Status>) -> i32 {
     match result {
         Ok(_) => panic!("the call was not refused"),
-        Err(status) => {
-            assert_eq!(status.exception_code(), ExceptionCode::ServiceSpecific, "{status:?}");
-            status.service_specific_error()
-        }
+        Err(status) => match runtime::failure(&status) {
+            Failure::ServiceSpecific(code) => code,
+            other => panic!("not refused with an ERROR_*, but {other:?}"),
+        },
     }
 }
 
 /// Whether the call was refused as an illegal argument.
 pub fn is_illegal_argument<T>(result: Result<T, Status>) -> bool {
-    result.is_err_and(|status| status.exception_code() == ExceptionCode::IllegalArgument)
+    result.is_err_and(|status| matches!(runtime::failure(&status), Failure::IllegalArgument(_)))
 }
 
 /// A group and its event pipe.
@@ -290,7 +292,6 @@ pub fn counter(name: &str) -> u64 {
 /// The service's dump, as an operator sees it.
 pub fn dump(args: &[&str]) -> String {
     let (mut read, write) = std::io::pipe().expect("pipe");
-    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
     std::thread::scope(|scope| {
         // The call returns when all is written, and a pipe holds 64 KiB.
         let reader = scope.spawn(move || {
@@ -298,8 +299,7 @@ pub fn dump(args: &[&str]) -> String {
             read.read_to_string(&mut text).expect("text");
             text
         });
-        let binder = service().as_binder();
-        binder.as_proxy().expect("remote").dump(write, &args).expect("dump");
+        runtime::dump(&service(), write.into(), args).expect("dump");
         reader.join().expect("the reader")
     })
 }

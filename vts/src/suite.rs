@@ -15,7 +15,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Conclusion, Trial};
+use libtest_mimic::{Arguments, ColorSetting, Conclusion, Trial};
 
 use crate::{client, hal};
 
@@ -73,6 +73,8 @@ pub fn run(suite: &'static [Module]) -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
+    // Tradefed and xtask read the lines.
+    arguments.color.get_or_insert(ColorSetting::Never);
     let instances = match hal::declared_instances() {
         Ok(instances) => instances,
         // To see the names of the tests takes no device.
@@ -108,5 +110,9 @@ fn without_instances(arguments: &Arguments, error: &str) -> ExitCode {
 }
 
 fn finish(conclusion: &Conclusion) -> ExitCode {
-    conclusion.exit_code()
+    // As libtest has it.
+    if conclusion.has_failed() {
+        return ExitCode::from(101);
+    }
+    ExitCode::SUCCESS
 }

@@ -3,7 +3,7 @@
 
 //! Are the testbed's dma-bufs what the other tests take them for?
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 use buffersync_testbed_guest::dmabuf::{DmaBuf, Mapping};
@@ -43,7 +43,7 @@ fn they_are_dma_bufs_and_different_ones() {
     for (name, buffer) in exporters() {
         let magic = nix::sys::statfs::fstatfs(buffer.as_fd()).expect("fstatfs").filesystem_type();
         assert_eq!(magic.0, 0x444d_4142, "{name}");
-        inodes.push(nix::sys::stat::fstat(buffer.as_fd()).expect("fstat").st_ino);
+        inodes.push(nix::sys::stat::fstat(buffer.as_fd().as_raw_fd()).expect("fstat").st_ino);
     }
     inodes.dedup();
     assert_eq!(inodes.len(), 3);

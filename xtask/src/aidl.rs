@@ -16,8 +16,8 @@
 //! | [`compiler`] | the interface, read by AOSP's own compiler |
 
 mod compatible;
-mod compiler;
-mod syntax;
+pub mod compiler;
+pub mod syntax;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -106,11 +106,16 @@ impl Tree {
         if provision::need(&[("aidl", "aidl")]).is_err() {
             return Ok(false);
         }
+        compiler::check(&self.files()?, &target().join("aidl")).map_err(Failure)?;
+        Ok(true)
+    }
+
+    /// The interface.
+    pub fn files(&self) -> Result<Vec<syntax::File>, Failure> {
         let texts = read(&self.aidl.join(PACKAGE))?;
         let files: Result<Vec<_>, String> =
             texts.values().map(|text| syntax::parse(text)).collect();
-        compiler::check(&files.map_err(Failure)?, &target().join("aidl")).map_err(Failure)?;
-        Ok(true)
+        files.map_err(Failure)
     }
 
     /// Makes the snapshot what the interface is. What a frozen version forbids stays forbidden.

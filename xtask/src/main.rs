@@ -11,11 +11,13 @@
 //! | [`clients`] | builds the examples in C and Java |
 //! | [`demo`] | `cargo xtask demo` |
 //! | [`device`] | do the files that a device reads agree |
+//! | [`fuzz`] | `cargo xtask fuzz` |
 //! | [`mod@install`] | `cargo xtask install` |
 //! | [`mod@test`] | `cargo xtask test` |
 //! | [`mutants`] | `cargo xtask mutants` |
 //! | [`sepolicy`] | compiles the SELinux policy |
 //! | [`selftest`] | does the testbed itself notice what goes wrong |
+//! | [`soong`] | what Soong would say to Android.bp |
 //! | [`vts`] | `cargo xtask vts` |
 
 mod abi;
@@ -24,10 +26,12 @@ mod build;
 mod clients;
 mod demo;
 mod device;
+mod fuzz;
 mod install;
 mod mutants;
 mod selftest;
 mod sepolicy;
+mod soong;
 mod test;
 mod vts;
 
@@ -45,6 +49,8 @@ cargo xtask install [OPTIONS]           C and Java libraries, header and pkg-con
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
 cargo xtask bench                       the engine beside its peers, as ratios
 cargo xtask aidl -- check|update|freeze the interface against its snapshots
+cargo xtask soong                       Android.bp against the tree, Cargo and AOSP's signatures
+cargo xtask fuzz [-- OPTION...]         libFuzzer on the lock table, with libFuzzer's options
 cargo xtask mutants [-- WORD...]        breaks the engine on purpose; its tests have to notice
 
 OPTIONS
@@ -82,7 +88,9 @@ fn main() -> ExitCode {
         "install" if options.command.is_empty() => install(&options),
         "bench" if options.command.is_empty() => bench(),
         "vts" if options.command.is_empty() => vts::run(&options),
+        "fuzz" => fuzz::run(&options.command),
         "aidl" => aidl::run(&options.command),
+        "soong" if options.command.is_empty() => soong::run(),
         "mutants" => mutants::run(&options.command),
         "testbed" if !options.command.is_empty() => run_in_testbed(&options),
         "help" | "--help" | "-h" => {
@@ -90,7 +98,7 @@ fn main() -> ExitCode {
             Ok(0)
         }
         "" => return usage("no command"),
-        "bench" | "demo" | "install" | "test" | "vts" => {
+        "bench" | "demo" | "install" | "soong" | "test" | "vts" => {
             return usage(&format!("{verb} takes no command"))
         }
         "testbed" => return usage("testbed needs a command after --"),

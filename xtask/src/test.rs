@@ -11,7 +11,8 @@ use buffersync_testbed::{Failure, Run, Testbed};
 
 use crate::build::{self, Program};
 use crate::{
-    abi, aidl, cache, clients, device, out_folder, selftest, sepolicy, target, vts, Options,
+    abi, aidl, cache, clients, device, fuzz, out_folder, selftest, sepolicy, soong, target, vts,
+    Options,
 };
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
@@ -45,6 +46,15 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
         if !tree.compile().map_err(|failure| failure.0)? {
             println!("   there is no aidl compiler to be had here: not compiled");
         }
+        Ok(())
+    });
+    counts.step("Android.bp: format, files, dependencies", soong::check);
+    counts.step("Android.bp: the modules against libbinder_rs's signatures", || {
+        println!("   {} modules", soong::compile()?);
+        Ok(())
+    });
+    counts.step("fuzzer", || {
+        println!("   {}", fuzz::briefly()?);
         Ok(())
     });
     counts.step("VINTF, init, systemd and SELinux contexts", || {

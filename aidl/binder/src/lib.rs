@@ -1,20 +1,21 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The part of Android's libbinder_rs that buffersync uses, over rsbinder.
+//! The names of libbinder_rs that buffersync uses, over rsbinder.
 //!
 //! In Android's tree the crate `binder` is libbinder_rs; on crates.io that name belongs to
 //! something else. Code that says `binder::` builds against either: Soong links libbinder_rs where
-//! Cargo takes this crate. What the two spell differently and a wrapper can hide is hidden here;
-//! it knows nothing of buffersync.
+//! Cargo takes this crate. So nothing may be here that libbinder_rs hasn't under the same name and
+//! for the same use; what the two have differently is `buffersync_aidl::runtime`'s. It knows
+//! nothing of buffersync.
 
 pub use rsbinder::{
-    ExceptionCode, FromIBinder, IBinder, Interface, NativeHandle, ParcelFileDescriptor,
-    SIBinder as SpIBinder, Status, StatusCode, Strong,
+    FromIBinder, IBinder, Interface, ParcelFileDescriptor, SIBinder as SpIBinder, Status,
+    StatusCode, Strong,
 };
 
 /// Result of an AIDL method.
-pub type BinderResult<T> = rsbinder::BinderResult<T>;
+pub type Result<T> = std::result::Result<T, Status>;
 
 /// What the calling thread knows of the transaction that it handles.
 pub struct ThreadState;
@@ -26,18 +27,10 @@ impl ThreadState {
     }
 }
 
-/// This process's connection to the binder driver.
+/// This process's binder threads.
 pub struct ProcessState;
 
 impl ProcessState {
-    /// Opens the driver at `device` and bounds the thread pool: the kernel starts at most
-    /// `max_threads` threads beside those that join by themselves. Once per process.
-    pub fn open(device: &str, max_threads: u32) -> Result<(), String> {
-        rsbinder::ProcessState::init(device, max_threads)
-            .map(|_| ())
-            .map_err(|error| format!("{device}: {error}"))
-    }
-
     /// Starts serving calls. Comes before any `join_thread_pool`.
     pub fn start_thread_pool() {
         rsbinder::ProcessState::start_thread_pool();
@@ -52,28 +45,18 @@ impl ProcessState {
 }
 
 /// Registers `service` with the service manager.
-pub fn add_service(name: &str, service: SpIBinder) -> Result<(), StatusCode> {
+pub fn add_service(name: &str, service: SpIBinder) -> std::result::Result<(), StatusCode> {
     rsbinder::hub::add_service(name, service).map_err(StatusCode::from)
 }
 
 /// Looks a service up, without waiting for it to be registered.
-pub fn check_interface<T: rsbinder::FromIBinder + ?Sized>(
+pub fn check_interface<T: FromIBinder + ?Sized>(
     name: &str,
-) -> Result<Strong<T>, StatusCode> {
+) -> std::result::Result<Strong<T>, StatusCode> {
     rsbinder::hub::check_interface(name)
 }
 
 /// The instances of an interface that the device's manifest declares.
-pub fn get_declared_instances(interface: &str) -> Result<Vec<String>, StatusCode> {
+pub fn get_declared_instances(interface: &str) -> std::result::Result<Vec<String>, StatusCode> {
     rsbinder::hub::try_get_declared_instances(interface).map_err(StatusCode::from)
-}
-
-/// A status that carries a service-specific error.
-pub fn service_specific(code: i32, message: &str) -> Status {
-    Status::new_service_specific_error(code, Some(message.to_string()))
-}
-
-/// A status that carries an exception and its message.
-pub fn exception(code: ExceptionCode, message: &str) -> Status {
-    (code, message).into()
 }

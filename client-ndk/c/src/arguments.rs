@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{c_char, c_int, CStr};
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use buffersync_client::{BufferId, Error};
@@ -100,7 +100,7 @@ pub fn taken(fd: c_int) -> Result<Option<OwnedFd>> {
         return Ok(None);
     }
     // What is not open can't be owned: closing it later would close somebody else's.
-    fcntl(borrowed(fd)?, FcntlArg::F_GETFD).map_err(|_| Error::BadFd)?;
+    fcntl(borrowed(fd)?.as_raw_fd(), FcntlArg::F_GETFD).map_err(|_| Error::BadFd)?;
     // SAFETY: it is open, and the header says that it is ours from here on.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
@@ -135,11 +135,10 @@ pub fn timeout(nanos: i64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::{AsRawFd, IntoRawFd};
+    use std::os::fd::IntoRawFd;
 
     fn is_open(fd: c_int) -> bool {
-        // SAFETY: not -1; the kernel says whether it is open.
-        fcntl(unsafe { BorrowedFd::borrow_raw(fd) }, FcntlArg::F_GETFD).is_ok()
+        fcntl(fd, FcntlArg::F_GETFD).is_ok()
     }
 
     fn open() -> c_int {

@@ -57,7 +57,7 @@ impl Example {
             .map(|buffer| buffer.as_fd().try_clone_to_owned().expect("dup"))
             .collect();
         for fd in &inherited {
-            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).expect("F_SETFD");
+            fcntl(fd.as_raw_fd(), FcntlArg::F_SETFD(FdFlag::empty())).expect("F_SETFD");
         }
         let numbers = inherited.iter().map(|fd| fd.as_raw_fd().to_string());
         command.args(numbers).args(more).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -8,42 +8,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buffersync_client::{Access, BufferId, Error, Event, Handles, SharedGroup, Started};
-use jni::objects::{JClass, JIntArray, JLongArray};
-use jni::sys::{jboolean, jint, jlong};
-use jni::{native_method, Env};
+use jni::objects::{JIntArray, JLongArray, JObject};
+use jni::sys::{jint, jlong};
+use jni::{JNIEnv, NativeMethod};
 
+use crate::bridge::{int_values, long_values, longs, native, Result};
 use crate::memory::{borrowed, owned};
-use crate::sync::{from_java, longs, nanos, to_java};
-use crate::throw::{Result, Throw};
-use crate::Methods;
+use crate::sync::{from_java, nanos, to_java};
 
 static GROUPS: Handles<SharedGroup> = Handles::new(0x9);
 
-pub const METHODS: Methods = &[
-    native_method! { static fn close_group(group: jlong), error_policy = Throw },
-    native_method! { static fn hold_limit(group: jlong) -> jlong, error_policy = Throw },
-    native_method! {
-        static fn add(group: jlong, fds: jint[], access: jint) -> jlong[], error_policy = Throw
-    },
-    native_method! { static fn remove(group: jlong, buffer: jlong), error_policy = Throw },
-    native_method! { static fn remove_all(group: jlong), error_policy = Throw },
-    native_method! { static fn lock(group: jlong, timeout: jlong), error_policy = Throw },
-    native_method! { static fn try_lock(group: jlong), error_policy = Throw },
-    native_method! {
-        static fn start_lock(group: jlong, timeout: jlong) -> jboolean, error_policy = Throw
-    },
-    native_method! { static fn cancel(group: jlong), error_policy = Throw },
-    native_method! { static fn event_fd(group: jlong) -> jint, error_policy = Throw },
-    native_method! { static fn event(group: jlong) -> jlong[], error_policy = Throw },
-    native_method! { static fn grant(group: jlong) -> jlong[], error_policy = Throw },
-    native_method! { static fn evicted(group: jlong) -> jboolean, error_policy = Throw },
-    native_method! {
-        static fn acquire_fence(group: jlong, buffer: jlong) -> jint, error_policy = Throw
-    },
-    native_method! {
-        static fn unlock(group: jlong, buffers: jlong[], fences: jint[]), error_policy = Throw
-    },
-];
+/// Of `Native`.
+pub fn methods() -> Vec<NativeMethod> {
+    vec![
+        native!(close_group(group: jlong) -> ()),
+        native!(hold_limit(group: jlong) -> jlong),
+        native!(add(group: jlong, fds: JIntArray, access: jint) -> JLongArray<'static>),
+        native!(remove(group: jlong, buffer: jlong) -> ()),
+        native!(remove_all(group: jlong) -> ()),
+        native!(lock(group: jlong, timeout: jlong) -> ()),
+        native!(try_lock(group: jlong) -> ()),
+        native!(start_lock(group: jlong, timeout: jlong) -> bool),
+        native!(cancel(group: jlong) -> ()),
+        native!(event_fd(group: jlong) -> jint),
+        native!(event(group: jlong) -> JLongArray<'static>),
+        native!(grant(group: jlong) -> JLongArray<'static>),
+        native!(evicted(group: jlong) -> bool),
+        native!(acquire_fence(group: jlong, buffer: jlong) -> jint),
+        native!(unlock(group: jlong, buffers: JLongArray, fences: JIntArray) -> ()),
+    ]
+}
 
 /// A handle for a new group.
 pub fn handle(group: SharedGroup) -> jlong {
@@ -67,83 +61,57 @@ pub fn access(value: jint) -> Result<Access> {
     Ok(found.ok_or_else(|| Error::IllegalArgument("unknown access".into()))?.1)
 }
 
-fn close_group<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<()> {
+fn close_group(_: &mut JNIEnv<'_>, group: jlong) -> Result<()> {
     let group = GROUPS.remove(from_java(group)).ok_or(Error::Closed)?;
     Ok(group.close()?)
 }
 
-fn hold_limit<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<jlong> {
+fn hold_limit(_: &mut JNIEnv<'_>, group: jlong) -> Result<jlong> {
     Ok(nanos(find(group)?.with(|group| Ok(group.hold_limit()))?))
 }
 
 fn add<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
+    env: &mut JNIEnv<'local>,
     group: jlong,
-    fds: JIntArray<'local>,
+    fds: JIntArray<'_>,
     wanted: jint,
 ) -> Result<JLongArray<'local>> {
-    let (fds, access) = (ints(env, &fds)?, access(wanted)?);
+    let (fds, access) = (int_values(env, &fds)?, access(wanted)?);
     let fds = fds.iter().map(|fd| borrowed(*fd)).collect::<Result<Vec<_>>>()?;
     let ids = find(group)?.with(|group| group.add_handle(&fds, &[], access))?;
     longs(env, &ids.iter().map(|id| id.0).collect::<Vec<_>>())
 }
 
-fn ints(env: &Env<'_>, array: &JIntArray<'_>) -> Result<Vec<jint>> {
-    let mut values = vec![0; array.len(env)?];
-    array.get_region(env, 0, &mut values)?;
-    Ok(values)
-}
-
-fn remove<'local>(
-    _: &mut Env<'local>,
-    _: JClass<'local>,
-    group: jlong,
-    buffer: jlong,
-) -> Result<()> {
+fn remove(_: &mut JNIEnv<'_>, group: jlong, buffer: jlong) -> Result<()> {
     Ok(find(group)?.with(|group| group.remove(BufferId(buffer)))?)
 }
 
-fn remove_all<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<()> {
+fn remove_all(_: &mut JNIEnv<'_>, group: jlong) -> Result<()> {
     Ok(find(group)?.with(|group| group.remove_all())?)
 }
 
-fn lock<'local>(
-    _: &mut Env<'local>,
-    _: JClass<'local>,
-    group: jlong,
-    timeout_nanos: jlong,
-) -> Result<()> {
+fn lock(_: &mut JNIEnv<'_>, group: jlong, timeout_nanos: jlong) -> Result<()> {
     Ok(find(group)?.lock(timeout(timeout_nanos))?)
 }
 
-fn try_lock<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<()> {
+fn try_lock(_: &mut JNIEnv<'_>, group: jlong) -> Result<()> {
     Ok(find(group)?.try_lock()?)
 }
 
-fn start_lock<'local>(
-    _: &mut Env<'local>,
-    _: JClass<'local>,
-    group: jlong,
-    timeout_nanos: jlong,
-) -> Result<jboolean> {
+fn start_lock(_: &mut JNIEnv<'_>, group: jlong, timeout_nanos: jlong) -> Result<bool> {
     Ok(find(group)?.start_lock(timeout(timeout_nanos))? == Started::Granted)
 }
 
-fn cancel<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<()> {
+fn cancel(_: &mut JNIEnv<'_>, group: jlong) -> Result<()> {
     Ok(find(group)?.cancel()?)
 }
 
-fn event_fd<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<jint> {
+fn event_fd(_: &mut JNIEnv<'_>, group: jlong) -> Result<jint> {
     Ok(find(group)?.with(|group| Ok(group.event_fd().as_raw_fd()))?)
 }
 
 /// Type, grant, errno, buffer; null if there is no event. The types are `Event.Type`'s, in its order.
-fn event<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
-    group: jlong,
-) -> Result<JLongArray<'local>> {
+fn event<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'local>> {
     let group = find(group)?;
     while let Some(event) = group.read_event()? {
         let values = match event {
@@ -159,15 +127,11 @@ fn event<'local>(
         };
         return longs(env, &values);
     }
-    Ok(JLongArray::default())
+    Ok(JObject::null().into())
 }
 
 /// Id and deadline; then id, generation and flags (1: evicted, 2: fenced) of each buffer.
-fn grant<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
-    group: jlong,
-) -> Result<JLongArray<'local>> {
+fn grant<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'local>> {
     let grant = find(group)?.granted()?;
     let mut values = vec![grant.token.0, nanos(grant.deadline)];
     for buffer in &grant.buffers {
@@ -177,17 +141,12 @@ fn grant<'local>(
     longs(env, &values)
 }
 
-fn evicted<'local>(_: &mut Env<'local>, _: JClass<'local>, group: jlong) -> Result<jboolean> {
+fn evicted(_: &mut JNIEnv<'_>, group: jlong) -> Result<bool> {
     Ok(find(group)?.with_grant(|grant| grant.is_evicted())?)
 }
 
 /// A sync_file, or -1. Buffer 0: of all.
-fn acquire_fence<'local>(
-    _: &mut Env<'local>,
-    _: JClass<'local>,
-    group: jlong,
-    buffer: jlong,
-) -> Result<jint> {
+fn acquire_fence(_: &mut JNIEnv<'_>, group: jlong, buffer: jlong) -> Result<jint> {
     let fence = find(group)?.with_grant(|grant| match buffer {
         0 => grant.acquire_fence(),
         buffer => grant.acquire_fence_of(BufferId(buffer)),
@@ -197,15 +156,13 @@ fn acquire_fence<'local>(
 
 /// Takes the fences, each for the buffer of the same place; 0: for the rest.
 fn unlock<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
+    env: &mut JNIEnv<'local>,
     group: jlong,
-    buffers: JLongArray<'local>,
-    fences: JIntArray<'local>,
+    buffers: JLongArray<'_>,
+    fences: JIntArray<'_>,
 ) -> Result<()> {
-    let mut ids = vec![0; buffers.len(env)?];
-    buffers.get_region(env, 0, &mut ids)?;
-    let fds = ints(env, &fences)?;
+    let ids = long_values(env, &buffers)?;
+    let fds = int_values(env, &fences)?;
     // All of them first: they are taken, whatever is wrong with one.
     let fences: Vec<_> = fds.into_iter().map(owned).collect();
     let (mut each, mut rest) = (Vec::new(), None);

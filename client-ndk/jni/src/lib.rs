@@ -12,22 +12,20 @@
 //! | `sync` | the connection |
 //! | `group` | groups, locks, grants |
 //! | `memory` | mapped buffers, descriptors, fences |
-//! | `throw` | errors as `BufferSyncException` |
+//! | `bridge` | from a Rust function to a method of Java's: types, exceptions |
 
+mod bridge;
 mod group;
 mod memory;
 mod sync;
-mod throw;
 
 use std::ffi::c_void;
 
-use jni::objects::JClass;
-use jni::strings::JNIStr;
-use jni::sys::{jint, JNI_ERR};
-use jni::{jni_str, Env, JavaVM, NativeMethod};
+use jni::sys::{jint, JNI_ERR, JNI_VERSION_1_6};
+use jni::{JNIEnv, JavaVM};
 
 /// The class whose methods these are.
-const CLASS: &JNIStr = jni_str!("vendor/buffersync/Native");
+const CLASS: &str = "vendor/buffersync/Native";
 
 /// Called by the JVM when it loads the library; the library's only export.
 ///
@@ -37,21 +35,17 @@ const CLASS: &JNIStr = jni_str!("vendor/buffersync/Native");
 pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_void) -> jint {
     // SAFETY: the caller's promise is the same.
     let vm = unsafe { JavaVM::from_raw(vm) };
-    match vm.attach_current_thread(register) {
-        Ok(()) => jni::JNIVersion::V1_6.into(),
+    // The thread that loads a library is one of the JVM's.
+    match vm.and_then(|vm| register(&mut vm.get_env()?)) {
+        Ok(()) => JNI_VERSION_1_6,
         Err(_) => JNI_ERR,
     }
 }
 
-fn register(env: &mut Env<'_>) -> jni::errors::Result<()> {
-    let class: JClass<'_> = env.find_class(CLASS)?;
-    for methods in [sync::METHODS, group::METHODS, memory::METHODS] {
-        // SAFETY: every one is made by `native_method!`, which checks its signature, and says
-        // `static`, as `Native` does of all its methods.
-        unsafe { env.register_native_methods(&class, methods)? };
+fn register(env: &mut JNIEnv<'_>) -> jni::errors::Result<()> {
+    let class = env.find_class(CLASS)?;
+    for methods in [sync::methods(), group::methods(), memory::methods()] {
+        env.register_native_methods(&class, &methods)?;
     }
     Ok(())
 }
-
-/// What a method may use: names and types of all that are in a list.
-type Methods = &'static [NativeMethod<'static>];

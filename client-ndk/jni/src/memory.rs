@@ -12,29 +12,24 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use buffersync_client::{descriptors_of, fence, AHardwareBuffer, Error, Mapping};
-use jni::objects::{JByteBuffer, JClass, JIntArray, JLongArray, JObject};
-use jni::sys::{jboolean, jint, jlong};
-use jni::{native_method, Env};
+use jni::objects::{JByteBuffer, JIntArray, JLongArray, JObject};
+use jni::sys::{jint, jlong};
+use jni::{JNIEnv, NativeMethod};
 
-use crate::sync::longs;
-use crate::throw::{Result, Throw};
-use crate::Methods;
+use crate::bridge::{ints, longs, native, Flag, Result};
 
-pub const METHODS: Methods = &[
-    native_method! {
-        static fn map(fd: jint, writable: jboolean) -> jlong[], error_policy = Throw
-    },
-    native_method! {
-        static fn view(address: jlong, size: jlong) -> java.nio.ByteBuffer, error_policy = Throw
-    },
-    native_method! { static fn unmap(address: jlong, size: jlong), error_policy = Throw },
-    native_method! { static fn wait_fence(fd: jint, timeout: jlong), error_policy = Throw },
-    native_method! { static fn duplicate(fd: jint) -> jint, error_policy = Throw },
-    native_method! { static fn close_fd(fd: jint), error_policy = Throw },
-    native_method! {
-        static fn hardware_buffer_fds(buffer: JObject) -> jint[], error_policy = Throw
-    },
-];
+/// Of `Native`.
+pub fn methods() -> Vec<NativeMethod> {
+    vec![
+        native!(map(fd: jint, writable: Flag) -> JLongArray<'static>),
+        native!(view(address: jlong, size: jlong) -> JByteBuffer<'static>),
+        native!(unmap(address: jlong, size: jlong) -> ()),
+        native!(wait_fence(fd: jint, timeout: jlong) -> ()),
+        native!(duplicate(fd: jint) -> jint),
+        native!(close_fd(fd: jint) -> ()),
+        native!(hardware_buffer_fds(buffer: JObject) -> JIntArray<'static>),
+    ]
+}
 
 /// A descriptor that stays Java's.
 pub fn borrowed<'a>(fd: jint) -> Result<BorrowedFd<'a>> {
@@ -57,13 +52,8 @@ pub fn owned(fd: jint) -> Result<OwnedFd> {
 }
 
 /// Address and size.
-fn map<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
-    fd: jint,
-    writable: jboolean,
-) -> Result<JLongArray<'local>> {
-    let mapping = Mapping::new(borrowed(fd)?, writable)?;
+fn map<'local>(env: &mut JNIEnv<'local>, fd: jint, writable: Flag) -> Result<JLongArray<'local>> {
+    let mapping = Mapping::new(borrowed(fd)?, writable.is_set())?;
     let size = jlong::try_from(mapping.len());
     let size = size.map_err(|_| Error::IllegalArgument("larger than memory".into()))?;
     let values = [mapping.start().expose_provenance().cast_signed() as jlong, size];
@@ -81,8 +71,7 @@ fn parts(address: jlong, size: jlong) -> Result<(NonNull<u8>, NonZeroUsize)> {
 }
 
 fn view<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
+    env: &mut JNIEnv<'local>,
     address: jlong,
     size: jlong,
 ) -> Result<JByteBuffer<'local>> {
@@ -91,34 +80,24 @@ fn view<'local>(
     Ok(unsafe { env.new_direct_byte_buffer(start.as_ptr(), size.get())? })
 }
 
-fn unmap<'local>(
-    _: &mut Env<'local>,
-    _: JClass<'local>,
-    address: jlong,
-    size: jlong,
-) -> Result<()> {
+fn unmap(_: &mut JNIEnv<'_>, address: jlong, size: jlong) -> Result<()> {
     let (start, size) = parts(address, size)?;
     // SAFETY: what `map` returned; `MappedBuffer`'s Cleaner calls this once.
     drop(unsafe { Mapping::from_raw(start, size) });
     Ok(())
 }
 
-fn wait_fence<'local>(
-    _: &mut Env<'local>,
-    _: JClass<'local>,
-    fd: jint,
-    timeout_nanos: jlong,
-) -> Result<()> {
+fn wait_fence(_: &mut JNIEnv<'_>, fd: jint, timeout_nanos: jlong) -> Result<()> {
     let timeout = u64::try_from(timeout_nanos).ok().map(Duration::from_nanos);
     Ok(fence::wait(borrowed(fd)?, timeout)?)
 }
 
-fn duplicate<'local>(_: &mut Env<'local>, _: JClass<'local>, fd: jint) -> Result<jint> {
+fn duplicate(_: &mut JNIEnv<'_>, fd: jint) -> Result<jint> {
     let copy = borrowed(fd)?.try_clone_to_owned().map_err(|_| Error::BadFd)?;
     Ok(copy.into_raw_fd())
 }
 
-fn close_fd<'local>(_: &mut Env<'local>, _: JClass<'local>, fd: jint) -> Result<()> {
+fn close_fd(_: &mut JNIEnv<'_>, fd: jint) -> Result<()> {
     owned(fd).map(drop)
 }
 
@@ -127,9 +106,8 @@ type FromHardwareBuffer =
 
 /// The descriptors of an `android.hardware.HardwareBuffer`, which keeps them.
 fn hardware_buffer_fds<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
-    buffer: JObject<'local>,
+    env: &mut JNIEnv<'local>,
+    buffer: JObject<'_>,
 ) -> Result<JIntArray<'local>> {
     let from = from_hardware_buffer().ok_or(Error::Unsupported)?;
     if buffer.is_null() {
@@ -142,9 +120,7 @@ fn hardware_buffer_fds<'local>(
     // SAFETY: the Java object has a reference to it, and is there until this returns.
     let fds = unsafe { descriptors_of(native) }?;
     let fds: Vec<jint> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-    let array = JIntArray::new(env, fds.len())?;
-    array.set_region(env, 0, &fds)?;
-    Ok(array)
+    ints(env, &fds)
 }
 
 /// `AHardwareBuffer_fromHardwareBuffer` of android/hardware_buffer_jni.h (libandroid, API 26), looked

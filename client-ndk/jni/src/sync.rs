@@ -6,26 +6,25 @@
 use std::time::Duration;
 
 use buffersync_client::{BufferSync, Error, Handles, Options, SharedGroup};
-use jni::objects::{JClass, JLongArray, JString};
-use jni::sys::{jboolean, jlong};
-use jni::{native_method, Env};
+use jni::objects::{JLongArray, JString};
+use jni::sys::jlong;
+use jni::{JNIEnv, NativeMethod};
 
+use crate::bridge::{longs, native, string, Flag, Result};
 use crate::group;
-use crate::throw::{Result, Throw};
-use crate::Methods;
 
 static SYNCS: Handles<BufferSync> = Handles::new(0x7);
 
-pub const METHODS: Methods = &[
-    native_method! { static fn connect(device: JString, instance: JString) -> jlong, error_policy = Throw },
-    native_method! { static fn disconnect(sync: jlong), error_policy = Throw },
-    native_method! { static fn capabilities(sync: jlong) -> jlong[], error_policy = Throw },
-    native_method! { static fn dump(sync: jlong) -> JString, error_policy = Throw },
-    native_method! {
-        static fn open_group(sync: jlong, name: JString, hold_nanos: jlong, implicit: jboolean) -> jlong,
-        error_policy = Throw
-    },
-];
+/// Of `Native`.
+pub fn methods() -> Vec<NativeMethod> {
+    vec![
+        native!(connect(device: JString, instance: JString) -> jlong),
+        native!(disconnect(sync: jlong) -> ()),
+        native!(capabilities(sync: jlong) -> JLongArray<'static>),
+        native!(dump(sync: jlong) -> JString<'static>),
+        native!(open_group(sync: jlong, name: JString, hold_nanos: jlong, implicit: Flag) -> jlong),
+    ]
+}
 
 fn with<T>(
     sync: jlong,
@@ -51,25 +50,20 @@ pub fn nanos(duration: Duration) -> jlong {
 }
 
 fn connect<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
-    device: JString<'local>,
-    instance: JString<'local>,
+    env: &mut JNIEnv<'local>,
+    device: JString<'_>,
+    instance: JString<'_>,
 ) -> Result<jlong> {
-    let (device, instance) = (device.try_to_string(env)?, instance.try_to_string(env)?);
+    let (device, instance) = (string(env, &device)?, string(env, &instance)?);
     Ok(to_java(SYNCS.insert(BufferSync::connect_with(&device, &instance)?)))
 }
 
-fn disconnect<'local>(_: &mut Env<'local>, _: JClass<'local>, sync: jlong) -> Result<()> {
+fn disconnect(_: &mut JNIEnv<'_>, sync: jlong) -> Result<()> {
     SYNCS.remove(from_java(sync)).map(drop).ok_or(Error::Closed.into())
 }
 
 /// In the order in which `Capabilities.java` reads them.
-fn capabilities<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
-    sync: jlong,
-) -> Result<JLongArray<'local>> {
+fn capabilities<'local>(env: &mut JNIEnv<'local>, sync: jlong) -> Result<JLongArray<'local>> {
     let caps = with(sync, BufferSync::capabilities)?;
     let count = |value: usize| jlong::try_from(value).unwrap_or(jlong::MAX);
     let values = [
@@ -88,30 +82,24 @@ fn capabilities<'local>(
     longs(env, &values)
 }
 
-/// An array for Java.
-pub fn longs<'local>(env: &mut Env<'local>, values: &[jlong]) -> Result<JLongArray<'local>> {
-    let array = JLongArray::new(env, values.len())?;
-    array.set_region(env, 0, values)?;
-    Ok(array)
-}
-
-fn dump<'local>(env: &mut Env<'local>, _: JClass<'local>, sync: jlong) -> Result<JString<'local>> {
+fn dump<'local>(env: &mut JNIEnv<'local>, sync: jlong) -> Result<JString<'local>> {
     let text = with(sync, |sync| sync.dump(&[]))?;
-    Ok(JString::from_str(env, text)?)
+    Ok(env.new_string(text)?)
 }
 
 fn open_group<'local>(
-    env: &mut Env<'local>,
-    _: JClass<'local>,
+    env: &mut JNIEnv<'local>,
     sync: jlong,
-    name: JString<'local>,
+    name: JString<'_>,
     hold_nanos: jlong,
-    implicit: jboolean,
+    implicit: Flag,
 ) -> Result<jlong> {
-    let name = name.try_to_string(env)?;
+    let name = string(env, &name)?;
     let hold_limit = u64::try_from(hold_nanos).ok().filter(|nanos| *nanos > 0);
-    let options =
-        Options { hold_limit: hold_limit.map(Duration::from_nanos), implicit_fences: implicit };
+    let options = Options {
+        hold_limit: hold_limit.map(Duration::from_nanos),
+        implicit_fences: implicit.is_set(),
+    };
     let opened = with(sync, |sync| sync.open_group(&name, options))?;
     Ok(group::handle(SharedGroup::new(opened)))
 }

@@ -6,152 +6,20 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
 use buffersync_engine::*;
-use common::{Random, World};
-
-/// What the scheduler knows of its clients.
-struct Crowd {
-    world: World,
-    random: Random,
-    groups: Vec<GroupId>,
-    tokens: BTreeMap<GroupId, Token>,
-    fences: Vec<FenceId>,
-    buffers: u64,
-}
-
-impl Crowd {
-    fn new(groups: usize, buffers: u64, seed: u64) -> Self {
-        let mut crowd = Self {
-            world: World::new(),
-            random: Random(seed),
-            groups: Vec::new(),
-            tokens: BTreeMap::new(),
-            fences: Vec::new(),
-            buffers,
-        };
-        crowd.groups = (0..groups).map(|_| crowd.open()).collect();
-        crowd
-    }
-
-    fn open(&mut self) -> GroupId {
-        let hold = 20 + self.random.below(60);
-        let group = self.world.group_with_hold(hold, &[]);
-        self.add_some(group);
-        group
-    }
-
-    /// None, mostly; or one for the whole grant, for a buffer that may be held, or both.
-    fn some_fences(&mut self) -> Vec<ReleaseFence> {
-        let buffers = match self.random.below(8) {
-            0 => vec![None],
-            1 => vec![Some(self.random.below(4))],
-            2 => vec![Some(self.random.below(4)), None],
-            _ => vec![],
-        };
-        let mut given = |buffer: Option<u64>| {
-            self.world.last_fence += 1;
-            let fence = FenceId(self.world.last_fence);
-            ReleaseFence { fence, buffer: buffer.map(BufferId) }
-        };
-        buffers.into_iter().map(&mut given).collect()
-    }
-
-    fn add_some(&mut self, group: GroupId) {
-        for _ in 0..1 + self.random.below(3) {
-            let access = Access::ALL[self.random.below(4) as usize];
-            let buffer = BufferId(self.random.below(self.buffers));
-            // A mix of CPU and device is refused; the group then has fewer buffers.
-            let _ = self.world.engine.add(group, buffer, access);
-        }
-    }
-
-    fn step(&mut self) {
-        let at = self.random.below(self.groups.len() as u64) as usize;
-        let group = self.groups[at];
-        match self.random.below(18) {
-            0..=5 => {
-                let timeout = (self.random.below(3) == 0).then_some(self.random.below(50));
-                let timeout = timeout.map(std::time::Duration::from_millis);
-                let token = self.world.try_to_lock_for(group, timeout);
-                self.note(group, token);
-            }
-            6 => {
-                let token = self.world.try_lock(group);
-                self.note(group, token);
-            }
-            7..=9 => {
-                if let Some(token) = self.tokens.get(&group).copied() {
-                    let given = self.some_fences();
-                    let done =
-                        self.world.call(|e, now, fx| e.unlock(now, group, token, &given, fx));
-                    if done.is_ok() {
-                        self.fences.extend(given.iter().map(|given| given.fence));
-                    }
-                }
-            }
-            10 => drop(self.world.cancel(group)),
-            11 => {
-                if !self.fences.is_empty() {
-                    let at = self.random.below(self.fences.len() as u64) as usize;
-                    let fence = self.fences.swap_remove(at);
-                    self.world.fence_done(fence, self.random.below(3) > 0);
-                }
-            }
-            12 => {
-                let died = self.random.below(2) == 0;
-                self.world.close(group, if died { Close::Died } else { Close::Closed });
-                self.groups[at] = self.open();
-            }
-            13 => self.world.pass(self.random.below(40)),
-            14 => self.add_some(group),
-            _ => self.finish_a_job(),
-        }
-    }
-
-    fn note(&mut self, group: GroupId, token: Result<Token, Error>) {
-        if let Ok(token) = token {
-            let last = self.tokens.insert(group, token);
-            assert!(last.is_none_or(|last| last <= token), "a token came again");
-        }
-    }
-
-    fn finish_a_job(&mut self) {
-        if self.world.jobs.is_empty() {
-            return;
-        }
-        let at = self.random.below(self.world.jobs.len() as u64) as usize;
-        self.world.jobs.swap(0, at);
-        let succeeded = self.random.below(3) as usize;
-        let fails = self.random.below(6) == 0;
-        self.world.finish_job(if fails { Err(Failure { succeeded, reason: 5 }) } else { Ok(()) });
-    }
-
-    fn end(mut self, seed: u64) {
-        for group in std::mem::take(&mut self.groups) {
-            self.world.close(group, Close::Died);
-        }
-        for _ in 0..2 {
-            while !self.world.jobs.is_empty() {
-                self.world.finish_job(Ok(()));
-            }
-            self.world.pass(10_000);
-        }
-        assert!(self.world.engine.is_empty(), "seed {seed}: {:#?}", self.world.engine);
-    }
-}
+use common::crowd::{seeded, Crowd};
+use common::World;
 
 #[test]
 fn invariants_hold_while_operations_take_their_time_and_fail() {
     for seed in 1..=60 {
-        let mut crowd = Crowd::new(8, 5, seed * 0x9e37_79b9);
+        let mut crowd = Crowd::new(8, 5, seeded(seed * 0x9e37_79b9));
         crowd.world.hold_jobs = true;
         for _ in 0..1_500 {
             crowd.step();
             crowd.world.forget_events();
         }
-        crowd.end(seed);
+        crowd.end();
     }
 }
 
@@ -164,7 +32,7 @@ fn waiters(world: &World) -> Vec<(BufferId, LockView)> {
 #[test]
 fn among_64_groups_on_hot_buffers_nobody_is_overtaken() {
     for seed in 1..=6 {
-        let mut crowd = Crowd::new(64, 4, seed * 0x51_7cc1);
+        let mut crowd = Crowd::new(64, 4, seeded(seed * 0x51_7cc1));
         let mut overtakes = 0;
         for _ in 0..4_000 {
             let before = waiters(&crowd.world);
@@ -193,7 +61,7 @@ fn among_64_groups_on_hot_buffers_nobody_is_overtaken() {
         }
         assert_eq!(overtakes, 0, "seed {seed}");
         assert!(crowd.world.engine.counters().queued > 200, "a crowd without a crowd");
-        crowd.end(seed);
+        crowd.end();
     }
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::fcntl::{fcntl, FcntlArg, SealFlag};
-use nix::sys::memfd::{memfd_create, MFdFlags};
+use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 
 use crate::dmabuf::DmaBuf;
 
@@ -31,11 +31,14 @@ const CLOEXEC: u32 = 1;
 
 /// Makes a dma-buf of `size` bytes, a multiple of the page size.
 pub fn allocate(size: usize) -> io::Result<DmaBuf> {
-    let memory = memfd_create(c"udmabuf", MFdFlags::MFD_ALLOW_SEALING | MFdFlags::MFD_CLOEXEC)?;
+    let memory = memfd_create(
+        c"udmabuf",
+        MemFdCreateFlag::MFD_ALLOW_SEALING | MemFdCreateFlag::MFD_CLOEXEC,
+    )?;
     let length = i64::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     nix::unistd::ftruncate(&memory, length)?;
     // Without this seal the driver refuses the memory: it could vanish under the dma-buf.
-    fcntl(&memory, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK))?;
+    fcntl(memory.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK))?;
     let driver = OpenOptions::new().read(true).write(true).open("/dev/udmabuf")?;
     let create = Create {
         memfd: memory.as_raw_fd().unsigned_abs(),

@@ -6,11 +6,12 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use binder::{NativeHandle, ParcelFileDescriptor};
+use binder::ParcelFileDescriptor;
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{
@@ -55,7 +56,7 @@ fn changing_nothing(calls: impl FnOnce()) {
 fn what_is_no_dma_buf_is_refused() {
     let group = Group::open("vts/fds");
     let null = File::open("/dev/null").expect("null");
-    let memory = nix::sys::memfd::memfd_create(c"x", nix::sys::memfd::MFdFlags::empty());
+    let memory = nix::sys::memfd::memfd_create(c"x", nix::sys::memfd::MemFdCreateFlag::empty());
     let memory = memory.expect("memfd");
     let (pipe, _write) = nix::unistd::pipe().expect("pipe");
     changing_nothing(|| {
@@ -275,7 +276,8 @@ fn the_dump_names_buffers_holders_and_waiters_and_is_bounded() {
     waiter.lock_must_wait();
     let crowd: Vec<Group> = (0..230).map(|_| Group::open("vts/crowd")).collect();
     let text = dump(&[]);
-    let inode = nix::sys::stat::fstat(buffer.as_fd()).expect("fstat").st_ino.to_string();
+    let inode =
+        nix::sys::stat::fstat(buffer.as_fd().as_raw_fd()).expect("fstat").st_ino.to_string();
     let line = text.lines().find(|line| line.contains("vts/dump-holder #")).expect("its line");
     assert!(line.split_whitespace().any(|word| word == inode), "{line}");
     assert!(line.contains(" WRITE|DMA ("), "{line}");

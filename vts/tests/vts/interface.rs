@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
@@ -191,7 +191,7 @@ fn a_buffer_outlives_the_descriptor_that_it_came_by() {
 fn an_event_pipe_may_be_made_non_blocking() {
     let opened = service().openGroup("vts/nonblock", &GroupOptions::default()).expect("openGroup");
     let mut events = File::from(OwnedFd::from(opened.events.expect("a pipe")));
-    fcntl(&events, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("F_SETFL");
+    fcntl(events.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("F_SETFL");
     let nothing = events.read(&mut [0; 32]).expect_err("nothing has happened");
     assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
     let buffer = heap::allocate(SIZE).expect("heap");

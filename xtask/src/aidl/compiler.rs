@@ -17,7 +17,7 @@ use std::process::Command;
 use super::syntax::File;
 
 /// The parcelable of another package that the interface uses.
-const NATIVE_HANDLE: &str = "package android.hardware.common;
+pub const NATIVE_HANDLE: &str = "package android.hardware.common;
 parcelable NativeHandle {
   ParcelFileDescriptor[] fds;
   int[] ints;

@@ -6,6 +6,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub mod crowd;
+
 use std::time::Duration;
 
 use buffersync_engine::*;

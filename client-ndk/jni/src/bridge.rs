@@ -1,0 +1,261 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! From a Rust function to a method of `Native`: its signature, its result, its exceptions.
+//!
+//! [`native!`] makes the function that the JVM calls. The JVM's descriptor of it is made of the same
+//! types, so the two can't differ; that `Native.java` says the same, the JVM checks when the methods
+//! are registered. A failure, and a panic too, becomes a `BufferSyncException(int code, String message)`.
+
+use std::ffi::c_void;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+use buffersync_client::Error;
+use jni::objects::{JByteBuffer, JIntArray, JLongArray, JObject, JString, JThrowable, JValue};
+use jni::sys::{jboolean, jint, jlong, jobject};
+use jni::{JNIEnv, NativeMethod};
+
+/// Why a native method ends without a result.
+#[derive(Debug)]
+pub enum Failure {
+    /// The client's error.
+    Client(Error),
+    /// JNI's; the exception may be thrown already.
+    Jni(jni::errors::Error),
+}
+
+/// Result of a native method.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<jni::errors::Error> for Failure {
+    fn from(error: jni::errors::Error) -> Self {
+        Self::Jni(error)
+    }
+}
+
+/// A type that Java has too, under this name in descriptors (JNI specification, "Type Signatures").
+pub trait Java {
+    /// The name.
+    const NAME: &'static str;
+}
+
+/// A result, as the JVM takes it.
+pub trait Reply: Java {
+    /// What the JVM takes.
+    type Raw;
+    /// The result.
+    fn into_raw(self) -> Self::Raw;
+    /// What stands there when an exception is thrown.
+    fn nothing() -> Self::Raw;
+}
+
+macro_rules! plain {
+    ($($kind:ty, $raw:ty, $name:literal, $nothing:expr;)*) => {
+        $(
+            impl Java for $kind {
+                const NAME: &'static str = $name;
+            }
+
+            impl Reply for $kind {
+                type Raw = $raw;
+
+                fn into_raw(self) -> $raw {
+                    <$raw>::from(self)
+                }
+
+                fn nothing() -> $raw {
+                    $nothing
+                }
+            }
+        )*
+    };
+}
+
+plain! {
+    jint, jint, "I", 0;
+    jlong, jlong, "J", 0;
+    bool, jboolean, "Z", 0;
+    (), (), "V", ();
+}
+
+macro_rules! object {
+    ($($kind:ident, $name:literal;)*) => {
+        $(
+            impl Java for $kind<'_> {
+                const NAME: &'static str = $name;
+            }
+
+            impl Reply for $kind<'_> {
+                type Raw = jobject;
+
+                fn into_raw(self) -> jobject {
+                    JObject::from(self).into_raw()
+                }
+
+                fn nothing() -> jobject {
+                    std::ptr::null_mut()
+                }
+            }
+        )*
+    };
+}
+
+object! {
+    JByteBuffer, "Ljava/nio/ByteBuffer;";
+    JIntArray, "[I";
+    JLongArray, "[J";
+    JObject, "Ljava/lang/Object;";
+    JString, "Ljava/lang/String;";
+}
+
+/// An argument that is `boolean` in Java: the JVM passes 0 or 1.
+#[repr(transparent)]
+pub struct Flag(jboolean);
+
+impl Java for Flag {
+    const NAME: &'static str = "Z";
+}
+
+impl Flag {
+    /// Whether it is true.
+    pub fn is_set(&self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// `native!(name(argument: Type, ...) -> Type)`: the static method `name` of `Native`, which calls the
+/// function `name(&mut JNIEnv, ...) -> Result<Type>` of the same module. Java writes the name in
+/// camelCase.
+macro_rules! native {
+    ($name:ident($($argument:ident: $kind:ty),*) -> $result:ty) => {{
+        extern "system" fn method<'local>(
+            mut env: jni::JNIEnv<'local>,
+            _: jni::objects::JClass<'local>,
+            $($argument: $kind),*
+        ) -> <$result as $crate::bridge::Reply>::Raw {
+            $crate::bridge::run(&mut env, |env| $name(env, $($argument),*))
+        }
+        $crate::bridge::describe(
+            stringify!($name),
+            &[$(<$kind as $crate::bridge::Java>::NAME),*],
+            <$result as $crate::bridge::Java>::NAME,
+            method as *mut std::ffi::c_void,
+        )
+    }};
+}
+pub(crate) use native;
+
+/// What `RegisterNatives` is told of a method.
+pub fn describe(
+    name: &str,
+    arguments: &[&str],
+    result: &str,
+    function: *mut c_void,
+) -> NativeMethod {
+    let mut words = name.split('_');
+    let mut camel = words.next().unwrap_or_default().to_string();
+    for word in words {
+        let (first, rest) = word.split_at(word.len().min(1));
+        camel.push_str(&first.to_ascii_uppercase());
+        camel.push_str(rest);
+    }
+    let signature = format!("({}){result}", arguments.concat());
+    NativeMethod { name: camel.into(), sig: signature.into(), fn_ptr: function }
+}
+
+/// Runs a method's body; what goes wrong is thrown when this returns to Java.
+pub fn run<'local, T: Reply>(
+    env: &mut JNIEnv<'local>,
+    body: impl FnOnce(&mut JNIEnv<'local>) -> Result<T>,
+) -> T::Raw {
+    let thrown = match catch_unwind(AssertUnwindSafe(|| body(env))) {
+        Ok(Ok(result)) => return result.into_raw(),
+        Ok(Err(Failure::Client(error))) => throw(env, error.code(), &error.to_string()),
+        Ok(Err(Failure::Jni(error))) => throw(env, internal(), &error.to_string()),
+        // The words were printed by the panic hook.
+        Err(_) => throw(env, internal(), "a bug in libbuffersync_jni"),
+    };
+    if thrown.is_err() && !env.exception_check().unwrap_or(false) {
+        // Not even an exception can be made. Java must not take what follows for a result.
+        env.fatal_error("libbuffersync_jni can't throw BufferSyncException");
+    }
+    T::nothing()
+}
+
+fn internal() -> i32 {
+    Error::Protocol("").code()
+}
+
+fn throw(env: &mut JNIEnv<'_>, code: i32, message: &str) -> jni::errors::Result<()> {
+    if env.exception_check()? {
+        return Ok(());
+    }
+    let message = env.new_string(message)?;
+    let exception = env.new_object(
+        "vendor/buffersync/BufferSyncException",
+        "(ILjava/lang/String;)V",
+        &[JValue::Int(code), JValue::Object(&message)],
+    )?;
+    env.throw(JThrowable::from(exception))
+}
+
+/// A string of Java's.
+pub fn string(env: &mut JNIEnv<'_>, string: &JString<'_>) -> Result<String> {
+    Ok(env.get_string(string)?.into())
+}
+
+/// An array for Java.
+pub fn longs<'local>(env: &mut JNIEnv<'local>, values: &[jlong]) -> Result<JLongArray<'local>> {
+    let array = env.new_long_array(length(values.len())?)?;
+    env.set_long_array_region(&array, 0, values)?;
+    Ok(array)
+}
+
+/// An array for Java.
+pub fn ints<'local>(env: &mut JNIEnv<'local>, values: &[jint]) -> Result<JIntArray<'local>> {
+    let array = env.new_int_array(length(values.len())?)?;
+    env.set_int_array_region(&array, 0, values)?;
+    Ok(array)
+}
+
+fn length(length: usize) -> Result<jint> {
+    Ok(jint::try_from(length).map_err(|_| Error::IllegalArgument("too many".into()))?)
+}
+
+/// What is in an array of Java's.
+pub fn long_values(env: &mut JNIEnv<'_>, array: &JLongArray<'_>) -> Result<Vec<jlong>> {
+    let mut values = vec![0; usize::try_from(env.get_array_length(array)?).unwrap_or(0)];
+    env.get_long_array_region(array, 0, &mut values)?;
+    Ok(values)
+}
+
+/// What is in an array of Java's.
+pub fn int_values(env: &mut JNIEnv<'_>, array: &JIntArray<'_>) -> Result<Vec<jint>> {
+    let mut values = vec![0; usize::try_from(env.get_array_length(array)?).unwrap_or(0)];
+    env.get_int_array_region(array, 0, &mut values)?;
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_made_of_the_types() {
+        fn example(_: &mut JNIEnv<'_>, _: jlong, _: JIntArray<'_>, _: Flag) -> Result<bool> {
+            Ok(true)
+        }
+        let method = native!(example(group: jlong, fds: JIntArray, all: Flag) -> bool);
+        assert_eq!(String::from(method.sig), "(J[IZ)Z");
+        assert_eq!(String::from(method.name), "example");
+        let method = describe("wait_fence_fd", &[], <()>::NAME, std::ptr::null_mut());
+        assert_eq!(String::from(method.name), "waitFenceFd");
+        assert_eq!(String::from(method.sig), "()V");
+    }
+}

@@ -1,0 +1,49 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Android: settings from system properties, the log in logcat. init sets the limit of descriptors.
+
+use std::ffi::{c_char, c_int, CStr, CString};
+
+use crate::config::{Config, ConfigError};
+
+/// `PROP_VALUE_MAX` of bionic's `sys/system_properties.h`.
+const VALUE_MAX: usize = 92;
+
+extern "C" {
+    /// bionic's: writes the property's value and a NUL, answers the value's length; 0 if it is not
+    /// set. (The `libc` crate has it for Android's targets only; this compiles on any.)
+    fn __system_property_get(name: *const c_char, value: *mut c_char) -> c_int;
+}
+
+/// The settings. Properties can't ask for help, so there are always some.
+pub fn settings() -> Result<Option<Config>, ConfigError> {
+    Config::from_properties(property).map(Some)
+}
+
+/// Where the log goes.
+pub fn start_logging() {
+    android_logger::init_once(
+        android_logger::Config::default()
+            .with_tag("buffersync")
+            .with_max_level(log::LevelFilter::Info),
+    );
+}
+
+/// Both limits are what the rc file says.
+pub fn raise_descriptor_limit() {}
+
+/// The value of a property, `None` if it is not set.
+fn property(name: &str) -> Option<String> {
+    let name = CString::new(name).ok()?;
+    let mut value: [c_char; VALUE_MAX] = [0; VALUE_MAX];
+    // SAFETY: the name ends with NUL, and the value has room for PROP_VALUE_MAX bytes, which is
+    // what the call writes at most, the NUL included.
+    let length = unsafe { __system_property_get(name.as_ptr(), value.as_mut_ptr()) };
+    if length <= 0 {
+        return None;
+    }
+    // SAFETY: the call ended the value with NUL within its bounds.
+    let value = unsafe { CStr::from_ptr(value.as_ptr()) };
+    value.to_str().ok().map(str::to_string)
+}
