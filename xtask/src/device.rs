@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use buffersync_testbed::Failure;
@@ -43,6 +44,8 @@ pub struct Files {
     manifest: String,
     matrix: String,
     rc: String,
+    /// Users of the vendor partition.
+    users: String,
     service_contexts: String,
     file_contexts: String,
     property_contexts: String,
@@ -84,6 +87,7 @@ impl Files {
             manifest: read("init/vendor.buffersync-service.xml")?,
             matrix: read("init/device_framework_compatibility_matrix.xml")?,
             rc: read("init/vendor.buffersync-service.rc")?,
+            users: read("init/config.fs")?,
             service_contexts: read("sepolicy/service_contexts")?,
             file_contexts: read("sepolicy/file_contexts")?,
             property_contexts: read("sepolicy/property_contexts")?,
@@ -193,6 +197,7 @@ impl Files {
         if user.is_empty() || ["root", "system"].contains(&user.as_str()) {
             return Err("the service has a user of its own".into());
         }
+        self.check_user(&user)?;
         if argument("group").as_ref() != Some(&user) {
             return Err("the service has the group of its user, and no other".into());
         }
@@ -200,6 +205,22 @@ impl Files {
             return Err(format!("a vendor's HAL is in /vendor/bin/hw, not {program:?}"));
         }
         Ok(program)
+    }
+
+    /// Whether the vendor partition has the user that init is told, with a number that vendors have.
+    fn check_user(&self, user: &str) -> Result<()> {
+        let lines = self.users.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let aid = format!("[AID_{}]", user.to_ascii_uppercase());
+        match lines.collect::<Vec<_>>()[..] {
+            [name, value] if name == aid && user.starts_with("vendor_") => {
+                let number = value.strip_prefix("value: ").and_then(|value| value.parse().ok());
+                if number.is_some_and(|n| matches!(n, 2900..=2999 | 5000..=5999)) {
+                    return Ok(());
+                }
+                Err(format!("vendors have no {value}"))
+            }
+            _ => Err(format!("config.fs is not of {aid} alone")),
+        }
     }
 
     fn check_contexts(&self, declared: &Declared, program: &str) -> Result<()> {
@@ -275,6 +296,17 @@ pub fn check_exposure() -> Result<()> {
     }
 }
 
+/// Whether systemd, where it is there to be asked, can start what was installed in `prefix`.
+pub fn check_installed(prefix: &Path) -> Result<()> {
+    let unit = prefix.join("lib/systemd/system/vendor.buffersync.service");
+    let mut command = Command::new("systemd-analyze");
+    match command.args(["verify", "--man=no"]).arg(unit).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Whether a statement begins with this name, and not with a longer one.
 fn begins(statement: &str, name: &str) -> bool {
     statement.strip_prefix(name).is_some_and(|rest| rest.starts_with([',', ';', ')']))
@@ -336,7 +368,7 @@ mod tests {
     #[test]
     fn what_differs_in_one_file_is_noticed() {
         type Of = fn(&mut Files) -> &mut String;
-        let changes: [(Of, &str, &str); 33] = [
+        let changes: [(Of, &str, &str); 35] = [
             (|f| &mut f.manifest, "<name>vendor.buffersync<", "<name>vendor.buffersink<"),
             (|f| &mut f.manifest, "IBufferSync/default", "IBufferSync/other"),
             (|f| &mut f.manifest, "IBufferSync/default", "IBufferSink/default"),
@@ -360,6 +392,8 @@ mod tests {
             (|f| &mut f.rc, "    group vendor_buffersync", "    group vendor_buffersync inet"),
             (|f| &mut f.rc, "    class hal", "    class hal\n    oneshot"),
             (|f| &mut f.rc, "    class hal", "    class main"),
+            (|f| &mut f.users, "AID_VENDOR_BUFFERSYNC", "AID_BUFFERSYNC"),
+            (|f| &mut f.users, "value: 2975", "value: 3975"),
             (|f| &mut f.service_contexts, "IBufferSync/default", "IBufferSync/other"),
             (|f| &mut f.service_contexts, "hal_buffersync_service", "hal_buffersink_service"),
             (|f| &mut f.file_contexts, "buffersync-service", "buffersync_service"),

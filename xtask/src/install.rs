@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `cargo xtask install`: the client libraries, as a C or Java program on Linux expects them.
+//! `cargo xtask install`: the service and the client libraries, as Linux expects them.
 //!
 //! | file below the prefix | what it is |
 //! |---|---|
@@ -10,6 +10,10 @@
 //! | `lib/pkgconfig/buffersync.pc` | for `pkg-config --cflags --libs buffersync` |
 //! | `lib/libbuffersync_jni.so` | the native half of the Java classes |
 //! | `share/java/buffersync.jar` | the Java classes |
+//! | `bin/vendor.buffersync-service` | the service |
+//! | `lib/systemd/system/vendor.buffersync.service` | starts it, confined |
+//! | `lib/sysusers.d/buffersync.conf` | its user |
+//! | `share/buffersync/10-buffersync.toml` | rules for rsb_hub, to be given the numbers of users and put into its folder |
 //!
 //! The libraries are linked from Cargo's static ones by the system's C compiler, since only so a
 //! version script of our own says what they export.
@@ -25,6 +29,8 @@ use crate::{build, root, target};
 
 /// The ABI's version: what programs are linked to.
 const SONAME: &str = "libbuffersync.so.1";
+const SERVICE: &str = "vendor.buffersync-service";
+const UNIT: &str = "vendor.buffersync.service";
 const JNI_LIBRARY: &str = "libbuffersync_jni.so";
 
 /// What to install, and where.
@@ -37,6 +43,8 @@ pub struct Install<'a> {
     pub release: bool,
     /// The Java classes and their native half, too.
     pub java: bool,
+    /// The service, too.
+    pub service: bool,
 }
 
 impl Install<'_> {
@@ -60,7 +68,36 @@ impl Install<'_> {
             self.library("jni", "libbuffersync_jni", JNI_LIBRARY, &lib.join(JNI_LIBRARY))?;
             jar(&folder("share/java/buffersync.jar"))?;
         }
+        if self.service {
+            self.service()?;
+        }
         Ok(())
+    }
+
+    /// The service, its unit, its user and its rules.
+    fn service(&self) -> Result<(), Failure> {
+        const PACKAGE: &str = "buffersync-service";
+        let mut cargo = build::cargo(&["build", "--quiet", "--bin", PACKAGE, "--package", PACKAGE]);
+        if self.release {
+            cargo.arg("--release");
+        }
+        call(&mut cargo)?;
+        let profile = if self.release { "release" } else { "debug" };
+        let from = root().join("init/linux");
+        let files = [
+            (target().join(profile).join(PACKAGE), format!("bin/{SERVICE}")),
+            (from.join("buffersync.sysusers"), "lib/sysusers.d/buffersync.conf".into()),
+            (from.join("10-buffersync.toml"), "share/buffersync/10-buffersync.toml".into()),
+            (from.join(UNIT), format!("lib/systemd/system/{UNIT}")),
+        ];
+        for (from, to) in files {
+            let to = self.destination().join(to);
+            made(fs::create_dir_all(to.parent().unwrap_or(&to)), &to.display().to_string())?;
+            copy(&from, &to)?;
+        }
+        let unit = self.destination().join("lib/systemd/system").join(UNIT);
+        let text = made(fs::read_to_string(&unit), UNIT)?;
+        made(fs::write(&unit, unit_for(&text, self.prefix)?), UNIT)
     }
 
     fn destination(&self) -> PathBuf {
@@ -103,6 +140,16 @@ impl Install<'_> {
         link.arg("-Wl,--whole-archive").arg(&archive).arg("-Wl,--no-whole-archive");
         call(link.args(["-lgcc_s", "-ldl", "-lc", "-o"]).arg(to))
     }
+}
+
+/// The unit, with the program where this prefix has it.
+fn unit_for(unit: &str, prefix: &Path) -> Result<String, Failure> {
+    let (before, after) =
+        ("ExecStart=/usr/local/bin/", format!("ExecStart={}/bin/", prefix.display()));
+    if unit.matches(before).count() != 1 {
+        return Err(Failure(format!("{UNIT} does not start the program in /usr/local")));
+    }
+    Ok(unit.replace(before, &after))
 }
 
 /// Compiles the Java API. Its warnings are errors.
@@ -162,8 +209,17 @@ mod tests {
             destdir: Some(Path::new("/tmp/package")),
             release: true,
             java: false,
+            service: false,
         };
         assert_eq!(install.destination(), Path::new("/tmp/package/usr"));
         assert!(install.pkg_config().starts_with("prefix=/usr\n"));
+    }
+
+    #[test]
+    fn the_unit_starts_what_is_installed() {
+        let unit = fs::read_to_string(root().join("init/linux").join(UNIT)).unwrap();
+        let made = unit_for(&unit, Path::new("/opt/b")).unwrap();
+        assert!(made.contains(&format!("\nExecStart=/opt/b/bin/{SERVICE} --device /dev/binder\n")));
+        assert!(unit_for("[Service]\n", Path::new("/opt/b")).is_err());
     }
 }

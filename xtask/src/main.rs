@@ -15,6 +15,7 @@
 //! | [`mod@install`] | `cargo xtask install` |
 //! | [`mod@test`] | `cargo xtask test` |
 //! | [`mutants`] | `cargo xtask mutants` |
+//! | [`product`] | what a product would make of buffersync.mk |
 //! | [`sepolicy`] | compiles the SELinux policy |
 //! | [`selftest`] | does the testbed itself notice what goes wrong |
 //! | [`soong`] | what Soong would say to Android.bp |
@@ -29,6 +30,7 @@ mod device;
 mod fuzz;
 mod install;
 mod mutants;
+mod product;
 mod selftest;
 mod sepolicy;
 mod soong;
@@ -45,7 +47,7 @@ const HELP: &str = "\
 cargo xtask demo [OPTIONS]              camera -> codec -> preview on a real kernel
 cargo xtask test [OPTIONS]              formatting, clippy, docs, unit and integration tests
 cargo xtask vts [OPTIONS]               the conformance suite: requirement by requirement
-cargo xtask install [OPTIONS]           C and Java libraries, header and pkg-config file
+cargo xtask install [OPTIONS]           the service, C and Java libraries, header
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
 cargo xtask bench                       the engine beside its peers, as ratios
 cargo xtask aidl -- check|update|freeze the interface against its snapshots
@@ -60,6 +62,7 @@ OPTIONS
   --prefix DIR          install: where (/usr/local)
   --destdir DIR         install: a folder that stands for / meanwhile, for packagers
   --without-java        install: no Java classes, which need a JDK to be built
+  --without-service     install: for clients of a service that is there already
 
 In the testbed $BUFFERSYNC_STAGE/bin has the project's programs, and what a command writes to
 $BUFFERSYNC_OUT is found in target/testbed/out afterwards.
@@ -72,6 +75,7 @@ struct Options {
     prefix: PathBuf,
     destdir: Option<PathBuf>,
     java: bool,
+    service: bool,
     command: Vec<String>,
 }
 
@@ -125,6 +129,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         prefix: "/usr/local".into(),
         destdir: None,
         java: true,
+        service: true,
         command: Vec::new(),
     };
     while let Some(arg) = args.next() {
@@ -147,6 +152,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--prefix" => options.prefix = folder(args.next(), "--prefix")?,
             "--destdir" => options.destdir = Some(folder(args.next(), "--destdir")?),
             "--without-java" => options.java = false,
+            "--without-service" => options.service = false,
             "--" => options.command = args.by_ref().collect(),
             other => return Err(format!("unknown option {other}")),
         }
@@ -162,9 +168,14 @@ fn folder(argument: Option<String>, option: &str) -> Result<PathBuf, String> {
 }
 
 fn install(options: &Options) -> Result<i32, Failure> {
-    let Options { prefix, destdir, java, .. } = options;
-    let install =
-        install::Install { prefix, destdir: destdir.as_deref(), release: true, java: *java };
+    let Options { prefix, destdir, java, service, .. } = options;
+    let install = install::Install {
+        prefix,
+        destdir: destdir.as_deref(),
+        release: true,
+        java: *java,
+        service: *service,
+    };
     install.run()?;
     println!("installed in {}", prefix.display());
     Ok(0)

@@ -78,6 +78,12 @@ pub fn compile() -> Result<usize> {
     crates::compile(&Tree::of_project()?)
 }
 
+/// The names of all modules.
+pub fn modules() -> Result<BTreeSet<String>> {
+    let tree = Tree::of_project()?;
+    Ok(tree.modules.iter().map(|module| module.name().to_string()).collect())
+}
+
 /// All modules, with their defaults.
 #[derive(Clone)]
 struct Tree {

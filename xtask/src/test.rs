@@ -11,8 +11,8 @@ use buffersync_testbed::{Failure, Run, Testbed};
 
 use crate::build::{self, Program};
 use crate::{
-    abi, aidl, cache, clients, device, fuzz, out_folder, selftest, sepolicy, soong, target, vts,
-    Options,
+    abi, aidl, cache, clients, device, fuzz, out_folder, product, selftest, sepolicy, soong,
+    target, vts, Options,
 };
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
@@ -57,6 +57,7 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
         println!("   {}", fuzz::briefly()?);
         Ok(())
     });
+    counts.step("product makefile", || product::check(&soong::modules()?));
     counts.step("VINTF, init, systemd and SELinux contexts", || {
         device::Files::of_project().map_err(|failure| failure.0)?.check()?;
         device::check_exposure()
@@ -115,7 +116,10 @@ impl Counts {
             Ok(prepared) => prepared,
             Err(failure) => return self.fail(&failure.0),
         };
-        self.step("C and Java clients", || clients::stage(&stage).map_err(|failure| failure.0));
+        self.step("installing the service, C and Java clients", || {
+            clients::stage(&stage).map_err(|failure| failure.0)
+        });
+        self.step("installed unit", || device::check_installed(&stage.join("prefix")));
         let lib = stage.join("prefix/lib");
         self.step("C ABI: header, Rust source and symbols", || {
             abi::run(&lib.join("libbuffersync.so"), &lib.join("libbuffersync_jni.so"))
