@@ -51,6 +51,8 @@ dnl get_prop(domain, property): reads it.
 define(`get_prop', `
 allow $1 $2:file { getattr open read map };
 ')dnl
+dnl userdebug_or_eng(rules): on development builds, which this is.
+define(`userdebug_or_eng', `$1')dnl
 dnl vendor_restricted_prop(property): written by the vendor's domains, read by whoever is allowed.
 define(`vendor_restricted_prop', `
 type $1, property_type;

@@ -6,7 +6,9 @@
 //!
 //! `hold`: locks, prints "granted", holds until it is killed. `queue`: requests the lock, prints
 //! "queued", waits until it is killed. `groups`: opens groups until it is refused, prints how many,
-//! waits. `own`: allocates a buffer, locks it at once and by event, prints "granted", ends. `call`: makes one call of the service, ends. `queues`: queues locks of as many groups as it may, prints how many, waits.
+//! waits. `queues`: queues locks of as many groups as it may, prints how many,
+//! waits. Without a buffer, these end by themselves: `own` allocates one, locks it at once and by
+//! event, passes a fence, prints "granted"; `call` makes one call; `dump` has the service print its state.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -16,7 +18,8 @@ use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_testbed_guest::fdpass;
 
-use crate::hal::{error, service, Group};
+use crate::fence::{has_signalled, Pending};
+use crate::hal::{dump, error, eventually, service, Group};
 
 /// The first argument that makes the suite's program a client.
 pub const VERB: &str = "client";
@@ -28,6 +31,10 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
         "own" => own(),
         "call" => {
             service().getCapabilities().expect("capabilities");
+            std::process::exit(0)
+        }
+        "dump" => {
+            assert!(!dump(&[]).is_empty(), "nothing was printed");
             std::process::exit(0)
         }
         _ => {}
@@ -83,11 +90,14 @@ fn own() -> ! {
     let buffer = buffersync_testbed_guest::heap::allocate(4096).expect("heap");
     let mut group = Group::of("vts/own", &buffer, Access::DMA_WRITE);
     let mut other = Group::of("vts/other", &buffer, Access::DMA_READ);
-    let held = group.lock();
-    // Through the event pipe too.
+    let (pending, held) = (Pending::new(), group.lock());
+    // Through the event pipe too, and with a fence: given, and taken.
     let queued = other.binder.lock(0).expect("lock");
-    group.unlock(&held);
+    group.unlock_fenced(&held, &pending.sync_file);
     let held = other.granted(&queued);
+    let fence = other.acquire_fence(&held, 0).expect("an acquire fence");
+    pending.signal();
+    eventually("the fence signals", || has_signalled(&fence));
     other.unlock(&held);
     println!("granted");
     std::process::exit(0)

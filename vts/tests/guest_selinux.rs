@@ -1,15 +1,16 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The vendor's SELinux policy, enforced by the kernel: what it allows works, without one denial; what it
-//! does not is denied, by a rule that the audit log names; and each of its statements is needed.
+//! The vendor's SELinux policy, enforced by the kernel and the service manager: what it allows works,
+//! without one denial; what it does not is denied, by a rule that the audit log names; and each of its
+//! statements is needed.
 //!
-//! Service manager, service and clients run in the domains that they have on a device. What only the
-//! service manager decides (`service_manager { add find }`) is not enforced here: rsb_hub asks uids,
-//! Android's servicemanager asks SELinux.
+//! Service manager, service and clients run in the domains that they have on a device. The service
+//! manager is one that asks SELinux, as Android's does and rsb_hub does not.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -20,6 +21,8 @@ use buffersync_testbed_guest::user::User;
 /// Programs as they are started in their domains; on a file system that keeps labels.
 const PLACE: &str = "/tmp/selinux";
 const SERVICE: &str = "vendor.buffersync-service";
+const SERVICE_DOMAIN: &str = "hal_buffersync_default";
+const CAMERA: &str = "hal_camera_default";
 
 fn stage(name: &str) -> PathBuf {
     std::env::var_os("BUFFERSYNC_STAGE").map_or_else(|| "/stage".into(), PathBuf::from).join(name)
@@ -38,7 +41,7 @@ fn succeeds(command: &mut Command) -> bool {
     quiet.status().expect("spawn").success()
 }
 
-/// A client in a domain. `own`: allocates a buffer, locks it at once and by event. `call`: one call.
+/// A client in a domain: see `buffersync_vts::client`.
 fn client(user: User, domain: &str, verb: &str) -> bool {
     let mut client = command(user, domain, stage("bin/VtsHalBufferSyncTargetTest"));
     succeeds(client.args(["client", verb]))
@@ -49,26 +52,39 @@ fn reads(domain: &str, path: &str) -> bool {
     succeeds(command(User::ROOT, domain, "/bin/busybox").args(["cat", path]))
 }
 
+/// Whether a domain can use a descriptor that another one has opened.
+fn passes(from: &str, to: &str) -> bool {
+    let (giver, taker) = UnixStream::pair().expect("socketpair");
+    let stranger = |domain: &str, verb: &str, socket: UnixStream| {
+        let mut command = command(User::ROOT, domain, stage("bin/buffersync-stranger"));
+        succeeds(command.arg(verb).stdin(std::os::fd::OwnedFd::from(socket)))
+    };
+    assert!(stranger(from, "give", giver), "nothing was sent");
+    stranger(to, "take", taker)
+}
+
 /// Programs that the stack starts, each of which goes into its domain; the service as init starts it, by
 /// the label of its file.
 fn prepare() {
     fs::create_dir_all(PLACE).expect("place");
     let place = Path::new(PLACE);
-    let script = |name: &str, domain: &str, program: &Path| {
-        let text = format!(
-            "#!/bin/sh\nexec {} {domain} {} \"$@\"\n",
-            stage("bin/buffersync-in-domain").display(),
-            program.display()
-        );
+    let script = |name: &str, domain: &str, program: &Path, arguments: &str| {
+        let in_domain = stage("bin/buffersync-in-domain");
+        let (in_domain, program) = (in_domain.display(), program.display());
+        let text = format!("#!/bin/sh\nexec {in_domain} {domain} {program} {arguments}\n");
         executable(&place.join(name), text.as_bytes());
     };
     let service = place.join("service");
     let bytes = fs::read(stage("bin").join(SERVICE)).expect("the service");
     executable(&service, &bytes);
-    script("rsb_hub", "servicemanager", &stage("bin/rsb_hub"));
-    script(SERVICE, "init", &service);
+    let manager = stage("bin/buffersync-servicemanager");
+    let contexts = stage("sepolicy/service_contexts");
+    // In the place of the service manager that asks uids.
+    script("rsb_hub", "servicemanager", &manager, &contexts.display().to_string());
+    script(SERVICE, "init", &service, "\"$@\"");
     let _ = std::os::unix::fs::symlink(stage("bin/rsb_service"), place.join("rsb_service"));
     fs::write(place.join("property"), "ro.vendor.buffersync.max_hold_ms=1000\n").expect("property");
+    fs::write(place.join("private"), "somebody's\n").expect("file");
 }
 
 fn executable(path: &Path, bytes: &[u8]) {
@@ -81,6 +97,7 @@ fn label_files() {
     let place = Path::new(PLACE);
     label(&place.join("service"), "hal_buffersync_default_exec").expect("label");
     label(&place.join("property"), "vendor_buffersync_prop").expect("label");
+    label(&place.join("private"), "app_data_file").expect("label");
     label(Path::new("/dev/binder"), "binder_device").expect("label");
     label(Path::new("/dev/dma_heap/system"), "dmabuf_system_heap_device").expect("label");
 }
@@ -92,16 +109,22 @@ fn works() -> Result<Stack, String> {
     let stack = stack.map_err(|error| error.to_string())?;
     let domain = fs::read_to_string(format!("/proc/{}/attr/current", stack.service_pid()));
     let domain = domain.map_err(|error| error.to_string())?;
-    if domain.trim_end_matches('\0') != "u:r:hal_buffersync_default:s0" {
+    if domain.trim_end_matches('\0') != format!("u:r:{SERVICE_DOMAIN}:s0") {
         return Err(format!("the service is in {domain}"));
     }
-    let clients = [(User::CAMERA, "camera", "own"), (User::CODEC, "codec", "call")];
-    for (user, domain, verb) in clients.into_iter().chain([(User::PREVIEW, "app", "call")]) {
+    let clients = [
+        (User::CAMERA, CAMERA, "own"),
+        (User::CODEC, "mediacodec", "call"),
+        (User::PREVIEW, "app", "call"),
+        (User::ROOT, "dumpstate", "dump"),
+        (User::ROOT, "shell", "dump"),
+    ];
+    for (user, domain, verb) in clients {
         if !client(user, domain, verb) {
-            return Err(format!("{domain} can't use the service"));
+            return Err(format!("{domain} can't {verb}"));
         }
     }
-    if !reads("hal_buffersync_default", &format!("{PLACE}/property")) {
+    if !reads(SERVICE_DOMAIN, &format!("{PLACE}/property")) {
         return Err("the service can't read its settings".into());
     }
     Ok(stack)
@@ -112,8 +135,9 @@ fn denied(what: &str, tried: impl FnOnce() -> bool, words: &[&str]) {
     let before = denials().expect("dmesg").len();
     assert!(!tried(), "{what} was not denied");
     let new = denials().expect("dmesg").split_off(before);
-    let told = new.iter().any(|line| words.iter().all(|word| line.contains(word)));
-    assert!(told, "{what}: no denial with {words:?} in {new:?}");
+    let told = new.iter().find(|line| words.iter().all(|word| line.contains(word)));
+    let Some(told) = told else { panic!("{what}: no denial with {words:?} in {new:?}") };
+    println!("   {what}: {}", told.split("avc:").nth(1).unwrap_or(told).trim());
 }
 
 fn source(domain: &str) -> String {
@@ -141,52 +165,92 @@ fn the_policy_is_what_it_has_to_be() {
     enforce(true).expect("enforce");
 
     let stack = works().unwrap_or_else(|why| panic!("{why}; {:?}", denials()));
+    assert!(passes(CAMERA, CAMERA), "descriptors can't be passed at all");
     let unexpected = denials().expect("dmesg");
     assert!(unexpected.is_empty(), "unexpected denials: {unexpected:#?}");
 
+    strangers_are_denied();
+    the_service_is_confined();
+    drop(stack);
+    who_finds_it_can_not_call_it();
+    each_statement_is_needed();
+}
+
+fn strangers_are_denied() {
+    let service = "tcontext=u:object_r:hal_buffersync_service:s0";
     denied(
-        "a call of the service by an intruder",
+        "an intruder looks the service up",
         || client(User::CAMERA, "intruder", "call"),
-        &["{ call }", &source("intruder"), "tcontext=u:r:hal_buffersync_default:s0"],
+        &["{ find }", &source("intruder"), service, "tclass=service_manager"],
     );
     denied(
-        "a second service manager",
+        "a client registers itself under the service's name",
         || {
-            let mut hub = command(User::ROOT, "camera", stage("bin/rsb_hub"));
+            let mut impostor = command(User::CAMERA, CAMERA, stage("bin").join(SERVICE));
+            succeeds(impostor.args(["--device", "/dev/binder"]))
+        },
+        &["{ add }", &source(CAMERA), service, "tclass=service_manager"],
+    );
+    denied(
+        "a client becomes the service manager",
+        || {
+            let mut hub = command(User::ROOT, CAMERA, stage("bin/rsb_hub"));
             succeeds(hub.args(["--config", "/run/buffersync-hub.d", "--device", "vndbinder"]))
         },
-        &["{ set_context_mgr }", &source("camera")],
+        &["{ set_context_mgr }", &source(CAMERA)],
     );
-    denied(
-        "a heap, opened by the service",
-        || reads("hal_buffersync_default", "/dev/dma_heap/system"),
-        &["dmabuf_system_heap_device", &source("hal_buffersync_default")],
-    );
+    for taker in [CAMERA, SERVICE_DOMAIN] {
+        denied(
+            "a descriptor of a stranger's",
+            || passes("intruder", taker),
+            &["{ use }", &source(taker), "tcontext=u:r:intruder:s0", "tclass=fd"],
+        );
+    }
     denied(
         "the service's settings, read by an app",
         || reads("app", &format!("{PLACE}/property")),
         &["vendor_buffersync_prop", &source("app")],
     );
+}
+
+fn the_service_is_confined() {
+    denied(
+        "a heap, opened by the service",
+        || reads(SERVICE_DOMAIN, "/dev/dma_heap/system"),
+        &["dmabuf_system_heap_device", &source(SERVICE_DOMAIN)],
+    );
+    denied(
+        "somebody's file, read by the service",
+        || reads(SERVICE_DOMAIN, &format!("{PLACE}/private")),
+        &["app_data_file", &source(SERVICE_DOMAIN)],
+    );
     denied(
         "the network, opened by the service",
         || {
-            let mut nc = command(User::ROOT, "hal_buffersync_default", "/bin/busybox");
+            let mut nc = command(User::ROOT, SERVICE_DOMAIN, "/bin/busybox");
             succeeds(nc.args(["nc", "127.0.0.1", "1"]))
         },
-        &["tcp_socket", &source("hal_buffersync_default")],
+        &["tcp_socket", &source(SERVICE_DOMAIN)],
     );
-    drop(stack);
-    each_statement_is_needed();
+}
+
+/// With a policy by which an intruder finds the service, the kernel still denies the call.
+fn who_finds_it_can_not_call_it() {
+    reload("policy-that-lets-find");
+    let _stack = works().unwrap_or_else(|why| panic!("{why}; {:?}", denials()));
+    denied(
+        "an intruder calls the service",
+        || client(User::CAMERA, "intruder", "call"),
+        &["{ call }", &source("intruder"), &format!("tcontext=u:r:{SERVICE_DOMAIN}:s0")],
+    );
 }
 
 /// Without any one of the vendor's statements, something that has to work does not.
 fn each_statement_is_needed() {
     let list = fs::read_to_string(stage("sepolicy/statements")).expect("statements");
-    assert!(list.lines().count() >= 7, "{list}");
+    assert!(list.lines().count() >= 14, "{list}");
     for (nth, statement) in list.lines().enumerate() {
-        enforce(false).expect("enforce");
-        load(&stage(&format!("sepolicy/without-{nth}"))).expect("load");
-        enforce(true).expect("enforce");
+        reload(&format!("without-{nth}"));
         let result = works();
         println!(
             "   without `{statement}`: {}",
@@ -194,4 +258,10 @@ fn each_statement_is_needed() {
         );
         assert!(result.is_err(), "nothing needs `{statement}`");
     }
+}
+
+fn reload(policy: &str) {
+    enforce(false).expect("enforce");
+    load(&stage("sepolicy").join(policy)).expect("load");
+    enforce(true).expect("enforce");
 }

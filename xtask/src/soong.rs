@@ -52,7 +52,7 @@ const NOT_ON_A_DEVICE: [(&str, &str); 9] = [
     ("testbed", "brings a kernel up on a developer's machine"),
     ("xtask", "calls cargo"),
     ("service/engine/fuzz", "the fuzzer's module is service/engine's"),
-    ("vts/target", "made by tests"),
+    ("testbed/platform", "stands for what a device has"),
 ];
 
 /// Dependencies that Cargo has on Linux alone, or under another name.
