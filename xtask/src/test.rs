@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use buffersync_testbed::{Failure, Run, Testbed};
+use buffersync_testbed::{provision, Failure, Run, Testbed};
 
 use crate::build::{self, Program};
 use crate::{
@@ -119,6 +119,9 @@ impl Counts {
         self.step("installing the service, C and Java clients", || {
             clients::stage(&stage).map_err(|failure| failure.0)
         });
+        self.step("strace", || {
+            provision::need(&[("strace", "strace")]).map_err(|failure| failure.0)
+        });
         self.step("installed unit", || device::check_installed(&stage.join("prefix")));
         let lib = stage.join("prefix/lib");
         self.step("C ABI: header, Rust source and symbols", || {
@@ -139,7 +142,7 @@ impl Counts {
         };
         let wanted: Vec<&Program> = programs.iter().filter(wanted).collect();
         let command = guest_command(&wanted);
-        let limit = options.limit.unwrap_or(Duration::from_secs(900));
+        let limit = options.limit.unwrap_or(Duration::from_secs(1500));
         let out = out_folder();
         let run = Run { command: &command, stage: &stage, out: &out, limit };
         let before = self.reports;
