@@ -304,16 +304,24 @@ pub fn dump(args: &[&str]) -> String {
     })
 }
 
-/// How many threads the service has.
-pub fn service_threads() -> usize {
+/// The service's process: the one that `BUFFERSYNC_SERVICE_PID` says, or that has its name.
+pub fn service_pid() -> String {
+    if let Ok(pid) = std::env::var("BUFFERSYNC_SERVICE_PID") {
+        return pid;
+    }
     let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
     let service = processes.map(|process| process.path()).find(|path| {
         // A process may end meanwhile. The kernel cuts a name at 15 bytes.
         std::fs::read_to_string(path.join("comm"))
             .is_ok_and(|name| name.starts_with("vendor.buffersy"))
     });
-    let tasks = service.expect("the service runs").join("task");
-    std::fs::read_dir(tasks).expect("its threads").count()
+    let service = service.expect("the service runs");
+    service.file_name().expect("its number").to_string_lossy().into_owned()
+}
+
+/// How many threads the service has.
+pub fn service_threads() -> usize {
+    std::fs::read_dir(format!("/proc/{}/task", service_pid())).expect("threads").count()
 }
 
 /// Waits until `holds`; panics with `what` if it never does.

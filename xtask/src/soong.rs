@@ -379,6 +379,37 @@ mod tests {
         Tree::of_project().unwrap().check().unwrap();
     }
 
+    /// The rc file that the genrule makes, the program that the APEX brings, and its label.
+    #[test]
+    fn the_apex_starts_what_it_brings() {
+        let tree = Tree::of_project().unwrap();
+        let rc = fs::read_to_string(root().join("init/vendor.buffersync-service.rc")).unwrap();
+        let work = crate::target().join("soong");
+        fs::create_dir_all(&work).unwrap();
+        let made = work.join("apex.rc");
+        let genrule = tree.module("com.vendor.buffersync.rc.gen").unwrap();
+        assert_eq!(genrule.list("srcs"), [":vendor.buffersync-service.rc"]);
+        let command = genrule.text("cmd").unwrap();
+        let command = command.replace("$(in)", "init/vendor.buffersync-service.rc");
+        let command = command.replace("$(out)", &made.display().to_string());
+        let status =
+            Command::new("sh").current_dir(root()).args(["-c", &command]).status().unwrap();
+        assert!(status.success());
+
+        let apex = tree.module("com.vendor.buffersync").unwrap();
+        let program = tree.module(apex.list("binaries")[0]).unwrap();
+        let install = program.text("relative_install_path").unwrap();
+        let path = format!("/bin/{install}/{}", program.text("stem").unwrap());
+        let expected =
+            rc.replace(&format!("/vendor{path}"), &format!("/apex/{}{path}", apex.name()));
+        assert_ne!(expected, rc);
+        assert_eq!(fs::read_to_string(made).unwrap(), expected);
+
+        let labels = fs::read_to_string(root().join("init/apex/file_contexts")).unwrap();
+        let label = labels.lines().find(|line| line.starts_with(&path.replace('.', "\\.")));
+        assert!(label.unwrap().ends_with("u:object_r:hal_buffersync_default_exec:s0"));
+    }
+
     /// Each of these would stop a build in Android's tree, or build something else than Cargo does.
     #[test]
     fn what_soong_would_refuse_is_noticed() {

@@ -15,7 +15,7 @@ use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{
-    counter, dump, error, handle, is_illegal_argument, service, whole, Group, ACCESSES,
+    counter, dump, error, handle, is_illegal_argument, service, service_pid, whole, Group, ACCESSES,
 };
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
@@ -289,7 +289,7 @@ fn the_dump_names_buffers_holders_and_waiters_and_is_bounded() {
 }
 
 fn descriptors_do_not_leak() {
-    let pid = std::env::var("BUFFERSYNC_SERVICE_PID").expect("the service's pid");
+    let pid = service_pid();
     let count = || std::fs::read_dir(format!("/proc/{pid}/fd")).expect("fds").count();
     let before = count();
     for _ in 0..20 {
