@@ -8,11 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::process::Command;
+use std::io::{self, Write};
+use std::process::{Command, Stdio};
 
 use buffersync_testbed::provision;
 
-use crate::{root, target};
+use crate::root;
 
 type Result<T> = std::result::Result<T, String>;
 
@@ -90,13 +91,15 @@ fn expand(before: &str, fragment: &str) -> Result<BTreeMap<&'static str, Vec<Str
     for variable in VARIABLES {
         text.push_str(&format!("\t@echo '{variable}={}'\n", format_args!("$({variable})")));
     }
-    let file = target().join("product.mk");
-    let written = fs::create_dir_all(target()).and_then(|()| fs::write(&file, text));
-    written.map_err(|error| format!("{}: {error}", file.display()))?;
+    let failed = |error: io::Error| format!("make: {error}");
     // What nobody has set is said, and not taken for empty.
-    let output =
-        Command::new("make").args(["--warn-undefined-variables", "-f"]).arg(&file).output();
-    let output = output.map_err(|error| format!("make: {error}"))?;
+    let mut make = Command::new("make");
+    make.args(["--warn-undefined-variables", "-f", "-"]);
+    make.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut make = make.spawn().map_err(failed)?;
+    // make reads all of it before it prints anything.
+    make.stdin.take().map_or(Ok(()), |mut pipe| pipe.write_all(text.as_bytes())).map_err(failed)?;
+    let output = make.wait_with_output().map_err(failed)?;
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     let serious = complaint.lines().find(|line| !VARIABLES.iter().any(|name| line.contains(name)));
     if let (false, _) | (_, Some(_)) = (output.status.success(), serious) {

@@ -43,7 +43,7 @@ const OF_AOSP: [&str; 4] = [
 ];
 
 /// Cargo's packages that no device needs: why.
-const NOT_ON_A_DEVICE: [(&str, &str); 9] = [
+const NOT_ON_A_DEVICE: [(&str, &str); 10] = [
     ("aidl/binder", "libbinder_rs is there"),
     ("aidl/libbinder_rs", "libbinder_rs is there"),
     ("client-ndk/examples", "documentation, run by the project's own tests"),
@@ -52,6 +52,7 @@ const NOT_ON_A_DEVICE: [(&str, &str); 9] = [
     ("testbed", "brings a kernel up on a developer's machine"),
     ("xtask", "calls cargo"),
     ("service/engine/fuzz", "the fuzzer's module is service/engine's"),
+    ("testbed/bench", "measures beside peers that AOSP has not"),
     ("testbed/platform", "stands for what a device has"),
 ];
 

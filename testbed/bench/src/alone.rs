@@ -1,0 +1,125 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Nobody else wants the buffers: what a lock and an unlock cost.
+//!
+//! All peers take turns within each round, so that whatever the machine does meanwhile, it does to
+//! all of them.
+
+use std::collections::BTreeMap;
+
+use binder::Interface;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
+use buffersync_client::{Access, BufferSync, Group, Options};
+use buffersync_engine_bench::robust::RobustMutexes;
+use buffersync_testbed_guest::dmabuf::DmaBuf;
+use buffersync_testbed_guest::heap;
+use serde_json::{json, Value};
+
+use crate::peers;
+use crate::stats::{now, Samples};
+
+/// What `SIZES` buffers a group may have.
+const SIZES: [usize; 3] = [1, 4, 16];
+const ROUNDS: usize = 60;
+/// Of each peer in a round.
+const TURNS: usize = 25;
+
+type Peer = (String, Box<dyn FnMut()>);
+
+/// A binder of the service, for calls that do nothing.
+pub fn empty_call() -> impl FnMut() {
+    let service = binder::check_interface::<dyn IBufferSync>(buffersync_aidl::DEFAULT_INSTANCE);
+    let object = service.expect("the service").as_binder();
+    move || object.ping_binder().expect("ping")
+}
+
+/// `count` buffers of a page each.
+pub fn buffers(count: usize) -> Vec<DmaBuf> {
+    (0..count).map(|_| heap::allocate(4096).expect("heap")).collect()
+}
+
+/// A group of these.
+pub fn group(sync: &BufferSync, name: &str, buffers: &[DmaBuf], access: Access) -> Group {
+    let mut group = sync.open_group(name, Options::default()).expect("openGroup");
+    for buffer in buffers {
+        group.add(buffer, access).expect("add");
+    }
+    group
+}
+
+/// Locks and unlocks a group of `count` buffers.
+pub fn locks(sync: &BufferSync, count: usize, access: Access) -> impl FnMut() {
+    let mut group = group(sync, "bench/alone", &buffers(count), access);
+    move || group.lock(None).expect("lock").unlock().expect("unlock")
+}
+
+fn peers_of(sync: &BufferSync) -> Vec<Peer> {
+    let mut call = empty_call();
+    let one = empty_call();
+    let mut peers: Vec<Peer> = vec![
+        ("empty call".into(), Box::new(one)),
+        (
+            "two empty calls".into(),
+            Box::new(move || {
+                call();
+                call();
+            }),
+        ),
+    ];
+    for count in SIZES {
+        let device = locks(sync, count, Access::DmaWrite);
+        peers.push((format!("buffersync, {count} DMA"), Box::new(device)));
+        let cpu = locks(sync, count, Access::Write);
+        peers.push((format!("buffersync, {count} CPU"), Box::new(cpu)));
+        let records = buffers(count);
+        peers.push((
+            format!("fcntl, {count}"),
+            Box::new(move || {
+                peers::lock(&records);
+                peers::unlock(&records);
+            }),
+        ));
+        let mutexes = RobustMutexes::new(count);
+        let all: Vec<usize> = (0..count).collect();
+        peers.push((
+            format!("robust mutexes, {count}"),
+            Box::new(move || {
+                mutexes.lock(&all);
+                mutexes.unlock(&all);
+            }),
+        ));
+        let bracketed = buffers(count);
+        peers.push((
+            format!("START and END, {count}"),
+            Box::new(move || {
+                peers::bracket(&bracketed, false);
+                peers::bracket(&bracketed, true);
+            }),
+        ));
+    }
+    peers
+}
+
+/// Median and p99 of each peer.
+pub fn measure(sync: &BufferSync) -> Value {
+    let mut peers = peers_of(sync);
+    let mut samples: BTreeMap<String, Samples> = BTreeMap::new();
+    for (_, turn) in &mut peers {
+        (0..TURNS).for_each(|_| turn());
+    }
+    for _ in 0..ROUNDS {
+        for (name, turn) in &mut peers {
+            let samples = samples.entry(name.clone()).or_default();
+            for _ in 0..TURNS {
+                let begin = now();
+                turn();
+                samples.push(now() - begin);
+            }
+        }
+    }
+    let order: Vec<&String> = peers.iter().map(|(name, _)| name).collect();
+    let order = json!(order);
+    let summaries = samples.into_iter().map(|(name, samples)| (name, samples.summary()));
+    json!({ "order": order, "peers": summaries.collect::<serde_json::Map<String, Value>>() })
+}

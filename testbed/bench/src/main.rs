@@ -1,0 +1,102 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! `buffersync-bench run FILE`: measures the service, and writes what came of it as JSON.
+//! `buffersync-bench locks COUNT`, `calls COUNT`: for a profiler, locks and unlocks four buffers so
+//! often, or makes two empty calls so often.
+//!
+//! | module | what is measured |
+//! |---|---|
+//! | [`alone`] | a lock and an unlock that nobody contends, beside its peers |
+//! | [`handover`] | from an unlock to the next one's grant |
+//! | [`scale`] | many clients |
+//! | [`pipeline`] | frames a second, end to end |
+//! | [`cost`] | processor, memory, descriptors, wake-ups of the service |
+//!
+//! [`crew`] starts the other processes, which are this program too; [`peers`] and [`stats`] serve all.
+//! Times are raw here: `cargo xtask bench` makes ratios of them.
+
+mod alone;
+mod cost;
+mod crew;
+mod handover;
+mod peers;
+mod pipeline;
+mod scale;
+mod stats;
+
+use std::process::ExitCode;
+
+use buffersync_client::{Access, BufferSync};
+use crew::Shared;
+use serde_json::json;
+
+fn run(file: &str) -> std::io::Result<()> {
+    let say = |what: &str| eprintln!("bench: {what}");
+    let sync = BufferSync::connect().expect("connect");
+    say("alone");
+    let alone = alone::measure(&sync);
+    say("hand-over");
+    let handover = handover::measure()?;
+    say("many clients");
+    let scale = scale::measure()?;
+    say("pipeline");
+    let pipeline = pipeline::measure()?;
+    say("the service's own");
+    let cost = cost::measure(&sync);
+    let all = json!({ "alone": alone, "handover": handover, "scale": scale, "pipeline": pipeline,
+                      "cost": cost });
+    std::fs::write(file, format!("{all:#}\n"))
+}
+
+/// The same again and again.
+fn repeat(verb: &str, count: &str) -> std::io::Result<()> {
+    let count: u64 = count.parse().map_err(|_| std::io::ErrorKind::InvalidInput)?;
+    let sync = BufferSync::connect().expect("connect");
+    let (mut locks, mut call) = (alone::locks(&sync, 4, Access::DmaWrite), alone::empty_call());
+    for _ in 0..count {
+        if verb == "locks" {
+            locks();
+        } else {
+            call();
+            call();
+        }
+    }
+    Ok(())
+}
+
+/// A process of a crew: `VERB NUMBER SHARED FD...`.
+fn take_part(verb: &str, args: &[String]) -> std::io::Result<()> {
+    let bad = || std::io::Error::from(std::io::ErrorKind::InvalidInput);
+    let number = args.first().and_then(|word| word.parse().ok()).ok_or_else(bad)?;
+    let shared = args.get(1).and_then(|word| word.parse().ok()).ok_or_else(bad)?;
+    let (shared, fds) = (Shared::inherited(shared)?, &args[2..]);
+    match verb {
+        "contend" => handover::client(number, &shared, fds),
+        "woken" => handover::woken(&shared, fds),
+        "cycle" => scale::client(number, &shared),
+        "call" => scale::caller(number, &shared),
+        "stage" | "stage-by-hand" => pipeline::stage(verb, number, &shared, fds),
+        _ => Err(bad()),
+    }
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let done = match args.split_first() {
+        Some((verb, [file])) if verb == "run" => run(file),
+        Some((verb, [count])) if verb == "locks" || verb == "calls" => repeat(verb, count),
+        Some((verb, rest)) if rest.len() >= 2 => take_part(verb, rest),
+        _ => {
+            eprintln!("usage: buffersync-bench run FILE | locks COUNT | calls COUNT");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("buffersync-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,59 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What people would use instead: record locks on the dma-bufs themselves, and the ioctls by hand.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use buffersync_testbed_guest::dmabuf::DmaBuf;
+use nix::errno::Errno;
+
+/// `struct dma_buf_sync` of linux/dma-buf.h.
+#[repr(C)]
+struct Sync {
+    flags: u64,
+}
+
+nix::ioctl_write_ptr!(
+    /// `DMA_BUF_IOCTL_SYNC`.
+    dma_buf_sync, b'b', 0, Sync
+);
+
+const RW: u64 = 3;
+const END: u64 = 4;
+
+fn record_lock(fd: RawFd, kind: libc::c_int) {
+    let lock = libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: F_SETLKW reads a struct flock.
+    let done = unsafe { libc::fcntl(fd, libc::F_SETLKW, &lock) };
+    assert_eq!(done, 0, "F_SETLKW: {}", Errno::last());
+}
+
+/// POSIX record locks, in the order of the slice.
+pub fn lock(buffers: &[DmaBuf]) {
+    use std::os::fd::AsFd;
+    buffers.iter().for_each(|buffer| record_lock(buffer.as_fd().as_raw_fd(), libc::F_WRLCK));
+}
+
+/// Lets all of them go.
+pub fn unlock(buffers: &[DmaBuf]) {
+    use std::os::fd::AsFd;
+    buffers.iter().for_each(|buffer| record_lock(buffer.as_fd().as_raw_fd(), libc::F_UNLCK));
+}
+
+/// START before an access of the CPU, END after it.
+pub fn bracket(buffers: &[DmaBuf], end: bool) {
+    use std::os::fd::AsFd;
+    let sync = Sync { flags: if end { RW | END } else { RW } };
+    for buffer in buffers {
+        // SAFETY: the descriptor is a dma-buf's, and the ioctl reads a struct dma_buf_sync.
+        let done = unsafe { dma_buf_sync(buffer.as_fd().as_raw_fd(), &sync) };
+        assert!(done.is_ok(), "DMA_BUF_IOCTL_SYNC: {done:?}");
+    }
+}

@@ -1,0 +1,137 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! camera -> codec -> preview, three processes and four frames between them: frames a second, with
+//! groups of the service, and with record locks and the ioctls by hand.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use buffersync_client::{Access, BufferSync, Group, Options};
+use buffersync_testbed_guest::dmabuf::{DmaBuf, Mapping};
+use buffersync_testbed_guest::heap;
+use serde_json::{json, Value};
+
+use crate::crew::{self, Crew, Shared};
+use crate::peers;
+
+const FRAMES: usize = 4;
+const SIZE: usize = 16 * 1024;
+const TIME: Duration = Duration::from_secs(3);
+const DONE: usize = 16;
+
+/// How a stage keeps the others out.
+enum Guard {
+    Groups(Vec<Group>),
+    ByHand(Vec<[DmaBuf; 1]>),
+}
+
+impl Guard {
+    fn new(verb: &str, number: usize, buffers: Vec<DmaBuf>) -> Self {
+        if verb == "stage-by-hand" {
+            return Self::ByHand(buffers.into_iter().map(|buffer| [buffer]).collect());
+        }
+        let sync = BufferSync::connect().expect("connect");
+        let access = if number == 0 { Access::Write } else { Access::Read };
+        let groups = buffers.iter().map(|buffer| {
+            let mut group = sync.open_group("bench/frame", Options::default()).expect("openGroup");
+            group.add(buffer, access).expect("add");
+            group
+        });
+        Self::Groups(groups.collect())
+    }
+
+    fn with(&mut self, frame: usize, work: impl FnOnce()) {
+        match self {
+            Self::Groups(groups) => {
+                let grant = groups[frame].lock(None).expect("lock");
+                work();
+                grant.unlock().expect("unlock");
+            }
+            Self::ByHand(buffers) => {
+                peers::lock(&buffers[frame]);
+                peers::bracket(&buffers[frame], false);
+                work();
+                peers::bracket(&buffers[frame], true);
+                peers::unlock(&buffers[frame]);
+            }
+        }
+    }
+}
+
+/// `buffersync-bench stage|stage-by-hand`: a stage of the pipeline. Frames come on one pipe and go on on
+/// the next.
+pub fn stage(verb: &str, number: usize, shared: &Shared, fds: &[String]) -> std::io::Result<()> {
+    let mut ends: Vec<Option<File>> = Vec::new();
+    for fd in &fds[..6] {
+        ends.push(Some(crew::inherited_file(fd)?));
+    }
+    let take = |at: usize, ends: &mut Vec<Option<File>>| ends[at].take().expect("a pipe's end");
+    let mut input = take(2 * number, &mut ends);
+    let mut output = take(2 * ((number + 1) % 3) + 1, &mut ends);
+    // Whoever holds an end that is not its own would keep the pipe open.
+    drop(ends);
+    let buffers: Vec<DmaBuf> = fds[6..]
+        .iter()
+        .map(|fd| crew::inherited(fd).map(|fd: OwnedFd| DmaBuf::new(fd, SIZE)))
+        .collect::<std::io::Result<_>>()?;
+    let mut maps: Vec<Mapping> = buffers.iter().map(|buffer| buffer.map().expect("map")).collect();
+    let mut guard = Guard::new(verb, number, buffers);
+    crew::begin(shared);
+    let mut frame = [0];
+    let mut stamp = 0;
+    while !crew::is_over(shared) && input.read_exact(&mut frame).is_ok() {
+        let at = usize::from(frame[0]);
+        let map = &mut maps[at];
+        stamp += 1;
+        guard.with(at, || {
+            for word in 0..map.words() {
+                if number == 0 {
+                    map.write(word, stamp);
+                } else {
+                    std::hint::black_box(map.read(word));
+                }
+            }
+        });
+        if number == 2 {
+            shared.word(DONE).fetch_add(1, SeqCst);
+        }
+        if output.write_all(&frame).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn frames_a_second(verb: &str) -> std::io::Result<f64> {
+    let shared = Shared::new()?;
+    let buffers: Vec<DmaBuf> = (0..FRAMES).map(|_| heap::allocate(SIZE).expect("heap")).collect();
+    let mut pipes: Vec<(std::io::PipeReader, std::io::PipeWriter)> = Vec::new();
+    for _ in 0..3 {
+        pipes.push(std::io::pipe()?);
+    }
+    let ends = pipes.iter().flat_map(|(read, write)| [read.as_raw_fd(), write.as_raw_fd()]);
+    let frames = buffers.iter().map(|buffer| buffer.as_fd().as_raw_fd());
+    let fds: Vec<RawFd> = ends.chain(frames).collect();
+    let crew = Crew::start(verb, 3, &shared, &fds)?;
+    let mut camera = pipes.remove(0).1;
+    drop(pipes);
+    camera.write_all(&(0..FRAMES as u8).collect::<Vec<u8>>())?;
+    drop(camera);
+    crew.run_for(&shared, TIME)?;
+    Ok(shared.word(DONE).load(SeqCst) as f64 / TIME.as_secs_f64())
+}
+
+/// Frames a second, both ways, taking turns.
+pub fn measure() -> std::io::Result<Value> {
+    let (mut groups, mut by_hand) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        groups.push(frames_a_second("stage")?);
+        by_hand.push(frames_a_second("stage-by-hand")?);
+    }
+    let mean = |all: Vec<f64>| all.iter().sum::<f64>() / all.len() as f64;
+    Ok(json!({ "buffersync": mean(groups), "by_hand": mean(by_hand) }))
+}
