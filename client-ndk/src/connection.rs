@@ -128,7 +128,8 @@ impl BufferSync {
         let opened = self.connection.call(|service| Ok(service.openGroup(name, &options)?))?;
         let binder = opened.group.ok_or(Error::Protocol("openGroup returned no group"))?;
         let events = opened.events.ok_or(Error::Protocol("openGroup returned no event pipe"))?;
-        Ok(Group::new(binder, EventPipe::new(events.into())?, millis(opened.holdLimitMs)))
+        let events = EventPipe::new(events.into())?;
+        Ok(Group::new(binder, opened.key, events, millis(opened.holdLimitMs)))
     }
 
     /// The service's dump, as `dumpsys` prints it: buffers, holders, waiters, counters. `args` are

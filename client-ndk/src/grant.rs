@@ -193,6 +193,57 @@ impl Grant<'_> {
         self.release(each, rest)
     }
 
+    /// Ends the grant as [`Grant::unlock`] does, and locks `next` as [`Group::lock`] does, in one call of
+    /// the service: for a pipeline that has a group for each of its frames. On an error of the
+    /// request, and that of a `next` that holds or waits ([`Error::AlreadyLocked`]), nothing is
+    /// locked, and the grant has ended, as if dropped.
+    ///
+    /// ```no_run
+    /// # use buffersync_client::{Error, Group};
+    /// # fn work(_: &mut Group) {}
+    /// # fn f(mut frames: [Group; 2]) -> Result<(), Error> {
+    /// let [first, second] = &mut frames;
+    /// let grant = first.lock(None)?;
+    /// let grant = grant.unlock_and_lock(second, None)?; // one round trip
+    /// grant.unlock_and_lock(first, None)?.unlock()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Grant::unlock`] and of [`Group::lock`].
+    pub fn unlock_and_lock<'next>(
+        self,
+        next: &'next mut Group,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Grant<'next>> {
+        self.unlock_with_fences_and_lock(Vec::new(), None, next, timeout)
+    }
+
+    /// As [`Grant::unlock_and_lock`], with fences as [`Grant::unlock_with_fences`] takes them. What the
+    /// service can't take is not waited for: [`Error::Quota`], [`Error::NoResources`].
+    ///
+    /// # Errors
+    /// Those of [`Grant::unlock_with_fences`] and of [`Group::lock`].
+    pub fn unlock_with_fences_and_lock<'next>(
+        mut self,
+        each: Vec<(BufferId, OwnedFd)>,
+        rest: Option<OwnedFd>,
+        next: &'next mut Group,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Grant<'next>> {
+        next.make_room()?;
+        let (fences, token) = (given(each, rest), self.token().0);
+        let timeout = timeout_ns(timeout.into());
+        let group = self.group.remote()?;
+        let reply = group.unlockAndLock(token, &fences, next.key, timeout).map_err(Error::from);
+        self.ended =
+            matches!(reply, Ok(_) | Err(Error::Evicted | Error::BadToken | Error::ServiceDied));
+        if !next.accept(reply?)? {
+            next.await_grant(None)?;
+        }
+        next.grant().ok_or(Error::Protocol("the grant is gone"))
+    }
+
     /// As [`Grant::unlock_with_fences`]; after [`Error::BadFence`] and [`Error::UnknownBuffer`] the
     /// grant goes on, until it is dropped.
     pub(crate) fn release(
@@ -200,14 +251,7 @@ impl Grant<'_> {
         each: Vec<(BufferId, OwnedFd)>,
         rest: Option<OwnedFd>,
     ) -> Result<()> {
-        let fences: Vec<ReleaseFence> = each
-            .into_iter()
-            .chain(rest.map(|fence| (BufferId(0), fence)))
-            .map(|(buffer, fence)| ReleaseFence {
-                bufferId: buffer.0,
-                fence: Some(ParcelFileDescriptor::new(fence)),
-            })
-            .collect();
+        let fences = given(each, rest);
         match self.end(&fences) {
             Err(Error::Quota | Error::NoResources) if !fences.is_empty() => {
                 for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
@@ -250,6 +294,17 @@ impl Grant<'_> {
     fn known_evicted(&self) -> bool {
         matches!(self.group.state, State::Holding { evicted: true, .. })
     }
+}
+
+/// Release fences as the service takes them.
+fn given(each: Vec<(BufferId, OwnedFd)>, rest: Option<OwnedFd>) -> Vec<ReleaseFence> {
+    each.into_iter()
+        .chain(rest.map(|fence| (BufferId(0), fence)))
+        .map(|(buffer, fence)| ReleaseFence {
+            bufferId: buffer.0,
+            fence: Some(ParcelFileDescriptor::new(fence)),
+        })
+        .collect()
 }
 
 impl Drop for Grant<'_> {

@@ -34,6 +34,8 @@ const RECORD_GRACE: Duration = Duration::from_secs(1);
 /// nobody said that the work was finished.
 pub struct Group {
     binder: Remote<dyn ISyncGroup>,
+    /// Names the group in a call of another one.
+    pub(crate) key: i64,
     pub(crate) events: EventPipe,
     hold_limit: Duration,
     pub(crate) state: State,
@@ -69,11 +71,12 @@ pub enum Started {
 impl Group {
     pub(crate) fn new(
         binder: Strong<dyn ISyncGroup>,
+        key: i64,
         events: EventPipe,
         hold_limit: Duration,
     ) -> Self {
         let (binder, members) = (Remote::new(binder), Members::default());
-        Self { binder, events, hold_limit, state: State::Idle, members, evictions: 0 }
+        Self { binder, key, events, hold_limit, state: State::Idle, members, evictions: 0 }
     }
 
     /// The service's end.
@@ -264,10 +267,7 @@ impl Group {
     /// Sends the request, with a time-out in the service's terms or (`None`) to wait for nobody.
     /// True: granted at once.
     pub(crate) fn request(&mut self, timeout_ns: Option<i64>) -> Result<bool> {
-        if matches!(self.state, State::Idle) {
-            // What earlier locks left must not fill the pipe (ERROR_EVENTS_UNREAD).
-            while self.read_event()?.is_some() {}
-        }
+        self.make_room()?;
         let reply = match timeout_ns {
             Some(timeout_ns) => self.remote()?.lock(timeout_ns)?,
             None => self.remote()?.tryLock()?,
@@ -276,6 +276,19 @@ impl Group {
             // The grant that was to grow had been taken away, so this began a lock of its own.
             return self.discard(&reply);
         }
+        self.accept(reply)
+    }
+
+    /// What earlier locks left must not fill the pipe (ERROR_EVENTS_UNREAD).
+    pub(crate) fn make_room(&mut self) -> Result<()> {
+        if matches!(self.state, State::Idle) {
+            while self.read_event()?.is_some() {}
+        }
+        Ok(())
+    }
+
+    /// Follows the reply to a request. True: granted.
+    pub(crate) fn accept(&mut self, reply: LockReply) -> Result<bool> {
         match reply.status {
             LockStatus::GRANTED => {
                 let (grant, fence) = grant_of(reply);

@@ -20,6 +20,7 @@
 //! Knows nothing of binder; [`crate::hal`] and [`crate::group`] translate.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -102,6 +103,8 @@ pub(crate) struct State {
     pub(crate) buffers: HashMap<BufferId, Buffer>,
     by_identity: HashMap<Identity, BufferId>,
     pub(crate) groups: HashMap<GroupId, Group>,
+    /// What clients name groups by that are not the object of the call.
+    by_key: HashMap<i64, GroupId>,
     /// Release fences that the reactor waits for. They outlive their group.
     pub(crate) releases: HashMap<FenceId, Release>,
     pub(crate) quotas: Quotas,
@@ -124,6 +127,7 @@ pub(crate) struct Buffer {
 /// What the service keeps of a group beside the engine's view.
 pub(crate) struct Group {
     pub(crate) name: String,
+    key: i64,
     pub(crate) uid: u32,
     /// Buffers with their access, in the order of their addition.
     pub(crate) members: Vec<(BufferId, Access)>,
@@ -143,7 +147,19 @@ pub(crate) struct Group {
 }
 
 /// Dma-bufs, and the implicit fences that matter.
-type Polled = Vec<(Arc<OwnedFd>, PollFlags)>;
+pub(crate) type Polled = Vec<(Arc<OwnedFd>, PollFlags)>;
+
+/// A new group.
+pub struct Opened {
+    /// The engine's name for it.
+    pub id: GroupId,
+    /// How long its grants last.
+    pub hold: Duration,
+    /// The clients' name for it.
+    pub key: i64,
+    /// The client's end of its pipe.
+    pub events: OwnedFd,
+}
 
 /// A grant that was taken away, for dumps.
 pub(crate) struct Eviction {
@@ -180,6 +196,7 @@ impl Arbiter {
             buffers: HashMap::new(),
             by_identity: HashMap::new(),
             groups: HashMap::new(),
+            by_key: HashMap::new(),
             releases: HashMap::new(),
             quotas: Quotas::new(&config),
             syncs: SyncCounters::default(),
@@ -215,14 +232,14 @@ impl Arbiter {
         self.has_implicit_fences
     }
 
-    /// Opens a group for `uid`. Returns its id, its hold limit and the client's end of its pipe.
+    /// Opens a group for `uid`.
     pub fn open_group(
         &self,
         uid: u32,
         name: &str,
         hold: Option<Duration>,
         implicit: bool,
-    ) -> Result<(GroupId, Duration, OwnedFd), Error> {
+    ) -> Result<Opened, Error> {
         if implicit && !self.has_implicit_fences {
             return Err(Error::Unsupported("sync_file ioctls of dma-bufs"));
         }
@@ -230,8 +247,10 @@ impl Arbiter {
         let mut state = self.state();
         state.quotas.charge(uid, Kind::Groups, 1)?;
         let (id, hold) = state.engine.open_group(hold);
+        let key = state.new_key();
         let group = Group {
             name: name.to_string(),
+            key,
             uid,
             members: Vec::new(),
             pipe,
@@ -243,8 +262,9 @@ impl Arbiter {
             polled: None,
         };
         state.groups.insert(id, group);
+        state.by_key.insert(key, id);
         log::debug!("group {} {name:?} opened by uid {uid}", id.serial());
-        Ok((id, hold, read))
+        Ok(Opened { id, hold, key, events: read })
     }
 
     /// Ends a group in order, as its client asked.
@@ -315,18 +335,14 @@ impl Arbiter {
     pub fn lock(&self, id: GroupId, wait: Wait) -> Result<Locked, Error> {
         let idle = self.look_for_implicit_fences(id);
         self.with(|state, now| {
-            let now_in = state.groups.get(&id).and_then(|group| group.polled.as_ref());
-            // Only if it has the buffers still that were looked at.
-            if idle.zip(now_in).is_some_and(|(looked, now_in)| Arc::ptr_eq(&looked, now_in)) {
-                state.engine.found_idle(id);
-            }
+            Self::note_idle(state, id, idle);
             state.lock(id, wait, now)
         })
     }
 
     /// Looks for implicit fences in the way of a group's CPU accesses; the buffers, if there is none.
     /// A grant that comes later has the sync workers look.
-    fn look_for_implicit_fences(&self, id: GroupId) -> Option<Arc<Polled>> {
+    pub(crate) fn look_for_implicit_fences(&self, id: GroupId) -> Option<Arc<Polled>> {
         let (uid, polled) = {
             let mut state = self.state();
             (state.group(id).ok()?.uid, state.polled(id)?)
@@ -429,8 +445,16 @@ impl Arbiter {
         result
     }
 
+    /// What [`Arbiter::lock`] found out before is used, if the group has the same buffers still.
+    pub(crate) fn note_idle(state: &mut State, id: GroupId, idle: Option<Arc<Polled>>) {
+        let now_in = state.groups.get(&id).and_then(|group| group.polled.as_ref());
+        if idle.zip(now_in).is_some_and(|(looked, now_in)| Arc::ptr_eq(&looked, now_in)) {
+            state.engine.found_idle(id);
+        }
+    }
+
     /// Carries out effects until there are none: losing a pipe closes its group, which has effects.
-    fn carry_out(&self, state: &mut State, now: Time) {
+    pub(crate) fn carry_out(&self, state: &mut State, now: Time) {
         while let Some(effect) = state.effects.pop() {
             match effect {
                 Effect::Sync { job, group, ops } => self.submit(state, job, group, ops, now),
@@ -590,7 +614,7 @@ impl State {
         Ok(())
     }
 
-    fn lock(&mut self, id: GroupId, wait: Wait, now: Time) -> Result<Locked, Error> {
+    pub(crate) fn lock(&mut self, id: GroupId, wait: Wait, now: Time) -> Result<Locked, Error> {
         let group = self.group(id)?;
         let (uid, waiting) = (group.uid, group.waiting);
         if !waiting {
@@ -622,6 +646,45 @@ impl State {
             Err(error) => {
                 self.quotas.give_back(uid, Kind::Queued, (!waiting).into());
                 Err(error.into())
+            }
+        }
+    }
+
+    /// The group that a client names by its key.
+    pub(crate) fn by_key(&self, key: i64) -> Result<GroupId, Error> {
+        self.by_key.get(&key).copied().ok_or(Error::Closed)
+    }
+
+    /// Whether a group that waits for nothing, and holds nothing but what `but` ends, could be locked.
+    pub(crate) fn check_lockable(&mut self, id: GroupId, but: GroupId) -> Result<(), Error> {
+        let group = self.group(id)?;
+        let (uid, is_empty) = (group.uid, group.members.is_empty());
+        let idle = match self.engine.phase(id) {
+            Some(Phase::Idle) => true,
+            Some(Phase::Held { .. }) => id == but && !group.waiting,
+            _ => false,
+        };
+        if !idle {
+            return Err(Error::AlreadyLocked);
+        }
+        if is_empty {
+            return Err(Error::EmptyGroup);
+        }
+        if !group.pipe.has_room() {
+            return Err(Error::EventsUnread);
+        }
+        self.quotas.charge(uid, Kind::Queued, 1)?;
+        self.quotas.give_back(uid, Kind::Queued, 1);
+        Ok(())
+    }
+
+    /// A key that nobody can guess and nothing has. (`RandomState` is keyed by the system's random
+    /// numbers, and what it makes of nothing is different each time.)
+    fn new_key(&self) -> i64 {
+        loop {
+            let key = RandomState::new().build_hasher().finish() as i64;
+            if key != 0 && !self.by_key.contains_key(&key) {
+                return key;
             }
         }
     }
@@ -710,6 +773,7 @@ impl State {
         self.no_longer_waiting(id);
         self.acquired_no_more(id);
         let Some(group) = self.groups.remove(&id) else { return };
+        self.by_key.remove(&group.key);
         self.engine.close_group(now, id, how, &mut self.effects);
         self.quotas.give_back(group.uid, Kind::Buffers, group.members.len() as u32);
         self.quotas.give_back(group.uid, Kind::Groups, 1);

@@ -19,7 +19,7 @@ use buffersync_engine::{Access, BufferId, FenceId, GroupId, ReleaseFence, Time, 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
-use crate::arbiter::{Arbiter, State, Waiting};
+use crate::arbiter::{Arbiter, Locked, State, Wait, Waiting};
 use crate::dmabuf;
 use crate::error::Error;
 use crate::events::MAX_FENCES_PER_GROUP;
@@ -62,6 +62,49 @@ pub(crate) type Acquire = Vec<(BufferId, Arc<Fence>)>;
 impl Arbiter {
     /// Ends a grant; buffers with fences are passed on as [`buffersync_engine::Engine::unlock`] says.
     pub fn unlock(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<(), Error> {
+        self.unlock_then(id, token, given, |_| Ok(()), |_, _| Ok(()))
+    }
+
+    /// As [`Arbiter::unlock`], and locks the group with this key in the same breath. On an error
+    /// neither has happened.
+    pub fn unlock_and_lock(
+        &self,
+        id: GroupId,
+        token: Token,
+        given: &[Given<'_>],
+        key: i64,
+        wait: Wait,
+    ) -> Result<(GroupId, Locked), Error> {
+        let next = {
+            let mut state = self.state();
+            let next = state.by_key(key)?;
+            // Looked at twice: here, before a fence is put anywhere, and when it counts.
+            state.check_lockable(next, id)?;
+            next
+        };
+        let idle = self.look_for_implicit_fences(next);
+        let check = |state: &mut State| {
+            // It may have been closed meanwhile.
+            let next = state.by_key(key)?;
+            state.check_lockable(next, id)
+        };
+        self.unlock_then(id, token, given, check, |state, now| {
+            // What the unlock led to, the next grants of its buffers, comes first.
+            self.carry_out(state, now);
+            Self::note_idle(state, next, idle);
+            Ok((next, state.lock(next, wait, now)?))
+        })
+    }
+
+    /// Unlocks, if `check` has nothing against it, and does something else under the same mutex.
+    fn unlock_then<R>(
+        &self,
+        id: GroupId,
+        token: Token,
+        given: &[Given<'_>],
+        check_first: impl FnOnce(&mut State) -> Result<(), Error>,
+        then: impl FnOnce(&mut State, Time) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         let given = check(given)?;
         self.import(id, token, given)?;
         // Duplicates come and go outside of the mutex.
@@ -73,12 +116,13 @@ impl Arbiter {
             if group.evicted == Some(token) {
                 return Err(Error::Evicted);
             }
+            check_first(state)?;
             let named = self.watch_all(state, id, given, own, now)?;
             match state.engine.unlock(now, id, token, &named, &mut state.effects) {
                 Ok(()) => {
                     state.no_longer_waiting(id);
                     state.acquired_no_more(id);
-                    Ok(())
+                    then(state, now)
                 }
                 Err(error) => {
                     self.unwatch(state, &named);

@@ -52,16 +52,20 @@ impl SyncGroup {
 impl SyncGroup {
     fn lock_group(&self, wait: Wait) -> Result<LockReply, Error> {
         let locked = self.arbiter.lock(self.id, wait)?;
+        self.answer(self.id, locked)
+    }
+
+    /// The reply for a group that was locked, with the fence that a grant has to wait for.
+    fn answer(&self, id: GroupId, locked: Locked) -> Result<LockReply, Error> {
         let fence = match &locked {
             Locked::Granted { token, waits: true, .. } => {
-                let fence = self.arbiter.acquire_fence(self.id, *token, None);
-                match fence {
+                match self.arbiter.acquire_fence(id, *token, None) {
                     Ok(fence) => fence,
                     // Taken away already: its record says so.
                     Err(Error::Evicted | Error::BadToken) => None,
                     Err(error) => {
                         // A grant without the fence that it has to wait for is of no use.
-                        self.arbiter.unlock(self.id, *token, &[])?;
+                        self.arbiter.unlock(id, *token, &[])?;
                         return Err(error);
                     }
                 }
@@ -71,7 +75,7 @@ impl SyncGroup {
         Ok(reply(locked, fence))
     }
 
-    fn unlock_group(&self, token: Token, fences: &[ReleaseFence]) -> Result<(), Error> {
+    fn given<'a>(&self, fences: &'a [ReleaseFence]) -> Result<Vec<Given<'a>>, Error> {
         if fences.len() > self.arbiter.config().max_buffers_per_group as usize + 1 {
             return Err(Error::IllegalArgument("more release fences than buffers"));
         }
@@ -79,7 +83,23 @@ impl SyncGroup {
             let fd = given.fence.as_ref().ok_or(Error::BadFence)?;
             Ok(Given { buffer: buffer_of(given.bufferId)?, fd: fd.as_ref().as_fd() })
         });
-        self.arbiter.unlock(self.id, token, &given.collect::<Result<Vec<_>, Error>>()?)
+        given.collect()
+    }
+
+    fn unlock_group(&self, token: Token, fences: &[ReleaseFence]) -> Result<(), Error> {
+        self.arbiter.unlock(self.id, token, &self.given(fences)?)
+    }
+
+    fn unlock_and_lock(
+        &self,
+        token: Token,
+        fences: &[ReleaseFence],
+        key: i64,
+        wait: Wait,
+    ) -> Result<LockReply, Error> {
+        let given = self.given(fences)?;
+        let (next, locked) = self.arbiter.unlock_and_lock(self.id, token, &given, key, wait)?;
+        self.answer(next, locked)
     }
 }
 
@@ -130,6 +150,17 @@ impl ISyncGroup for SyncGroup {
 
     fn unlock(&self, token: i64, fences: &[ReleaseFence]) -> binder::Result<()> {
         Ok(self.unlock_group(token_of(token), fences)?)
+    }
+
+    fn unlockAndLock(
+        &self,
+        token: i64,
+        fences: &[ReleaseFence],
+        next_key: i64,
+        timeout_ns: i64,
+    ) -> binder::Result<LockReply> {
+        let wait = wait_of(timeout_ns)?;
+        Ok(self.unlock_and_lock(token_of(token), fences, next_key, wait)?)
     }
 
     fn close(&self) -> binder::Result<()> {

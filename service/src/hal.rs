@@ -15,7 +15,7 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{IBufferSync, MAX_NA
 use buffersync_aidl::aidl::vendor::buffersync::OpenedGroup::OpenedGroup;
 use buffersync_aidl::runtime::{self, DumpArgument};
 
-use crate::arbiter::Arbiter;
+use crate::arbiter::{Arbiter, Opened};
 use crate::dump;
 use crate::error::Error;
 use crate::events::MAX_FENCES_PER_GROUP;
@@ -44,13 +44,15 @@ impl BufferSync {
         };
         let uid = ThreadState::get_calling_uid();
         let implicit = options.implicitFences;
-        let (id, hold, events) = self.arbiter.open_group(uid, name, hold, implicit)?;
+        let opened = self.arbiter.open_group(uid, name, hold, implicit)?;
+        let Opened { id, hold, key, events } = opened;
         Ok(OpenedGroup {
             // From here on the binder object owns the group: if the reply does not arrive, its
             // drop closes the group.
             group: Some(SyncGroup::publish(Arc::clone(&self.arbiter), id)),
             events: Some(ParcelFileDescriptor::new(events)),
             holdLimitMs: i32::try_from(hold.as_millis()).unwrap_or(i32::MAX),
+            key,
         })
     }
 }

@@ -115,6 +115,8 @@ pub fn is_illegal_argument<T>(result: Result<T, Status>) -> bool {
 pub struct Group {
     /// The binder object.
     pub binder: Strong<dyn ISyncGroup>,
+    /// Its name in calls of other groups.
+    pub key: i64,
     /// What the service made of the hold limit.
     pub hold_ms: i32,
     events: File,
@@ -161,6 +163,7 @@ impl Group {
         let opened = service().openGroup(name, options).expect("openGroup");
         Self {
             binder: opened.group.expect("a group"),
+            key: opened.key,
             hold_ms: opened.holdLimitMs,
             events: File::from(std::os::fd::OwnedFd::from(opened.events.expect("a pipe"))),
             read: VecDeque::new(),

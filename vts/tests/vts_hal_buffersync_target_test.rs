@@ -17,6 +17,8 @@ mod eviction;
 mod fences;
 #[path = "vts/growth.rs"]
 mod growth;
+#[path = "vts/handover.rs"]
+mod handover;
 #[path = "vts/implicit.rs"]
 mod implicit;
 #[path = "vts/interface.rs"]
@@ -40,6 +42,7 @@ const SUITE: &[Module] = &[
     Module { name: "eviction", tests: eviction::TESTS, needs: &[Need::Root] },
     Module { name: "coherence", tests: coherence::TESTS, needs: &[Need::Root, Need::Kprobes] },
     Module { name: "fences", tests: fences::TESTS, needs: &[Need::Vgem] },
+    Module { name: "handover", tests: handover::TESTS, needs: &[Need::Vgem] },
     Module { name: "implicit", tests: implicit::TESTS, needs: &[Need::Vgem] },
     Module { name: "quotas", tests: quotas::TESTS, needs: &[Need::Root, Need::Vgem] },
     Module { name: "stress", tests: stress::TESTS, needs: &[Need::Asked] },

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`abi`] | is the C header what the library is |
 //! | [`aidl`] | `cargo xtask aidl` |
+//! | [`bench`] | `cargo xtask bench` |
 //! | [`build`] | calls cargo, collects the programs for the guest |
 //! | [`clients`] | builds the examples in C and Java |
 //! | [`demo`] | `cargo xtask demo` |
@@ -23,6 +24,7 @@
 
 mod abi;
 mod aidl;
+mod bench;
 mod build;
 mod clients;
 mod demo;
@@ -49,7 +51,7 @@ cargo xtask test [OPTIONS]              formatting, clippy, docs, unit and integ
 cargo xtask vts [OPTIONS]               the conformance suite: requirement by requirement
 cargo xtask install [OPTIONS]           the service, C and Java libraries, header
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
-cargo xtask bench                       the engine beside its peers, as ratios
+cargo xtask bench [OPTIONS] [-- engine|service]  both beside their peers, as ratios
 cargo xtask aidl -- check|update|freeze the interface against its snapshots
 cargo xtask soong                       Android.bp against the tree, Cargo and AOSP's signatures
 cargo xtask fuzz [-- OPTION...]         libFuzzer on the lock table, with libFuzzer's options
@@ -59,6 +61,7 @@ OPTIONS
   --native              on this machine's own kernel instead of a virtual machine
   --accel tcg|kvm|auto  who executes the virtual machine (tcg; auto probes KVM)
   --limit SECONDS       when a run in the testbed counts as hung (testbed: 600)
+  --check               bench: whether the service's ratios are within their bounds
   --prefix DIR          install: where (/usr/local)
   --destdir DIR         install: a folder that stands for / meanwhile, for packagers
   --without-java        install: no Java classes, which need a JDK to be built
@@ -74,6 +77,7 @@ struct Options {
     limit: Option<Duration>,
     prefix: PathBuf,
     destdir: Option<PathBuf>,
+    check: bool,
     java: bool,
     service: bool,
     command: Vec<String>,
@@ -90,7 +94,7 @@ fn main() -> ExitCode {
         "demo" if options.command.is_empty() => demo::run(&options),
         "test" if options.command.is_empty() => test::run(&options),
         "install" if options.command.is_empty() => install(&options),
-        "bench" if options.command.is_empty() => bench(),
+        "bench" => bench::run(&options),
         "vts" if options.command.is_empty() => vts::run(&options),
         "fuzz" => fuzz::run(&options.command),
         "aidl" => aidl::run(&options.command),
@@ -102,7 +106,7 @@ fn main() -> ExitCode {
             Ok(0)
         }
         "" => return usage("no command"),
-        "bench" | "demo" | "install" | "soong" | "test" | "vts" => {
+        "demo" | "install" | "soong" | "test" | "vts" => {
             return usage(&format!("{verb} takes no command"))
         }
         "testbed" => return usage("testbed needs a command after --"),
@@ -128,6 +132,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         limit: None,
         prefix: "/usr/local".into(),
         destdir: None,
+        check: false,
         java: true,
         service: true,
         command: Vec::new(),
@@ -151,6 +156,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             }
             "--prefix" => options.prefix = folder(args.next(), "--prefix")?,
             "--destdir" => options.destdir = Some(folder(args.next(), "--destdir")?),
+            "--check" => options.check = true,
             "--without-java" => options.java = false,
             "--without-service" => options.service = false,
             "--" => options.command = args.by_ref().collect(),
@@ -179,13 +185,6 @@ fn install(options: &Options) -> Result<i32, Failure> {
     install.run()?;
     println!("installed in {}", prefix.display());
     Ok(0)
-}
-
-fn bench() -> Result<i32, Failure> {
-    let mut cargo = build::cargo(&["bench", "--quiet", "--package", "buffersync-engine-bench"]);
-    cargo.env("CRITERION_HOME", target().join("criterion"));
-    let status = cargo.status().map_err(|error| Failure(format!("cargo bench: {error}")))?;
-    Ok(status.code().unwrap_or(1))
 }
 
 fn run_in_testbed(options: &Options) -> Result<i32, Failure> {

@@ -155,6 +155,23 @@ interface ISyncGroup {
     void unlock(long token, in ReleaseFence[] fences);
 
     /**
+     * Ends a grant as unlock() does, then locks another group, or the same one, as lock() does: one
+     * call where a pipeline would need two for each frame. Both happen, or neither.
+     *
+     * @param token the grant that ends, of this group.
+     * @param fences as for unlock().
+     * @param nextKey OpenedGroup.key of the group that is locked. Its GRANTED record, if it has to
+     *         wait, comes through its own event pipe.
+     * @param timeoutNs as for lock().
+     * @return what lock() of that group would return.
+     * @throws ERROR_CLOSED if nextKey is no open group's.
+     * @throws ERROR_ALREADY_LOCKED if that group waits or holds, unless it is this one.
+     * @throws those of unlock() and of lock(), but ERROR_DEADLOCK. After any of them the grant is
+     *         what it was before, and nothing is locked.
+     */
+    LockReply unlockAndLock(long token, in ReleaseFence[] fences, long nextKey, long timeoutNs);
+
+    /**
      * Ends the group in order: a waiting lock is taken back, a grant is released as by unlock()
      * without a fence, the buffers are let go, the event pipe reports POLLHUP. Every later call
      * throws ERROR_CLOSED.

@@ -23,4 +23,9 @@ parcelable OpenedGroup {
     ParcelFileDescriptor events;
     /** The hold limit that this group has, in milliseconds. */
     int holdLimitMs;
+    /**
+     * Names the group in unlockAndLock() of another one. A random number, never 0: who does not have
+     * it can't guess it, and who has it can have the group locked, so it is as good as the binder.
+     */
+    long key;
 }

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use binder::Interface;
+use binder::{Interface, SpIBinder};
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
 use buffersync_client::{Access, BufferSync, Group, Options};
 use buffersync_engine_bench::robust::RobustMutexes;
@@ -27,10 +27,31 @@ const TURNS: usize = 25;
 
 type Peer = (String, Box<dyn FnMut()>);
 
-/// A binder of the service, for calls that do nothing.
-pub fn empty_call() -> impl FnMut() {
+/// `IBufferSync.getInterfaceVersion`: generated code answers it. (Its own proxy asks once only.)
+const GET_INTERFACE_VERSION: u32 = rsbinder::FIRST_CALL_TRANSACTION + 16_777_214;
+
+fn service() -> SpIBinder {
     let service = binder::check_interface::<dyn IBufferSync>(buffersync_aidl::DEFAULT_INSTANCE);
-    let object = service.expect("the service").as_binder();
+    service.expect("the service").as_binder()
+}
+
+/// A call that has nothing to do: an AIDL method of the service without arguments, which answers a number.
+/// It is the least that any method of any service costs.
+pub fn empty_call() -> impl FnMut() {
+    let object = service();
+    move || {
+        let proxy = object.as_proxy().expect("remote");
+        let data = proxy.prepare_transact(true).expect("a parcel");
+        let reply = proxy.submit_transact(GET_INTERFACE_VERSION, &data, 0).expect("a call");
+        let mut reply = reply.expect("a reply");
+        assert!(reply.read::<binder::Status>().expect("a status").is_ok());
+        assert_eq!(reply.read::<i32>().expect("a version"), 1);
+    }
+}
+
+/// A ping, which does not get as far as the interface.
+fn ping() -> impl FnMut() {
+    let object = service();
     move || object.ping_binder().expect("ping")
 }
 
@@ -58,6 +79,7 @@ fn peers_of(sync: &BufferSync) -> Vec<Peer> {
     let mut call = empty_call();
     let one = empty_call();
     let mut peers: Vec<Peer> = vec![
+        ("ping".into(), Box::new(ping())),
         ("empty call".into(), Box::new(one)),
         (
             "two empty calls".into(),

@@ -8,5 +8,6 @@ package vendor.buffersync;
   void cancel();
   @nullable ParcelFileDescriptor getAcquireFence(long token, long bufferId);
   void unlock(long token, in vendor.buffersync.ReleaseFence[] fences);
+  vendor.buffersync.LockReply unlockAndLock(long token, in vendor.buffersync.ReleaseFence[] fences, long nextKey, long timeoutNs);
   void close();
 }

@@ -3,4 +3,5 @@ package vendor.buffersync;
   vendor.buffersync.ISyncGroup group;
   ParcelFileDescriptor events;
   int holdLimitMs;
+  long key;
 }

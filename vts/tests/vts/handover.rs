@@ -1,0 +1,215 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! One call that ends a grant and locks the next group.
+
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
+    ERROR_ALREADY_LOCKED, ERROR_BAD_FENCE, ERROR_BAD_TOKEN, ERROR_CLOSED, ERROR_EMPTY_GROUP,
+    ERROR_EVENTS_UNREAD, ERROR_EVICTED, ERROR_UNKNOWN_BUFFER,
+};
+use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
+use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
+use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
+use buffersync_aidl::event;
+use buffersync_testbed_guest::dmabuf::DmaBuf;
+use buffersync_testbed_guest::heap;
+use buffersync_vts::fence::Pending;
+use buffersync_vts::hal::{error, is_illegal_argument, of_buffer, whole, Grant, Group, SHORT};
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![
+    the_next_group_is_granted_in_the_call_that_ends_the_grant,
+    a_next_group_that_has_to_wait_is_granted_through_its_own_pipe,
+    a_group_can_be_the_next_one_itself_behind_those_who_waited,
+    a_time_out_of_the_next_lock_ends_it,
+    keys_are_different_random_and_never_zero,
+    a_call_that_is_refused_has_ended_nothing_and_locked_nothing,
+    an_evicted_grant_is_not_exchanged,
+    fences_are_taken_and_found_by_the_next_group,
+];
+
+const SIZE: usize = 16 * 1024;
+
+fn buffer() -> DmaBuf {
+    heap::allocate(SIZE).expect("heap")
+}
+
+fn exchange(group: &Group, grant: &Grant, next: &Group) -> LockReply {
+    group.binder.unlockAndLock(grant.token, &[], next.key, 0).expect("unlockAndLock")
+}
+
+/// Two groups of a client, each with a buffer of its own.
+fn frames() -> (Group, Group) {
+    let of = |name| Group::of(name, buffer(), Access::DMA_WRITE);
+    (of("vts/frame-0"), of("vts/frame-1"))
+}
+
+fn the_next_group_is_granted_in_the_call_that_ends_the_grant() {
+    let shared = buffer();
+    let (mut first, mut second) = (Group::of("vts/first", &shared, Access::DMA_WRITE), frames().0);
+    let mut other = Group::of("vts/other", &shared, Access::DMA_WRITE);
+    let held = first.lock();
+    other.lock_must_wait();
+    let reply = exchange(&first, &held, &second);
+    assert_eq!(reply.status, LockStatus::GRANTED);
+    // The first is over, and whoever waited for it has it.
+    assert_eq!(error(first.binder.unlock(held.token, &[])), ERROR_BAD_TOKEN);
+    let theirs = other.next_grant();
+    other.unlock(&theirs);
+    let grant = second.granted(&reply);
+    assert!(grant.token != held.token);
+    second.unlock(&grant);
+    first.cycle();
+}
+
+fn a_next_group_that_has_to_wait_is_granted_through_its_own_pipe() {
+    let shared = buffer();
+    let mut holder = Group::of("vts/holder", &shared, Access::DMA_WRITE);
+    let (mut first, _) = frames();
+    let mut second = Group::of("vts/second", &shared, Access::DMA_READ);
+    let (theirs, held) = (holder.lock(), first.lock());
+    let reply = exchange(&first, &held, &second);
+    assert_eq!(reply.status, LockStatus::QUEUED);
+    assert!(second.nothing_within(SHORT) && first.nothing_within(SHORT));
+    holder.unlock(&theirs);
+    let grant = second.granted(&reply);
+    assert!(first.nothing_within(SHORT), "it is the second's record");
+    second.unlock(&grant);
+}
+
+fn a_group_can_be_the_next_one_itself_behind_those_who_waited() {
+    let shared = buffer();
+    let mut group = Group::of("vts/again", &shared, Access::DMA_WRITE);
+    let mut other = Group::of("vts/other", &shared, Access::DMA_WRITE);
+    let held = group.lock();
+    let reply = exchange(&group, &held, &group);
+    assert_eq!(reply.status, LockStatus::GRANTED);
+    assert!(reply.token != held.token, "it is another grant");
+    let held = group.granted(&reply);
+    other.lock_must_wait();
+    let reply = exchange(&group, &held, &group);
+    assert_eq!(reply.status, LockStatus::QUEUED, "the other one is older");
+    let theirs = other.next_grant();
+    other.unlock(&theirs);
+    let held = group.granted(&reply);
+    group.unlock(&held);
+}
+
+fn a_time_out_of_the_next_lock_ends_it() {
+    let shared = buffer();
+    let mut holder = Group::of("vts/holder", &shared, Access::DMA_WRITE);
+    let (mut first, _) = frames();
+    let mut second = Group::of("vts/second", &shared, Access::DMA_READ);
+    let (theirs, held) = (holder.lock(), first.lock());
+    let reply = first.binder.unlockAndLock(held.token, &[], second.key, 50_000_000);
+    let reply = reply.expect("unlockAndLock");
+    let record = second.next_event().expect("a record");
+    assert_eq!((record.kind, record.token), (event::TIMED_OUT, reply.token));
+    holder.unlock(&theirs);
+}
+
+fn keys_are_different_random_and_never_zero() {
+    let groups: Vec<Group> = (0..32).map(|_| Group::open("vts/key")).collect();
+    let mut keys: Vec<i64> = groups.iter().map(|group| group.key).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), groups.len());
+    assert!(!keys.contains(&0));
+    // Of 32 random numbers no two are neighbours, but once in 2^53 runs.
+    assert!(keys.windows(2).all(|pair| pair[1].abs_diff(pair[0]) > 1024), "{keys:?}");
+}
+
+/// What was held is held, what was free is free.
+fn nothing_has_happened(group: &Group, grant: &Grant, next: &mut Group) {
+    group.binder.getAcquireFence(grant.token, 0).expect("the grant goes on");
+    next.cycle();
+}
+
+fn a_call_that_is_refused_has_ended_nothing_and_locked_nothing() {
+    let (mut first, mut second) = frames();
+    let held = first.lock();
+    let call =
+        |token: i64, key: i64, timeout: i64| first.binder.unlockAndLock(token, &[], key, timeout);
+    let gone = {
+        let group = Group::open("vts/gone");
+        group.binder.close().expect("close");
+        group.key
+    };
+    for key in [0, second.key ^ 1, gone] {
+        assert_eq!(error(call(held.token, key, 0)), ERROR_CLOSED);
+    }
+    assert_eq!(error(call(held.token, Group::open("vts/empty").key, 0)), ERROR_EMPTY_GROUP);
+    assert!(is_illegal_argument(call(held.token, second.key, -1)));
+    assert_eq!(error(call(held.token + 1, second.key, 0)), ERROR_BAD_TOKEN);
+    nothing_has_happened(&first, &held, &mut second);
+
+    let mut busy = frames().0;
+    let theirs = busy.lock();
+    assert_eq!(error(call(held.token, busy.key, 0)), ERROR_ALREADY_LOCKED);
+    busy.unlock(&theirs);
+
+    let mut unread = Group::of("vts/unread", buffer(), Access::DMA_WRITE);
+    let mut holder = frames().0;
+    fill(&mut unread, &mut holder);
+    assert_eq!(error(call(held.token, unread.key, 0)), ERROR_EVENTS_UNREAD);
+
+    let null = std::fs::File::open("/dev/null").expect("/dev/null");
+    let no_fence = [whole(&null.into())];
+    let refused = first.binder.unlockAndLock(held.token, &no_fence, second.key, 0);
+    assert_eq!(error(refused), ERROR_BAD_FENCE);
+    let pending = Pending::new();
+    let stray = [of_buffer(i64::MAX, &pending.sync_file)];
+    let refused = first.binder.unlockAndLock(held.token, &stray, second.key, 0);
+    assert_eq!(error(refused), ERROR_UNKNOWN_BUFFER);
+    nothing_has_happened(&first, &held, &mut second);
+    first.unlock(&held);
+}
+
+/// Fills a group's pipe with records that nobody reads: grants that came by event.
+fn fill(unread: &mut Group, holder: &mut Group) {
+    let shared = buffer();
+    holder.add(&shared, Access::DMA_WRITE);
+    unread.add(&shared, Access::DMA_WRITE);
+    loop {
+        let theirs = holder.lock();
+        let reply = match unread.binder.lock(0) {
+            Ok(reply) => reply,
+            Err(_) => break holder.unlock(&theirs),
+        };
+        holder.unlock(&theirs);
+        // It is granted now, or was so in the reply.
+        while unread.binder.unlock(reply.token, &[]).is_err() {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+fn an_evicted_grant_is_not_exchanged() {
+    let mut first = Group::with_hold("vts/late", 60);
+    first.add(buffer(), Access::DMA_WRITE);
+    let (mut second, _) = frames();
+    let held = first.lock();
+    let record = first.next_event().expect("a record");
+    assert_eq!(record.kind, event::EVICTED);
+    let refused = first.binder.unlockAndLock(held.token, &[], second.key, 0);
+    assert_eq!(error(refused), ERROR_EVICTED);
+    second.cycle();
+}
+
+fn fences_are_taken_and_found_by_the_next_group() {
+    let (pending, shared) = (Pending::new(), buffer());
+    let mut first = Group::of("vts/first", &shared, Access::DMA_WRITE);
+    let mut second = Group::of("vts/second", &shared, Access::DMA_READ);
+    let held = first.lock();
+    let fences = [whole(&pending.sync_file)];
+    let reply = first.binder.unlockAndLock(held.token, &fences, second.key, 0);
+    let reply = reply.expect("unlockAndLock");
+    assert_eq!(reply.status, LockStatus::GRANTED, "a device waits for no fence");
+    assert!(reply.acquireFence.is_some(), "as lock() answers");
+    let grant = second.granted(&reply);
+    assert_eq!(grant.fenced.len(), 1);
+    second.unlock(&grant);
+    pending.signal();
+}

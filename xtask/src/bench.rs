@@ -1,0 +1,108 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! `cargo xtask bench`: the lock table beside other locks here, the service beside what people would use
+//! instead in the testbed. All peers in one run; what is said are ratios.
+//!
+//! | part | what it is |
+//! |---|---|
+//! | [`ratios`] | what is compared with what, the goals, and the bounds that `--check` keeps |
+//! | [`report`] | the tables |
+//! | [`plot`] | the picture |
+
+mod plot;
+mod ratios;
+mod report;
+
+use std::fs;
+use std::time::Duration;
+
+use buffersync_testbed::{Failure, Run, Testbed, Where};
+use serde_json::Value;
+
+use crate::install::made;
+use crate::{build, cache, out_folder, root, target, Options};
+
+/// Where the guest's program leaves what it has measured.
+const RAW: &str = "bench.json";
+
+/// Runs both, or the one that is named: `engine`, `service`. With `--check` the exit status says whether the
+/// service's ratios are within their bounds.
+pub fn run(options: &Options) -> Result<i32, Failure> {
+    let which: Vec<&str> = options.command.iter().map(String::as_str).collect();
+    let (engine, service) = match which[..] {
+        [] => (!options.check, true),
+        ["engine"] => (true, false),
+        ["service"] => (false, true),
+        _ => return Err(Failure("bench takes engine or service".into())),
+    };
+    let mut status = 0;
+    if engine {
+        status = run_engine()?;
+    }
+    if service {
+        let measured = measure(options)?;
+        let ratios = ratios::of(&measured, &bounds()?).map_err(Failure)?;
+        let text = report::markdown(&measured, &ratios, &machine(options.place));
+        let folder = target().join("bench");
+        made(fs::create_dir_all(&folder), "target/bench")?;
+        made(fs::write(folder.join("service.md"), &text), "service.md")?;
+        made(fs::write(folder.join("service.svg"), plot::svg(&measured)), "service.svg")?;
+        made(fs::copy(out_folder().join(RAW), folder.join("service.json")), "service.json")?;
+        println!("{text}\n(target/bench: service.md, service.svg, service.json)");
+        let beyond: Vec<&str> = ratios
+            .iter()
+            .filter(|ratio| !ratio.is_within())
+            .map(|ratio| ratio.name.as_str())
+            .collect();
+        if options.check && !beyond.is_empty() {
+            println!("bench: beyond their bounds: {beyond:?}");
+            status = 1;
+        }
+    }
+    Ok(status)
+}
+
+fn run_engine() -> Result<i32, Failure> {
+    let mut cargo = build::cargo(&["bench", "--quiet", "--package", "buffersync-engine-bench"]);
+    cargo.env("CRITERION_HOME", target().join("criterion"));
+    let status = cargo.status().map_err(|error| Failure(format!("cargo bench: {error}")))?;
+    Ok(status.code().unwrap_or(1))
+}
+
+fn measure(options: &Options) -> Result<Value, Failure> {
+    let stage = build::stage()?;
+    let testbed = Testbed::prepare(options.place, &cache())?;
+    let out = out_folder();
+    let _ = fs::remove_file(out.join(RAW));
+    let command = format!(
+        "cd /tmp; bin=$BUFFERSYNC_STAGE/bin; \
+         $bin/buffersync-stack -- $bin/buffersync-bench run $BUFFERSYNC_OUT/{RAW}"
+    );
+    let limit = options.limit.unwrap_or(Duration::from_secs(900));
+    let run = Run { command: &command, stage: &stage, out: &out, limit };
+    let status = testbed.run(&run, &mut |line| println!("{line}"))?;
+    if status != 0 {
+        return Err(Failure(format!("the measurement ended with {status}")));
+    }
+    let text = made(fs::read_to_string(out.join(RAW)), RAW)?;
+    serde_json::from_str(&text).map_err(|error| Failure(format!("{RAW}: {error}")))
+}
+
+fn bounds() -> Result<Value, Failure> {
+    let path = "testbed/bench/bounds.json";
+    let text = made(fs::read_to_string(root().join(path)), path)?;
+    serde_json::from_str(&text).map_err(|error| Failure(format!("{path}: {error}")))
+}
+
+/// On what it was measured.
+fn machine(place: Where) -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
+    let how = match place {
+        Where::Native => "its own kernel".into(),
+        Where::Guest(accel) => format!("Debian's 6.12 kernel in QEMU ({accel:?}), 2 processors"),
+    };
+    format!("{cores} x {}; {how}", model.unwrap_or("unknown processor"))
+}

@@ -1,0 +1,103 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Ratios of a run, their goals, and their bounds.
+//!
+//! A goal is where the project wants to be; a bound is what a change must not exceed, with a margin that
+//! holds on a machine that does other things too. Both are in `testbed/bench/bounds.json`.
+
+use serde_json::Value;
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ratio {
+    /// What over what.
+    pub name: String,
+    /// In this run.
+    pub value: f64,
+    /// Where it is to be.
+    pub goal: f64,
+    /// What it may be at most.
+    pub bound: f64,
+}
+
+impl Ratio {
+    /// Whether it is no more than it may be.
+    pub fn is_within(&self) -> bool {
+        self.value <= self.bound
+    }
+
+    /// Whether it is where it is to be.
+    pub fn is_met(&self) -> bool {
+        self.value <= self.goal
+    }
+}
+
+/// The figure at a path: keys, separated by `/`.
+pub fn figure(measured: &Value, path: &str) -> Result<f64, String> {
+    let found = path.split('/').try_fold(measured, |value, key| match value {
+        Value::Array(rows) => rows.get(key.parse::<usize>().ok()?),
+        value => value.get(key),
+    });
+    found.and_then(Value::as_f64).ok_or_else(|| format!("{path} was not measured"))
+}
+
+/// The ratios that the bounds name.
+pub fn of(measured: &Value, bounds: &Value) -> Result<Vec<Ratio>, String> {
+    let at = |path: &str| figure(measured, path);
+    let over = |one: &str, other: &str| Ok::<f64, String>(at(one)? / at(other)?.max(1.0));
+    let calls = "alone/peers/two empty calls";
+    let (dma, cpu) = ("alone/peers/buffersync, 4 DMA", "alone/peers/buffersync, 4 CPU");
+    let spread = |peer: &str| over(&format!("{peer}/p99"), &format!("{peer}/median"));
+    let floor = "handover/floor/median";
+    let values = [
+        over(&format!("{dma}/median"), &format!("{calls}/median"))?,
+        over(&format!("{cpu}/median"), &format!("{calls}/median"))?,
+        spread(dma)? / spread(calls)?,
+        over("handover/clients/2/latency/median", floor)?,
+        over("handover/clients/64/latency/median", floor)?,
+        over("handover/clients/8/longest_wait", "handover/clients/8/median_wait")?,
+        over("scale/3/call_pairs", "scale/3/locks")?,
+        over("cost/time/lock_and_unlock", "cost/time/two_calls")?,
+        at("cost/bytes_per_buffer")?,
+        at("cost/idle_wakes")?,
+    ];
+    let rows = bounds.as_array().filter(|rows| rows.len() == values.len());
+    let rows = rows.ok_or_else(|| format!("bounds.json has not {} rows", values.len()))?;
+    let ratio = |(row, value): (&Value, f64)| {
+        let number = |key: &str| row[key].as_f64().ok_or_else(|| format!("a row has no {key}"));
+        let name = row["name"].as_str().ok_or("a row has no name")?.to_string();
+        Ok(Ratio { name, value, goal: number("goal")?, bound: number("bound")? })
+    };
+    rows.iter().zip(values).map(ratio).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_figure_is_found_by_its_path_or_missed_by_name() {
+        let measured = json!({ "a": { "b, 4": [1, { "c": 2.5 }] } });
+        assert_eq!(figure(&measured, "a/b, 4/1/c"), Ok(2.5));
+        assert!(figure(&measured, "a/x").unwrap_err().contains("a/x"));
+    }
+
+    #[test]
+    fn bounds_are_kept_and_goals_are_told() {
+        let ratio = Ratio { name: "x".into(), value: 1.3, goal: 1.1, bound: 1.8 };
+        assert!(ratio.is_within() && !ratio.is_met());
+        assert!(!Ratio { value: 1.9, ..ratio }.is_within());
+    }
+
+    #[test]
+    fn the_projects_bounds_are_above_its_goals() {
+        let text =
+            std::fs::read_to_string(crate::root().join("testbed/bench/bounds.json")).unwrap();
+        let bounds: Value = serde_json::from_str(&text).unwrap();
+        for row in bounds.as_array().unwrap() {
+            assert!(row["goal"].as_f64().unwrap() <= row["bound"].as_f64().unwrap(), "{row}");
+        }
+    }
+}
