@@ -231,17 +231,33 @@ impl Grant<'_> {
         next: &'next mut Group,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Grant<'next>> {
-        next.make_room()?;
-        let (fences, token) = (given(each, rest), self.token().0);
-        let timeout = timeout_ns(timeout.into());
-        let group = self.group.remote()?;
-        let reply = group.unlockAndLock(token, &fences, next.key, timeout).map_err(Error::from);
-        self.ended =
-            matches!(reply, Ok(_) | Err(Error::Evicted | Error::BadToken | Error::ServiceDied));
-        if !next.accept(reply?)? {
+        if !self.exchange(each, rest, next, timeout_ns(timeout.into()))? {
             next.await_grant(None)?;
         }
         next.grant().ok_or(Error::Protocol("the grant is gone"))
+    }
+
+    /// The call of [`Grant::unlock_with_fences_and_lock`]. True: granted at once. After an error that
+    /// does not say that the grant is gone, it goes on until it is dropped.
+    pub(crate) fn exchange(
+        &mut self,
+        each: Vec<(BufferId, OwnedFd)>,
+        rest: Option<OwnedFd>,
+        next: &mut Group,
+        timeout_ns: i64,
+    ) -> Result<bool> {
+        next.make_room()?;
+        let (fences, token) = (given(each, rest), self.token().0);
+        let group = self.group.remote()?;
+        let reply = group.unlockAndLock(token, &fences, next.key, timeout_ns).map_err(Error::from);
+        self.ended =
+            matches!(reply, Ok(_) | Err(Error::Evicted | Error::BadToken | Error::ServiceDied));
+        next.accept(reply?)
+    }
+
+    /// Whether the service has ended the grant.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     /// As [`Grant::unlock_with_fences`]; after [`Error::BadFence`] and [`Error::UnknownBuffer`] the

@@ -153,6 +153,43 @@ impl SharedGroup {
         result
     }
 
+    /// Ends the grant and locks another group in one call, as [`Grant::unlock_and_lock`].
+    ///
+    /// # Errors
+    /// [`Error::IllegalArgument`] if `next` is this group. [`Error::NotLocked`]. After
+    /// [`Error::Evicted`] and [`Error::ServiceDied`] there is no grant any more; after any other error
+    /// of the request the grant goes on. Those of [`SharedGroup::lock`].
+    pub fn unlock_and_lock(
+        &self,
+        each: Vec<(BufferId, OwnedFd)>,
+        rest: Option<OwnedFd>,
+        next: &Self,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<()> {
+        if std::ptr::eq(self, next) {
+            return Err(Error::IllegalArgument("the next group is this one".into()));
+        }
+        // In the order of their addresses: another thread may go the other way.
+        let (mut own, mut other) = if std::ptr::from_ref(self) < std::ptr::from_ref(next) {
+            let own = self.state()?;
+            (own, next.state()?)
+        } else {
+            let other = next.state()?;
+            (self.state()?, other)
+        };
+        own.refuse_waiting()?;
+        other.refuse_waiting()?;
+        let mut grant = own.group()?.grant().ok_or(Error::NotLocked)?;
+        let result = grant.exchange(each, rest, other.group()?, timeout_ns(timeout.into()));
+        if !grant.has_ended() {
+            std::mem::forget(grant);
+        } else {
+            drop(grant);
+        }
+        drop(own);
+        next.finish(other, result?)
+    }
+
     /// Ends the group. A lock that waits is taken back; a grant ends as an eviction, since nobody
     /// said that the work was finished: unlock first. Later calls are [`Error::Closed`], this one too.
     ///
@@ -167,7 +204,13 @@ impl SharedGroup {
     fn acquire(&self, timeout_ns: Option<i64>) -> Result<()> {
         let mut state = self.state()?;
         state.refuse_waiting()?;
-        if state.group()?.request(timeout_ns)? {
+        let granted = state.group()?.request(timeout_ns)?;
+        self.finish(state, granted)
+    }
+
+    /// Waits for a lock that was requested, if it is not granted yet.
+    fn finish<'a>(&'a self, mut state: MutexGuard<'a, State>, granted: bool) -> Result<()> {
+        if granted {
             return Ok(());
         }
         // Of its own, since the group's goes when another thread closes it.

@@ -350,3 +350,19 @@ pub unsafe extern "C" fn ABufferSyncGroup_unlockWithFences(
         Ok(find(group)?.unlock(each, rest)?)
     })
 }
+
+/// See the header.
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_unlockAndLock(
+    group: *mut ABufferSyncGroup,
+    releaseFence: c_int,
+    next: *mut ABufferSyncGroup,
+    timeoutNanos: i64,
+) -> ABufferSyncStatus {
+    // Before anything is refused: it is taken in any case.
+    let fence = taken(releaseFence);
+    call(|| {
+        let (group, next) = (find(group)?, find(next)?);
+        Ok(group.unlock_and_lock(Vec::new(), fence?, &next, timeout(timeoutNanos))?)
+    })
+}

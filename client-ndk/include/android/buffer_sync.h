@@ -542,6 +542,24 @@ ABufferSyncStatus ABufferSyncGroup_unlockWithFences(ABufferSyncGroup* _Nonnull g
                                                     const ABufferSyncFence* _Nonnull fences,
                                                     size_t numFences) __INTRODUCED_IN(35);
 
+/**
+ * Ends the grant and locks another group, in one call of the service: for a pipeline that has a group for
+ * each of its frames. Blocks as ABufferSyncGroup_lock() of the next group does.
+ *
+ * @param releaseFence as for ABufferSyncGroup_unlock(), but that one which the service can't take is not
+ *        waited for.
+ * @param next another group of this process, which neither waits nor holds.
+ * @param timeoutNanos as for ABufferSyncGroup_lock().
+ * @return what ABufferSyncGroup_unlock() and ABufferSyncGroup_lock() return, ABUFFERSYNC_ERROR_QUOTA,
+ *         ABUFFERSYNC_ERROR_NO_RESOURCES, and ABUFFERSYNC_ERROR_INVALID_ARGUMENT if the next group is
+ *         the same. The grant has ended if the next lock began: after
+ *         ABUFFERSYNC_ERROR_TIMED_OUT, ABUFFERSYNC_ERROR_CANCELLED and ABUFFERSYNC_ERROR_LOCK_FAILED;
+ *         and it is gone after ABUFFERSYNC_ERROR_EVICTED. Otherwise it goes on.
+ */
+ABufferSyncStatus ABufferSyncGroup_unlockAndLock(ABufferSyncGroup* _Nonnull group, int releaseFence,
+                                                 ABufferSyncGroup* _Nonnull next,
+                                                 int64_t timeoutNanos) __INTRODUCED_IN(35);
+
 #if defined(__cplusplus)
 }
 #endif

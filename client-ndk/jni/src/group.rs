@@ -36,6 +36,7 @@ pub fn methods() -> Vec<NativeMethod> {
         native!(evicted(group: jlong) -> bool),
         native!(acquire_fence(group: jlong, buffer: jlong) -> jint),
         native!(unlock(group: jlong, buffers: JLongArray, fences: JIntArray) -> ()),
+        native!(unlock_and_lock(group: jlong, fence: jint, next: jlong, limit: jlong) -> ()),
     ]
 }
 
@@ -173,4 +174,17 @@ fn unlock<'local>(
         }
     }
     Ok(find(group)?.unlock(each, rest)?)
+}
+
+/// Takes the fence; -1: there is none.
+fn unlock_and_lock(
+    _: &mut JNIEnv<'_>,
+    group: jlong,
+    fence: jint,
+    next: jlong,
+    limit: jlong,
+) -> Result<()> {
+    let fence = if fence == -1 { None } else { Some(owned(fence)?) };
+    let (group, next) = (find(group)?, find(next)?);
+    Ok(group.unlock_and_lock(Vec::new(), fence, &next, timeout(limit))?)
 }

@@ -75,6 +75,20 @@ pub fn locks(sync: &BufferSync, count: usize, access: Access) -> impl FnMut() {
     move || group.lock(None).expect("lock").unlock().expect("unlock")
 }
 
+/// Goes from one group of four buffers to another: ends the grant and locks the next in one call.
+fn exchanges(sync: &BufferSync) -> impl FnMut() {
+    let mut groups =
+        ["bench/even", "bench/odd"].map(|name| group(sync, name, &buffers(4), Access::DmaWrite));
+    std::mem::forget(groups[0].lock(None).expect("lock"));
+    move || {
+        let [held, next] = &mut groups;
+        let grant = held.grant().expect("it holds");
+        // Held until the next turn, which makes the guard anew.
+        std::mem::forget(grant.unlock_and_lock(next, None).expect("unlock_and_lock"));
+        groups.swap(0, 1);
+    }
+}
+
 fn peers_of(sync: &BufferSync) -> Vec<Peer> {
     let mut call = empty_call();
     let one = empty_call();
@@ -89,6 +103,7 @@ fn peers_of(sync: &BufferSync) -> Vec<Peer> {
             }),
         ),
     ];
+    peers.push(("exchange, 4 DMA".into(), Box::new(exchanges(sync))));
     for count in SIZES {
         let device = locks(sync, count, Access::DmaWrite);
         peers.push((format!("buffersync, {count} DMA"), Box::new(device)));

@@ -13,6 +13,7 @@ use std::time::Duration;
 use buffersync_client::{Access, BufferSync, Group, Options};
 use buffersync_testbed_guest::dmabuf::{DmaBuf, Mapping};
 use buffersync_testbed_guest::heap;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use serde_json::{json, Value};
 
 use crate::crew::{self, Crew, Shared};
@@ -44,19 +45,40 @@ impl Guard {
         Self::Groups(groups.collect())
     }
 
-    fn with(&mut self, frame: usize, work: impl FnOnce()) {
+    /// Keeps the others out of a frame.
+    fn enter(&mut self, frame: usize) {
         match self {
-            Self::Groups(groups) => {
-                let grant = groups[frame].lock(None).expect("lock");
-                work();
-                grant.unlock().expect("unlock");
-            }
+            Self::Groups(groups) => std::mem::forget(groups[frame].lock(None).expect("lock")),
             Self::ByHand(buffers) => {
                 peers::lock(&buffers[frame]);
                 peers::bracket(&buffers[frame], false);
-                work();
-                peers::bracket(&buffers[frame], true);
-                peers::unlock(&buffers[frame]);
+            }
+        }
+    }
+
+    /// Lets them in; and keeps them out of the next frame, if that is there already.
+    fn leave(&mut self, frame: usize, next: Option<usize>) {
+        match (self, next) {
+            (Self::Groups(groups), Some(next)) if next != frame => {
+                let pair = groups.get_disjoint_mut([frame, next]).expect("two frames");
+                let [group, next] = pair;
+                let grant = group.grant().expect("it holds");
+                std::mem::forget(grant.unlock_and_lock(next, None).expect("unlock_and_lock"));
+            }
+            (Self::Groups(groups), next) => {
+                groups[frame].grant().expect("it holds").unlock().expect("unlock");
+                if let Some(next) = next {
+                    std::mem::forget(groups[next].lock(None).expect("lock"));
+                }
+            }
+            (by_hand @ Self::ByHand(_), next) => {
+                if let Self::ByHand(buffers) = by_hand {
+                    peers::bracket(&buffers[frame], true);
+                    peers::unlock(&buffers[frame]);
+                }
+                if let Some(next) = next {
+                    by_hand.enter(next);
+                }
             }
         }
     }
@@ -81,29 +103,54 @@ pub fn stage(verb: &str, number: usize, shared: &Shared, fds: &[String]) -> std:
     let mut maps: Vec<Mapping> = buffers.iter().map(|buffer| buffer.map().expect("map")).collect();
     let mut guard = Guard::new(verb, number, buffers);
     crew::begin(shared);
-    let mut frame = [0];
     let mut stamp = 0;
-    while !crew::is_over(shared) && input.read_exact(&mut frame).is_ok() {
-        let at = usize::from(frame[0]);
-        let map = &mut maps[at];
-        stamp += 1;
-        guard.with(at, || {
-            for word in 0..map.words() {
-                if number == 0 {
-                    map.write(word, stamp);
-                } else {
-                    std::hint::black_box(map.read(word));
+    let mut held = None;
+    while !crew::is_over(shared) {
+        let at = match held {
+            Some(at) => at,
+            None => {
+                let mut frame = [0];
+                if input.read_exact(&mut frame).is_err() {
+                    break;
                 }
+                guard.enter(frame[0].into());
+                frame[0].into()
             }
-        });
+        };
+        stamp += 1;
+        work(&mut maps[at], number == 0, stamp);
+        held = waiting_frame(&mut input)?;
+        guard.leave(at, held);
         if number == 2 {
             shared.word(DONE).fetch_add(1, SeqCst);
         }
-        if output.write_all(&frame).is_err() {
+        if output.write_all(&[at as u8]).is_err() {
             break;
         }
     }
     Ok(())
+}
+
+fn work(map: &mut Mapping, writes: bool, stamp: u64) {
+    for word in 0..map.words() {
+        if writes {
+            map.write(word, stamp);
+        } else {
+            std::hint::black_box(map.read(word));
+        }
+    }
+}
+
+/// The next frame, if it is there already.
+fn waiting_frame(input: &mut File) -> std::io::Result<Option<usize>> {
+    let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
+    let ready = nix::poll::poll(&mut fds, PollTimeout::ZERO)? == 1;
+    let is_there = fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN));
+    let mut frame = [0];
+    if !ready || !is_there || input.read_exact(&mut frame).is_err() {
+        return Ok(None);
+    }
+    Ok(Some(frame[0].into()))
 }
 
 fn frames_a_second(verb: &str) -> std::io::Result<f64> {

@@ -56,7 +56,7 @@ fn bar(text: &mut String, measured: &Value, name: &str, top: f64) {
     let of = |what: &str| figure(measured, &format!("alone/peers/{name}/{what}")).unwrap_or(0.0);
     let (median, p99) = (of("median") / 1e3, of("p99") / 1e3);
     let colour = match name.split(',').next() {
-        Some("buffersync") => "#2a6fb0",
+        Some("buffersync" | "exchange") => "#2a6fb0",
         Some("ping" | "empty call" | "two empty calls") => "#8a8a8a",
         _ => "#d08a2e",
     };

@@ -53,6 +53,7 @@ pub fn of(measured: &Value, bounds: &Value) -> Result<Vec<Ratio>, String> {
     let values = [
         over(&format!("{dma}/median"), &format!("{calls}/median"))?,
         over(&format!("{cpu}/median"), &format!("{calls}/median"))?,
+        over("alone/peers/exchange, 4 DMA/median", "alone/peers/empty call/median")?,
         spread(dma)? / spread(calls)?,
         over("handover/clients/2/latency/median", floor)?,
         over("handover/clients/64/latency/median", floor)?,

@@ -197,6 +197,39 @@ static void bad_handles(ABufferSync* sync) {
     OK(ABufferSyncGroup_close(group));
 }
 
+/* From one group to the next in one call. */
+static void exchange(ABufferSync* sync) {
+    ABufferSyncGroup* group = open_group(sync, 0, one_fd);
+    ABufferSyncGroup* next = open_group(sync, 0, other_fd);
+    ABufferSyncGroup* empty = NULL;
+    ABufferSyncGrant grant;
+    int ends[2];
+
+    OK(ABufferSync_openGroup(sync, "misuse/empty", 0, 0, &empty));
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, next, SECONDS), NOT_LOCKED);
+    OK(ABufferSyncGroup_lock(group, SECONDS));
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, group, SECONDS), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, NULL, SECONDS), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, empty, SECONDS), EMPTY_GROUP);
+    EXPECT(pipe(ends), 0);
+    FAILS(ABufferSyncGroup_unlockAndLock(group, ends[0], next, SECONDS), BAD_FENCE);
+    EXPECT(close(ends[1]), 0);
+    /* The grant went on, and the descriptor was taken. */
+    OK(ABufferSyncGroup_getGrant(group, &grant));
+    EXPECT(close(ends[0]), -1);
+    OK(ABufferSyncGroup_unlockAndLock(group, -1, next, SECONDS));
+    FAILS(ABufferSyncGroup_unlock(group, -1), NOT_LOCKED);
+    OK(ABufferSyncGroup_lock(group, SECONDS));
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, next, SECONDS), ALREADY_LOCKED);
+    OK(ABufferSyncGroup_unlock(group, -1));
+    OK(ABufferSyncGroup_unlockAndLock(next, -1, group, -1));
+    OK(ABufferSyncGroup_unlock(group, -1));
+    OK(ABufferSyncGroup_close(empty));
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, empty, SECONDS), INVALID_HANDLE);
+    OK(ABufferSyncGroup_close(next));
+    OK(ABufferSyncGroup_close(group));
+}
+
 /* Locks and unlocks in the wrong order. */
 static void wrong_order(ABufferSync* sync) {
     ABufferSyncGroup* group = open_group(sync, 0, one_fd);
@@ -474,6 +507,7 @@ int main(int argc, char** argv) {
     bad_arguments(sync);
     bad_handles(sync);
     wrong_order(sync);
+    exchange(sync);
     bad_fences(sync);
     evicted(sync);
     growth(sync);

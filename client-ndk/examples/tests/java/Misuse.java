@@ -87,6 +87,7 @@ final class Misuse {
         misuse.growth();
         misuse.threads();
         misuse.fences();
+        misuse.exchange();
         misuse.android();
         misuse.forgotten();
     }
@@ -247,6 +248,26 @@ final class Misuse {
                 fails(ErrorCode.TIMED_OUT, () -> pending.await(Duration.ofMillis(20)));
             }
             fails(ErrorCode.BAD_FD, () -> Fence.ofFd(9999));
+        }
+    }
+
+    /** From one group to the next in one call. */
+    private void exchange() throws Exception {
+        try (SyncGroup group = open(Access.DMA_WRITE);
+                SyncGroup empty = sync.openGroup("misuse/empty");
+                SyncGroup next = sync.openGroup("misuse/next")) {
+            next.add(other, Access.DMA_WRITE);
+            Grant grant = group.lock(SECOND);
+            fails(ErrorCode.EMPTY_GROUP, () -> grant.unlockAndLock(null, empty, SECOND));
+            Fence none = Fence.ofFd(group.eventFd());
+            fails(ErrorCode.BAD_FENCE, () -> grant.unlockAndLock(none, next, SECOND));
+            check(!grant.isEvicted(), "the grant is gone");
+            try (Grant second = grant.unlockAndLock(null, next, SECOND)) {
+                fails(ErrorCode.NOT_LOCKED, () -> grant.unlockAndLock(null, next, SECOND));
+                try (Grant again = second.unlockAndLock(null, group, null)) {
+                    check(again.id() != grant.id(), "the same grant again");
+                }
+            }
         }
     }
 

@@ -186,6 +186,44 @@ public final class Grant implements AutoCloseable {
         end(buffers, fds);
     }
 
+    /**
+     * Ends the grant and locks another group, in one call of the service: for a pipeline that has a group
+     * for each of its frames. Blocks as {@link SyncGroup#lock} of the next group does.
+     *
+     * @param fence as for {@link #unlock(Fence)}, or null: the work is finished
+     * @param next another group, which neither waits nor holds
+     * @param timeout as in {@link SyncGroup#lock}
+     * @return the grant of the next group, to be closed
+     * @throws BufferSyncException those of {@link #unlock(Fence)} and {@link SyncGroup#lock}; if the next
+     *     lock did not begin, this grant goes on
+     */
+    public Grant unlockAndLock(Fence fence, SyncGroup next, Duration timeout)
+            throws BufferSyncException {
+        int fd = fence == null ? -1 : fence.detachFd();
+        synchronized (this) {
+            if (ended && fd >= 0) {
+                Native.closeFd(fd);
+            }
+            refuseIfEnded();
+            try {
+                Native.unlockAndLock(group.handle(), fd, next.handle(), SyncGroup.nanos(timeout));
+                ended = true;
+            } catch (BufferSyncException e) {
+                ended = !isHeld();
+                throw e;
+            }
+        }
+        return next.grant();
+    }
+
+    private boolean isHeld() {
+        try {
+            return Native.grant(group.handle())[0] == id;
+        } catch (BufferSyncException e) {
+            return false;
+        }
+    }
+
     private synchronized void end(long[] buffers, int[] fences) throws BufferSyncException {
         if (ended) {
             for (int fd : fences) {

@@ -56,6 +56,9 @@ final class Native {
 
     static native void unlock(long group, long[] buffers, int[] fences) throws BufferSyncException;
 
+    static native void unlockAndLock(long group, int fence, long next, long timeout)
+            throws BufferSyncException;
+
     static native long[] map(int fd, boolean writable) throws BufferSyncException;
 
     static native ByteBuffer view(long address, long size) throws BufferSyncException;

@@ -150,7 +150,7 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /** In the native half a lock of a group that holds is a growth: here that is the grant's. */
-    private void refuseIfHeld() throws BufferSyncException {
+    void refuseIfHeld() throws BufferSyncException {
         try {
             Native.grant(handle);
         } catch (BufferSyncException e) {
