@@ -250,6 +250,9 @@ impl Grant<'_> {
         let (fences, token) = (given(each, rest), self.token().0);
         let group = self.group.remote()?;
         let reply = group.unlockAndLock(token, &fences, next.key, timeout_ns).map_err(Error::from);
+        if reply.is_err() || !fences.is_empty() {
+            self.group.may_hear_later();
+        }
         self.ended =
             matches!(reply, Ok(_) | Err(Error::Evicted | Error::BadToken | Error::ServiceDied));
         next.accept(reply?)
@@ -287,6 +290,9 @@ impl Grant<'_> {
             result,
             Err(Error::BadFence | Error::UnknownBuffer | Error::Quota | Error::NoResources)
         );
+        if result.is_err() || !fences.is_empty() {
+            self.group.may_hear_later();
+        }
         result
     }
 

@@ -41,6 +41,9 @@ pub struct Group {
     pub(crate) state: State,
     pub(crate) members: Members,
     evictions: u64,
+    /// Nothing is in the pipe: since it was read empty no lock has waited, no fence was given, and no
+    /// grant ended otherwise than by its unlock.
+    quiet: bool,
 }
 
 #[derive(Debug)]
@@ -76,7 +79,16 @@ impl Group {
         hold_limit: Duration,
     ) -> Self {
         let (binder, members) = (Remote::new(binder), Members::default());
-        Self { binder, key, events, hold_limit, state: State::Idle, members, evictions: 0 }
+        Self {
+            binder,
+            key,
+            events,
+            hold_limit,
+            state: State::Idle,
+            members,
+            evictions: 0,
+            quiet: true,
+        }
     }
 
     /// The service's end.
@@ -279,10 +291,16 @@ impl Group {
         self.accept(reply)
     }
 
+    /// A record may come that belongs to no lock any more.
+    pub(crate) fn may_hear_later(&mut self) {
+        self.quiet = false;
+    }
+
     /// What earlier locks left must not fill the pipe (ERROR_EVENTS_UNREAD).
     pub(crate) fn make_room(&mut self) -> Result<()> {
-        if matches!(self.state, State::Idle) {
+        if matches!(self.state, State::Idle) && !self.quiet {
             while self.read_event()?.is_some() {}
+            self.quiet = true;
         }
         Ok(())
     }
@@ -298,6 +316,7 @@ impl Group {
                 Ok(true)
             }
             LockStatus::QUEUED => {
+                self.quiet = false;
                 match &mut self.state {
                     State::Holding { growing, .. } => *growing = true,
                     state => *state = State::Waiting(Token(reply.token)),

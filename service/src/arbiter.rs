@@ -599,7 +599,11 @@ impl State {
         group.polled = None;
         match group.members.iter_mut().find(|(member, _)| *member == buffer) {
             Some((_, has)) => *has = effective,
-            None => group.members.push((buffer, effective)),
+            None => {
+                // Most groups never grow again: no room is kept for what does not come.
+                group.members.reserve_exact(1);
+                group.members.push((buffer, effective));
+            }
         }
         Ok(())
     }
@@ -615,7 +619,7 @@ impl State {
     }
 
     pub(crate) fn lock(&mut self, id: GroupId, wait: Wait, now: Time) -> Result<Locked, Error> {
-        let group = self.group(id)?;
+        let group = self.groups.get_mut(&id).ok_or(Error::Closed)?;
         let (uid, waiting) = (group.uid, group.waiting);
         if !waiting {
             // Otherwise the engine's own answer is the clearer one.
@@ -657,7 +661,7 @@ impl State {
 
     /// Whether a group that waits for nothing, and holds nothing but what `but` ends, could be locked.
     pub(crate) fn check_lockable(&mut self, id: GroupId, but: GroupId) -> Result<(), Error> {
-        let group = self.group(id)?;
+        let group = self.groups.get_mut(&id).ok_or(Error::Closed)?;
         let (uid, is_empty) = (group.uid, group.members.is_empty());
         let idle = match self.engine.phase(id) {
             Some(Phase::Idle) => true,
@@ -762,7 +766,7 @@ impl State {
 
     /// Writes records to a group's pipe. A group that can't be told anything is dead.
     fn tell(&mut self, id: GroupId, records: &[Record], now: Time) {
-        let Some(group) = self.groups.get(&id) else { return };
+        let Some(group) = self.groups.get_mut(&id) else { return };
         if let Err(lost) = group.pipe.send(records) {
             log::warn!("group {} {:?} closed: {lost}", id.serial(), group.name);
             self.close(id, Close::Died, now);

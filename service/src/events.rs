@@ -33,7 +33,12 @@ nix::ioctl_read_bad!(
 
 /// Write end of a group's pipe, non-blocking.
 #[derive(Debug)]
-pub struct EventPipe(OwnedFd);
+pub struct EventPipe {
+    fd: OwnedFd,
+    /// No more than this is unread: what was when the kernel was last asked, and all that was written
+    /// since. The client only makes it less, so the kernel need not be asked while this is little.
+    unread: usize,
+}
 
 /// A record could not be delivered: the client's end is closed, or full against all bounds.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +53,7 @@ impl EventPipe {
         // Past the user's soft limit of pipe pages the kernel makes smaller pipes and refuses to
         // grow them (EPERM); one that is too small must not be handed out.
         fcntl(write.as_raw_fd(), FcntlArg::F_SETPIPE_SZ(PIPE_BYTES))?;
-        Ok((Self(write), read))
+        Ok((Self { fd: write, unread: 0 }, read))
     }
 
     /// Whether there is room for the records of one more lock: a grant of one page at most, the
@@ -57,25 +62,32 @@ impl EventPipe {
     /// The kernel fills a page only while a whole write still fits its rest, so unread bytes can be
     /// spread thinly; but of two neighbouring pages the contents exceed one page, hence one page's
     /// worth of bytes stands in two pages at most, and two of the four are free.
-    pub fn has_room(&self) -> bool {
+    pub fn has_room(&mut self) -> bool {
+        if self.unread <= ATOMIC_BYTES {
+            return true;
+        }
         let mut unread = 0;
         // SAFETY: FIONREAD on a pipe stores one int through the pointer.
-        match unsafe { fionread(self.0.as_fd().as_raw_fd(), &mut unread) } {
-            Ok(_) => usize::try_from(unread).is_ok_and(|bytes| bytes <= ATOMIC_BYTES),
-            Err(_) => false,
+        let asked = unsafe { fionread(self.fd.as_fd().as_raw_fd(), &mut unread) };
+        if let (Ok(_), Ok(bytes)) = (asked, usize::try_from(unread)) {
+            self.unread = bytes;
         }
+        self.unread <= ATOMIC_BYTES
     }
 
     /// Writes records so that a reader sees all of them or none.
-    pub fn send(&self, records: &[Record]) -> Result<(), Lost> {
+    pub fn send(&mut self, records: &[Record]) -> Result<(), Lost> {
         let mut bytes = [0; ATOMIC_BYTES];
         let length = records.len() * RECORD_BYTES;
         let Some(out) = bytes.get_mut(..length) else { return Err(Lost(Errno::EMSGSIZE)) };
         for (chunk, record) in out.chunks_exact_mut(RECORD_BYTES).zip(records) {
             chunk.copy_from_slice(&record.to_bytes());
         }
-        match nix::unistd::write(&self.0, out) {
-            Ok(written) if written == length => Ok(()),
+        match nix::unistd::write(&self.fd, out) {
+            Ok(written) if written == length => {
+                self.unread += length;
+                Ok(())
+            }
             // Can't be: up to PIPE_BUF is all or nothing.
             Ok(_) => Err(Lost(Errno::EIO)),
             // A non-blocking pipe write is not interrupted.
@@ -96,7 +108,7 @@ mod tests {
     fn room_for_a_lock_means_that_its_records_fit() {
         // Whatever the sizes of the grants, as long as has_room() said yes before each.
         for size in 1..=MAX_BUFFERS_PER_GROUP {
-            let (pipe, _read) = EventPipe::new().unwrap();
+            let (mut pipe, _read) = EventPipe::new().unwrap();
             let mut locks = 0;
             while pipe.has_room() {
                 pipe.send(&batch(1 + size)).unwrap();
@@ -109,7 +121,7 @@ mod tests {
 
     #[test]
     fn an_unread_pipe_fills_and_a_read_one_has_room_again() {
-        let (pipe, read) = EventPipe::new().unwrap();
+        let (mut pipe, read) = EventPipe::new().unwrap();
         while pipe.has_room() {
             pipe.send(&batch(64)).unwrap();
         }
@@ -120,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_closed_reader_is_reported() {
-        let (pipe, read) = EventPipe::new().unwrap();
+        let (mut pipe, read) = EventPipe::new().unwrap();
         drop(read);
         assert!(pipe.send(&batch(1)).is_err());
     }

@@ -71,7 +71,7 @@ fn run_engine() -> Result<i32, Failure> {
 }
 
 fn measure(options: &Options) -> Result<Value, Failure> {
-    let stage = build::stage()?;
+    let stage = build::stage_programs(&build::release_programs()?)?;
     let testbed = Testbed::prepare(options.place, &cache())?;
     let out = out_folder();
     let _ = fs::remove_file(out.join(RAW));

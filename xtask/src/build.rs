@@ -70,6 +70,16 @@ pub fn programs(tests: bool) -> Result<Vec<Program>, Failure> {
     Ok(programs)
 }
 
+/// The programs that are measured, as they are used: with the release profile.
+pub fn release_programs() -> Result<Vec<Program>, Failure> {
+    let mut cargo = cargo_static(&["build", "--release", "--bins"]);
+    for package in ["buffersync-service", "buffersync-testbed-bench", "buffersync-testbed-guest"] {
+        cargo.args(["--package", package]);
+    }
+    cargo.arg("--message-format=json-render-diagnostics");
+    collect(cargo)
+}
+
 fn collect(mut cargo: Command) -> Result<Vec<Program>, Failure> {
     let output = cargo.stdout(Stdio::piped()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|error| Failure(format!("cargo: {error}")))?;

@@ -182,6 +182,8 @@ impl Engine {
         let slots = &mut self.slots;
         let slot = *self.slot_ids.entry(buffer).or_insert_with(|| slots.insert(Slot::new(buffer)));
         slots[slot].members += 1;
+        // Most groups never grow again: no room is kept for what does not come.
+        self.groups[at].entries.reserve_exact(1);
         self.groups[at].entries.push(Entry::new(slot, access));
         Ok(access)
     }

@@ -8,8 +8,14 @@
 
 use std::collections::BTreeMap;
 
-use binder::{Interface, SpIBinder};
+use std::os::fd::AsFd;
+
+use binder::{Interface, ParcelFileDescriptor, SpIBinder, Strong};
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access as AidlAccess;
+use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
+use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
+use buffersync_aidl::aidl::NativeHandle;
 use buffersync_client::{Access, BufferSync, Group, Options};
 use buffersync_engine_bench::robust::RobustMutexes;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
@@ -75,6 +81,22 @@ pub fn locks(sync: &BufferSync, count: usize, access: Access) -> impl FnMut() {
     move || group.lock(None).expect("lock").unlock().expect("unlock")
 }
 
+/// The same without the client library: the two calls of the interface.
+fn bare_locks(count: usize) -> impl FnMut() {
+    let service: Strong<dyn IBufferSync> = service().into_interface().expect("IBufferSync");
+    let opened = service.openGroup("bench/bare", &GroupOptions::default()).expect("openGroup");
+    let group = opened.group.expect("a group");
+    for buffer in buffers(count) {
+        let fd = buffer.as_fd().try_clone_to_owned().expect("dup");
+        let handle = NativeHandle { fds: vec![ParcelFileDescriptor::new(fd)], ints: Vec::new() };
+        group.add(&handle, AidlAccess::DMA_WRITE).expect("add");
+    }
+    move || {
+        let reply = group.lock(0).expect("lock");
+        group.unlock(reply.token, &[]).expect("unlock");
+    }
+}
+
 /// Goes from one group of four buffers to another: ends the grant and locks the next in one call.
 fn exchanges(sync: &BufferSync) -> impl FnMut() {
     let mut groups =
@@ -103,6 +125,7 @@ fn peers_of(sync: &BufferSync) -> Vec<Peer> {
             }),
         ),
     ];
+    peers.push(("bare AIDL, 4 DMA".into(), Box::new(bare_locks(4))));
     peers.push(("exchange, 4 DMA".into(), Box::new(exchanges(sync))));
     for count in SIZES {
         let device = locks(sync, count, Access::DmaWrite);

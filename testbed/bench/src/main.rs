@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! `buffersync-bench run FILE`: measures the service, and writes what came of it as JSON.
-//! `buffersync-bench locks COUNT`, `calls COUNT`: for a profiler, locks and unlocks four buffers so
+//! `buffersync-bench alone` prints the first part of it. `buffersync-bench locks COUNT`, `calls COUNT`: for a profiler, locks and unlocks four buffers so
 //! often, or makes two empty calls so often.
 //!
 //! | module | what is measured |
@@ -85,6 +85,10 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.split_first() {
         Some((verb, [file])) if verb == "run" => run(file),
+        Some((verb, [])) if verb == "alone" => {
+            println!("{:#}", alone::measure(&BufferSync::connect().expect("connect")));
+            Ok(())
+        }
         Some((verb, [count])) if verb == "locks" || verb == "calls" => repeat(verb, count),
         Some((verb, rest)) if rest.len() >= 2 => take_part(verb, rest),
         _ => {
