@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`abi`] | is the C header what the library is |
 //! | [`aidl`] | `cargo xtask aidl` |
-//! | [`bench`] | `cargo xtask bench` |
+//! | [`mod@bench`] | `cargo xtask bench` |
 //! | [`build`] | calls cargo, collects the programs for the guest |
 //! | [`clients`] | builds the examples in C and Java |
 //! | [`demo`] | `cargo xtask demo` |

@@ -209,7 +209,7 @@ static void exchange(ABufferSync* sync) {
     FAILS(ABufferSyncGroup_unlockAndLock(group, -1, next, SECONDS), NOT_LOCKED);
     OK(ABufferSyncGroup_lock(group, SECONDS));
     FAILS(ABufferSyncGroup_unlockAndLock(group, -1, group, SECONDS), INVALID_ARGUMENT);
-    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, NULL, SECONDS), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, NULL, SECONDS), INVALID_HANDLE);
     FAILS(ABufferSyncGroup_unlockAndLock(group, -1, empty, SECONDS), EMPTY_GROUP);
     EXPECT(pipe(ends), 0);
     FAILS(ABufferSyncGroup_unlockAndLock(group, ends[0], next, SECONDS), BAD_FENCE);

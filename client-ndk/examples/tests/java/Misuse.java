@@ -260,6 +260,7 @@ final class Misuse {
             Grant grant = group.lock(SECOND);
             fails(ErrorCode.EMPTY_GROUP, () -> grant.unlockAndLock(null, empty, SECOND));
             Fence none = Fence.ofFd(group.eventFd());
+            refuses(NullPointerException.class, () -> grant.unlockAndLock(none, null, SECOND));
             fails(ErrorCode.BAD_FENCE, () -> grant.unlockAndLock(none, next, SECOND));
             check(!grant.isEvicted(), "the grant is gone");
             try (Grant second = grant.unlockAndLock(null, next, SECOND)) {

@@ -199,6 +199,9 @@ public final class Grant implements AutoCloseable {
      */
     public Grant unlockAndLock(Fence fence, SyncGroup next, Duration timeout)
             throws BufferSyncException {
+        // What may throw comes before the fence is taken.
+        long nextHandle = next.handle();
+        long nanos = SyncGroup.nanos(timeout);
         int fd = fence == null ? -1 : fence.detachFd();
         synchronized (this) {
             if (ended && fd >= 0) {
@@ -206,7 +209,7 @@ public final class Grant implements AutoCloseable {
             }
             refuseIfEnded();
             try {
-                Native.unlockAndLock(group.handle(), fd, next.handle(), SyncGroup.nanos(timeout));
+                Native.unlockAndLock(group.handle(), fd, nextHandle, nanos);
                 ended = true;
             } catch (BufferSyncException e) {
                 ended = !isHeld();
