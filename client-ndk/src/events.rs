@@ -16,7 +16,7 @@ use nix::poll::{ppoll, PollFd, PollFlags};
 use nix::sys::time::TimeSpec;
 
 use crate::error::{Error, Result};
-use crate::types::{monotonic, BufferId, GrantInfo, GrantedBuffer, Token};
+use crate::types::{monotonic, BufferId, GrantInfo, Token};
 
 /// What a group's event pipe reports (`EventType.aidl`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,12 +144,9 @@ impl EventPipe {
             }
             event::BUFFER => match &mut self.partial {
                 Some((grant, _)) if grant.token == token => {
-                    grant.buffers.push(GrantedBuffer {
-                        id: BufferId(record.value0),
-                        generation: record.value1,
-                        evicted: record.flags & event::FLAG_EVICTED != 0,
-                        fenced: record.flags & event::FLAG_FENCED != 0,
-                    });
+                    let Record { value0: id, value1: generation, flags, .. } = record;
+                    let buffer = event::Buffer { id, generation, flags };
+                    grant.buffers.push(buffer.into());
                     Ok(self.complete())
                 }
                 _ => Err(Error::Protocol("a BUFFER record without its GRANTED")),
@@ -186,6 +183,7 @@ impl AsFd for EventPipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::GrantedBuffer;
     use std::time::Duration;
 
     /// A pipe whose writer stands for the service.

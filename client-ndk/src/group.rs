@@ -14,6 +14,7 @@ use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::aidl::NativeHandle;
+use buffersync_aidl::event;
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
@@ -477,16 +478,7 @@ fn grant_of(reply: LockReply) -> (GrantInfo, Option<OwnedFd>) {
     let grant = GrantInfo {
         token: Token(reply.token),
         deadline: monotonic(reply.deadlineNs),
-        buffers: reply
-            .buffers
-            .into_iter()
-            .map(|buffer| GrantedBuffer {
-                id: BufferId(buffer.bufferId),
-                generation: buffer.generation,
-                evicted: buffer.evicted,
-                fenced: buffer.fenced,
-            })
-            .collect(),
+        buffers: event::Buffer::all_in(&reply.buffers).map(GrantedBuffer::from).collect(),
     };
     (grant, reply.acquireFence.map(Into::into))
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use buffersync_aidl::aidl::vendor::buffersync as aidl;
+use buffersync_aidl::event;
 
 /// What a group does with a buffer, and by whom (`Access.aidl`; the bits of the dmabuf-sync RFC).
 ///
@@ -64,7 +65,7 @@ impl fmt::Display for Token {
     }
 }
 
-/// One buffer of a grant (`GrantedBuffer.aidl`).
+/// One buffer of a grant (`LockReply.buffers`, `EventType.BUFFER`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantedBuffer {
     /// As [`crate::Group::add`] named it.
@@ -77,6 +78,18 @@ pub struct GrantedBuffer {
     /// Other devices may still be at work on it: wait for [`crate::Grant::acquire_fence`] before
     /// yours begins. Never for CPU accesses.
     pub fenced: bool,
+}
+
+impl From<event::Buffer> for GrantedBuffer {
+    fn from(buffer: event::Buffer) -> Self {
+        let event::Buffer { id, generation, flags } = buffer;
+        Self {
+            id: BufferId(id),
+            generation,
+            evicted: flags & event::FLAG_EVICTED != 0,
+            fenced: flags & event::FLAG_FENCED != 0,
+        }
+    }
 }
 
 /// What a grant says of itself.

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use buffersync_aidl::event::{self, Record};
 use buffersync_engine::{
-    Access, BufferId, Close, Effect, Effects, Engine, EvictionCause, Failure, FenceId, Grant,
+    Access, BufferId, BuildIdHasher, Close, Effect, Effects, Engine, EvictionCause, Failure, FenceId, Grant,
     GrantedBuffer, GroupId, JobId, Limits, LockOutcome, Phase, Span, SyncFlags, Time, Token,
 };
 use nix::errno::Errno;
@@ -91,22 +91,25 @@ pub enum Locked {
         token: Token,
         /// When it is taken away.
         deadline: Time,
-        /// In the order of their addition.
-        buffers: Vec<GrantedBuffer>,
+        /// In the order of their addition, as `LockReply.buffers` has them.
+        buffers: Vec<i64>,
         /// There may be fences to be waited for: [`Arbiter::acquire_fence`].
         waits: bool,
     },
 }
 
+/// By names that the service has given, which need no defence against chosen ones.
+pub(crate) type ById<K, V> = HashMap<K, V, BuildIdHasher>;
+
 pub(crate) struct State {
     pub(crate) engine: Engine,
-    pub(crate) buffers: HashMap<BufferId, Buffer>,
+    pub(crate) buffers: ById<BufferId, Buffer>,
     by_identity: HashMap<Identity, BufferId>,
-    pub(crate) groups: HashMap<GroupId, Group>,
-    /// What clients name groups by that are not the object of the call.
-    by_key: HashMap<i64, GroupId>,
+    pub(crate) groups: ById<GroupId, Group>,
+    /// What clients name groups by that are not the object of the call. The keys are random numbers.
+    by_key: ById<i64, GroupId>,
     /// Release fences that the reactor waits for. They outlive their group.
-    pub(crate) releases: HashMap<FenceId, Release>,
+    pub(crate) releases: ById<FenceId, Release>,
     pub(crate) quotas: Quotas,
     pub(crate) syncs: SyncCounters,
     last_buffer: u64,
@@ -193,11 +196,11 @@ impl Arbiter {
         engine.expect_implicit_fences();
         let state = State {
             engine,
-            buffers: HashMap::new(),
+            buffers: HashMap::default(),
             by_identity: HashMap::new(),
-            groups: HashMap::new(),
-            by_key: HashMap::new(),
-            releases: HashMap::new(),
+            groups: HashMap::default(),
+            by_key: HashMap::default(),
+            releases: HashMap::default(),
             quotas: Quotas::new(&config),
             syncs: SyncCounters::default(),
             last_buffer: 0,
@@ -333,27 +336,26 @@ impl Arbiter {
 
     /// Locks a group, or grows what it holds.
     pub fn lock(&self, id: GroupId, wait: Wait) -> Result<Locked, Error> {
-        let idle = self.look_for_implicit_fences(id);
-        self.with(|state, now| {
+        let (state, idle) = self.look_for_implicit_fences(self.state(), id);
+        self.with_state(state, |state, now| {
             Self::note_idle(state, id, idle);
             state.lock(id, wait, now)
         })
     }
 
-    /// Looks for implicit fences in the way of a group's CPU accesses; the buffers, if there is none.
-    /// A grant that comes later has the sync workers look.
-    pub(crate) fn look_for_implicit_fences(&self, id: GroupId) -> Option<Arc<Polled>> {
-        let (uid, polled) = {
-            let mut state = self.state();
-            (state.group(id).ok()?.uid, state.polled(id)?)
-        };
-        if !polled.is_empty() {
-            let _permit = self.permits.enter(uid)?;
-            if !dmabuf::are_ready(&polled) {
-                return None;
-            }
-        }
-        Some(polled)
+    /// Looks for implicit fences in the way of a group's CPU accesses, without the mutex; the buffers, if
+    /// there is no fence. A grant that comes later has the sync workers look. A group that has devices
+    /// only has nothing to look for, and keeps the mutex.
+    pub(crate) fn look_for_implicit_fences<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        id: GroupId,
+    ) -> (MutexGuard<'a, State>, Option<Arc<Polled>>) {
+        let Some((uid, polled)) = state.polled(id) else { return (state, None) };
+        drop(state);
+        let ready =
+            self.permits.enter(uid).is_some_and(|_permit| dmabuf::are_ready(&polled));
+        (self.state(), ready.then_some(polled))
     }
 
     /// Takes a waiting lock back.
@@ -432,7 +434,15 @@ impl Arbiter {
 
     /// One entry: runs `call` on the state and carries out what the engine decided.
     pub(crate) fn with<R>(&self, call: impl FnOnce(&mut State, Time) -> R) -> R {
-        let mut state = self.state();
+        self.with_state(self.state(), call)
+    }
+
+    /// As [`Arbiter::with`], by who has the mutex already.
+    pub(crate) fn with_state<R>(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        call: impl FnOnce(&mut State, Time) -> R,
+    ) -> R {
         let now = clock::now();
         let result = call(&mut state, now);
         self.carry_out(&mut state, now);
@@ -476,8 +486,7 @@ impl Arbiter {
                 }
                 Effect::Evicted { group, token, cause } => {
                     if cause == EvictionCause::Deadline {
-                        state.no_longer_waiting(group);
-                        state.acquired_no_more(group);
+                        state.ended(group);
                     }
                     state.tell_evicted(group, token, cause, now);
                 }
@@ -511,11 +520,15 @@ impl State {
         self.buffers.get(&id).map(|buffer| Arc::clone(&buffer.fd))
     }
 
-    /// What the CPU accesses of a group have to find signalled.
-    fn polled(&mut self, id: GroupId) -> Option<Arc<Polled>> {
+    /// What the CPU accesses of a group have to find signalled, and whose they are; `None` if it has
+    /// none.
+    fn polled(&mut self, id: GroupId) -> Option<(u32, Arc<Polled>)> {
         let Self { groups, buffers, .. } = self;
         let group = groups.get_mut(&id)?;
         let members = &group.members;
+        if members.iter().all(|(_, access)| access.is_dma()) {
+            return None;
+        }
         let polled = group.polled.get_or_insert_with(|| {
             let polled = members.iter().filter_map(|(buffer, access)| {
                 let wanted = match access {
@@ -527,7 +540,7 @@ impl State {
             });
             Arc::new(polled.collect())
         });
-        Some(Arc::clone(polled))
+        Some((group.uid, Arc::clone(polled)))
     }
 
     fn add(
@@ -619,37 +632,37 @@ impl State {
     }
 
     pub(crate) fn lock(&mut self, id: GroupId, wait: Wait, now: Time) -> Result<Locked, Error> {
-        let group = self.groups.get_mut(&id).ok_or(Error::Closed)?;
-        let (uid, waiting) = (group.uid, group.waiting);
-        if !waiting {
+        let Self { groups, engine, effects, quotas, .. } = self;
+        let group = groups.get_mut(&id).ok_or(Error::Closed)?;
+        if !group.waiting {
             // Otherwise the engine's own answer is the clearer one.
             if !group.pipe.has_room() {
                 return Err(Error::EventsUnread);
             }
-            // Charged before the engine is asked, so that a refusal has changed nothing.
-            self.quotas.charge(uid, Kind::Queued, 1)?;
+            // Asked before the engine is, so that a refusal has changed nothing.
+            quotas.check(group.uid, Kind::Queued, 1)?;
         }
         let outcome = match wait {
-            Wait::Never => self.engine.try_lock(now, id, &mut self.effects),
-            Wait::UntilGranted => self.engine.lock(now, id, None, &mut self.effects),
-            Wait::AtMost(limit) => self.engine.lock(now, id, Some(limit), &mut self.effects),
+            Wait::Never => engine.try_lock(now, id, effects),
+            Wait::UntilGranted => engine.lock(now, id, None, effects),
+            Wait::AtMost(limit) => engine.lock(now, id, Some(limit), effects),
         };
-        match outcome {
-            Ok(LockOutcome::Pending(token)) => {
-                if let Some(group) = self.groups.get_mut(&id) {
-                    group.waiting = true;
-                }
+        match outcome? {
+            LockOutcome::Pending(token) => {
+                quotas.charge(group.uid, Kind::Queued, 1)?;
+                group.waiting = true;
                 Ok(Locked::Queued(token))
             }
-            Ok(LockOutcome::Granted(Grant { token, deadline, buffers })) => {
-                self.quotas.give_back(uid, Kind::Queued, 1);
-                let mut buffers = self.effects.buffers(buffers).to_vec();
-                let waits = self.note_acquire(id, token, &mut buffers);
+            LockOutcome::Granted(Grant { token, deadline, buffers: granted }) => {
+                let implicit = group.implicit;
+                let granted = effects.buffers(granted);
+                let fenced = granted.iter().any(|granted| granted.fenced);
+                let waits = fenced || implicit && granted.iter().any(|g| g.access.is_dma());
+                let buffers = event::Buffer::numbers(granted.iter().map(|g| told(g, implicit)));
+                if fenced {
+                    self.acquired(id, token);
+                }
                 Ok(Locked::Granted { token, deadline, buffers, waits })
-            }
-            Err(error) => {
-                self.quotas.give_back(uid, Kind::Queued, (!waiting).into());
-                Err(error.into())
             }
         }
     }
@@ -677,9 +690,7 @@ impl State {
         if !group.pipe.has_room() {
             return Err(Error::EventsUnread);
         }
-        self.quotas.charge(uid, Kind::Queued, 1)?;
-        self.quotas.give_back(uid, Kind::Queued, 1);
-        Ok(())
+        self.quotas.check(uid, Kind::Queued, 1)
     }
 
     /// A key that nobody can guess and nothing has. (`RandomState` is keyed by the system's random
@@ -703,38 +714,23 @@ impl State {
 
     fn announce(&mut self, id: GroupId, grant: Grant, now: Time) {
         let Grant { token, deadline, buffers } = grant;
-        let mut buffers = self.effects.buffers(buffers).to_vec();
-        self.note_acquire(id, token, &mut buffers);
-        let flags = |granted: &GrantedBuffer| {
-            let evicted = if granted.evicted { event::FLAG_EVICTED } else { 0 };
-            evicted | if granted.fenced { event::FLAG_FENCED } else { 0 }
-        };
-        let mut records = Vec::with_capacity(1 + buffers.len());
+        let implicit = self.groups.get(&id).is_some_and(|group| group.implicit);
+        let granted = self.effects.buffers(buffers);
+        let fenced = granted.iter().any(|granted| granted.fenced);
+        let mut records = Vec::with_capacity(1 + granted.len());
         records.push(Record {
             value0: wire(deadline.0),
-            value1: wire(buffers.len() as u64),
+            value1: wire(granted.len() as u64),
             ..record(event::GRANTED, token)
         });
-        records.extend(buffers.iter().map(|granted| Record {
-            flags: flags(granted),
-            value0: wire(granted.buffer.0),
-            value1: wire(granted.generation),
-            ..record(event::BUFFER, token)
+        records.extend(granted.iter().map(|granted| {
+            let event::Buffer { id: value0, generation: value1, flags } = told(granted, implicit);
+            Record { flags, value0, value1, ..record(event::BUFFER, token) }
         }));
-        self.tell(id, &records, now);
-    }
-
-    /// Whether a grant may have fences to wait for; they are kept for it. Which implicit ones there
-    /// are is only known when they are asked for, so then each device's buffer may have some.
-    fn note_acquire(&mut self, id: GroupId, token: Token, buffers: &mut [GrantedBuffer]) -> bool {
-        if buffers.iter().any(|granted| granted.fenced) {
+        if fenced {
             self.acquired(id, token);
         }
-        let implicit = self.groups.get(&id).is_some_and(|group| group.implicit);
-        for granted in buffers.iter_mut() {
-            granted.fenced |= implicit && granted.access.is_dma();
-        }
-        buffers.iter().any(|granted| granted.fenced)
+        self.tell(id, &records, now);
     }
 
     fn lock_failed(&mut self, id: GroupId, token: Token, buffer: BufferId, reason: i32, now: Time) {
@@ -774,8 +770,7 @@ impl State {
     }
 
     fn close(&mut self, id: GroupId, how: Close, now: Time) {
-        self.no_longer_waiting(id);
-        self.acquired_no_more(id);
+        self.ended(id);
         let Some(group) = self.groups.remove(&id) else { return };
         self.by_key.remove(&group.key);
         self.engine.close_group(now, id, how, &mut self.effects);
@@ -795,6 +790,16 @@ impl State {
             self.garbage.push(buffer.fd);
         }
     }
+}
+
+/// A buffer of a grant as its group is told of it. Which implicit fences there are is only known when
+/// they are asked for, so each device's buffer of such a group may have some.
+fn told(granted: &GrantedBuffer, implicit: bool) -> event::Buffer {
+    let fenced = granted.fenced || implicit && granted.access.is_dma();
+    let evicted = if granted.evicted { event::FLAG_EVICTED } else { 0 };
+    let flags = evicted | if fenced { event::FLAG_FENCED } else { 0 };
+    let (id, generation) = (wire(granted.buffer.0), wire(granted.generation));
+    event::Buffer { id, generation, flags }
 }
 
 fn record(kind: i32, token: Token) -> Record {

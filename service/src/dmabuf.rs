@@ -114,14 +114,25 @@ pub fn is_ready(fd: BorrowedFd<'_>, wanted: PollFlags) -> Result<bool, Errno> {
 /// Whether what is wanted of each has signalled. Never blocks on a fence; the reservation lock of
 /// each dma-buf is taken for a moment.
 pub fn are_ready(all: &[(Arc<OwnedFd>, PollFlags)]) -> bool {
-    let mut fds: Vec<PollFd<'_>> =
-        all.iter().map(|(fd, wanted)| PollFd::new(fd.as_fd(), *wanted)).collect();
-    if nix::poll::poll(&mut fds, PollTimeout::ZERO).is_err() {
-        return false;
-    }
-    let mut each = fds.iter().zip(all);
-    each.all(|(fd, (_, wanted))| fd.revents().is_some_and(|found| found.intersects(*wanted)))
+    all.chunks(POLLED_AT_ONCE).all(|some| {
+        // On the stack: this is part of every lock of a CPU access.
+        let [(first, flags), ..] = some else { return true };
+        let mut fds = [PollFd::new(first.as_fd(), *flags); POLLED_AT_ONCE];
+        for (slot, (fd, wanted)) in fds.iter_mut().zip(some) {
+            *slot = PollFd::new(fd.as_fd(), *wanted);
+        }
+        let fds = &mut fds[..some.len()];
+        let polled = nix::poll::poll(fds, PollTimeout::ZERO);
+        let mut each = fds.iter().zip(some);
+        polled.is_ok()
+            && each.all(|(fd, (_, wanted))| {
+                fd.revents().is_some_and(|found| found.intersects(*wanted))
+            })
+    })
 }
+
+/// Descriptors that one poll(2) looks at.
+const POLLED_AT_ONCE: usize = 16;
 
 /// Whether the kernel has `DMA_BUF_IOCTL_EXPORT_SYNC_FILE` and `DMA_BUF_IOCTL_IMPORT_SYNC_FILE`, by
 /// its version.

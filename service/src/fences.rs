@@ -62,7 +62,12 @@ pub(crate) type Acquire = Vec<(BufferId, Arc<Fence>)>;
 impl Arbiter {
     /// Ends a grant; buffers with fences are passed on as [`buffersync_engine::Engine::unlock`] says.
     pub fn unlock(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<(), Error> {
-        self.unlock_then(id, token, given, |_| Ok(()), |_, _| Ok(()))
+        let given = check(given)?;
+        let own = self.take(id, token, given)?;
+        self.with(|state, now| {
+            state.refuse_evicted(id, token)?;
+            self.end(state, id, token, given, own, now)
+        })
     }
 
     /// As [`Arbiter::unlock`], and locks the group with this key in the same breath. On an error
@@ -75,20 +80,22 @@ impl Arbiter {
         key: i64,
         wait: Wait,
     ) -> Result<(GroupId, Locked), Error> {
-        let next = {
-            let mut state = self.state();
-            let next = state.by_key(key)?;
+        let given = check(given)?;
+        let state = self.state();
+        let next = state.by_key(key)?;
+        let (mut state, idle) = self.look_for_implicit_fences(state, next);
+        let mut own = Vec::new();
+        if !given.is_empty() {
             // Looked at twice: here, before a fence is put anywhere, and when it counts.
             state.check_lockable(next, id)?;
-            next
-        };
-        let idle = self.look_for_implicit_fences(next);
-        let check = |state: &mut State| {
-            // It may have been closed meanwhile.
-            let next = state.by_key(key)?;
-            state.check_lockable(next, id)
-        };
-        self.unlock_then(id, token, given, check, |state, now| {
+            drop(state);
+            own = self.take(id, token, given)?;
+            state = self.state();
+        }
+        self.with_state(state, |state, now| {
+            state.refuse_evicted(id, token)?;
+            state.check_lockable(next, id)?;
+            self.end(state, id, token, given, own, now)?;
             // What the unlock led to, the next grants of its buffers, comes first.
             self.carry_out(state, now);
             Self::note_idle(state, next, idle);
@@ -96,40 +103,31 @@ impl Arbiter {
         })
     }
 
-    /// Unlocks, if `check` has nothing against it, and does something else under the same mutex.
-    fn unlock_then<R>(
+    /// Duplicates of what was given, which come and go outside of the mutex, and are in the dma-bufs by
+    /// then, if the group wants that.
+    fn take(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<Vec<OwnedFd>, Error> {
+        self.import(id, token, given)?;
+        let own: Result<_, _> = given.iter().map(|given| given.fd.try_clone_to_owned()).collect();
+        own.map_err(|_| Error::NoResources("descriptors"))
+    }
+
+    /// Ends a grant that was not taken away.
+    fn end(
         &self,
+        state: &mut State,
         id: GroupId,
         token: Token,
         given: &[Given<'_>],
-        check_first: impl FnOnce(&mut State) -> Result<(), Error>,
-        then: impl FnOnce(&mut State, Time) -> Result<R, Error>,
-    ) -> Result<R, Error> {
-        let given = check(given)?;
-        self.import(id, token, given)?;
-        // Duplicates come and go outside of the mutex.
-        let own: Result<Vec<OwnedFd>, _> =
-            given.iter().map(|given| given.fd.try_clone_to_owned()).collect();
-        let own = own.map_err(|_| Error::NoResources("descriptors"))?;
-        self.with(|state, now| {
-            let group = state.group(id)?;
-            if group.evicted == Some(token) {
-                return Err(Error::Evicted);
-            }
-            check_first(state)?;
-            let named = self.watch_all(state, id, given, own, now)?;
-            match state.engine.unlock(now, id, token, &named, &mut state.effects) {
-                Ok(()) => {
-                    state.no_longer_waiting(id);
-                    state.acquired_no_more(id);
-                    then(state, now)
-                }
-                Err(error) => {
-                    self.unwatch(state, &named);
-                    Err(error.into())
-                }
-            }
-        })
+        own: Vec<OwnedFd>,
+        now: Time,
+    ) -> Result<(), Error> {
+        let named = self.watch_all(state, id, given, own, now)?;
+        if let Err(error) = state.engine.unlock(now, id, token, &named, &mut state.effects) {
+            self.unwatch(state, &named);
+            return Err(error.into());
+        }
+        state.ended(id);
+        Ok(())
     }
 
     /// The fences that a grant has to wait for, merged; of one buffer, or of all.
@@ -142,9 +140,7 @@ impl Arbiter {
         let (explicit, implicit) = {
             let state = self.state();
             let group = state.group(id)?;
-            if group.evicted == Some(token) {
-                return Err(Error::Evicted);
-            }
+            state.refuse_evicted(id, token)?;
             let held = state.engine.held(id, token).ok_or(Error::BadToken)?;
             let chosen: Vec<(BufferId, Access)> =
                 held.filter(|(held, _)| buffer.is_none_or(|buffer| buffer == *held)).collect();
@@ -303,8 +299,20 @@ impl State {
         }
     }
 
-    /// The grant is over.
-    pub(crate) fn acquired_no_more(&mut self, id: GroupId) {
+    fn refuse_evicted(&self, id: GroupId, token: Token) -> Result<(), Error> {
+        if self.group(id)?.evicted == Some(token) {
+            return Err(Error::Evicted);
+        }
+        Ok(())
+    }
+
+    /// The grant is over, and so is a lock that was to grow it.
+    pub(crate) fn ended(&mut self, id: GroupId) {
+        self.no_longer_waiting(id);
+        self.acquired_no_more(id);
+    }
+
+    fn acquired_no_more(&mut self, id: GroupId) {
         if let Some(group) = self.groups.get_mut(&id) {
             let acquire = std::mem::take(&mut group.acquire);
             self.garbage.extend(acquire.into_iter().map(|(_, fence)| fence as _));

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use binder::{Interface, ParcelFileDescriptor, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access as AidlAccess;
-use buffersync_aidl::aidl::vendor::buffersync::GrantedBuffer::GrantedBuffer;
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::{BnSyncGroup, ISyncGroup};
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
@@ -213,15 +212,7 @@ fn reply(locked: Locked, fence: Option<OwnedFd>) -> LockReply {
             status: LockStatus::GRANTED,
             token: long(token.0),
             deadlineNs: long(deadline.0),
-            buffers: buffers
-                .into_iter()
-                .map(|granted| GrantedBuffer {
-                    bufferId: long(granted.buffer.0),
-                    generation: long(granted.generation),
-                    evicted: granted.evicted,
-                    fenced: granted.fenced,
-                })
-                .collect(),
+            buffers,
             acquireFence: fence.map(ParcelFileDescriptor::new),
         },
     }

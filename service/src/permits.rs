@@ -12,12 +12,14 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
+use buffersync_engine::BuildIdHasher;
+
 use crate::poison;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Permits {
-    inside: Mutex<HashSet<u32>>,
+    inside: Mutex<HashSet<u32, BuildIdHasher>>,
     limit: usize,
 }
 

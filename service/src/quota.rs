@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
+use buffersync_engine::BuildIdHasher;
+
 use crate::config::Config;
 use crate::error::Error;
 
@@ -14,7 +16,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Quotas {
     limits: Usage,
-    by_uid: HashMap<u32, Usage>,
+    by_uid: HashMap<u32, Usage, BuildIdHasher>,
     max_fences: u32,
     fences: HashMap<u32, Arc<AtomicU32>>,
 }
@@ -70,7 +72,7 @@ impl Quotas {
             queued: config.max_queued_per_uid,
         };
         let max_fences = config.max_fences_per_uid;
-        Self { limits, by_uid: HashMap::new(), max_fences, fences: HashMap::new() }
+        Self { limits, by_uid: HashMap::default(), max_fences, fences: HashMap::new() }
     }
 
     /// Charges a release fence to `uid`, or refuses.
@@ -91,22 +93,30 @@ impl Quotas {
         self.fences.get(&uid).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
+    /// Whether `amount` could be charged to `uid`.
+    pub fn check(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<(), Error> {
+        self.total(uid, kind, amount).map(|_| ())
+    }
+
     /// Charges `amount` to `uid`, or refuses and charges nothing.
     pub fn charge(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<(), Error> {
+        let total = self.total(uid, kind, amount)?;
+        if total > 0 {
+            *self.by_uid.entry(uid).or_default().of(kind) = total;
+        }
+        Ok(())
+    }
+
+    /// What `uid` would have then, if it may.
+    fn total(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<u32, Error> {
         let limit = *self.limits.of(kind);
         let used = self.by_uid.get_mut(&uid).map_or(0, |usage| *usage.of(kind));
-        match used.checked_add(amount).filter(|total| *total <= limit) {
-            Some(0) => Ok(()),
-            Some(total) => {
-                *self.by_uid.entry(uid).or_default().of(kind) = total;
-                Ok(())
-            }
-            None => Err(Error::Quota(match kind {
-                Kind::Groups => "too many open groups for this uid",
-                Kind::Buffers => "too many buffers in groups of this uid",
-                Kind::Queued => "too many waiting locks of this uid",
-            })),
-        }
+        let total = used.checked_add(amount).filter(|total| *total <= limit);
+        total.ok_or(Error::Quota(match kind {
+            Kind::Groups => "too many open groups for this uid",
+            Kind::Buffers => "too many buffers in groups of this uid",
+            Kind::Queued => "too many waiting locks of this uid",
+        }))
     }
 
     /// Gives `amount` back.

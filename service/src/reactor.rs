@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use crate::poison;
 
 /// The epoll key of the timer; waits count from 1.
 const TIMER: u64 = 0;
+/// No timer is armed: later than any time.
+const UNARMED: u64 = u64::MAX;
 /// Events taken at once.
 const BATCH: usize = 32;
 
@@ -45,15 +48,16 @@ pub struct WaitId(u64);
 pub struct Reactor<T> {
     epoll: Epoll,
     timer: TimerFd,
+    /// When the timer will fire, in nanoseconds; [`UNARMED`] if it will not. Changed with `waits` locked
+    /// only. It may fire earlier than anything needs, when what it was armed for is gone: disarming on
+    /// every unlock would cost more than one idle wake-up.
+    armed: AtomicU64,
     waits: Mutex<Waits<T>>,
 }
 
 struct Waits<T> {
     last: u64,
     by_id: HashMap<u64, Wait<T>>,
-    /// When the timer will fire, if it is armed. It may fire earlier than anything needs, when what
-    /// it was armed for is gone: disarming on every unlock would cost more than one idle wake-up.
-    armed: Option<Time>,
 }
 
 /// Something with a descriptor that stays open while it is waited for.
@@ -74,8 +78,8 @@ impl<T> Reactor<T> {
             TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
         )?;
         epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
-        let waits = Waits { last: TIMER, by_id: HashMap::new(), armed: None };
-        Ok(Self { epoll, timer, waits: Mutex::new(waits) })
+        let waits = Mutex::new(Waits { last: TIMER, by_id: HashMap::new() });
+        Ok(Self { epoll, timer, armed: AtomicU64::new(UNARMED), waits })
     }
 
     /// Hands `value` to the handler when `fd` reports `interest`, or at `deadline`. On an error the
@@ -97,7 +101,7 @@ impl<T> Reactor<T> {
             return Err((errno, value));
         }
         waits.by_id.insert(id, Wait { fd, deadline, value });
-        self.arm(&mut waits, deadline);
+        self.arm(&waits, deadline);
         Ok(WaitId(id))
     }
 
@@ -107,10 +111,14 @@ impl<T> Reactor<T> {
         self.take(&mut waits, id.0)
     }
 
-    /// Asks for a [`Wake::Timer`] at `time` or shortly after. It may come earlier.
+    /// Asks for a [`Wake::Timer`] at `time` or shortly after. It may come earlier, and who is told of one
+    /// has to ask again for what is still to come.
     pub fn wake_at(&self, time: Time) {
-        let mut waits = self.lock();
-        self.arm(&mut waits, time);
+        // Mostly it is armed for something earlier. If that fires just now, its Wake::Timer is still
+        // to be handled.
+        if self.armed.load(Ordering::Acquire) > time.0 {
+            self.arm(&self.lock(), time);
+        }
     }
 
     /// Number of waits, for dumps.
@@ -155,12 +163,12 @@ impl<T> Reactor<T> {
             let mut waits = self.lock();
             // Reads the expirations away. EAGAIN: re-armed meanwhile, and it will fire again.
             let _ = nix::unistd::read(self.timer.as_fd().as_raw_fd(), &mut [0; 8]);
-            waits.armed = None;
+            self.armed.store(UNARMED, Ordering::Release);
             let due: Vec<u64> =
                 waits.by_id.iter().filter(|(_, w)| w.deadline <= now).map(|(id, _)| *id).collect();
             let overdue = due.into_iter().filter_map(|id| self.take(&mut waits, id)).collect();
             if let Some(next) = waits.by_id.values().map(|wait| wait.deadline).min() {
-                self.arm(&mut waits, next);
+                self.arm(&waits, next);
             }
             overdue
         };
@@ -179,15 +187,15 @@ impl<T> Reactor<T> {
         Some(wait.value)
     }
 
-    fn arm(&self, waits: &mut Waits<T>, time: Time) {
-        if waits.armed.is_some_and(|armed| armed <= time) {
+    fn arm(&self, _locked: &MutexGuard<'_, Waits<T>>, time: Time) {
+        if self.armed.load(Ordering::Acquire) <= time.0 {
             return;
         }
         // Zero would disarm the timer.
         let at = TimeSpec::from(Duration::from_nanos(time.0.max(1)));
         let set = self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
         match set {
-            Ok(()) => waits.armed = Some(time),
+            Ok(()) => self.armed.store(time.0, Ordering::Release),
             Err(errno) => log::error!("timerfd refused a deadline: {errno}"),
         }
     }

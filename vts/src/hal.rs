@@ -201,9 +201,11 @@ impl Group {
     /// The grant that a reply stands for, at once or later.
     pub fn granted(&mut self, reply: &LockReply) -> Grant {
         if reply.status == LockStatus::GRANTED {
-            let buffers =
-                reply.buffers.iter().map(|b| (b.bufferId, b.generation, b.evicted)).collect();
-            let fenced = reply.buffers.iter().filter(|b| b.fenced).map(|b| b.bufferId).collect();
+            assert_eq!(reply.buffers.len() % 3, 0, "{reply:?}");
+            let has = |buffer: &event::Buffer, flag| buffer.flags & flag != 0;
+            let all = || event::Buffer::all_in(&reply.buffers);
+            let buffers = all().map(|b| (b.id, b.generation, has(&b, event::FLAG_EVICTED))).collect();
+            let fenced = all().filter(|b| has(b, event::FLAG_FENCED)).map(|b| b.id).collect();
             return Grant { token: reply.token, deadline: reply.deadlineNs, buffers, fenced };
         }
         let grant = self.next_grant();

@@ -14,11 +14,20 @@ import vendor.buffersync.EventType;
 @VintfStability
 @FixedSize
 parcelable EventRecord {
-    /** Of a BUFFER record: the buffer's previous holder was evicted; see GrantedBuffer.evicted. */
+    /**
+     * Of a buffer of a grant: its previous holder did not let go in order: it was evicted or it died.
+     * Its content may be half written and, if the holder still lives, may still be changing (as
+     * EOWNERDEAD of a robust mutex). So every grant says until one that began after the eviction has
+     * ended in order.
+     */
     const int FLAG_EVICTED = 0x1;
     /** Of an EVICTED record: the release fence given to unlock() was what did not end. */
     const int FLAG_FENCE = 0x2;
-    /** Of a BUFFER record: ISyncGroup.getAcquireFence() has a fence to wait for; GrantedBuffer.fenced. */
+    /**
+     * Of a buffer of a grant: other devices may still be at work on it: wait for the grant's acquire
+     * fence (LockReply.acquireFence, ISyncGroup.getAcquireFence()) before touching it. Never for the
+     * CPU's accesses, which are granted when the work is done.
+     */
     const int FLAG_FENCED = 0x4;
 
     EventType type = EventType.GRANTED;

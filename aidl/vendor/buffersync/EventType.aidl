@@ -16,8 +16,13 @@ enum EventType {
      */
     GRANTED = 1,
     /**
-     * Belongs to the GRANTED before it. value0: bufferId, value1: generation, flags: EVICTED,
-     * FENCED.
+     * Belongs to the GRANTED before it. value0: the buffer's id, as ISyncGroup.add() named it. value1:
+     * its generation. flags: EVICTED, FENCED.
+     *
+     * The generation is how many exclusive grants this buffer has seen, this one included. Two reads
+     * that see the same generation saw the same content; a difference of more than one means that a
+     * frame was overwritten in between. It counts from the buffer's first registration in any group
+     * and starts again when the last group lets the buffer go.
      */
     BUFFER = 2,
     /**

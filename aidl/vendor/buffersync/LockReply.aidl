@@ -3,7 +3,6 @@
 
 package vendor.buffersync;
 
-import vendor.buffersync.GrantedBuffer;
 import vendor.buffersync.LockStatus;
 
 /**
@@ -16,8 +15,14 @@ parcelable LockReply {
     long token;
     /** GRANTED: when the grant is taken away, in CLOCK_MONOTONIC nanoseconds. QUEUED: 0. */
     long deadlineNs;
-    /** GRANTED: every buffer of the group, in the order of their addition. QUEUED: empty. */
-    GrantedBuffer[] buffers;
+    /**
+     * GRANTED: three numbers for each buffer of the group, in the order of their addition: its id,
+     * its generation, and bits of EventRecord.FLAG_*, as in a BUFFER record. QUEUED: empty.
+     *
+     * Plain numbers, since they are marshalled as one block and parcelables field by field, and every
+     * lock has them.
+     */
+    long[] buffers;
     /**
      * GRANTED: a sync_file to be waited for before the devices begin, all buffers' fences merged
      * (SYNC_IOC_MERGE); null if nothing is pending. ISyncGroup.getAcquireFence() tells buffer by

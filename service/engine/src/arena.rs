@@ -141,12 +141,15 @@ impl<T> fmt::Debug for Ix<T> {
 
 /// From public ids, which count up, to cells. Only looked up, never walked, so that nothing depends
 /// on its order.
-pub(crate) type IdMap<K, T> = std::collections::HashMap<K, Ix<T>, BuildHasherDefault<IdHasher>>;
+pub(crate) type IdMap<K, T> = std::collections::HashMap<K, Ix<T>, BuildIdHasher>;
+
+/// For tables of one's own beside the engine's, by the names that it goes by.
+pub type BuildIdHasher = BuildHasherDefault<IdHasher>;
 
 /// Ids are chosen by this crate or by its caller, not by clients, so no defence against chosen ones
 /// is needed; Fibonacci hashing spreads numbers that count up.
-#[derive(Clone, Default)]
-pub(crate) struct IdHasher(u64);
+#[derive(Clone, Debug, Default)]
+pub struct IdHasher(u64);
 
 impl Hasher for IdHasher {
     fn finish(&self) -> u64 {
@@ -157,6 +160,10 @@ impl Hasher for IdHasher {
         for byte in bytes {
             self.write_u64(u64::from(*byte));
         }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        self.write_u64(u64::from(id));
     }
 
     fn write_u64(&mut self, id: u64) {

@@ -89,6 +89,7 @@ mod types;
 mod view;
 mod work;
 
+pub use arena::{BuildIdHasher, IdHasher};
 pub use coherence::{Coherence, SyncFlags, SyncKind, SyncOp};
 pub use effects::{Effect, Effects, EvictionCause, Grant, GrantedBuffer, Span};
 pub use engine::{Engine, LockOutcome, Phase};

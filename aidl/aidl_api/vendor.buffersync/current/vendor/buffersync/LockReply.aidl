@@ -3,6 +3,6 @@ package vendor.buffersync;
   vendor.buffersync.LockStatus status = vendor.buffersync.LockStatus.QUEUED;
   long token;
   long deadlineNs;
-  vendor.buffersync.GrantedBuffer[] buffers;
+  long[] buffers;
   @nullable ParcelFileDescriptor acquireFence;
 }
