@@ -7,31 +7,72 @@
 //! mapping (the driver's memory is `VM_DONTCOPY`): a reply would be read from an address that is not
 //! there, and a reference that the child lets go is the parent's. So whatever the parent opened
 //! answers [`Error::Forked`] in the child, and is neither called nor let go there. The check takes no
-//! lock, since one that another thread of the parent held is held in the child for ever.
+//! lock, since one that another thread of the parent held is held in the child for ever, and makes no
+//! system call, since every call begins with it: it reads a word that the kernel wipes in a child
+//! (`MADV_WIPEONFORK`, madvise(2), Linux 4.14).
 
 use std::mem::ManuallyDrop;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::num::NonZeroUsize;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use binder::{FromIBinder, Strong};
+use nix::sys::mman::{mmap_anonymous, munmap, MapFlags, ProtFlags};
 
 use crate::error::{Error, Result};
 
 /// The process that opened the binder driver; 0 while none has.
 static OWNER: AtomicU32 = AtomicU32::new(0);
+/// A word that is 1 in that process and 0 in its children. Null while there is none: before the driver
+/// is open, and where the kernel wipes nothing.
+static WIPED: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 
 /// The driver is open, by this process.
 pub(crate) fn claim() {
     // The first claim stays: the driver is opened once.
-    let _ = OWNER.compare_exchange(0, std::process::id(), Ordering::Relaxed, Ordering::Relaxed);
+    let owner = std::process::id();
+    if OWNER.compare_exchange(0, owner, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if let Some(word) = wiped_word() {
+            word.store(1, Ordering::Relaxed);
+            WIPED.store(ptr::from_ref(word).cast_mut(), Ordering::Release);
+        }
+    }
 }
 
 /// Refuses a forked child.
+#[inline]
 pub(crate) fn check() -> Result<()> {
+    // SAFETY: null, or a word that stays mapped as long as the process.
+    match unsafe { WIPED.load(Ordering::Acquire).as_ref() } {
+        Some(word) if word.load(Ordering::Relaxed) == 1 => Ok(()),
+        Some(_) => Err(Error::Forked),
+        None => check_process(),
+    }
+}
+
+/// The same by the process's number.
+fn check_process() -> Result<()> {
     match OWNER.load(Ordering::Relaxed) {
         0 => Ok(()),
         owner if owner == std::process::id() => Ok(()),
         _ => Err(Error::Forked),
     }
+}
+
+/// A word that is 0 and that the kernel wipes in a child; never unmapped.
+fn wiped_word() -> Option<&'static AtomicU32> {
+    let size = NonZeroUsize::new(size_of::<AtomicU32>())?;
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: a new mapping at an address that the kernel chooses touches no other memory.
+    let page = unsafe { mmap_anonymous(None, size, protection, MapFlags::MAP_PRIVATE) }.ok()?;
+    // SAFETY: the mapping is this function's, and a wiped page is as it was when it was new.
+    if unsafe { libc::madvise(page.as_ptr(), size.get(), libc::MADV_WIPEONFORK) } != 0 {
+        // SAFETY: nobody else knows of the mapping. If it stays, a page is lost.
+        let _ = unsafe { munmap(page, size.get()) };
+        return None;
+    }
+    // SAFETY: mapped to the end of the process, aligned to a page, and zero is a valid value.
+    Some(unsafe { page.cast().as_ref() })
 }
 
 /// A reference to a remote object, for the process that got it.
@@ -54,5 +95,28 @@ impl<T: FromIBinder + ?Sized> Drop for Remote<T> {
             // SAFETY: this is the only drop, and nothing uses the reference afterwards.
             unsafe { ManuallyDrop::drop(&mut self.0) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::wait::{waitpid, WaitStatus};
+    use nix::unistd::{fork, ForkResult};
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_wipes_the_word_in_a_child_and_not_here() {
+        let word = wiped_word().expect("Linux 4.14");
+        word.store(1, Ordering::Relaxed);
+        // SAFETY: the child reads a word and ends.
+        match unsafe { fork() }.expect("fork") {
+            // SAFETY: as above; nothing of the test's process is to run in the child.
+            ForkResult::Child => unsafe { libc::_exit(word.load(Ordering::Relaxed) as i32) },
+            ForkResult::Parent { child } => {
+                assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+            }
+        }
+        assert_eq!(word.load(Ordering::Relaxed), 1);
     }
 }

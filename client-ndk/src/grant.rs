@@ -335,7 +335,6 @@ impl Drop for Grant<'_> {
             // Evicted or dead: the grant is gone all the same.
             let _ = self.end(&[]);
         }
-        self.group.state = State::Idle;
-        self.group.members.released();
+        self.group.released();
     }
 }

@@ -45,6 +45,8 @@ pub struct Group {
     /// Nothing is in the pipe: since it was read empty no lock has waited, no fence was given, and no
     /// grant ended otherwise than by its unlock.
     quiet: bool,
+    /// Memory of the last grant for the next.
+    spare: Vec<GrantedBuffer>,
 }
 
 #[derive(Debug)]
@@ -89,6 +91,7 @@ impl Group {
             members,
             evictions: 0,
             quiet: true,
+            spare: Vec::new(),
         }
     }
 
@@ -310,8 +313,12 @@ impl Group {
     pub(crate) fn accept(&mut self, reply: LockReply) -> Result<bool> {
         match reply.status {
             LockStatus::GRANTED => {
-                let (grant, fence) = grant_of(reply);
-                let acquire = Acquire::Known(fence);
+                let mut buffers = std::mem::take(&mut self.spare);
+                buffers.clear();
+                buffers.extend(event::Buffer::all_in(&reply.buffers).map(GrantedBuffer::from));
+                let (token, deadline) = (Token(reply.token), monotonic(reply.deadlineNs));
+                let grant = GrantInfo { token, deadline, buffers };
+                let acquire = Acquire::Known(reply.acquireFence.map(Into::into));
                 self.members.granted();
                 self.state = State::Holding { grant, evicted: false, growing: false, acquire };
                 Ok(true)
@@ -326,6 +333,15 @@ impl Group {
             }
             _ => Err(Error::Protocol("unknown lock status")),
         }
+    }
+
+    /// The grant is over.
+    pub(crate) fn released(&mut self) {
+        let held = std::mem::replace(&mut self.state, State::Idle);
+        if let State::Holding { grant, .. } = held {
+            self.spare = grant.buffers;
+        }
+        self.members.released();
     }
 
     /// Gives a lock back that was not meant, and reports the eviction that led to it.
@@ -472,13 +488,4 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<ParcelFileDescriptor> {
             errno => Error::System("dup of a descriptor", errno),
         }
     })
-}
-
-fn grant_of(reply: LockReply) -> (GrantInfo, Option<OwnedFd>) {
-    let grant = GrantInfo {
-        token: Token(reply.token),
-        deadline: monotonic(reply.deadlineNs),
-        buffers: event::Buffer::all_in(&reply.buffers).map(GrantedBuffer::from).collect(),
-    };
-    (grant, reply.acquireFence.map(Into::into))
 }

@@ -27,12 +27,14 @@ use std::time::Duration;
 
 use buffersync_aidl::event::{self, Record};
 use buffersync_engine::{
-    Access, BufferId, BuildIdHasher, Close, Effect, Effects, Engine, EvictionCause, Failure, FenceId, Grant,
-    GrantedBuffer, GroupId, JobId, Limits, LockOutcome, Phase, Span, SyncFlags, Time, Token,
+    Access, BufferId, BuildIdHasher, Close, Effect, Effects, Engine, EvictionCause, Failure,
+    FenceId, Grant, GrantedBuffer, GroupId, JobId, Limits, LockOutcome, Phase, Span, SyncFlags,
+    Time, Token,
 };
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
+use crate::by_group::ByGroup;
 use crate::clock;
 use crate::config::Config;
 use crate::dmabuf::{self, Identity};
@@ -105,7 +107,7 @@ pub(crate) struct State {
     pub(crate) engine: Engine,
     pub(crate) buffers: ById<BufferId, Buffer>,
     by_identity: HashMap<Identity, BufferId>,
-    pub(crate) groups: ById<GroupId, Group>,
+    pub(crate) groups: ByGroup<Group>,
     /// What clients name groups by that are not the object of the call. The keys are random numbers.
     by_key: ById<i64, GroupId>,
     /// Release fences that the reactor waits for. They outlive their group.
@@ -198,7 +200,7 @@ impl Arbiter {
             engine,
             buffers: HashMap::default(),
             by_identity: HashMap::new(),
-            groups: HashMap::default(),
+            groups: ByGroup::new(),
             by_key: HashMap::default(),
             releases: HashMap::default(),
             quotas: Quotas::new(&config),
@@ -282,7 +284,7 @@ impl Arbiter {
     /// Ends a group whatever its state. Nothing happens if it is closed already.
     pub fn close_group(&self, id: GroupId, how: Close) {
         self.with(|state, now| {
-            if state.groups.contains_key(&id) {
+            if state.groups.get(id).is_some() {
                 state.close(id, how, now);
             }
         });
@@ -353,8 +355,7 @@ impl Arbiter {
     ) -> (MutexGuard<'a, State>, Option<Arc<Polled>>) {
         let Some((uid, polled)) = state.polled(id) else { return (state, None) };
         drop(state);
-        let ready =
-            self.permits.enter(uid).is_some_and(|_permit| dmabuf::are_ready(&polled));
+        let ready = self.permits.enter(uid).is_some_and(|_permit| dmabuf::are_ready(&polled));
         (self.state(), ready.then_some(polled))
     }
 
@@ -445,7 +446,9 @@ impl Arbiter {
     ) -> R {
         let now = clock::now();
         let result = call(&mut state, now);
-        self.carry_out(&mut state, now);
+        if !state.effects.is_empty() {
+            self.carry_out(&mut state, now);
+        }
         if let Some(deadline) = state.engine.next_deadline() {
             self.reactor.wake_at(deadline);
         }
@@ -457,8 +460,9 @@ impl Arbiter {
 
     /// What [`Arbiter::lock`] found out before is used, if the group has the same buffers still.
     pub(crate) fn note_idle(state: &mut State, id: GroupId, idle: Option<Arc<Polled>>) {
-        let now_in = state.groups.get(&id).and_then(|group| group.polled.as_ref());
-        if idle.zip(now_in).is_some_and(|(looked, now_in)| Arc::ptr_eq(&looked, now_in)) {
+        let Some(looked) = idle else { return };
+        let now_in = state.groups.get(id).and_then(|group| group.polled.as_ref());
+        if now_in.is_some_and(|now_in| Arc::ptr_eq(&looked, now_in)) {
             state.engine.found_idle(id);
         }
     }
@@ -497,7 +501,7 @@ impl Arbiter {
     }
 
     fn submit(&self, state: &State, id: JobId, group: Option<GroupId>, ops: Span, now: Time) {
-        let uid = group.and_then(|group| state.groups.get(&group)).map_or(u32::MAX, |g| g.uid);
+        let uid = group.and_then(|group| state.groups.get(group)).map_or(u32::MAX, |g| g.uid);
         let ops = state.effects.ops(ops).iter();
         let operations: VecDeque<Operation> = ops
             .filter_map(|op| {
@@ -512,7 +516,7 @@ impl Arbiter {
 
 impl State {
     pub(crate) fn group(&self, id: GroupId) -> Result<&Group, Error> {
-        self.groups.get(&id).ok_or(Error::Closed)
+        self.groups.get(id).ok_or(Error::Closed)
     }
 
     /// The service's own descriptor of a buffer.
@@ -524,7 +528,7 @@ impl State {
     /// none.
     fn polled(&mut self, id: GroupId) -> Option<(u32, Arc<Polled>)> {
         let Self { groups, buffers, .. } = self;
-        let group = groups.get_mut(&id)?;
+        let group = groups.get_mut(id)?;
         let members = &group.members;
         if members.iter().all(|(_, access)| access.is_dma()) {
             return None;
@@ -608,7 +612,7 @@ impl State {
 
     fn join(&mut self, id: GroupId, buffer: BufferId, access: Access) -> Result<(), Error> {
         let effective = self.engine.add(id, buffer, access)?;
-        let group = self.groups.get_mut(&id).ok_or(Error::Closed)?;
+        let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
         group.polled = None;
         match group.members.iter_mut().find(|(member, _)| *member == buffer) {
             Some((_, has)) => *has = effective,
@@ -623,7 +627,7 @@ impl State {
 
     fn remove(&mut self, id: GroupId, buffer: BufferId) -> Result<(), Error> {
         self.engine.remove(id, buffer, &mut self.effects)?;
-        if let Some(group) = self.groups.get_mut(&id) {
+        if let Some(group) = self.groups.get_mut(id) {
             group.polled = None;
             group.members.retain(|(member, _)| *member != buffer);
             self.quotas.give_back(group.uid, Kind::Buffers, 1);
@@ -633,7 +637,7 @@ impl State {
 
     pub(crate) fn lock(&mut self, id: GroupId, wait: Wait, now: Time) -> Result<Locked, Error> {
         let Self { groups, engine, effects, quotas, .. } = self;
-        let group = groups.get_mut(&id).ok_or(Error::Closed)?;
+        let group = groups.get_mut(id).ok_or(Error::Closed)?;
         if !group.waiting {
             // Otherwise the engine's own answer is the clearer one.
             if !group.pipe.has_room() {
@@ -674,7 +678,7 @@ impl State {
 
     /// Whether a group that waits for nothing, and holds nothing but what `but` ends, could be locked.
     pub(crate) fn check_lockable(&mut self, id: GroupId, but: GroupId) -> Result<(), Error> {
-        let group = self.groups.get_mut(&id).ok_or(Error::Closed)?;
+        let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
         let (uid, is_empty) = (group.uid, group.members.is_empty());
         let idle = match self.engine.phase(id) {
             Some(Phase::Idle) => true,
@@ -705,7 +709,7 @@ impl State {
     }
 
     pub(crate) fn no_longer_waiting(&mut self, id: GroupId) {
-        if let Some(group) = self.groups.get_mut(&id) {
+        if let Some(group) = self.groups.get_mut(id) {
             if std::mem::take(&mut group.waiting) {
                 self.quotas.give_back(group.uid, Kind::Queued, 1);
             }
@@ -714,7 +718,7 @@ impl State {
 
     fn announce(&mut self, id: GroupId, grant: Grant, now: Time) {
         let Grant { token, deadline, buffers } = grant;
-        let implicit = self.groups.get(&id).is_some_and(|group| group.implicit);
+        let implicit = self.groups.get(id).is_some_and(|group| group.implicit);
         let granted = self.effects.buffers(buffers);
         let fenced = granted.iter().any(|granted| granted.fenced);
         let mut records = Vec::with_capacity(1 + granted.len());
@@ -741,7 +745,7 @@ impl State {
     }
 
     fn tell_evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(group) = self.groups.get_mut(id) else { return };
         group.evicted = Some(token);
         log::warn!(
             "group {} {:?} of uid {} evicted: {cause:?}",
@@ -762,7 +766,7 @@ impl State {
 
     /// Writes records to a group's pipe. A group that can't be told anything is dead.
     fn tell(&mut self, id: GroupId, records: &[Record], now: Time) {
-        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(group) = self.groups.get_mut(id) else { return };
         if let Err(lost) = group.pipe.send(records) {
             log::warn!("group {} {:?} closed: {lost}", id.serial(), group.name);
             self.close(id, Close::Died, now);
@@ -771,7 +775,7 @@ impl State {
 
     fn close(&mut self, id: GroupId, how: Close, now: Time) {
         self.ended(id);
-        let Some(group) = self.groups.remove(&id) else { return };
+        let Some(group) = self.groups.remove(id) else { return };
         self.by_key.remove(&group.key);
         self.engine.close_group(now, id, how, &mut self.effects);
         self.quotas.give_back(group.uid, Kind::Buffers, group.members.len() as u32);

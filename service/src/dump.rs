@@ -89,10 +89,9 @@ fn write_tables(
 
     writeln!(out, "\ngroups ({}):", state.groups.len())?;
     writeln!(out, "  id     uid      buffers  waiting  name")?;
-    let mut ids: Vec<_> = state.groups.keys().copied().collect();
-    ids.sort_unstable();
-    for id in ids.into_iter().take(MAX_ROWS) {
-        let Some(group) = state.groups.get(&id) else { continue };
+    let mut groups: Vec<_> = state.groups.iter().collect();
+    groups.sort_unstable_by_key(|(id, _)| *id);
+    for (id, group) in groups.into_iter().take(MAX_ROWS) {
         writeln!(
             out,
             "  {:<6} {:<8} {:<8} {:<8} {}",
@@ -193,7 +192,7 @@ fn names(out: &mut String, state: &State, locks: &[LockView], now: Time) -> std:
 }
 
 fn name(state: &State, group: GroupId) -> &str {
-    state.groups.get(&group).map_or("(closed)", |group| group.name.as_str())
+    state.groups.get(group).map_or("(closed)", |group| group.name.as_str())
 }
 
 fn access(access: Access) -> &'static str {

@@ -23,7 +23,7 @@ use crate::arbiter::{Arbiter, Locked, State, Wait, Waiting};
 use crate::dmabuf;
 use crate::error::Error;
 use crate::events::MAX_FENCES_PER_GROUP;
-use crate::quota::Charge;
+use crate::quota::{Charge, Kind};
 use crate::reactor::WaitId;
 use crate::sync_file::{self, Status};
 
@@ -202,6 +202,9 @@ impl Arbiter {
         own: Vec<OwnedFd>,
         now: Time,
     ) -> Result<Vec<ReleaseFence>, Error> {
+        if given.is_empty() {
+            return Ok(Vec::new());
+        }
         let group = state.group(id)?;
         if group.fences + given.len() > MAX_FENCES_PER_GROUP {
             return Err(Error::Quota("too many pending release fences of this group"));
@@ -240,7 +243,7 @@ impl Arbiter {
             .watch(watched, PollFlags::POLLIN, beyond, waiting)
             .map_err(|_| Error::NoResources("descriptors to be watched"))?;
         state.releases.insert(id, Release { group, wait, fence });
-        if let Some(group) = state.groups.get_mut(&group) {
+        if let Some(group) = state.groups.get_mut(group) {
             group.fences += 1;
         }
         Ok(id)
@@ -277,7 +280,7 @@ impl State {
     /// A release fence is no longer waited for.
     fn released(&mut self, fence: FenceId) -> Option<Release> {
         let release = self.releases.remove(&fence)?;
-        if let Some(group) = self.groups.get_mut(&release.group) {
+        if let Some(group) = self.groups.get_mut(release.group) {
             group.fences -= 1;
         }
         Some(release)
@@ -286,7 +289,7 @@ impl State {
     /// Keeps what a new grant has to wait for. What a grant that has grown waits for already stays.
     pub(crate) fn acquired(&mut self, id: GroupId, token: Token) {
         let Self { engine, groups, releases, .. } = self;
-        let Some(group) = groups.get_mut(&id) else { return };
+        let Some(group) = groups.get_mut(id) else { return };
         for (buffer, fence) in engine.acquire_fences(id, token) {
             let Some(release) = releases.get(&fence) else { continue };
             let known = group
@@ -308,15 +311,11 @@ impl State {
 
     /// The grant is over, and so is a lock that was to grow it.
     pub(crate) fn ended(&mut self, id: GroupId) {
-        self.no_longer_waiting(id);
-        self.acquired_no_more(id);
-    }
-
-    fn acquired_no_more(&mut self, id: GroupId) {
-        if let Some(group) = self.groups.get_mut(&id) {
-            let acquire = std::mem::take(&mut group.acquire);
-            self.garbage.extend(acquire.into_iter().map(|(_, fence)| fence as _));
+        let Some(group) = self.groups.get_mut(id) else { return };
+        if std::mem::take(&mut group.waiting) {
+            self.quotas.give_back(group.uid, Kind::Queued, 1);
         }
+        self.garbage.extend(group.acquire.drain(..).map(|(_, fence)| fence as _));
     }
 
     /// The dma-bufs that a grant has for devices.

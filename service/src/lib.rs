@@ -12,6 +12,7 @@
 //! | [`sync_jobs`] | the queue and threads for `DMA_BUF_IOCTL_SYNC` | the lock table |
 //! | [`events`] | the service's end of a group's pipe | the engine |
 //! | [`dmabuf`], [`sync_file`] | the kernel's uapi | groups |
+//! | [`by_group`] | a table by the engine's ids | what is in it |
 //! | [`quota`], [`permits`], [`config`], [`error`], [`dump`] | bounds, settings, refusals, reports | |
 //!
 //! Threads: binder's pool, the reactor, the sync workers. A pool thread takes the arbiter's mutex,
@@ -19,6 +20,7 @@
 //! device. The decisions themselves are made in `buffersync_engine`, which does no I/O at all.
 
 pub mod arbiter;
+pub mod by_group;
 pub mod clock;
 pub mod config;
 pub mod dmabuf;

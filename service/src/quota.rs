@@ -16,6 +16,8 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Quotas {
     limits: Usage,
+    /// What all uids have together.
+    in_all: Usage,
     by_uid: HashMap<u32, Usage, BuildIdHasher>,
     max_fences: u32,
     fences: HashMap<u32, Arc<AtomicU32>>,
@@ -72,7 +74,13 @@ impl Quotas {
             queued: config.max_queued_per_uid,
         };
         let max_fences = config.max_fences_per_uid;
-        Self { limits, by_uid: HashMap::default(), max_fences, fences: HashMap::new() }
+        Self {
+            limits,
+            in_all: Usage::default(),
+            by_uid: HashMap::default(),
+            max_fences,
+            fences: HashMap::new(),
+        }
     }
 
     /// Charges a release fence to `uid`, or refuses.
@@ -95,6 +103,11 @@ impl Quotas {
 
     /// Whether `amount` could be charged to `uid`.
     pub fn check(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<(), Error> {
+        // Mostly all of them together have less than each may.
+        let in_all = self.in_all.of(kind).saturating_add(amount);
+        if in_all <= *self.limits.of(kind) {
+            return Ok(());
+        }
         self.total(uid, kind, amount).map(|_| ())
     }
 
@@ -103,6 +116,7 @@ impl Quotas {
         let total = self.total(uid, kind, amount)?;
         if total > 0 {
             *self.by_uid.entry(uid).or_default().of(kind) = total;
+            *self.in_all.of(kind) += amount;
         }
         Ok(())
     }
@@ -124,7 +138,9 @@ impl Quotas {
         let Some(usage) = self.by_uid.get_mut(&uid) else { return };
         let count = usage.of(kind);
         debug_assert!(*count >= amount, "uid {uid} gives back more {kind:?} than it has");
-        *count = count.saturating_sub(amount);
+        let amount = amount.min(*count);
+        *count -= amount;
+        *self.in_all.of(kind) -= amount;
         if *usage == Usage::default() {
             self.by_uid.remove(&uid);
         }
@@ -161,6 +177,23 @@ mod tests {
         assert!(quotas.charge(1, Kind::Buffers, 4).is_err());
         assert!(quotas.charge(1, Kind::Buffers, 3).is_ok());
         assert!(quotas.charge(1, Kind::Buffers, u32::MAX).is_err());
+    }
+
+    #[test]
+    fn what_can_be_charged_is_known_before_and_others_do_not_matter() {
+        let mut quotas = quotas();
+        for uid in 1..4 {
+            assert!(quotas.check(uid, Kind::Groups, 2).is_ok());
+            quotas.charge(uid, Kind::Groups, 2).unwrap();
+            assert!(quotas.check(uid, Kind::Groups, 1).is_err());
+            assert!(quotas.check(uid, Kind::Groups, 0).is_ok());
+        }
+        quotas.give_back(2, Kind::Groups, 1);
+        assert!(
+            quotas.check(2, Kind::Groups, 1).is_ok() && quotas.check(1, Kind::Groups, 1).is_err()
+        );
+        (1..4).for_each(|uid| quotas.give_back(uid, Kind::Groups, if uid == 2 { 1 } else { 2 }));
+        assert_eq!(quotas.in_all, Usage::default());
     }
 
     #[test]

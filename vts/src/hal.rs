@@ -204,7 +204,8 @@ impl Group {
             assert_eq!(reply.buffers.len() % 3, 0, "{reply:?}");
             let has = |buffer: &event::Buffer, flag| buffer.flags & flag != 0;
             let all = || event::Buffer::all_in(&reply.buffers);
-            let buffers = all().map(|b| (b.id, b.generation, has(&b, event::FLAG_EVICTED))).collect();
+            let buffers =
+                all().map(|b| (b.id, b.generation, has(&b, event::FLAG_EVICTED))).collect();
             let fenced = all().filter(|b| has(b, event::FLAG_FENCED)).map(|b| b.id).collect();
             return Grant { token: reply.token, deadline: reply.deadlineNs, buffers, fenced };
         }

@@ -44,6 +44,12 @@ impl GroupId {
         self.at
     }
 
+    /// Where the group is in the engine's table, for tables beside it: small, no two open groups have the
+    /// same, and that of a closed one is used again.
+    pub fn position(self) -> usize {
+        self.at.position()
+    }
+
     /// Groups are numbered from 1.
     pub fn serial(self) -> u64 {
         self.serial
