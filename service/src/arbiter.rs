@@ -39,7 +39,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::dmabuf::{self, Identity};
 use crate::error::Error;
-use crate::events::EventPipe;
+use crate::events::{EventPipe, Lost};
 use crate::fences::{Acquire, Fence, Release};
 use crate::permits::Permits;
 use crate::poison;
@@ -482,11 +482,11 @@ impl Arbiter {
                 }
                 Effect::TimedOut { group, token } => {
                     state.no_longer_waiting(group);
-                    state.tell(group, &[record(event::TIMED_OUT, token)], now);
+                    state.tell(group, record(event::TIMED_OUT, token), now);
                 }
                 Effect::Wounded { group, token } => {
                     state.no_longer_waiting(group);
-                    state.tell(group, &[record(event::WOUNDED, token)], now);
+                    state.tell(group, record(event::WOUNDED, token), now);
                 }
                 Effect::Evicted { group, token, cause } => {
                     if cause == EvictionCause::Deadline {
@@ -662,7 +662,7 @@ impl State {
                 let granted = effects.buffers(granted);
                 let fenced = granted.iter().any(|granted| granted.fenced);
                 let waits = fenced || implicit && granted.iter().any(|g| g.access.is_dma());
-                let buffers = event::Buffer::numbers(granted.iter().map(|g| told(g, implicit)));
+                let buffers = event::Buffer::numbers(granted.iter().map(|g| as_told(g, implicit)));
                 if fenced {
                     self.acquired(id, token);
                 }
@@ -718,30 +718,30 @@ impl State {
 
     fn announce(&mut self, id: GroupId, grant: Grant, now: Time) {
         let Grant { token, deadline, buffers } = grant;
-        let implicit = self.groups.get(id).is_some_and(|group| group.implicit);
-        let granted = self.effects.buffers(buffers);
-        let fenced = granted.iter().any(|granted| granted.fenced);
-        let mut records = Vec::with_capacity(1 + granted.len());
-        records.push(Record {
+        if self.effects.buffers(buffers).iter().any(|granted| granted.fenced) {
+            self.acquired(id, token);
+        }
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let (granted, implicit) = (self.effects.buffers(buffers), group.implicit);
+        let head = Record {
             value0: wire(deadline.0),
             value1: wire(granted.len() as u64),
             ..record(event::GRANTED, token)
-        });
-        records.extend(granted.iter().map(|granted| {
-            let event::Buffer { id: value0, generation: value1, flags } = told(granted, implicit);
+        };
+        let buffers = granted.iter().map(|granted| {
+            let event::Buffer { id: value0, generation: value1, flags } =
+                as_told(granted, implicit);
             Record { flags, value0, value1, ..record(event::BUFFER, token) }
-        }));
-        if fenced {
-            self.acquired(id, token);
-        }
-        self.tell(id, &records, now);
+        });
+        let sent = group.pipe.send(head, buffers);
+        self.told(id, sent, now);
     }
 
     fn lock_failed(&mut self, id: GroupId, token: Token, buffer: BufferId, reason: i32, now: Time) {
         log::warn!("cache maintenance of buffer {} failed: errno {reason}", buffer.0);
         let failed = record(event::LOCK_FAILED, token);
         let failed = Record { value0: wire(buffer.0), value1: reason.into(), ..failed };
-        self.tell(id, &[failed], now);
+        self.tell(id, failed, now);
     }
 
     fn tell_evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
@@ -761,16 +761,22 @@ impl State {
             EvictionCause::Fence => event::FLAG_FENCE,
         };
         let evicted = Record { flags, ..record(event::EVICTED, token) };
-        self.tell(id, &[evicted], now);
+        self.tell(id, evicted, now);
     }
 
-    /// Writes records to a group's pipe. A group that can't be told anything is dead.
-    fn tell(&mut self, id: GroupId, records: &[Record], now: Time) {
+    /// Writes a record to a group's pipe.
+    fn tell(&mut self, id: GroupId, record: Record, now: Time) {
         let Some(group) = self.groups.get_mut(id) else { return };
-        if let Err(lost) = group.pipe.send(records) {
-            log::warn!("group {} {:?} closed: {lost}", id.serial(), group.name);
-            self.close(id, Close::Died, now);
-        }
+        let sent = group.pipe.send(record, std::iter::empty());
+        self.told(id, sent, now);
+    }
+
+    /// A group that can't be told anything is dead.
+    fn told(&mut self, id: GroupId, sent: Result<(), Lost>, now: Time) {
+        let Err(lost) = sent else { return };
+        let name = self.groups.get(id).map_or("", |group| group.name.as_str());
+        log::warn!("group {} {name:?} closed: {lost}", id.serial());
+        self.close(id, Close::Died, now);
     }
 
     fn close(&mut self, id: GroupId, how: Close, now: Time) {
@@ -798,7 +804,7 @@ impl State {
 
 /// A buffer of a grant as its group is told of it. Which implicit fences there are is only known when
 /// they are asked for, so each device's buffer of such a group may have some.
-fn told(granted: &GrantedBuffer, implicit: bool) -> event::Buffer {
+fn as_told(granted: &GrantedBuffer, implicit: bool) -> event::Buffer {
     let fenced = granted.fenced || implicit && granted.access.is_dma();
     let evicted = if granted.evicted { event::FLAG_EVICTED } else { 0 };
     let flags = evicted | if fenced { event::FLAG_FENCED } else { 0 };

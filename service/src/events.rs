@@ -75,11 +75,16 @@ impl EventPipe {
         self.unread <= ATOMIC_BYTES
     }
 
-    /// Writes records so that a reader sees all of them or none.
-    pub fn send(&mut self, records: &[Record]) -> Result<(), Lost> {
+    /// Writes a record, and those that belong to it, so that a reader sees all of them or none.
+    pub fn send(
+        &mut self,
+        head: Record,
+        more: impl ExactSizeIterator<Item = Record>,
+    ) -> Result<(), Lost> {
         let mut bytes = [0; ATOMIC_BYTES];
-        let length = records.len() * RECORD_BYTES;
+        let length = (1 + more.len()) * RECORD_BYTES;
         let Some(out) = bytes.get_mut(..length) else { return Err(Lost(Errno::EMSGSIZE)) };
+        let records = std::iter::once(head).chain(more);
         for (chunk, record) in out.chunks_exact_mut(RECORD_BYTES).zip(records) {
             chunk.copy_from_slice(&record.to_bytes());
         }
@@ -100,8 +105,10 @@ impl EventPipe {
 mod tests {
     use super::*;
 
-    fn batch(records: usize) -> Vec<Record> {
-        vec![Record { kind: 1, ..Record::default() }; records]
+    const RECORD: Record = Record { kind: 1, flags: 0, token: 0, value0: 0, value1: 0 };
+
+    fn batch(records: usize) -> impl ExactSizeIterator<Item = Record> {
+        vec![RECORD; records].into_iter()
     }
 
     #[test]
@@ -111,8 +118,8 @@ mod tests {
             let (mut pipe, _read) = EventPipe::new().unwrap();
             let mut locks = 0;
             while pipe.has_room() {
-                pipe.send(&batch(1 + size)).unwrap();
-                pipe.send(&batch(1)).unwrap();
+                pipe.send(RECORD, batch(size)).unwrap();
+                pipe.send(RECORD, batch(0)).unwrap();
                 locks += 1;
             }
             assert!(locks >= 1);
@@ -123,7 +130,7 @@ mod tests {
     fn an_unread_pipe_fills_and_a_read_one_has_room_again() {
         let (mut pipe, read) = EventPipe::new().unwrap();
         while pipe.has_room() {
-            pipe.send(&batch(64)).unwrap();
+            pipe.send(RECORD, batch(63)).unwrap();
         }
         let mut sink = [0; 8192];
         nix::unistd::read(read.as_raw_fd(), &mut sink).unwrap();
@@ -134,6 +141,6 @@ mod tests {
     fn a_closed_reader_is_reported() {
         let (mut pipe, read) = EventPipe::new().unwrap();
         drop(read);
-        assert!(pipe.send(&batch(1)).is_err());
+        assert!(pipe.send(RECORD, batch(0)).is_err());
     }
 }

@@ -77,16 +77,35 @@ fn measure(options: &Options) -> Result<Value, Failure> {
     let _ = fs::remove_file(out.join(RAW));
     let command = format!(
         "cd /tmp; bin=$BUFFERSYNC_STAGE/bin; \
-         $bin/buffersync-stack -- $bin/buffersync-bench run $BUFFERSYNC_OUT/{RAW}"
+         $bin/buffersync-stack -- $bin/buffersync-bench run $BUFFERSYNC_OUT/{RAW} || exit 1; \
+         $bin/buffersync-stack -- $bin/buffersync-demo run --out /tmp/demo"
     );
     let limit = options.limit.unwrap_or(Duration::from_secs(900));
     let run = Run { command: &command, stage: &stage, out: &out, limit };
-    let status = testbed.run(&run, &mut |line| println!("{line}"))?;
+    let mut demo = String::new();
+    let status = testbed.run(&run, &mut |line| {
+        println!("{line}");
+        if line.starts_with("demo: ") {
+            demo = line.to_string();
+        }
+    })?;
     if status != 0 {
         return Err(Failure(format!("the measurement ended with {status}")));
     }
     let text = made(fs::read_to_string(out.join(RAW)), RAW)?;
-    serde_json::from_str(&text).map_err(|error| Failure(format!("{RAW}: {error}")))
+    let measured = serde_json::from_str(&text);
+    let mut measured: Value = measured.map_err(|error| Failure(format!("{RAW}: {error}")))?;
+    measured["demo"] = figures_of(&demo);
+    made(fs::write(out.join(RAW), format!("{measured:#}\n")), RAW)?;
+    Ok(measured)
+}
+
+/// The figures of the demo's last line.
+fn figures_of(line: &str) -> Value {
+    let pairs = line.split_whitespace().filter_map(|pair| pair.split_once('='));
+    let figure =
+        |(key, value): (&str, &str)| Some((key.to_string(), value.parse::<u64>().ok()?.into()));
+    Value::Object(pairs.filter_map(figure).collect())
 }
 
 fn bounds() -> Result<Value, Failure> {

@@ -73,8 +73,9 @@ pub fn programs(tests: bool) -> Result<Vec<Program>, Failure> {
 /// The programs that are measured, as they are used: with the release profile.
 pub fn release_programs() -> Result<Vec<Program>, Failure> {
     let mut cargo = cargo_static(&["build", "--release", "--bins"]);
-    for package in ["buffersync-service", "buffersync-testbed-bench", "buffersync-testbed-guest"] {
-        cargo.args(["--package", package]);
+    let measured = ["service", "demo", "testbed-bench", "testbed-guest"];
+    for package in measured.map(|name| format!("buffersync-{name}")) {
+        cargo.args(["--package", &package]);
     }
     cargo.arg("--message-format=json-render-diagnostics");
     collect(cargo)

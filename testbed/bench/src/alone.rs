@@ -36,6 +36,9 @@ type Peer = (String, Box<dyn FnMut()>);
 /// `IBufferSync.getInterfaceVersion`: generated code answers it. (Its own proxy asks once only.)
 const GET_INTERFACE_VERSION: u32 = rsbinder::FIRST_CALL_TRANSACTION + 16_777_214;
 
+/// Those of every generated call: the kernel wipes the parcels behind them.
+const FLAGS: rsbinder::TransactionFlags = rsbinder::FLAG_CLEAR_BUF | rsbinder::FLAG_PRIVATE_LOCAL;
+
 fn service() -> SpIBinder {
     let service = binder::check_interface::<dyn IBufferSync>(buffersync_aidl::DEFAULT_INSTANCE);
     service.expect("the service").as_binder()
@@ -48,7 +51,7 @@ pub fn empty_call() -> impl FnMut() {
     move || {
         let proxy = object.as_proxy().expect("remote");
         let data = proxy.prepare_transact(true).expect("a parcel");
-        let reply = proxy.submit_transact(GET_INTERFACE_VERSION, &data, 0).expect("a call");
+        let reply = proxy.submit_transact(GET_INTERFACE_VERSION, &data, FLAGS).expect("a call");
         let mut reply = reply.expect("a reply");
         assert!(reply.read::<binder::Status>().expect("a status").is_ok());
         assert_eq!(reply.read::<i32>().expect("a version"), 1);

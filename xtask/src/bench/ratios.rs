@@ -62,6 +62,7 @@ pub fn of(measured: &Value, bounds: &Value) -> Result<Vec<Ratio>, String> {
         over("cost/time/lock_and_unlock", "cost/time/two_calls")?,
         at("cost/bytes_per_buffer")?,
         at("cost/idle_wakes")?,
+        over("demo/cache_ops", "demo/bracketing_ops")?,
     ];
     let rows = bounds.as_array().filter(|rows| rows.len() == values.len());
     let rows = rows.ok_or_else(|| format!("bounds.json has not {} rows", values.len()))?;
