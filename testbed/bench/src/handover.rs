@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ use crate::stats::{now, Samples};
 
 /// How long each holds: long enough for the one before to wait again.
 const HOLD: Duration = Duration::from_millis(2);
+/// How long each run is.
+const TIME: Duration = Duration::from_secs(4);
 /// Word that counts grants. Each has four words from `FIRST` on: when it was there, when its end began,
 /// whose it was, how long that one had waited.
 const COUNT: usize = 2;
@@ -55,7 +57,7 @@ fn contended(clients: usize) -> std::io::Result<Value> {
     let shared = Shared::new()?;
     let buffer = buffers(1).remove(0);
     let crew = Crew::start("contend", clients, &shared, &[buffer.as_fd().as_raw_fd()])?;
-    crew.run_for(&shared, Duration::from_secs(4))?;
+    crew.run_for(&shared, TIME)?;
     let count = (shared.word(COUNT).load(SeqCst) as usize).min(MOST);
     let entry = |at: usize, what: usize| shared.word(FIRST + 4 * at + what).load(SeqCst);
     let (mut latency, mut waits) = (Samples::default(), BTreeMap::<u64, Samples>::new());
@@ -78,14 +80,28 @@ fn contended(clients: usize) -> std::io::Result<Value> {
                "longest_wait": longest, "median_wait": usual }))
 }
 
-/// `buffersync-bench woken`: says when it was woken by the pipe.
-pub fn woken(shared: &Shared, fds: &[String]) -> std::io::Result<()> {
-    let mut pipe = crew::inherited_file(&fds[0])?;
+/// `buffersync-bench relay`: as [`client`], but each wakes the other itself.
+pub fn relay(number: usize, shared: &Shared, fds: &[String]) -> std::io::Result<()> {
+    let mut ends: Vec<_> =
+        fds.iter().map(|fd| crew::inherited_file(fd).map(Some)).collect::<Result<_, _>>()?;
+    let mut take = |at: usize| ends[at].take().ok_or(std::io::ErrorKind::InvalidInput);
+    let (mut own, mut others) = (take(2 * number)?, take(2 * (1 - number) + 1)?);
+    // Whoever holds an end that is not its own would keep the pipe open.
+    drop(ends);
+    let _sync = BufferSync::connect().expect("connect");
+    let mut call = empty_call();
     crew::begin(shared);
-    let mut at = FIRST;
-    while pipe.read_exact(&mut [0]).is_ok() {
-        shared.word(at).store(now(), SeqCst);
-        at += 1;
+    while own.read_exact(&mut [0]).is_ok() && !crew::is_over(shared) {
+        let there = now();
+        let at = shared.word(COUNT).fetch_add(1, SeqCst) as usize;
+        if at < MOST {
+            let at = FIRST + 4 * at;
+            shared.word(at).store(there, SeqCst);
+            std::thread::sleep(HOLD);
+            shared.word(at + 1).store(now(), SeqCst);
+        }
+        call();
+        others.write_all(b"x")?;
     }
     Ok(())
 }
@@ -93,28 +109,19 @@ pub fn woken(shared: &Shared, fds: &[String]) -> std::io::Result<()> {
 /// The least that a hand-over through a service can be: one empty call, and one pipe that wakes.
 fn floor() -> std::io::Result<Value> {
     let shared = Shared::new()?;
-    let (read, mut write) = std::io::pipe()?;
-    let mut crew = Crew::start("woken", 1, &shared, &[read.as_raw_fd()])?;
-    drop(read);
-    shared.word(crew::PHASE).store(1, SeqCst);
-    std::thread::sleep(Duration::from_millis(50));
-    let mut call = empty_call();
-    let mut samples = Samples::default();
-    for at in FIRST..FIRST + 800 {
-        // As the holder above.
-        std::thread::sleep(HOLD);
-        let begin = now();
-        call();
-        write.write_all(b"x")?;
-        std::thread::sleep(HOLD);
-        let there = shared.word(at).load(SeqCst);
-        if there != 0 {
-            samples.push(there - begin);
-        }
-    }
-    drop(write);
-    crew.wait()?;
-    Ok(samples.summary())
+    let pipes = [std::io::pipe()?, std::io::pipe()?];
+    let ends: Vec<RawFd> =
+        pipes.iter().flat_map(|(read, write)| [read.as_raw_fd(), write.as_raw_fd()]).collect();
+    let crew = Crew::start("relay", 2, &shared, &ends)?;
+    let [(_, mut first), _] = pipes;
+    first.write_all(b"x")?;
+    drop(first);
+    crew.run_for(&shared, TIME)?;
+    let count = (shared.word(COUNT).load(SeqCst) as usize).min(MOST);
+    let entry = |at: usize, what: usize| shared.word(FIRST + 4 * at + what).load(SeqCst);
+    let mut latency = Samples::default();
+    (3..count).for_each(|at| latency.push(entry(at, 0).saturating_sub(entry(at - 1, 1))));
+    Ok(latency.summary())
 }
 
 /// All of it.

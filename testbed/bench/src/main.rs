@@ -73,7 +73,7 @@ fn take_part(verb: &str, args: &[String]) -> std::io::Result<()> {
     let (shared, fds) = (Shared::inherited(shared)?, &args[2..]);
     match verb {
         "contend" => handover::client(number, &shared, fds),
-        "woken" => handover::woken(&shared, fds),
+        "relay" => handover::relay(number, &shared, fds),
         "cycle" => scale::client(number, &shared),
         "call" => scale::caller(number, &shared),
         "stage" | "stage-by-hand" => pipeline::stage(verb, number, &shared, fds),
