@@ -126,7 +126,8 @@ pub(crate) struct State {
 pub(crate) struct Buffer {
     fd: Arc<OwnedFd>,
     pub(crate) identity: Identity,
-    pub(crate) size: Option<u64>,
+    /// In bytes; 0 if it does not say.
+    pub(crate) size: u64,
 }
 
 /// What the service keeps of a group beside the engine's view.
@@ -134,8 +135,6 @@ pub(crate) struct Group {
     pub(crate) name: String,
     key: i64,
     pub(crate) uid: u32,
-    /// Buffers with their access, in the order of their addition.
-    pub(crate) members: Vec<(BufferId, Access)>,
     pub(crate) pipe: EventPipe,
     /// A lock is accepted and neither granted nor ended; counted in the uid's quota.
     pub(crate) waiting: bool,
@@ -257,7 +256,6 @@ impl Arbiter {
             name: name.to_string(),
             key,
             uid,
-            members: Vec::new(),
             pipe,
             waiting: false,
             evicted: None,
@@ -314,8 +312,8 @@ impl Arbiter {
     /// Takes a buffer out of a group.
     pub fn remove(&self, id: GroupId, buffer: BufferId) -> Result<(), Error> {
         self.with(|state, _| {
-            let group = state.group(id)?;
-            if group.members.iter().all(|(member, _)| *member != buffer) {
+            state.group(id)?;
+            if state.engine.members(id).all(|(member, _)| member != buffer) {
                 return Err(Error::UnknownBuffer);
             }
             state.remove(id, buffer)
@@ -325,11 +323,12 @@ impl Arbiter {
     /// Takes all buffers out of a group.
     pub fn remove_all(&self, id: GroupId) -> Result<(), Error> {
         self.with(|state, _| {
-            let members = state.group(id)?.members.clone();
+            state.group(id)?;
             if !state.engine.is_idle(id) {
                 return Err(Error::Busy);
             }
-            for (buffer, _) in members {
+            let members: Vec<BufferId> = state.engine.members(id).map(|(id, _)| id).collect();
+            for buffer in members {
                 state.remove(id, buffer)?;
             }
             Ok(())
@@ -527,20 +526,19 @@ impl State {
     /// What the CPU accesses of a group have to find signalled, and whose they are; `None` if it has
     /// none.
     fn polled(&mut self, id: GroupId) -> Option<(u32, Arc<Polled>)> {
-        let Self { groups, buffers, .. } = self;
+        let Self { groups, buffers, engine, .. } = self;
         let group = groups.get_mut(id)?;
-        let members = &group.members;
-        if members.iter().all(|(_, access)| access.is_dma()) {
+        if engine.members(id).all(|(_, access)| access.is_dma()) {
             return None;
         }
         let polled = group.polled.get_or_insert_with(|| {
-            let polled = members.iter().filter_map(|(buffer, access)| {
+            let polled = engine.members(id).filter_map(|(buffer, access)| {
                 let wanted = match access {
                     Access::Read => SyncFlags::Read,
                     Access::Write => SyncFlags::ReadWrite,
                     Access::DmaRead | Access::DmaWrite => return None,
                 };
-                Some((Arc::clone(&buffers.get(buffer)?.fd), dmabuf::readiness(wanted)))
+                Some((Arc::clone(&buffers.get(&buffer)?.fd), dmabuf::readiness(wanted)))
             });
             Arc::new(polled.collect())
         });
@@ -564,7 +562,7 @@ impl State {
         let mut newcomers = 0;
         for buffer in &known {
             let member =
-                buffer.and_then(|buffer| group.members.iter().find(|(id, _)| *id == buffer));
+                buffer.and_then(|buffer| self.engine.members(id).find(|(id, _)| *id == buffer));
             match member {
                 Some((_, has)) if has.is_dma() != access.is_dma() => {
                     return Err(Error::AccessConflict)
@@ -573,7 +571,7 @@ impl State {
                 None => newcomers += 1,
             }
         }
-        if group.members.len() + newcomers as usize > max_members as usize {
+        if self.engine.members(id).count() + newcomers as usize > max_members as usize {
             return Err(Error::Quota("too many buffers in this group"));
         }
         let uid = group.uid;
@@ -584,7 +582,8 @@ impl State {
                 None => {
                     let fd = fd.try_clone_to_owned();
                     let fd = Arc::new(fd.map_err(|_| Error::NoResources("descriptors"))?);
-                    Some(Buffer { size: dmabuf::size(fd.as_fd()), identity: *identity, fd })
+                    let size = dmabuf::size(fd.as_fd()).unwrap_or(0);
+                    Some(Buffer { size, identity: *identity, fd })
                 }
             });
         }
@@ -611,17 +610,9 @@ impl State {
     }
 
     fn join(&mut self, id: GroupId, buffer: BufferId, access: Access) -> Result<(), Error> {
-        let effective = self.engine.add(id, buffer, access)?;
+        self.engine.add(id, buffer, access)?;
         let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
         group.polled = None;
-        match group.members.iter_mut().find(|(member, _)| *member == buffer) {
-            Some((_, has)) => *has = effective,
-            None => {
-                // Most groups never grow again: no room is kept for what does not come.
-                group.members.reserve_exact(1);
-                group.members.push((buffer, effective));
-            }
-        }
         Ok(())
     }
 
@@ -629,7 +620,6 @@ impl State {
         self.engine.remove(id, buffer, &mut self.effects)?;
         if let Some(group) = self.groups.get_mut(id) {
             group.polled = None;
-            group.members.retain(|(member, _)| *member != buffer);
             self.quotas.give_back(group.uid, Kind::Buffers, 1);
         }
         Ok(())
@@ -679,7 +669,7 @@ impl State {
     /// Whether a group that waits for nothing, and holds nothing but what `but` ends, could be locked.
     pub(crate) fn check_lockable(&mut self, id: GroupId, but: GroupId) -> Result<(), Error> {
         let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
-        let (uid, is_empty) = (group.uid, group.members.is_empty());
+        let uid = group.uid;
         let idle = match self.engine.phase(id) {
             Some(Phase::Idle) => true,
             Some(Phase::Held { .. }) => id == but && !group.waiting,
@@ -688,7 +678,7 @@ impl State {
         if !idle {
             return Err(Error::AlreadyLocked);
         }
-        if is_empty {
+        if self.engine.members(id).next().is_none() {
             return Err(Error::EmptyGroup);
         }
         if !group.pipe.has_room() {
@@ -783,8 +773,9 @@ impl State {
         self.ended(id);
         let Some(group) = self.groups.remove(id) else { return };
         self.by_key.remove(&group.key);
+        let members = self.engine.members(id).count();
         self.engine.close_group(now, id, how, &mut self.effects);
-        self.quotas.give_back(group.uid, Kind::Buffers, group.members.len() as u32);
+        self.quotas.give_back(group.uid, Kind::Buffers, members as u32);
         self.quotas.give_back(group.uid, Kind::Groups, 1);
         log::debug!("group {} {:?} of uid {}: {how:?}", id.serial(), group.name, group.uid);
     }

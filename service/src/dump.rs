@@ -97,7 +97,7 @@ fn write_tables(
             "  {:<6} {:<8} {:<8} {:<8} {}",
             id.serial(),
             group.uid,
-            group.members.len(),
+            state.engine.members(id).count(),
             if group.waiting { "yes" } else { "no" },
             group.name
         )?;
@@ -134,7 +134,7 @@ fn write_tables(
 
 fn buffer_row(out: &mut String, state: &State, view: &BufferView, now: Time) -> std::fmt::Result {
     let (inode, size) = match state.buffers.get(&view.id) {
-        Some(buffer) => (buffer.identity.inode(), buffer.size.unwrap_or(0)),
+        Some(buffer) => (buffer.identity.inode(), buffer.size),
         None => (0, 0),
     };
     write!(

@@ -295,6 +295,13 @@ impl Engine {
         Ok(())
     }
 
+    /// What a group has, and for what, in the order of addition. Nothing for unknown groups.
+    pub fn members(&self, id: GroupId) -> impl Iterator<Item = (BufferId, Access)> + '_ {
+        let entries = self.find(id).ok().map(|at| &self.groups[at].entries);
+        let entries = entries.into_iter().flatten();
+        entries.map(|entry| (self.slots[entry.slot].id, entry.want))
+    }
+
     /// What a grant has, in the order of addition; `None` if the group does not hold it.
     pub fn held(
         &self,
