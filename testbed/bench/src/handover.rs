@@ -113,9 +113,9 @@ fn floor() -> std::io::Result<Value> {
     let ends: Vec<RawFd> =
         pipes.iter().flat_map(|(read, write)| [read.as_raw_fd(), write.as_raw_fd()]).collect();
     let crew = Crew::start("relay", 2, &shared, &ends)?;
-    let [(_, mut first), _] = pipes;
-    first.write_all(b"x")?;
-    drop(first);
+    (&pipes[0].1).write_all(b"x")?;
+    // Whoever of the two ends first closes the other's pipe, if nobody else has its end.
+    drop(pipes);
     crew.run_for(&shared, TIME)?;
     let count = (shared.word(COUNT).load(SeqCst) as usize).min(MOST);
     let entry = |at: usize, what: usize| shared.word(FIRST + 4 * at + what).load(SeqCst);
