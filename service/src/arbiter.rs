@@ -146,8 +146,9 @@ pub(crate) struct Group {
     pub(crate) acquire: Acquire,
     /// It takes part in implicit synchronisation.
     pub(crate) implicit: bool,
-    /// What its CPU accesses have to find signalled; made anew when its buffers change.
-    polled: Option<Arc<Polled>>,
+    /// What its CPU accesses have to find signalled, if it has any. Looked for anew when its buffers
+    /// change: `None` until then.
+    polled: Option<Option<Arc<Polled>>>,
 }
 
 /// Dma-bufs, and the implicit fences that matter.
@@ -460,7 +461,7 @@ impl Arbiter {
     /// What [`Arbiter::lock`] found out before is used, if the group has the same buffers still.
     pub(crate) fn note_idle(state: &mut State, id: GroupId, idle: Option<Arc<Polled>>) {
         let Some(looked) = idle else { return };
-        let now_in = state.groups.get(id).and_then(|group| group.polled.as_ref());
+        let now_in = state.groups.get(id).and_then(|group| group.polled.as_ref()?.as_ref());
         if now_in.is_some_and(|now_in| Arc::ptr_eq(&looked, now_in)) {
             state.engine.found_idle(id);
         }
@@ -528,9 +529,6 @@ impl State {
     fn polled(&mut self, id: GroupId) -> Option<(u32, Arc<Polled>)> {
         let Self { groups, buffers, engine, .. } = self;
         let group = groups.get_mut(id)?;
-        if engine.members(id).all(|(_, access)| access.is_dma()) {
-            return None;
-        }
         let polled = group.polled.get_or_insert_with(|| {
             let polled = engine.members(id).filter_map(|(buffer, access)| {
                 let wanted = match access {
@@ -540,9 +538,10 @@ impl State {
                 };
                 Some((Arc::clone(&buffers.get(&buffer)?.fd), dmabuf::readiness(wanted)))
             });
-            Arc::new(polled.collect())
+            let polled: Polled = polled.collect();
+            (!polled.is_empty()).then(|| Arc::new(polled))
         });
-        Some((group.uid, Arc::clone(polled)))
+        Some((group.uid, Arc::clone(polled.as_ref()?)))
     }
 
     fn add(
