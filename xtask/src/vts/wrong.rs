@@ -14,8 +14,9 @@ use crate::build;
 use crate::install::{call, made};
 use crate::{root, target};
 
-/// What is copied: the service and all that it is made of.
-const PARTS: [&str; 4] = ["aidl", "rustfmt.toml", "service", "Cargo.lock"];
+/// What is copied: the service and all that it is made of; and what its tests are, without which cargo
+/// reads no manifest.
+const PARTS: [&str; 5] = ["aidl", "rustfmt.toml", "service", "testbed/guest", "Cargo.lock"];
 
 /// Asks the environment; part of the engine's copy.
 const QUESTION: &str = "
@@ -69,7 +70,7 @@ fn manifest() -> Result<String, Failure> {
     let text = made(fs::read_to_string(root().join("Cargo.toml")), "Cargo.toml")?;
     let (before, rest) = text.split_once("members = [").unwrap_or((&text, "]"));
     let (_, after) = rest.split_once(']').unwrap_or(("", rest));
-    let members = ["aidl", "aidl/binder", "service", "service/engine"];
+    let members = ["aidl", "aidl/binder", "service", "service/engine", "testbed/guest"];
     Ok(format!("{before}members = {members:?}{after}"))
 }
 
