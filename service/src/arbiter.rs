@@ -446,9 +446,7 @@ impl Arbiter {
     ) -> R {
         let now = clock::now();
         let result = call(&mut state, now);
-        if !state.effects.is_empty() {
-            self.carry_out(&mut state, now);
-        }
+        self.carry_out(&mut state, now);
         if let Some(deadline) = state.engine.next_deadline() {
             self.reactor.wake_at(deadline);
         }

@@ -23,7 +23,7 @@ use crate::arbiter::{Arbiter, Locked, State, Wait, Waiting};
 use crate::dmabuf;
 use crate::error::Error;
 use crate::events::MAX_FENCES_PER_GROUP;
-use crate::quota::{Charge, Kind};
+use crate::quota::Charge;
 use crate::reactor::WaitId;
 use crate::sync_file::{self, Status};
 
@@ -202,9 +202,6 @@ impl Arbiter {
         own: Vec<OwnedFd>,
         now: Time,
     ) -> Result<Vec<ReleaseFence>, Error> {
-        if given.is_empty() {
-            return Ok(Vec::new());
-        }
         let group = state.group(id)?;
         if group.fences + given.len() > MAX_FENCES_PER_GROUP {
             return Err(Error::Quota("too many pending release fences of this group"));
@@ -311,10 +308,8 @@ impl State {
 
     /// The grant is over, and so is a lock that was to grow it.
     pub(crate) fn ended(&mut self, id: GroupId) {
+        self.no_longer_waiting(id);
         let Some(group) = self.groups.get_mut(id) else { return };
-        if std::mem::take(&mut group.waiting) {
-            self.quotas.give_back(group.uid, Kind::Queued, 1);
-        }
         self.garbage.extend(group.acquire.drain(..).map(|(_, fence)| fence as _));
     }
 
