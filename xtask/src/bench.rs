@@ -21,7 +21,7 @@ use buffersync_testbed::{Failure, Run, Testbed, Where};
 use serde_json::Value;
 
 use crate::install::made;
-use crate::{build, cache, out_folder, root, target, Options};
+use crate::{build, cache, out_folder, profile, root, target, Options};
 
 /// Where the guest's program leaves what it has measured.
 const RAW: &str = "bench.json";
@@ -71,8 +71,10 @@ fn run_engine() -> Result<i32, Failure> {
 }
 
 fn measure(options: &Options) -> Result<Value, Failure> {
-    let stage = build::stage_programs(&build::release_programs()?)?;
     let testbed = Testbed::prepare(options.place, &cache())?;
+    let profile = profile::train(&testbed)?;
+    let programs = build::release_programs(&profile::flags(&profile), "guided")?;
+    let stage = build::stage_programs(&programs)?;
     let out = out_folder();
     let _ = fs::remove_file(out.join(RAW));
     let command = format!(

@@ -16,7 +16,7 @@ use buffersync_testbed::Failure;
 use crate::{cache, root, target};
 
 /// The platform is named so that the flags do not apply to build scripts and macros.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 const FLAGS: &str = "-C target-feature=+crt-static";
 /// Service manager and tools for binder on Linux.
 const RSBINDER_TOOLS: &str = "0.12.0";
@@ -70,9 +70,12 @@ pub fn programs(tests: bool) -> Result<Vec<Program>, Failure> {
     Ok(programs)
 }
 
-/// The programs that are measured, as they are used: with the release profile.
-pub fn release_programs() -> Result<Vec<Program>, Failure> {
+/// The programs that are measured, as they are used: with the release profile. More flags for the
+/// compiler need a folder of their own below Cargo's, or everything else would be built again.
+pub fn release_programs(flags: &str, folder: &str) -> Result<Vec<Program>, Failure> {
     let mut cargo = cargo_static(&["build", "--release", "--bins"]);
+    cargo.env("RUSTFLAGS", format!("{FLAGS} {flags}"));
+    cargo.arg("--target-dir").arg(target().join(folder));
     let measured = ["service", "demo", "testbed-bench", "testbed-guest"];
     for package in measured.map(|name| format!("buffersync-{name}")) {
         cargo.args(["--package", &package]);

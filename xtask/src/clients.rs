@@ -35,7 +35,15 @@ pub fn stage(stage: &Path) -> Result<(), Failure> {
     let tools = [("cc", "gcc"), ("c++", "g++"), ("pkg-config", "pkg-config")];
     provision::need(&tools)?;
     let prefix = stage.join("prefix");
-    Install { prefix: &prefix, destdir: None, release: false, java: true, service: true }.run()?;
+    Install {
+        prefix: &prefix,
+        destdir: None,
+        release: false,
+        profile: None,
+        java: true,
+        service: true,
+    }
+    .run()?;
     let clients = stage.join("clients");
     let _ = fs::remove_dir_all(&clients);
     made(fs::create_dir_all(clients.join("java")), "clients")?;

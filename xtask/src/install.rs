@@ -25,7 +25,7 @@ use std::process::Command;
 
 use buffersync_testbed::{provision, Failure};
 
-use crate::{build, root, target};
+use crate::{build, profile, root, target};
 
 /// The ABI's version: what programs are linked to.
 const SONAME: &str = "libbuffersync.so.1";
@@ -41,6 +41,8 @@ pub struct Install<'a> {
     pub destdir: Option<&'a Path>,
     /// Optimised for use; else as the tests are built.
     pub release: bool,
+    /// Optimised by this profile.
+    pub profile: Option<&'a Path>,
     /// The Java classes and their native half, too.
     pub java: bool,
     /// The service, too.
@@ -77,15 +79,10 @@ impl Install<'_> {
     /// The service, its unit, its user and its rules.
     fn service(&self) -> Result<(), Failure> {
         const PACKAGE: &str = "buffersync-service";
-        let mut cargo = build::cargo(&["build", "--quiet", "--bin", PACKAGE, "--package", PACKAGE]);
-        if self.release {
-            cargo.arg("--release");
-        }
-        call(&mut cargo)?;
-        let profile = if self.release { "release" } else { "debug" };
+        let built = self.cargo(&["build", "--quiet", "--bin", PACKAGE, "--package", PACKAGE])?;
         let from = root().join("init/linux");
         let files = [
-            (target().join(profile).join(PACKAGE), format!("bin/{SERVICE}")),
+            (built.join(PACKAGE), format!("bin/{SERVICE}")),
             (from.join("buffersync.sysusers"), "lib/sysusers.d/buffersync.conf".into()),
             (from.join("10-buffersync.toml"), "share/buffersync/10-buffersync.toml".into()),
             (from.join(UNIT), format!("lib/systemd/system/{UNIT}")),
@@ -98,6 +95,24 @@ impl Install<'_> {
         let unit = self.destination().join("lib/systemd/system").join(UNIT);
         let text = made(fs::read_to_string(&unit), UNIT)?;
         made(fs::write(&unit, unit_for(&text, self.prefix)?), UNIT)
+    }
+
+    /// Has cargo build something, and says in which folder it is.
+    fn cargo(&self, args: &[&str]) -> Result<PathBuf, Failure> {
+        let mut cargo = build::cargo(args);
+        let mut folder = target();
+        if self.release {
+            cargo.arg("--release");
+        }
+        if let Some(profile) = self.profile {
+            // The platform is named as in training: functions are known by it too.
+            folder = folder.join("installed");
+            cargo.args(["--target", build::TARGET, "--target-dir"]).arg(&folder);
+            cargo.env("RUSTFLAGS", profile::flags(profile));
+            folder = folder.join(build::TARGET);
+        }
+        call(&mut cargo)?;
+        Ok(folder.join(if self.release { "release" } else { "debug" }))
     }
 
     fn destination(&self) -> PathBuf {
@@ -121,14 +136,9 @@ impl Install<'_> {
     /// Makes a shared library of the package in `client-ndk/FOLDER`.
     fn library(&self, folder: &str, name: &str, soname: &str, to: &Path) -> Result<(), Failure> {
         let package = format!("buffersync-{folder}");
-        let mut cargo = build::cargo(&["rustc", "--quiet", "--lib", "--crate-type", "staticlib"]);
-        cargo.args(["--package", &package]);
-        if self.release {
-            cargo.arg("--release");
-        }
-        call(&mut cargo)?;
-        let profile = if self.release { "release" } else { "debug" };
-        let archive = target().join(profile).join(format!("{name}.a"));
+        let library = ["--quiet", "--lib", "--crate-type", "staticlib", "--package", &package];
+        let built = self.cargo(&[&["rustc"], &library[..]].concat())?;
+        let archive = built.join(format!("{name}.a"));
         let exports = root().join("client-ndk").join(folder).join(format!("{name}.map.txt"));
         let mut link = Command::new("cc");
         link.args(["-shared", "-Wl,--gc-sections", "-Wl,-z,defs", "-Wl,-z,relro,-z,now"]);
@@ -208,6 +218,7 @@ mod tests {
             prefix: Path::new("/usr"),
             destdir: Some(Path::new("/tmp/package")),
             release: true,
+            profile: None,
             java: false,
             service: false,
         };

@@ -16,6 +16,7 @@
 //! | [`mod@install`] | `cargo xtask install` |
 //! | [`mod@test`] | `cargo xtask test` |
 //! | [`mutants`] | `cargo xtask mutants` |
+//! | [`profile`] | what the compiler is told about the paths that matter |
 //! | [`product`] | what a product would make of buffersync.mk |
 //! | [`sepolicy`] | compiles the SELinux policy |
 //! | [`selftest`] | does the testbed itself notice what goes wrong |
@@ -33,6 +34,7 @@ mod fuzz;
 mod install;
 mod mutants;
 mod product;
+mod profile;
 mod selftest;
 mod sepolicy;
 mod soong;
@@ -64,6 +66,7 @@ OPTIONS
   --check               bench: whether the service's ratios are within their bounds
   --prefix DIR          install: where (/usr/local)
   --destdir DIR         install: a folder that stands for / meanwhile, for packagers
+  --guided              install: optimised by a profile, for which the testbed runs first
   --without-java        install: no Java classes, which need a JDK to be built
   --without-service     install: for clients of a service that is there already
 
@@ -78,6 +81,7 @@ struct Options {
     prefix: PathBuf,
     destdir: Option<PathBuf>,
     check: bool,
+    guided: bool,
     java: bool,
     service: bool,
     command: Vec<String>,
@@ -133,6 +137,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         prefix: "/usr/local".into(),
         destdir: None,
         check: false,
+        guided: false,
         java: true,
         service: true,
         command: Vec::new(),
@@ -157,6 +162,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--prefix" => options.prefix = folder(args.next(), "--prefix")?,
             "--destdir" => options.destdir = Some(folder(args.next(), "--destdir")?),
             "--check" => options.check = true,
+            "--guided" => options.guided = true,
             "--without-java" => options.java = false,
             "--without-service" => options.service = false,
             "--" => options.command = args.by_ref().collect(),
@@ -175,10 +181,16 @@ fn folder(argument: Option<String>, option: &str) -> Result<PathBuf, String> {
 
 fn install(options: &Options) -> Result<i32, Failure> {
     let Options { prefix, destdir, java, service, .. } = options;
+    let profile = if options.guided {
+        Some(profile::train(&Testbed::prepare(options.place, &cache())?)?)
+    } else {
+        None
+    };
     let install = install::Install {
         prefix,
         destdir: destdir.as_deref(),
         release: true,
+        profile: profile.as_deref(),
         java: *java,
         service: *service,
     };
