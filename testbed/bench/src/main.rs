@@ -2,8 +2,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! `buffersync-bench run FILE`: measures the service, and writes what came of it as JSON.
-//! `buffersync-bench alone` prints the first part of it. `buffersync-bench locks COUNT`, `calls COUNT`: for a profiler, locks and unlocks four buffers so
-//! often, or makes two empty calls so often.
+//! `buffersync-bench alone` prints the first part of it, which is also what a profile is made of.
+//! `buffersync-bench locks COUNT`, `calls COUNT`: for a profiler, locks and unlocks four buffers so often, or
+//! makes two empty calls so often.
 //!
 //! | module | what is measured |
 //! |---|---|
@@ -92,7 +93,7 @@ fn main() -> ExitCode {
         Some((verb, [count])) if verb == "locks" || verb == "calls" => repeat(verb, count),
         Some((verb, rest)) if rest.len() >= 2 => take_part(verb, rest),
         _ => {
-            eprintln!("usage: buffersync-bench run FILE | locks COUNT | calls COUNT");
+            eprintln!("usage: buffersync-bench run FILE | alone | locks COUNT | calls COUNT");
             return ExitCode::from(2);
         }
     };
