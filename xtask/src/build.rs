@@ -16,7 +16,7 @@ use buffersync_testbed::Failure;
 use crate::{cache, root, target};
 
 /// The platform is named so that the flags do not apply to build scripts and macros.
-pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+const TARGET: &str = "x86_64-unknown-linux-gnu";
 const FLAGS: &str = "-C target-feature=+crt-static";
 /// Service manager and tools for binder on Linux.
 const RSBINDER_TOOLS: &str = "0.12.0";

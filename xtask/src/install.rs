@@ -41,7 +41,7 @@ pub struct Install<'a> {
     pub destdir: Option<&'a Path>,
     /// Optimised for use; else as the tests are built.
     pub release: bool,
-    /// Optimised by this profile.
+    /// The service is optimised by this profile.
     pub profile: Option<&'a Path>,
     /// The Java classes and their native half, too.
     pub java: bool,
@@ -78,11 +78,9 @@ impl Install<'_> {
 
     /// The service, its unit, its user and its rules.
     fn service(&self) -> Result<(), Failure> {
-        const PACKAGE: &str = "buffersync-service";
-        let built = self.cargo(&["build", "--quiet", "--bin", PACKAGE, "--package", PACKAGE])?;
         let from = root().join("init/linux");
         let files = [
-            (built.join(PACKAGE), format!("bin/{SERVICE}")),
+            (self.program()?, format!("bin/{SERVICE}")),
             (from.join("buffersync.sysusers"), "lib/sysusers.d/buffersync.conf".into()),
             (from.join("10-buffersync.toml"), "share/buffersync/10-buffersync.toml".into()),
             (from.join(UNIT), format!("lib/systemd/system/{UNIT}")),
@@ -100,19 +98,23 @@ impl Install<'_> {
     /// Has cargo build something, and says in which folder it is.
     fn cargo(&self, args: &[&str]) -> Result<PathBuf, Failure> {
         let mut cargo = build::cargo(args);
-        let mut folder = target();
         if self.release {
             cargo.arg("--release");
         }
-        if let Some(profile) = self.profile {
-            // The platform is named as in training: functions are known by it too.
-            folder = folder.join("installed");
-            cargo.args(["--target", build::TARGET, "--target-dir"]).arg(&folder);
-            cargo.env("RUSTFLAGS", profile::flags(profile));
-            folder = folder.join(build::TARGET);
-        }
         call(&mut cargo)?;
-        Ok(folder.join(if self.release { "release" } else { "debug" }))
+        Ok(target().join(if self.release { "release" } else { "debug" }))
+    }
+
+    /// The service's program.
+    fn program(&self) -> Result<PathBuf, Failure> {
+        const PACKAGE: &str = "buffersync-service";
+        let Some(profile) = self.profile else {
+            let args = ["build", "--quiet", "--bin", PACKAGE, "--package", PACKAGE];
+            return Ok(self.cargo(&args)?.join(PACKAGE));
+        };
+        let guided = profile::guided(profile)?;
+        let service = guided.into_iter().find(|program| program.name == PACKAGE);
+        Ok(service.ok_or_else(|| Failure("cargo made no service".into()))?.path)
     }
 
     fn destination(&self) -> PathBuf {

@@ -66,7 +66,7 @@ OPTIONS
   --check               bench: whether the service's ratios are within their bounds
   --prefix DIR          install: where (/usr/local)
   --destdir DIR         install: a folder that stands for / meanwhile, for packagers
-  --guided              install: optimised by a profile, for which the testbed runs first
+  --guided              install: the service is optimised by a profile, made in the testbed first
   --without-java        install: no Java classes, which need a JDK to be built
   --without-service     install: for clients of a service that is there already
 

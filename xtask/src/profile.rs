@@ -37,9 +37,13 @@ const TRAINING: &str = "set -e; bin=$BUFFERSYNC_STAGE/bin; \
     mkdir -p $BUFFERSYNC_OUT/profile; cp *.profraw $BUFFERSYNC_OUT/profile/; cd /; rm -r $into";
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Compiler flags that use a profile. The linker keeps what is used often together.
-pub fn flags(profile: &Path) -> String {
-    format!("-C profile-use={} -C link-arg=-Wl,-z,keep-text-section-prefix", profile.display())
+/// Builds the programs with a profile. They are the same packages as in training, chosen together: features
+/// depend on what is chosen, and functions of a crate with other features are not known by the same names.
+/// The linker keeps what is used often together.
+pub fn guided(profile: &Path) -> Result<Vec<Program>, Failure> {
+    let together = "-C link-arg=-Wl,-z,keep-text-section-prefix";
+    let flags = format!("-C profile-use={} {together}", profile.display());
+    build::release_programs(&flags, "guided")
 }
 
 /// Builds the programs anew with counters, has them work in the testbed, and says where the profile is.
