@@ -41,6 +41,7 @@ pub mod reactor;
 pub mod sync_file;
 pub mod sync_jobs;
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
@@ -76,6 +77,25 @@ pub enum ServeError {
     /// The thread pool ended: the driver is gone.
     #[error("the binder thread pool ended")]
     PoolEnded,
+}
+
+/// The program: starts the log, reads the settings, serves. 2 if the settings are wrong.
+pub fn run() -> ExitCode {
+    platform::start_logging();
+    match platform::settings() {
+        Ok(Some(config)) => match serve(config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                log::error!("{error}");
+                ExitCode::FAILURE
+            }
+        },
+        Ok(None) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// Registers the service and serves until the driver goes away.

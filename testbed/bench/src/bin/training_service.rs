@@ -4,11 +4,10 @@
 //! The service as it is trained: the same, but that it ends in order when it is told to (SIGTERM), since
 //! a program writes the profile of what it did when it ends (`-C profile-generate`).
 //!
-//! Of the product nothing is different for it: the product's `main` is these few calls too.
+//! The product has nothing for it: its `main` is the last call here.
 
 use std::process::ExitCode;
 
-use buffersync_service::platform;
 use nix::sys::signal::{SigSet, Signal};
 
 /// Ends the program by `exit`, which writes the profile, once SIGTERM comes. To be called before there
@@ -25,22 +24,9 @@ fn end_in_order() -> std::io::Result<()> {
 }
 
 fn main() -> ExitCode {
-    platform::start_logging();
     if let Err(error) = end_in_order() {
-        log::error!("{error}");
+        eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    match platform::settings() {
-        Ok(Some(config)) => {
-            if let Err(error) = buffersync_service::serve(config) {
-                log::error!("{error}");
-            }
-            ExitCode::FAILURE
-        }
-        Ok(None) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{error}");
-            ExitCode::from(2)
-        }
-    }
+    buffersync_service::run()
 }
