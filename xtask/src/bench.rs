@@ -72,7 +72,7 @@ fn run_engine() -> Result<i32, Failure> {
 
 fn measure(options: &Options) -> Result<Value, Failure> {
     let testbed = Testbed::prepare(options.place, &cache())?;
-    let stage = build::stage_programs(&profile::guided(&profile::train(&testbed)?)?)?;
+    let stage = build::stage_programs(&profile::guided(&testbed)?)?;
     let out = out_folder();
     let _ = fs::remove_file(out.join(RAW));
     let command = format!(

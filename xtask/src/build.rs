@@ -21,6 +21,9 @@ const FLAGS: &str = "-C target-feature=+crt-static";
 /// Service manager and tools for binder on Linux.
 const RSBINDER_TOOLS: &str = "0.12.0";
 
+/// Package and program of the service, as cargo has them.
+pub const SERVICE: &str = "buffersync-service";
+
 /// A program that cargo has made.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -124,7 +127,7 @@ pub fn stage_programs(programs: &[Program]) -> Result<PathBuf, Failure> {
     for program in programs {
         let name = match program.name.as_str() {
             // Cargo allows no dot in a program's name.
-            "buffersync-service" => "vendor.buffersync-service",
+            SERVICE => "vendor.buffersync-service",
             name => name,
         };
         let unit_test = program.test && !program.is_for_guest();

@@ -39,7 +39,7 @@ pub fn stage(stage: &Path) -> Result<(), Failure> {
         prefix: &prefix,
         destdir: None,
         release: false,
-        profile: None,
+        guided: None,
         java: true,
         service: true,
     }

@@ -23,9 +23,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use buffersync_testbed::{provision, Failure};
+use buffersync_testbed::{provision, Failure, Testbed, Where};
 
-use crate::{build, profile, root, target};
+use crate::{build, cache, profile, root, target};
 
 /// The ABI's version: what programs are linked to.
 const SONAME: &str = "libbuffersync.so.1";
@@ -41,8 +41,8 @@ pub struct Install<'a> {
     pub destdir: Option<&'a Path>,
     /// Optimised for use; else as the tests are built.
     pub release: bool,
-    /// The service is optimised by this profile.
-    pub profile: Option<&'a Path>,
+    /// The service is optimised by a profile, which is made there.
+    pub guided: Option<Where>,
     /// The Java classes and their native half, too.
     pub java: bool,
     /// The service, too.
@@ -107,13 +107,12 @@ impl Install<'_> {
 
     /// The service's program.
     fn program(&self) -> Result<PathBuf, Failure> {
-        const PACKAGE: &str = "buffersync-service";
-        let Some(profile) = self.profile else {
-            let args = ["build", "--quiet", "--bin", PACKAGE, "--package", PACKAGE];
-            return Ok(self.cargo(&args)?.join(PACKAGE));
+        let Some(place) = self.guided else {
+            let args = ["build", "--quiet", "--bin", build::SERVICE, "--package", build::SERVICE];
+            return Ok(self.cargo(&args)?.join(build::SERVICE));
         };
-        let guided = profile::guided(profile)?;
-        let service = guided.into_iter().find(|program| program.name == PACKAGE);
+        let guided = profile::guided(&Testbed::prepare(place, &cache())?)?;
+        let service = guided.into_iter().find(|program| program.name == build::SERVICE);
         Ok(service.ok_or_else(|| Failure("cargo made no service".into()))?.path)
     }
 
@@ -220,7 +219,7 @@ mod tests {
             prefix: Path::new("/usr"),
             destdir: Some(Path::new("/tmp/package")),
             release: true,
-            profile: None,
+            guided: None,
             java: false,
             service: false,
         };

@@ -16,8 +16,8 @@
 //! | [`mod@install`] | `cargo xtask install` |
 //! | [`mod@test`] | `cargo xtask test` |
 //! | [`mutants`] | `cargo xtask mutants` |
-//! | [`profile`] | what the compiler is told about the paths that matter |
 //! | [`product`] | what a product would make of buffersync.mk |
+//! | [`profile`] | what the compiler is told about the paths that matter |
 //! | [`sepolicy`] | compiles the SELinux policy |
 //! | [`selftest`] | does the testbed itself notice what goes wrong |
 //! | [`soong`] | what Soong would say to Android.bp |
@@ -181,16 +181,11 @@ fn folder(argument: Option<String>, option: &str) -> Result<PathBuf, String> {
 
 fn install(options: &Options) -> Result<i32, Failure> {
     let Options { prefix, destdir, java, service, .. } = options;
-    let profile = if options.guided {
-        Some(profile::train(&Testbed::prepare(options.place, &cache())?)?)
-    } else {
-        None
-    };
     let install = install::Install {
         prefix,
         destdir: destdir.as_deref(),
         release: true,
-        profile: profile.as_deref(),
+        guided: options.guided.then_some(options.place),
         java: *java,
         service: *service,
     };

@@ -13,13 +13,13 @@
 //! Soong has the same as AFDO, with profiles sampled on devices.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use buffersync_testbed::{Failure, Run, Testbed};
 
-use crate::build::{self, Program};
+use crate::build::{self, Program, SERVICE};
 use crate::install::{call, files, made};
 use crate::{out_folder, target};
 
@@ -37,17 +37,18 @@ const TRAINING: &str = "set -e; bin=$BUFFERSYNC_STAGE/bin; \
     mkdir -p $BUFFERSYNC_OUT/profile; cp *.profraw $BUFFERSYNC_OUT/profile/; cd /; rm -r $into";
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Builds the programs with a profile. They are the same packages as in training, chosen together: features
-/// depend on what is chosen, and functions of a crate with other features are not known by the same names.
-/// The linker keeps what is used often together.
-pub fn guided(profile: &Path) -> Result<Vec<Program>, Failure> {
+/// Trains the programs, and builds them with the profile. They are the same packages as in training, chosen
+/// together: features depend on what is chosen, and functions of a crate with other features are not known by
+/// the same names. The linker keeps what is used often together.
+pub fn guided(testbed: &Testbed) -> Result<Vec<Program>, Failure> {
+    let profile = train(testbed)?;
     let together = "-C link-arg=-Wl,-z,keep-text-section-prefix";
     let flags = format!("-C profile-use={} {together}", profile.display());
     build::release_programs(&flags, "guided")
 }
 
 /// Builds the programs anew with counters, has them work in the testbed, and says where the profile is.
-pub fn train(testbed: &Testbed) -> Result<PathBuf, Failure> {
+fn train(testbed: &Testbed) -> Result<PathBuf, Failure> {
     println!("profile: building the programs with counters");
     let llvm_profdata = llvm_profdata()?;
     let trained = build::release_programs("-C profile-generate=/tmp", "training")?;
@@ -71,7 +72,6 @@ pub fn train(testbed: &Testbed) -> Result<PathBuf, Failure> {
 
 /// The programs, the service being the one that writes a profile.
 fn in_training(programs: Vec<Program>) -> Vec<Program> {
-    const SERVICE: &str = "buffersync-service";
     let others = programs.into_iter().filter(|program| program.name != SERVICE);
     let renamed = others.map(|program| match program.name.as_str() {
         TRAINING_SERVICE => Program { name: SERVICE.into(), ..program },
@@ -106,13 +106,12 @@ mod tests {
 
     #[test]
     fn the_service_in_training_takes_the_services_place() {
-        let programs =
-            ["buffersync-service", "buffersync-bench", TRAINING_SERVICE].map(|n| program(n, n));
+        let programs = [SERVICE, "buffersync-bench", TRAINING_SERVICE].map(|n| program(n, n));
         let staged: Vec<(String, PathBuf)> =
             in_training(programs.into()).into_iter().map(|p| (p.name, p.path)).collect();
         let expected = [
             ("buffersync-bench".to_string(), PathBuf::from("buffersync-bench")),
-            ("buffersync-service".to_string(), PathBuf::from(TRAINING_SERVICE)),
+            (SERVICE.to_string(), PathBuf::from(TRAINING_SERVICE)),
         ];
         assert_eq!(staged, expected);
     }

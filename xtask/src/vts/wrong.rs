@@ -40,7 +40,7 @@ pub fn stage(folder: &Path) -> Result<(), Failure> {
     for fault in FAULTS {
         put(&copy, fault)?;
     }
-    let mut cargo = build::cargo_static(&["build", "--quiet", "--package", "buffersync-service"]);
+    let mut cargo = build::cargo_static(&["build", "--quiet", "--package", build::SERVICE]);
     cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copy.join("target"));
     call(&mut cargo)?;
     made(fs::create_dir_all(folder), "stage/wrong")?;
