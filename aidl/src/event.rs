@@ -76,7 +76,7 @@ impl Record {
     }
 }
 
-/// A buffer of a grant, as a BUFFER record and `LockReply.buffers` have it.
+/// A buffer of a grant, as a BUFFER record and `LockReply.grant` have it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Buffer {
     /// As `ISyncGroup.add` named it.
@@ -85,30 +85,6 @@ pub struct Buffer {
     pub generation: i64,
     /// `EventRecord.FLAG_EVICTED`, `FLAG_FENCED`.
     pub flags: i32,
-}
-
-/// Numbers of one buffer in `LockReply.buffers`.
-const NUMBERS: usize = 3;
-
-impl Buffer {
-    /// The buffers of a `LockReply`; numbers that make no whole buffer are left out.
-    pub fn all_in(numbers: &[i64]) -> impl ExactSizeIterator<Item = Self> + '_ {
-        numbers.chunks_exact(NUMBERS).map(|buffer| Self {
-            id: buffer[0],
-            generation: buffer[1],
-            // Bits beyond an int are none that there can be.
-            flags: buffer[2] as i32,
-        })
-    }
-
-    /// `LockReply.buffers` of these.
-    pub fn numbers(all: impl ExactSizeIterator<Item = Self>) -> Vec<i64> {
-        let mut numbers = Vec::with_capacity(NUMBERS * all.len());
-        for Self { id, generation, flags } in all {
-            numbers.extend([id, generation, i64::from(flags)]);
-        }
-        numbers
-    }
 }
 
 #[cfg(test)]
@@ -123,18 +99,6 @@ mod tests {
         let bytes = record.to_bytes();
         assert_eq!(Record::from_bytes(&bytes), record);
         assert_eq!(bytes[8..16], (1i64 << 40).to_ne_bytes());
-    }
-
-    #[test]
-    fn buffers_are_three_numbers_each() {
-        let all = [
-            Buffer { id: 1, generation: i64::MAX, flags: FLAG_FENCED },
-            Buffer { id: 2, generation: 0, flags: 0 },
-        ];
-        let numbers = Buffer::numbers(all.into_iter());
-        assert_eq!(numbers, [1, i64::MAX, 4, 2, 0, 0]);
-        assert!(Buffer::all_in(&numbers).eq(all));
-        assert_eq!(Buffer::all_in(&numbers[..5]).len(), 1, "a part of a buffer is none");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod aidl {
 
 pub mod event;
 pub mod failure;
+pub mod reply;
 
 pub use failure::Failure;
 

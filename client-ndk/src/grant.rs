@@ -249,7 +249,11 @@ impl Grant<'_> {
         next.make_room()?;
         let (fences, token) = (given(each, rest), self.token().0);
         let group = self.group.remote()?;
-        let reply = group.unlockAndLock(token, &fences, next.key, timeout_ns).map_err(Error::from);
+        let reply = match fences.is_empty() {
+            true => group.unlockAndLock(token, next.key, timeout_ns),
+            false => group.unlockWithFencesAndLock(token, &fences, next.key, timeout_ns),
+        };
+        let reply = reply.map_err(Error::from);
         if reply.is_err() || !fences.is_empty() {
             self.group.may_hear_later();
         }
@@ -285,7 +289,12 @@ impl Grant<'_> {
 
     /// The service keeps a grant whose fences it refuses; every other answer ends it.
     fn end(&mut self, fences: &[ReleaseFence]) -> Result<()> {
-        let result = self.group.remote()?.unlock(self.token().0, fences).map_err(Error::from);
+        let (group, token) = (self.group.remote()?, self.token().0);
+        let result = match fences.is_empty() {
+            true => group.unlock(token),
+            false => group.unlockWithFences(token, fences),
+        };
+        let result = result.map_err(Error::from);
         self.ended = !matches!(
             result,
             Err(Error::BadFence | Error::UnknownBuffer | Error::Quota | Error::NoResources)

@@ -12,9 +12,8 @@ use std::time::{Duration, Instant};
 use binder::{ParcelFileDescriptor, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
-use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::aidl::NativeHandle;
-use buffersync_aidl::event;
+use buffersync_aidl::reply::Granted;
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
@@ -311,19 +310,19 @@ impl Group {
 
     /// Follows the reply to a request. True: granted.
     pub(crate) fn accept(&mut self, reply: LockReply) -> Result<bool> {
-        match reply.status {
-            LockStatus::GRANTED => {
+        match Granted::of(&reply) {
+            Some(granted) => {
                 let mut buffers = std::mem::take(&mut self.spare);
                 buffers.clear();
-                buffers.extend(event::Buffer::all_in(&reply.buffers).map(GrantedBuffer::from));
-                let (token, deadline) = (Token(reply.token), monotonic(reply.deadlineNs));
+                buffers.extend(granted.buffers().map(GrantedBuffer::from));
+                let (token, deadline) = (Token(reply.token), monotonic(granted.deadline_ns));
                 let grant = GrantInfo { token, deadline, buffers };
                 let acquire = Acquire::Known(reply.acquireFence.map(Into::into));
                 self.members.granted();
                 self.state = State::Holding { grant, evicted: false, growing: false, acquire };
                 Ok(true)
             }
-            LockStatus::QUEUED => {
+            None => {
                 self.quiet = false;
                 match &mut self.state {
                     State::Holding { growing, .. } => *growing = true,
@@ -331,7 +330,6 @@ impl Group {
                 }
                 Ok(false)
             }
-            _ => Err(Error::Protocol("unknown lock status")),
         }
     }
 
@@ -350,7 +348,7 @@ impl Group {
         if let State::Holding { evicted, .. } = &mut self.state {
             *evicted = true;
         }
-        let mut granted = reply.status == LockStatus::GRANTED;
+        let mut granted = Granted::of(reply).is_some();
         if !granted && self.remote()?.cancel().is_err() {
             // Granted meanwhile, or ended: its record is there, or comes now.
             while self.events.wait(Some(Instant::now() + RECORD_GRACE))? {
@@ -363,7 +361,7 @@ impl Group {
             }
         }
         if granted {
-            self.remote()?.unlock(token.0, &[])?;
+            self.remote()?.unlock(token.0)?;
         }
         Err(Error::Evicted)
     }

@@ -65,7 +65,7 @@ impl fmt::Display for Token {
     }
 }
 
-/// One buffer of a grant (`LockReply.buffers`, `EventType.BUFFER`).
+/// One buffer of a grant (`LockReply.grant`, `EventType.BUFFER`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantedBuffer {
     /// As [`crate::Group::add`] named it.

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use buffersync_aidl::event::{self, Record};
+use buffersync_aidl::reply::Granted;
 use buffersync_engine::{
     Access, BufferId, BuildIdHasher, Close, Effect, Effects, Engine, EvictionCause, Failure,
     FenceId, Grant, GrantedBuffer, GroupId, JobId, Limits, LockOutcome, Phase, Span, SyncFlags,
@@ -91,10 +92,8 @@ pub enum Locked {
     Granted {
         /// Names the grant.
         token: Token,
-        /// When it is taken away.
-        deadline: Time,
-        /// In the order of their addition, as `LockReply.buffers` has them.
-        buffers: Vec<i64>,
+        /// When it is taken away, and of what buffers, as `LockReply.grant` says it.
+        grant: Vec<i64>,
         /// There may be fences to be waited for: [`Arbiter::acquire_fence`].
         waits: bool,
     },
@@ -649,11 +648,12 @@ impl State {
                 let granted = effects.buffers(granted);
                 let fenced = granted.iter().any(|granted| granted.fenced);
                 let waits = fenced || implicit && granted.iter().any(|g| g.access.is_dma());
-                let buffers = event::Buffer::numbers(granted.iter().map(|g| as_told(g, implicit)));
+                let told = granted.iter().map(|granted| as_told(granted, implicit));
+                let grant = Granted::numbers(wire(deadline.0), told);
                 if fenced {
                     self.acquired(id, token);
                 }
-                Ok(Locked::Granted { token, deadline, buffers, waits })
+                Ok(Locked::Granted { token, grant, waits })
             }
         }
     }

@@ -15,7 +15,6 @@ use binder::{Interface, ParcelFileDescriptor, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access as AidlAccess;
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::{BnSyncGroup, ISyncGroup};
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
-use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Token};
@@ -85,7 +84,7 @@ impl SyncGroup {
         given.collect()
     }
 
-    fn unlock_group(&self, token: Token, fences: &[ReleaseFence]) -> Result<(), Error> {
+    fn unlock_with_fences(&self, token: Token, fences: &[ReleaseFence]) -> Result<(), Error> {
         self.arbiter.unlock(self.id, token, &self.given(fences)?)
     }
 
@@ -147,11 +146,25 @@ impl ISyncGroup for SyncGroup {
         Ok(fence.map(ParcelFileDescriptor::new))
     }
 
-    fn unlock(&self, token: i64, fences: &[ReleaseFence]) -> binder::Result<()> {
-        Ok(self.unlock_group(token_of(token), fences)?)
+    fn unlock(&self, token: i64) -> binder::Result<()> {
+        Ok(self.arbiter.unlock(self.id, token_of(token), &[])?)
+    }
+
+    fn unlockWithFences(&self, token: i64, fences: &[ReleaseFence]) -> binder::Result<()> {
+        Ok(self.unlock_with_fences(token_of(token), fences)?)
     }
 
     fn unlockAndLock(
+        &self,
+        token: i64,
+        next_key: i64,
+        timeout_ns: i64,
+    ) -> binder::Result<LockReply> {
+        let wait = wait_of(timeout_ns)?;
+        Ok(self.unlock_and_lock(token_of(token), &[], next_key, wait)?)
+    }
+
+    fn unlockWithFencesAndLock(
         &self,
         token: i64,
         fences: &[ReleaseFence],
@@ -201,18 +214,12 @@ fn wait_of(timeout_ns: i64) -> Result<Wait, Error> {
 
 fn reply(locked: Locked, fence: Option<OwnedFd>) -> LockReply {
     match locked {
-        Locked::Queued(token) => LockReply {
-            status: LockStatus::QUEUED,
+        Locked::Queued(token) => {
+            LockReply { token: long(token.0), grant: Vec::new(), acquireFence: None }
+        }
+        Locked::Granted { token, grant, waits: _ } => LockReply {
             token: long(token.0),
-            deadlineNs: 0,
-            buffers: Vec::new(),
-            acquireFence: None,
-        },
-        Locked::Granted { token, deadline, buffers, waits: _ } => LockReply {
-            status: LockStatus::GRANTED,
-            token: long(token.0),
-            deadlineNs: long(deadline.0),
-            buffers,
+            grant,
             acquireFence: fence.map(ParcelFileDescriptor::new),
         },
     }

@@ -16,10 +16,10 @@ use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
-use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::event::{self, Record, RECORD_BYTES};
+use buffersync_aidl::reply::Granted;
 use buffersync_aidl::{runtime, Failure};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
@@ -111,6 +111,11 @@ pub fn is_illegal_argument<T>(result: Result<T, Status>) -> bool {
     result.is_err_and(|status| matches!(runtime::failure(&status), Failure::IllegalArgument(_)))
 }
 
+/// Whether a lock was granted at once; else its grant follows as an event.
+pub fn is_granted(reply: &LockReply) -> bool {
+    Granted::of(reply).is_some()
+}
+
 /// A group and its event pipe.
 pub struct Group {
     /// The binder object.
@@ -193,21 +198,22 @@ impl Group {
     /// Locks, and makes sure that it has to wait. Returns the token.
     pub fn lock_must_wait(&mut self) -> i64 {
         let reply = self.binder.lock(0).expect("lock");
-        assert_eq!(reply.status, LockStatus::QUEUED);
+        assert!(!is_granted(&reply), "{reply:?}");
         assert!(self.nothing_within(SHORT), "granted against somebody who holds");
         reply.token
     }
 
     /// The grant that a reply stands for, at once or later.
     pub fn granted(&mut self, reply: &LockReply) -> Grant {
-        if reply.status == LockStatus::GRANTED {
-            assert_eq!(reply.buffers.len() % 3, 0, "{reply:?}");
+        if let Some(granted) = Granted::of(reply) {
+            assert_eq!(reply.grant.len() % 3, 1, "{reply:?}");
             let has = |buffer: &event::Buffer, flag| buffer.flags & flag != 0;
-            let all = || event::Buffer::all_in(&reply.buffers);
+            let all = || granted.buffers();
             let buffers =
                 all().map(|b| (b.id, b.generation, has(&b, event::FLAG_EVICTED))).collect();
             let fenced = all().filter(|b| has(b, event::FLAG_FENCED)).map(|b| b.id).collect();
-            return Grant { token: reply.token, deadline: reply.deadlineNs, buffers, fenced };
+            let deadline = granted.deadline_ns;
+            return Grant { token: reply.token, deadline, buffers, fenced };
         }
         let grant = self.next_grant();
         assert_eq!(grant.token, reply.token);
@@ -263,7 +269,7 @@ impl Group {
 
     /// Ends a grant but for a fence.
     pub fn unlock_fenced(&self, grant: &Grant, sync_file: &OwnedFd) {
-        self.binder.unlock(grant.token, &[whole(sync_file)]).expect("unlock");
+        self.binder.unlockWithFences(grant.token, &[whole(sync_file)]).expect("unlock");
     }
 
     /// What a grant has to wait for: of one buffer, or (0) of all.
@@ -274,7 +280,7 @@ impl Group {
 
     /// Ends a grant.
     pub fn unlock(&self, grant: &Grant) {
-        self.binder.unlock(grant.token, &[]).expect("unlock");
+        self.binder.unlock(grant.token).expect("unlock");
     }
 
     /// Locks and unlocks: nothing is in the way, and nothing is broken.

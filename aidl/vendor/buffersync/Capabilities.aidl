@@ -8,7 +8,7 @@ package vendor.buffersync;
  */
 @VintfStability
 parcelable Capabilities {
-    /** unlock() accepts release fences, and grants to devices come with acquire fences. */
+    /** unlockWithFences() takes release fences, and grants to devices come with acquire fences. */
     const long FEATURE_RELEASE_FENCE = 0x1;
     /**
      * GroupOptions.implicitFences works: the kernel has DMA_BUF_IOCTL_EXPORT_SYNC_FILE and

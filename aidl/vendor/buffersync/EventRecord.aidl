@@ -21,7 +21,7 @@ parcelable EventRecord {
      * ended in order.
      */
     const int FLAG_EVICTED = 0x1;
-    /** Of an EVICTED record: the release fence given to unlock() was what did not end. */
+    /** Of an EVICTED record: the release fence given to unlockWithFences() was what did not end. */
     const int FLAG_FENCE = 0x2;
     /**
      * Of a buffer of a grant: other devices may still be at work on it: wait for the grant's acquire

@@ -132,34 +132,39 @@ interface ISyncGroup {
     @nullable ParcelFileDescriptor getAcquireFence(long token, long bufferId);
 
     /**
-     * Ends a grant, and takes back a lock that was to grow it.
-     *
-     * Without fences the work on the buffers is finished. With fences, the buffers are the group's
-     * until those have signalled: devices that are next are granted them at once and get the fences
-     * as their acquire fence; the CPU is granted them when the fences have signalled. A reader's
-     * fence concerns writers only. A fence that fails, or has not signalled when the group's hold
-     * limit has passed since the unlock, is an eviction.
+     * Ends a grant, and takes back a lock that was to grow it. The work on the buffers is finished.
      *
      * @param token as LockReply or the GRANTED record named it.
-     * @param fences one for all buffers, or some for some: see ReleaseFence. At most one more than
-     *         the group can have buffers. What has no fence is finished.
-     * @throws EX_ILLEGAL_ARGUMENT for too many fences.
      * @throws ERROR_BAD_TOKEN if the token names no grant of this group, or unlock() was called
      *         for it before.
      * @throws ERROR_EVICTED if the grant had been taken away.
+     */
+    void unlock(long token);
+
+    /**
+     * Ends a grant as unlock() does, with work that goes on: the buffers are the group's until the
+     * fences have signalled. Devices that are next are granted them at once and get the fences as
+     * their acquire fence; the CPU is granted them when the fences have signalled. A reader's fence
+     * concerns writers only. A fence that fails, or has not signalled when the group's hold limit has
+     * passed since the unlock, is an eviction.
+     *
+     * @param token as for unlock().
+     * @param fences one for all buffers, or some for some: see ReleaseFence. At most one more than
+     *         the group can have buffers. What has no fence is finished.
+     * @throws EX_ILLEGAL_ARGUMENT for too many fences.
+     * @throws ERROR_BAD_TOKEN, ERROR_EVICTED as unlock() does.
      * @throws ERROR_BAD_FENCE if a descriptor is not a sync_file.
      * @throws ERROR_UNKNOWN_BUFFER for the fence of a buffer that the grant does not have.
      * @throws ERROR_QUOTA if too many release fences of the group or the uid are pending.
      * @throws ERROR_NO_RESOURCES. After each of the last four the grant goes on.
      */
-    void unlock(long token, in ReleaseFence[] fences);
+    void unlockWithFences(long token, in ReleaseFence[] fences);
 
     /**
      * Ends a grant as unlock() does, then locks another group, or the same one, as lock() does: one
      * call where a pipeline would need two for each frame. Both happen, or neither.
      *
      * @param token the grant that ends, of this group.
-     * @param fences as for unlock().
      * @param nextKey OpenedGroup.key of the group that is locked. Its GRANTED record, if it has to
      *         wait, comes through its own event pipe.
      * @param timeoutNs as for lock().
@@ -169,7 +174,15 @@ interface ISyncGroup {
      * @throws those of unlock() and of lock(), but ERROR_DEADLOCK. After any of them the grant is
      *         what it was before, and nothing is locked.
      */
-    LockReply unlockAndLock(long token, in ReleaseFence[] fences, long nextKey, long timeoutNs);
+    LockReply unlockAndLock(long token, long nextKey, long timeoutNs);
+
+    /**
+     * As unlockAndLock(), but the grant ends as unlockWithFences() ends it.
+     *
+     * @throws those of unlockWithFences() and of unlockAndLock().
+     */
+    LockReply unlockWithFencesAndLock(
+            long token, in ReleaseFence[] fences, long nextKey, long timeoutNs);
 
     /**
      * Ends the group in order: a waiting lock is taken back, a grant is released as by unlock()

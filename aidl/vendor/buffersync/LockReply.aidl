@@ -3,26 +3,28 @@
 
 package vendor.buffersync;
 
-import vendor.buffersync.LockStatus;
-
 /**
- * Answer of ISyncGroup.lock() and ISyncGroup.tryLock().
+ * Answer of ISyncGroup.lock(), ISyncGroup.tryLock() and ISyncGroup.unlockAndLock(): the lock is
+ * GRANTED or QUEUED.
  */
 @VintfStability
 parcelable LockReply {
-    LockStatus status = LockStatus.QUEUED;
     /** Names this lock, and the grant it becomes. Positive, never used twice by a service. */
     long token;
-    /** GRANTED: when the grant is taken away, in CLOCK_MONOTONIC nanoseconds. QUEUED: 0. */
-    long deadlineNs;
     /**
-     * GRANTED: three numbers for each buffer of the group, in the order of their addition: its id,
-     * its generation, and bits of EventRecord.FLAG_*, as in a BUFFER record. QUEUED: empty.
+     * GRANTED: when the grant is taken away, in CLOCK_MONOTONIC nanoseconds; then three numbers for
+     * each buffer of the group, in the order of their addition: its id, its generation, and bits of
+     * EventRecord.FLAG_*, as in a BUFFER record. All buffers are held and coherent; the reply says
+     * all there is, and no event follows.
      *
-     * Plain numbers, since they are marshalled as one block and parcelables field by field, and every
-     * lock has them.
+     * QUEUED: empty. The lock is accepted, but other holders have to let go first, a fence has to
+     * signal before the CPU may go on, or cache maintenance has to be finished; the grant arrives as
+     * EventType.GRANTED (or LOCK_FAILED) on the event pipe.
+     *
+     * Plain numbers, since they are marshalled as one block and fields one by one, and every lock has
+     * them.
      */
-    long[] buffers;
+    long[] grant;
     /**
      * GRANTED: a sync_file to be waited for before the devices begin, all buffers' fences merged
      * (SYNC_IOC_MERGE); null if nothing is pending. ISyncGroup.getAcquireFence() tells buffer by

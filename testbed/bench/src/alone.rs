@@ -99,12 +99,12 @@ fn bare_locks(count: usize) -> impl FnMut() {
     }
     move || {
         let reply = group.lock(0).expect("lock");
-        group.unlock(reply.token, &[]).expect("unlock");
+        group.unlock(reply.token).expect("unlock");
     }
 }
 
 /// Goes from one group of four buffers to another: ends the grant and locks the next in one call.
-fn exchanges(sync: &BufferSync) -> impl FnMut() {
+pub fn exchanges(sync: &BufferSync) -> impl FnMut() {
     let mut groups =
         ["bench/even", "bench/odd"].map(|name| group(sync, name, &buffers(4), Access::DmaWrite));
     std::mem::forget(groups[0].lock(None).expect("lock"));

@@ -10,12 +10,12 @@ use binder::ParcelFileDescriptor;
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
-use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{
-    counter, dump, error, handle, is_illegal_argument, service, service_pid, whole, Group, ACCESSES,
+    counter, dump, error, handle, is_granted, is_illegal_argument, service, service_pid, whole,
+    Group, ACCESSES,
 };
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
@@ -163,12 +163,13 @@ fn only_the_own_tokens_of_a_grant_unlock_it() {
     let held = group.lock();
     let foreign = other.lock();
     for token in [foreign.token, stale.token, 0, -1, i64::MIN, i64::MAX] {
-        assert_eq!(error(group.binder.unlock(token, &[])), ERROR_BAD_TOKEN);
+        assert_eq!(error(group.binder.unlock(token)), ERROR_BAD_TOKEN);
+        assert_eq!(error(group.binder.unlockWithFences(token, &[])), ERROR_BAD_TOKEN);
     }
     let mut rival = Group::of("vts/rival", &x, Access::DMA_WRITE);
     rival.lock_must_wait();
     group.unlock(&held);
-    assert_eq!(error(group.binder.unlock(held.token, &[])), ERROR_BAD_TOKEN);
+    assert_eq!(error(group.binder.unlock(held.token)), ERROR_BAD_TOKEN);
     rival.next_grant();
     other.unlock(&foreign);
 }
@@ -204,7 +205,7 @@ fn try_lock_never_waits_for_others() {
     changing_nothing(|| assert_eq!(error(b.binder.tryLock()), ERROR_WOULD_BLOCK));
     a.unlock(&held);
     let reply = b.binder.tryLock().expect("tryLock");
-    assert_eq!(reply.status, LockStatus::GRANTED, "nothing was to be done for the cache");
+    assert!(is_granted(&reply), "nothing was to be done for the cache");
     let held = b.granted(&reply);
     b.unlock(&held);
 }
@@ -230,7 +231,10 @@ fn a_closed_group_refuses_everything() {
     assert_eq!(error(binder.lock(0)), ERROR_CLOSED);
     assert_eq!(error(binder.tryLock()), ERROR_CLOSED);
     assert_eq!(error(binder.cancel()), ERROR_CLOSED);
-    assert_eq!(error(binder.unlock(1, &[])), ERROR_CLOSED);
+    assert_eq!(error(binder.unlock(1)), ERROR_CLOSED);
+    assert_eq!(error(binder.unlockWithFences(1, &[])), ERROR_CLOSED);
+    assert_eq!(error(binder.unlockAndLock(1, 1, 0)), ERROR_CLOSED);
+    assert_eq!(error(binder.unlockWithFencesAndLock(1, &[], 1, 0)), ERROR_CLOSED);
     assert_eq!(error(binder.close()), ERROR_CLOSED);
 }
 
@@ -256,12 +260,12 @@ fn a_release_fence_must_be_a_sync_file_and_the_grant_goes_on() {
     let null = File::open("/dev/null").expect("null");
     for fd in [null.as_fd(), buffer.as_fd()] {
         let bogus = whole(&fd.try_clone_to_owned().expect("dup"));
-        assert_eq!(error(group.binder.unlock(held.token, &[bogus])), ERROR_BAD_FENCE);
+        assert_eq!(error(group.binder.unlockWithFences(held.token, &[bogus])), ERROR_BAD_FENCE);
     }
     let most = service().getCapabilities().expect("capabilities").maxBuffersPerGroup;
     let null = null.try_clone().expect("dup").into();
     let too_many: Vec<_> = (0..most + 2).map(|_| whole(&null)).collect();
-    assert!(is_illegal_argument(group.binder.unlock(held.token, &too_many)));
+    assert!(is_illegal_argument(group.binder.unlockWithFences(held.token, &too_many)));
     let mut rival = Group::of("vts/rival", &buffer, Access::DMA_READ);
     rival.lock_must_wait();
     group.unlock(&held);
@@ -336,6 +340,6 @@ fn more_fences_than_buffers_are_refused() {
     let mut group = Group::of("vts/many", &buffer, Access::DMA_WRITE);
     let held = group.lock();
     let fences: Vec<_> = (0..=most + 1).map(|_| whole(&null)).collect();
-    assert!(is_illegal_argument(group.binder.unlock(held.token, &fences)));
+    assert!(is_illegal_argument(group.binder.unlockWithFences(held.token, &fences)));
     group.unlock(&held);
 }

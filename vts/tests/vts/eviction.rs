@@ -45,7 +45,8 @@ fn a_stuck_holder_is_evicted_at_its_limit_and_all_are_told() {
     assert_eq!((record.kind, record.token), (event::EVICTED, held.token));
     assert_eq!(record.flags & event::FLAG_FENCE, 0);
     assert!(told >= held.deadline, "evicted {} ns too early", held.deadline - told);
-    assert_eq!(error(stuck.binder.unlock(held.token, &[])), ERROR_EVICTED);
+    assert_eq!(error(stuck.binder.unlock(held.token)), ERROR_EVICTED);
+    assert_eq!(error(stuck.binder.unlockWithFences(held.token, &[])), ERROR_EVICTED);
 
     let grant = next.next_grant();
     assert!(grant.buffers[0].2, "the next holder was not told");
@@ -54,7 +55,7 @@ fn a_stuck_holder_is_evicted_at_its_limit_and_all_are_told() {
     // The evicted group itself goes on, and its dead token stays dead.
     let again = stuck.cycle();
     assert!(again.token > held.token);
-    assert_eq!(error(stuck.binder.unlock(held.token, &[])), ERROR_EVICTED);
+    assert_eq!(error(stuck.binder.unlock(held.token)), ERROR_EVICTED);
 }
 
 fn two_readers_time_out_and_the_writer_is_granted_once() {

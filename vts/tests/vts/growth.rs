@@ -245,6 +245,6 @@ fn growth_of_a_grant_that_was_taken_away_is_a_new_lock() {
     let grant = group.granted(&reply);
     assert_eq!(grant.buffers.len(), 2);
     assert!(grant.deadline > held.deadline);
-    assert_eq!(error(group.binder.unlock(held.token, &[])), ERROR_EVICTED);
+    assert_eq!(error(group.binder.unlock(held.token)), ERROR_EVICTED);
     group.unlock(&grant);
 }

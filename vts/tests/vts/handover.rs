@@ -10,12 +10,13 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
 };
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
-use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::fence::Pending;
-use buffersync_vts::hal::{error, is_illegal_argument, of_buffer, whole, Grant, Group, SHORT};
+use buffersync_vts::hal::{
+    error, is_granted, is_illegal_argument, of_buffer, whole, Grant, Group, SHORT,
+};
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
 
@@ -37,7 +38,7 @@ fn buffer() -> DmaBuf {
 }
 
 fn exchange(group: &Group, grant: &Grant, next: &Group) -> LockReply {
-    group.binder.unlockAndLock(grant.token, &[], next.key, 0).expect("unlockAndLock")
+    group.binder.unlockAndLock(grant.token, next.key, 0).expect("unlockAndLock")
 }
 
 /// Two groups of a client, each with a buffer of its own.
@@ -53,9 +54,9 @@ fn the_next_group_is_granted_in_the_call_that_ends_the_grant() {
     let held = first.lock();
     other.lock_must_wait();
     let reply = exchange(&first, &held, &second);
-    assert_eq!(reply.status, LockStatus::GRANTED);
+    assert!(is_granted(&reply));
     // The first is over, and whoever waited for it has it.
-    assert_eq!(error(first.binder.unlock(held.token, &[])), ERROR_BAD_TOKEN);
+    assert_eq!(error(first.binder.unlock(held.token)), ERROR_BAD_TOKEN);
     let theirs = other.next_grant();
     other.unlock(&theirs);
     let grant = second.granted(&reply);
@@ -71,7 +72,7 @@ fn a_next_group_that_has_to_wait_is_granted_through_its_own_pipe() {
     let mut second = Group::of("vts/second", &shared, Access::DMA_READ);
     let (theirs, held) = (holder.lock(), first.lock());
     let reply = exchange(&first, &held, &second);
-    assert_eq!(reply.status, LockStatus::QUEUED);
+    assert!(!is_granted(&reply));
     assert!(second.nothing_within(SHORT) && first.nothing_within(SHORT));
     holder.unlock(&theirs);
     let grant = second.granted(&reply);
@@ -85,12 +86,12 @@ fn a_group_can_be_the_next_one_itself_behind_those_who_waited() {
     let mut other = Group::of("vts/other", &shared, Access::DMA_WRITE);
     let held = group.lock();
     let reply = exchange(&group, &held, &group);
-    assert_eq!(reply.status, LockStatus::GRANTED);
+    assert!(is_granted(&reply));
     assert!(reply.token != held.token, "it is another grant");
     let held = group.granted(&reply);
     other.lock_must_wait();
     let reply = exchange(&group, &held, &group);
-    assert_eq!(reply.status, LockStatus::QUEUED, "the other one is older");
+    assert!(!is_granted(&reply), "the other one is older");
     let theirs = other.next_grant();
     other.unlock(&theirs);
     let held = group.granted(&reply);
@@ -103,7 +104,7 @@ fn a_time_out_of_the_next_lock_ends_it() {
     let (mut first, _) = frames();
     let mut second = Group::of("vts/second", &shared, Access::DMA_READ);
     let (theirs, held) = (holder.lock(), first.lock());
-    let reply = first.binder.unlockAndLock(held.token, &[], second.key, 50_000_000);
+    let reply = first.binder.unlockAndLock(held.token, second.key, 50_000_000);
     let reply = reply.expect("unlockAndLock");
     let record = second.next_event().expect("a record");
     assert_eq!((record.kind, record.token), (event::TIMED_OUT, reply.token));
@@ -121,6 +122,10 @@ fn keys_are_different_random_and_never_zero() {
     assert!(keys.windows(2).all(|pair| pair[1].abs_diff(pair[0]) > 1024), "{keys:?}");
 }
 
+fn refusal<T>(result: &binder::Result<T>) -> Option<String> {
+    result.as_ref().err().map(|status| format!("{status:?}"))
+}
+
 /// What was held is held, what was free is free.
 fn nothing_has_happened(group: &Group, grant: &Grant, next: &mut Group) {
     group.binder.getAcquireFence(grant.token, 0).expect("the grant goes on");
@@ -130,8 +135,12 @@ fn nothing_has_happened(group: &Group, grant: &Grant, next: &mut Group) {
 fn a_call_that_is_refused_has_ended_nothing_and_locked_nothing() {
     let (mut first, mut second) = frames();
     let held = first.lock();
-    let call =
-        |token: i64, key: i64, timeout: i64| first.binder.unlockAndLock(token, &[], key, timeout);
+    let call = |token: i64, key: i64, timeout: i64| {
+        let without = first.binder.unlockAndLock(token, key, timeout);
+        let with = first.binder.unlockWithFencesAndLock(token, &[], key, timeout);
+        assert_eq!(refusal(&without), refusal(&with), "fences or none, it is the same call");
+        with
+    };
     let gone = {
         let group = Group::open("vts/gone");
         group.binder.close().expect("close");
@@ -157,11 +166,11 @@ fn a_call_that_is_refused_has_ended_nothing_and_locked_nothing() {
 
     let null = std::fs::File::open("/dev/null").expect("/dev/null");
     let no_fence = [whole(&null.into())];
-    let refused = first.binder.unlockAndLock(held.token, &no_fence, second.key, 0);
+    let refused = first.binder.unlockWithFencesAndLock(held.token, &no_fence, second.key, 0);
     assert_eq!(error(refused), ERROR_BAD_FENCE);
     let pending = Pending::new();
     let stray = [of_buffer(i64::MAX, &pending.sync_file)];
-    let refused = first.binder.unlockAndLock(held.token, &stray, second.key, 0);
+    let refused = first.binder.unlockWithFencesAndLock(held.token, &stray, second.key, 0);
     assert_eq!(error(refused), ERROR_UNKNOWN_BUFFER);
     nothing_has_happened(&first, &held, &mut second);
     first.unlock(&held);
@@ -180,7 +189,7 @@ fn fill(unread: &mut Group, holder: &mut Group) {
         };
         holder.unlock(&theirs);
         // It is granted now, or was so in the reply.
-        while unread.binder.unlock(reply.token, &[]).is_err() {
+        while unread.binder.unlock(reply.token).is_err() {
             std::thread::sleep(std::time::Duration::from_millis(1));
         }
     }
@@ -193,7 +202,9 @@ fn an_evicted_grant_is_not_exchanged() {
     let held = first.lock();
     let record = first.next_event().expect("a record");
     assert_eq!(record.kind, event::EVICTED);
-    let refused = first.binder.unlockAndLock(held.token, &[], second.key, 0);
+    let refused = first.binder.unlockAndLock(held.token, second.key, 0);
+    assert_eq!(error(refused), ERROR_EVICTED);
+    let refused = first.binder.unlockWithFencesAndLock(held.token, &[], second.key, 0);
     assert_eq!(error(refused), ERROR_EVICTED);
     second.cycle();
 }
@@ -204,9 +215,9 @@ fn fences_are_taken_and_found_by_the_next_group() {
     let mut second = Group::of("vts/second", &shared, Access::DMA_READ);
     let held = first.lock();
     let fences = [whole(&pending.sync_file)];
-    let reply = first.binder.unlockAndLock(held.token, &fences, second.key, 0);
+    let reply = first.binder.unlockWithFencesAndLock(held.token, &fences, second.key, 0);
     let reply = reply.expect("unlockAndLock");
-    assert_eq!(reply.status, LockStatus::GRANTED, "a device waits for no fence");
+    assert!(is_granted(&reply), "a device waits for no fence");
     assert!(reply.acquireFence.is_some(), "as lock() answers");
     let grant = second.granted(&reply);
     assert_eq!(grant.fenced.len(), 1);

@@ -70,8 +70,8 @@ fn a_pipe_that_nobody_reads_stops_its_own_group_only() {
             Ok(queued) => queued,
             refused => break error(refused),
         };
-        holder.binder.unlock(held.token, &[]).expect("unlock");
-        silent.binder.unlock(queued.token, &[]).expect("unlock");
+        holder.binder.unlock(held.token).expect("unlock");
+        silent.binder.unlock(queued.token).expect("unlock");
     };
     assert_eq!(refused, ERROR_EVENTS_UNREAD);
     Group::of("vts/other", &y, Access::WRITE).cycle();
@@ -111,7 +111,10 @@ fn a_group_has_so_many_fences_pending_and_no_more() {
         group.unlock_fenced(&grant, &pending.sync_file);
     }
     let grant = group.lock();
-    assert_eq!(error(group.binder.unlock(grant.token, &[whole(&pending.sync_file)])), ERROR_QUOTA);
+    assert_eq!(
+        error(group.binder.unlockWithFences(grant.token, &[whole(&pending.sync_file)])),
+        ERROR_QUOTA
+    );
     // The grant goes on, and nothing is kept of the fence that was refused.
     assert_eq!(counter("fences"), most as u64);
     group.unlock(&grant);
@@ -155,7 +158,7 @@ fn a_uid_has_so_many_fences_pending() {
         let mut group = Group::of("vts/fences", &buffer, Access::DMA_READ);
         for _ in 0..caps.maxFencesPerGroup {
             let held = group.lock();
-            match group.binder.unlock(held.token, &[whole(&pending.sync_file)]) {
+            match group.binder.unlockWithFences(held.token, &[whole(&pending.sync_file)]) {
                 Ok(()) => count += 1,
                 refused => {
                     let refused = error(refused);
@@ -172,7 +175,7 @@ fn a_uid_has_so_many_fences_pending() {
     let held = groups[0].lock();
     let another = Pending::new();
     eventually("the fences are forgotten", || {
-        groups[0].binder.unlock(held.token, &[whole(&another.sync_file)]).is_ok()
+        groups[0].binder.unlockWithFences(held.token, &[whole(&another.sync_file)]).is_ok()
     });
     another.signal();
 }

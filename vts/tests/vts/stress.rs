@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
-use buffersync_aidl::aidl::vendor::buffersync::LockStatus::LockStatus;
 use buffersync_aidl::event;
+use buffersync_aidl::reply::Granted;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{counter, eventually, now_ns, Group, ACCESSES};
@@ -110,8 +110,8 @@ fn life(buffers: &[DmaBuf], book: &Book, random: &mut Random) -> u64 {
     let mut grants = 0;
     for _ in 0..random.below(20) {
         let reply = group.binder.lock(50_000_000).expect("lock");
-        let deadline = if reply.status == LockStatus::GRANTED {
-            reply.deadlineNs
+        let deadline = if let Some(granted) = Granted::of(&reply) {
+            granted.deadline_ns
         } else if random.below(8) == 0 && group.binder.cancel().is_ok() {
             continue;
         } else {
@@ -137,7 +137,7 @@ fn life(buffers: &[DmaBuf], book: &Book, random: &mut Random) -> u64 {
             _ => {}
         }
         // Evicted or not.
-        let _ = group.binder.unlock(reply.token, &[]);
+        let _ = group.binder.unlock(reply.token);
     }
     grants
 }

@@ -7,7 +7,9 @@ package vendor.buffersync;
   vendor.buffersync.LockReply tryLock();
   void cancel();
   @nullable ParcelFileDescriptor getAcquireFence(long token, long bufferId);
-  void unlock(long token, in vendor.buffersync.ReleaseFence[] fences);
-  vendor.buffersync.LockReply unlockAndLock(long token, in vendor.buffersync.ReleaseFence[] fences, long nextKey, long timeoutNs);
+  void unlock(long token);
+  void unlockWithFences(long token, in vendor.buffersync.ReleaseFence[] fences);
+  vendor.buffersync.LockReply unlockAndLock(long token, long nextKey, long timeoutNs);
+  vendor.buffersync.LockReply unlockWithFencesAndLock(long token, in vendor.buffersync.ReleaseFence[] fences, long nextKey, long timeoutNs);
   void close();
 }

@@ -1,8 +1,6 @@
 package vendor.buffersync;
 @VintfStability parcelable LockReply {
-  vendor.buffersync.LockStatus status = vendor.buffersync.LockStatus.QUEUED;
   long token;
-  long deadlineNs;
-  long[] buffers;
+  long[] grant;
   @nullable ParcelFileDescriptor acquireFence;
 }
