@@ -50,18 +50,27 @@ fn run(file: &str) -> std::io::Result<()> {
     std::fs::write(file, format!("{all:#}\n"))
 }
 
-/// The same again and again.
+/// What [`repeat`] knows.
+const REPEATED: [&str; 4] = ["locks", "cpu-locks", "exchanges", "calls"];
+
+/// The same again and again, for tools that count.
 fn repeat(verb: &str, count: &str) -> std::io::Result<()> {
     let count: u64 = count.parse().map_err(|_| std::io::ErrorKind::InvalidInput)?;
     let sync = BufferSync::connect().expect("connect");
-    let (mut locks, mut call) = (alone::locks(&sync, 4, Access::DmaWrite), alone::empty_call());
-    for _ in 0..count {
-        if verb == "locks" {
-            locks();
-        } else {
-            call();
-            call();
+    let mut turn: Box<dyn FnMut()> = match verb {
+        "locks" => Box::new(alone::locks(&sync, 4, Access::DmaWrite)),
+        "cpu-locks" => Box::new(alone::locks(&sync, 4, Access::Write)),
+        "exchanges" => Box::new(alone::exchanges(&sync)),
+        _ => {
+            let mut call = alone::empty_call();
+            Box::new(move || {
+                call();
+                call();
+            })
         }
+    };
+    for _ in 0..count {
+        turn();
     }
     Ok(())
 }
@@ -90,10 +99,14 @@ fn main() -> ExitCode {
             println!("{:#}", alone::measure(&BufferSync::connect().expect("connect")));
             Ok(())
         }
-        Some((verb, [count])) if verb == "locks" || verb == "calls" => repeat(verb, count),
+        Some((verb, [count]))
+            if ["locks", "cpu-locks", "exchanges", "calls"].contains(&verb.as_str()) =>
+        {
+            repeat(verb, count)
+        }
         Some((verb, rest)) if rest.len() >= 2 => take_part(verb, rest),
         _ => {
-            eprintln!("usage: buffersync-bench run FILE | alone | locks COUNT | calls COUNT");
+            eprintln!("usage: buffersync-bench run FILE | alone | locks, cpu-locks, exchanges or calls COUNT");
             return ExitCode::from(2);
         }
     };
