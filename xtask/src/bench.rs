@@ -8,13 +8,16 @@
 //! |---|---|
 //! | [`ratios`] | what is compared with what, the goals, and the bounds that `--check` keeps |
 //! | [`report`] | the tables |
+//! | [`starts`] | several starts of one measurement made one |
 //! | [`plot`] | the picture |
 
 mod plot;
 mod ratios;
 mod report;
+mod starts;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use buffersync_testbed::{Failure, Run, Testbed, Where};
@@ -25,6 +28,9 @@ use crate::{build, cache, out_folder, profile, root, target, Options};
 
 /// Where the guest's program leaves what it has measured.
 const RAW: &str = "bench.json";
+/// The same of each start of `buffersync-bench alone`, which stands before its number.
+const ALONE: &str = "alone.json";
+const STARTS: usize = 5;
 
 /// Runs both, or the one that is named: `engine`, `service`. With `--check` the exit status says whether the
 /// service's ratios are within their bounds.
@@ -77,6 +83,10 @@ fn measure(options: &Options) -> Result<Value, Failure> {
     let _ = fs::remove_file(out.join(RAW));
     let command = format!(
         "cd /tmp; bin=$BUFFERSYNC_STAGE/bin; \
+         for start in $(seq {STARTS}); do \
+         echo bench: alone, start $start of {STARTS}; \
+         $bin/buffersync-stack -- $bin/buffersync-bench alone > $BUFFERSYNC_OUT/{ALONE}.$start || exit 1; \
+         done; \
          $bin/buffersync-stack -- $bin/buffersync-bench run $BUFFERSYNC_OUT/{RAW} || exit 1; \
          $bin/buffersync-stack -- $bin/buffersync-demo run --out /tmp/demo"
     );
@@ -96,8 +106,20 @@ fn measure(options: &Options) -> Result<Value, Failure> {
     let measured = serde_json::from_str(&text);
     let mut measured: Value = measured.map_err(|error| Failure(format!("{RAW}: {error}")))?;
     measured["demo"] = figures_of(&demo);
+    measured["alone"] = alone(&out)?;
     made(fs::write(out.join(RAW), format!("{measured:#}\n")), RAW)?;
     Ok(measured)
+}
+
+/// What an uncontended lock costs, of all starts together.
+fn alone(out: &Path) -> Result<Value, Failure> {
+    let starts = (1..=STARTS).map(|start| {
+        let file = format!("{ALONE}.{start}");
+        let text = made(fs::read_to_string(out.join(&file)), &file)?;
+        serde_json::from_str(&text).map_err(|error| Failure(format!("{file}: {error}")))
+    });
+    let starts: Result<Vec<Value>, Failure> = starts.collect();
+    starts::mean(&starts?).map_err(Failure)
 }
 
 /// The figures of the demo's last line.

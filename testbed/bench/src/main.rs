@@ -1,10 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `buffersync-bench run FILE`: measures the service, and writes what came of it as JSON.
-//! `buffersync-bench alone` prints the first part of it, which is also what a profile is made of.
-//! `buffersync-bench locks COUNT`, `calls COUNT`: for a profiler, locks and unlocks four buffers so often, or
-//! makes two empty calls so often.
+//! `buffersync-bench run FILE`: measures the service at work, and writes what came of it as JSON.
+//! `buffersync-bench alone` prints what locks cost that nobody contends; a profile is made of that, too.
+//! `buffersync-bench locks COUNT`, for a profiler, locks and unlocks four device buffers so often; and so do
+//! `cpu-locks`, `exchanges` (one call each) and `calls` (two empty ones).
 //!
 //! | module | what is measured |
 //! |---|---|
@@ -35,8 +35,6 @@ use serde_json::json;
 fn run(file: &str) -> std::io::Result<()> {
     let say = |what: &str| eprintln!("bench: {what}");
     let sync = BufferSync::connect().expect("connect");
-    say("alone");
-    let alone = alone::measure(&sync);
     say("hand-over");
     let handover = handover::measure()?;
     say("many clients");
@@ -45,7 +43,7 @@ fn run(file: &str) -> std::io::Result<()> {
     let pipeline = pipeline::measure()?;
     say("the service's own");
     let cost = cost::measure(&sync);
-    let all = json!({ "alone": alone, "handover": handover, "scale": scale, "pipeline": pipeline,
+    let all = json!({ "handover": handover, "scale": scale, "pipeline": pipeline,
                       "cost": cost });
     std::fs::write(file, format!("{all:#}\n"))
 }
@@ -99,14 +97,10 @@ fn main() -> ExitCode {
             println!("{:#}", alone::measure(&BufferSync::connect().expect("connect")));
             Ok(())
         }
-        Some((verb, [count]))
-            if ["locks", "cpu-locks", "exchanges", "calls"].contains(&verb.as_str()) =>
-        {
-            repeat(verb, count)
-        }
+        Some((verb, [count])) if REPEATED.contains(&verb.as_str()) => repeat(verb, count),
         Some((verb, rest)) if rest.len() >= 2 => take_part(verb, rest),
         _ => {
-            eprintln!("usage: buffersync-bench run FILE | alone | locks, cpu-locks, exchanges or calls COUNT");
+            eprintln!("usage: buffersync-bench run FILE | alone | {} COUNT", REPEATED.join("|"));
             return ExitCode::from(2);
         }
     };

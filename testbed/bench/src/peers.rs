@@ -1,12 +1,14 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What people would use instead: record locks on the dma-bufs themselves, and the ioctls by hand.
+//! What people would use instead: record locks on the dma-bufs themselves, the ioctls by hand, and
+//! poll(2) for implicit fences.
 
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 /// `struct dma_buf_sync` of linux/dma-buf.h.
 #[repr(C)]
@@ -37,23 +39,27 @@ fn record_lock(fd: RawFd, kind: libc::c_int) {
 
 /// POSIX record locks, in the order of the slice.
 pub fn lock(buffers: &[DmaBuf]) {
-    use std::os::fd::AsFd;
     buffers.iter().for_each(|buffer| record_lock(buffer.as_fd().as_raw_fd(), libc::F_WRLCK));
 }
 
 /// Lets all of them go.
 pub fn unlock(buffers: &[DmaBuf]) {
-    use std::os::fd::AsFd;
     buffers.iter().for_each(|buffer| record_lock(buffer.as_fd().as_raw_fd(), libc::F_UNLCK));
 }
 
 /// START before an access of the CPU, END after it.
 pub fn bracket(buffers: &[DmaBuf], end: bool) {
-    use std::os::fd::AsFd;
     let sync = Sync { flags: if end { RW | END } else { RW } };
     for buffer in buffers {
         // SAFETY: the descriptor is a dma-buf's, and the ioctl reads a struct dma_buf_sync.
         let done = unsafe { dma_buf_sync(buffer.as_fd().as_raw_fd(), &sync) };
         assert!(done.is_ok(), "DMA_BUF_IOCTL_SYNC: {done:?}");
     }
+}
+
+/// Asks whether the CPU may write: implicit fences of readers and writers (kernel dma-buf.rst).
+pub fn poll(buffers: &[DmaBuf]) {
+    let fds = buffers.iter().map(|buffer| PollFd::new(buffer.as_fd(), PollFlags::POLLOUT));
+    let ready = nix::poll::poll(&mut fds.collect::<Vec<_>>(), PollTimeout::ZERO);
+    assert_eq!(ready, Ok(buffers.len() as i32), "nobody puts fences there");
 }

@@ -52,7 +52,7 @@ pub fn of(measured: &Value, bounds: &Value) -> Result<Vec<Ratio>, String> {
     let floor = "handover/floor/median";
     let values = [
         over(&format!("{dma}/median"), &format!("{calls}/median"))?,
-        over(&format!("{cpu}/median"), &format!("{calls}/median"))?,
+        over(&format!("{cpu}/median"), &format!("{calls} and poll, 4/median"))?,
         over("alone/peers/exchange, 4 DMA/median", "alone/peers/empty call/median")?,
         spread(dma)? / spread(calls)?,
         over("handover/clients/2/latency/median", floor)?,
