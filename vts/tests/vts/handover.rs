@@ -8,7 +8,6 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
     ERROR_ALREADY_LOCKED, ERROR_BAD_FENCE, ERROR_BAD_TOKEN, ERROR_CLOSED, ERROR_EMPTY_GROUP,
     ERROR_EVENTS_UNREAD, ERROR_EVICTED, ERROR_UNKNOWN_BUFFER,
 };
-use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
