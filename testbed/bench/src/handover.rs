@@ -4,7 +4,7 @@
 //! Everybody wants the buffer: from the unlock in one process to the grant in the next, and who waits
 //! how long.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::Ordering::SeqCst;
@@ -21,11 +21,54 @@ use crate::stats::{now, Samples};
 const HOLD: Duration = Duration::from_millis(2);
 /// How long each run is.
 const TIME: Duration = Duration::from_secs(4);
-/// Word that counts grants. Each has four words from `FIRST` on: when it was there, when its end began,
-/// whose it was, how long that one had waited.
+/// Word that counts turns.
 const COUNT: usize = 2;
+/// From this word on, [`WORDS`] of each [`Turn`].
 const FIRST: usize = 16;
+const WORDS: usize = 4;
 const MOST: usize = 20_000;
+
+/// What was held when, in shared memory, in the order in which it was.
+struct Turns<'a>(&'a Shared);
+
+/// Times in nanoseconds.
+#[derive(Clone, Copy)]
+struct Turn {
+    began: u64,
+    ended: u64,
+    who: u64,
+    waited: u64,
+}
+
+impl Turns<'_> {
+    /// Holds what was asked for at this time, and notes it. Nobody else holds, so nobody else counts
+    /// meanwhile.
+    fn hold(&self, who: usize, asked: u64) {
+        let Self(shared) = self;
+        let began = now();
+        let at = shared.word(COUNT).fetch_add(1, SeqCst) as usize;
+        if at < MOST {
+            let first = FIRST + WORDS * at;
+            std::thread::sleep(HOLD);
+            let turn = [began, now(), who as u64, began - asked];
+            turn.into_iter()
+                .zip(first..)
+                .for_each(|(what, at)| shared.word(at).store(what, SeqCst));
+        }
+    }
+
+    /// All that were noted.
+    fn all(&self) -> Vec<Turn> {
+        let Self(shared) = self;
+        let count = (shared.word(COUNT).load(SeqCst) as usize).min(MOST);
+        let turn = |nth: usize| {
+            let [began, ended, who, waited] =
+                std::array::from_fn(|what| shared.word(FIRST + WORDS * nth + what).load(SeqCst));
+            Turn { began, ended, who, waited }
+        };
+        (0..count).map(turn).collect()
+    }
+}
 
 /// `buffersync-bench contend`: locks and unlocks the one buffer again and again.
 pub fn client(number: usize, shared: &Shared, fds: &[String]) -> std::io::Result<()> {
@@ -37,17 +80,7 @@ pub fn client(number: usize, shared: &Shared, fds: &[String]) -> std::io::Result
     while !crew::is_over(shared) {
         let asked = now();
         let grant = group.lock(None).expect("lock");
-        let there = now();
-        // Nobody else has the grant, so nobody else counts meanwhile.
-        let at = shared.word(COUNT).fetch_add(1, SeqCst) as usize;
-        if at < MOST {
-            let at = FIRST + 4 * at;
-            shared.word(at).store(there, SeqCst);
-            shared.word(at + 2).store(number as u64, SeqCst);
-            shared.word(at + 3).store(there - asked, SeqCst);
-            std::thread::sleep(HOLD);
-            shared.word(at + 1).store(now(), SeqCst);
-        }
+        Turns(shared).hold(number, asked);
         grant.unlock().expect("unlock");
     }
     Ok(())
@@ -58,26 +91,21 @@ fn contended(clients: usize) -> std::io::Result<Value> {
     let buffer = buffers(1).remove(0);
     let crew = Crew::start("contend", clients, &shared, &[buffer.as_fd().as_raw_fd()])?;
     crew.run_for(&shared, TIME)?;
-    let count = (shared.word(COUNT).load(SeqCst) as usize).min(MOST);
-    let entry = |at: usize, what: usize| shared.word(FIRST + 4 * at + what).load(SeqCst);
-    let (mut latency, mut waits) = (Samples::default(), BTreeMap::<u64, Samples>::new());
+    let turns = Turns(&shared).all();
+    let (mut latency, mut waits, mut served) =
+        (Samples::default(), Samples::default(), BTreeSet::new());
     // The first round is the start's.
-    for at in clients + 1..count {
-        if entry(at, 2) != entry(at - 1, 2) {
-            latency.push(entry(at, 0).saturating_sub(entry(at - 1, 1)));
+    for pair in turns.windows(2).skip(clients) {
+        let [before, turn] = [pair[0], pair[1]];
+        if before.who != turn.who {
+            latency.push(turn.began.saturating_sub(before.ended));
         }
-        waits.entry(entry(at, 2)).or_default().push(entry(at, 3));
+        waits.push(turn.waited);
+        served.insert(turn.who);
     }
-    let served = waits.len();
-    let mut all = Samples::default();
-    waits.into_values().for_each(|waits| {
-        all.push(waits.summary()["max"].as_u64().unwrap_or(0));
-    });
-    let mut every = Samples::default();
-    (clients + 1..count).for_each(|at| every.push(entry(at, 3)));
-    let (longest, usual) = (all.summary()["max"].clone(), every.summary()["median"].clone());
-    Ok(json!({ "latency": latency.summary(), "grants": count, "served": served,
-               "longest_wait": longest, "median_wait": usual }))
+    let waits = waits.summary();
+    Ok(json!({ "latency": latency.summary(), "grants": turns.len(), "served": served.len(),
+               "longest_wait": waits["max"], "median_wait": waits["median"] }))
 }
 
 /// `buffersync-bench relay`: as [`client`], but each wakes the other itself.
@@ -92,14 +120,7 @@ pub fn relay(number: usize, shared: &Shared, fds: &[String]) -> std::io::Result<
     let mut call = empty_call();
     crew::begin(shared);
     while own.read_exact(&mut [0]).is_ok() && !crew::is_over(shared) {
-        let there = now();
-        let at = shared.word(COUNT).fetch_add(1, SeqCst) as usize;
-        if at < MOST {
-            let at = FIRST + 4 * at;
-            shared.word(at).store(there, SeqCst);
-            std::thread::sleep(HOLD);
-            shared.word(at + 1).store(now(), SeqCst);
-        }
+        Turns(shared).hold(number, now());
         call();
         others.write_all(b"x")?;
     }
@@ -117,10 +138,10 @@ fn floor() -> std::io::Result<Value> {
     // Whoever of the two ends first closes the other's pipe, if nobody else has its end.
     drop(pipes);
     crew.run_for(&shared, TIME)?;
-    let count = (shared.word(COUNT).load(SeqCst) as usize).min(MOST);
-    let entry = |at: usize, what: usize| shared.word(FIRST + 4 * at + what).load(SeqCst);
     let mut latency = Samples::default();
-    (3..count).for_each(|at| latency.push(entry(at, 0).saturating_sub(entry(at - 1, 1))));
+    for pair in Turns(&shared).all().windows(2).skip(2) {
+        latency.push(pair[1].began.saturating_sub(pair[0].ended));
+    }
     Ok(latency.summary())
 }
 
