@@ -9,17 +9,15 @@
 //! buffers do, it is one thread that is late, and half of the pool is never. Who gets no permit
 //! leaves a poll to the sync workers.
 
-use std::collections::HashSet;
 use std::sync::Mutex;
-
-use buffersync_engine::BuildIdHasher;
 
 use crate::poison;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Permits {
-    inside: Mutex<HashSet<u32, BuildIdHasher>>,
+    /// Their uids, each once. They are few, so looking at all is the least that a lock can do.
+    inside: Mutex<Vec<u32>>,
     limit: usize,
 }
 
@@ -33,21 +31,26 @@ pub struct Permit<'a> {
 impl Permits {
     /// For so many threads at once, one for each uid.
     pub fn new(limit: usize) -> Self {
-        Self { inside: Mutex::default(), limit }
+        Self { inside: Mutex::new(Vec::with_capacity(limit)), limit }
     }
 
     /// `None` if the uid has a thread inside, or too many others have.
     pub fn enter(&self, uid: u32) -> Option<Permit<'_>> {
         let mut inside = poison::lock(&self.inside);
-        let entered = inside.len() < self.limit && inside.insert(uid);
-        // Made only if it was: a permit that is dropped takes the uid out.
-        entered.then(|| Permit { permits: self, uid })
+        if inside.len() >= self.limit || inside.contains(&uid) {
+            return None;
+        }
+        inside.push(uid);
+        Some(Permit { permits: self, uid })
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        poison::lock(&self.permits.inside).remove(&self.uid);
+        let mut inside = poison::lock(&self.permits.inside);
+        if let Some(nth) = inside.iter().position(|uid| *uid == self.uid) {
+            inside.swap_remove(nth);
+        }
     }
 }
 
