@@ -30,7 +30,7 @@ use crate::{build, cache, out_folder, profile, root, target, Options};
 const RAW: &str = "bench.json";
 /// The same of each start of `buffersync-bench alone`, which stands before its number.
 const ALONE: &str = "alone.json";
-const STARTS: usize = 5;
+const STARTS: usize = 7;
 
 /// Runs both, or the one that is named: `engine`, `service`. With `--check` the exit status says whether the
 /// service's ratios are within their bounds.
