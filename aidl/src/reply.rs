@@ -6,11 +6,15 @@
 //! Both sides use this one definition, so that the order that the AIDL promises is written down in
 //! code once.
 
-use crate::event::Buffer;
+use crate::event::{Buffer, MAX_BUFFERS_PER_GROUP};
 use crate::runtime::vendor::buffersync::LockReply::LockReply;
 
 /// Numbers of one buffer.
 const NUMBERS: usize = 3;
+
+/// Numbers that are neither a grant's nor none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Malformed;
 
 /// A grant as a `LockReply` tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +26,16 @@ pub struct Granted<'a> {
 
 impl<'a> Granted<'a> {
     /// What a reply grants; `None` if the lock is queued.
-    pub fn of(reply: &'a LockReply) -> Option<Self> {
-        let (&deadline_ns, buffers) = reply.grant.split_first()?;
-        Some(Self { deadline_ns, buffers })
+    pub fn of(reply: &'a LockReply) -> Result<Option<Self>, Malformed> {
+        let Some((&deadline_ns, buffers)) = reply.grant.split_first() else { return Ok(None) };
+        let possible = NUMBERS..=NUMBERS * MAX_BUFFERS_PER_GROUP;
+        if buffers.len() % NUMBERS != 0 || !possible.contains(&buffers.len()) {
+            return Err(Malformed);
+        }
+        Ok(Some(Self { deadline_ns, buffers }))
     }
 
-    /// In the order of their addition; numbers that make no whole buffer are left out.
+    /// In the order of their addition.
     pub fn buffers(self) -> impl ExactSizeIterator<Item = Buffer> + 'a {
         self.buffers.chunks_exact(NUMBERS).map(|buffer| Buffer {
             id: buffer[0],
@@ -66,15 +74,18 @@ mod tests {
         let numbers = Granted::numbers(77, all.into_iter());
         assert_eq!(numbers, [77, 1, i64::MAX, 4, 2, 0, 0]);
         let reply = reply(&numbers);
-        let granted = Granted::of(&reply).expect("granted");
+        let granted = Granted::of(&reply).expect("whole").expect("granted");
         assert_eq!(granted.deadline_ns, 77);
         assert!(granted.buffers().eq(all));
     }
 
     #[test]
-    fn no_numbers_are_no_grant_and_a_part_of_a_buffer_is_none() {
-        assert_eq!(Granted::of(&reply(&[])), None);
-        let cut = reply(&[77, 1, 2, 4, 2, 0]);
-        assert_eq!(Granted::of(&cut).expect("granted").buffers().len(), 1);
+    fn no_numbers_are_no_grant_and_others_are_a_whole_one() {
+        assert_eq!(Granted::of(&reply(&[])), Ok(None));
+        let most = 1 + NUMBERS * MAX_BUFFERS_PER_GROUP;
+        for len in [1, 2, 3, 5, 6, most - 1, most + NUMBERS] {
+            assert_eq!(Granted::of(&reply(&vec![7; len])), Err(Malformed), "{len} numbers");
+        }
+        assert!(matches!(Granted::of(&reply(&vec![7; most])), Ok(Some(_))));
     }
 }

@@ -310,7 +310,8 @@ impl Group {
 
     /// Follows the reply to a request. True: granted.
     pub(crate) fn accept(&mut self, reply: LockReply) -> Result<bool> {
-        match Granted::of(&reply) {
+        let granted = Granted::of(&reply);
+        match granted.map_err(|_| Error::Protocol("a grant of an impossible number of buffers"))? {
             Some(granted) => {
                 let mut buffers = std::mem::take(&mut self.spare);
                 buffers.clear();
@@ -348,7 +349,7 @@ impl Group {
         if let State::Holding { evicted, .. } = &mut self.state {
             *evicted = true;
         }
-        let mut granted = Granted::of(reply).is_some();
+        let mut granted = !matches!(Granted::of(reply), Ok(None));
         if !granted && self.remote()?.cancel().is_err() {
             // Granted meanwhile, or ended: its record is there, or comes now.
             while self.events.wait(Some(Instant::now() + RECORD_GRACE))? {

@@ -28,7 +28,7 @@ use crate::{build, cache, out_folder, profile, root, target, Options};
 
 /// Where the guest's program leaves what it has measured.
 const RAW: &str = "bench.json";
-/// The same of each start of `buffersync-bench alone`, which stands before its number.
+/// Before the number of a start: what `buffersync-bench alone` printed then.
 const ALONE: &str = "alone.json";
 const STARTS: usize = 7;
 

@@ -19,7 +19,7 @@ import vendor.buffersync.ReleaseFence;
  * group's next lock, for as long as Capabilities.maxHoldMs.
  *
  * Who waits for what, when work is handed over with a fence (">" asks, "*" is granted, "F" is the
- * fence that the work's driver made, "!" it signals):
+ * fence that the work's driver made, "!" it signals; unlock(F) is unlockWithFences()):
  *
  * <pre>
  * CPU to GPU     app  *==writes==unlock()
@@ -135,8 +135,8 @@ interface ISyncGroup {
      * Ends a grant, and takes back a lock that was to grow it. The work on the buffers is finished.
      *
      * @param token as LockReply or the GRANTED record named it.
-     * @throws ERROR_BAD_TOKEN if the token names no grant of this group, or unlock() was called
-     *         for it before.
+     * @throws ERROR_BAD_TOKEN if the token names no grant of this group, or one that was ended
+     *         before.
      * @throws ERROR_EVICTED if the grant had been taken away.
      */
     void unlock(long token);

@@ -4,7 +4,7 @@
 package vendor.buffersync;
 
 /**
- * Answer of ISyncGroup.lock(), ISyncGroup.tryLock() and ISyncGroup.unlockAndLock(): the lock is
+ * Answer of ISyncGroup.lock(), tryLock(), unlockAndLock() and unlockWithFencesAndLock(): the lock is
  * GRANTED or QUEUED.
  */
 @VintfStability
@@ -17,12 +17,13 @@ parcelable LockReply {
      * EventRecord.FLAG_*, as in a BUFFER record. All buffers are held and coherent; the reply says
      * all there is, and no event follows.
      *
-     * QUEUED: empty. The lock is accepted, but other holders have to let go first, a fence has to
-     * signal before the CPU may go on, or cache maintenance has to be finished; the grant arrives as
-     * EventType.GRANTED (or LOCK_FAILED) on the event pipe.
+     * QUEUED: empty, as no grant is. The lock is accepted, but other holders have to let go first, a
+     * fence has to signal before the CPU may go on, or cache maintenance has to be finished. The grant
+     * arrives as EventType.GRANTED on the event pipe; LOCK_FAILED, TIMED_OUT or WOUNDED end the lock
+     * without one.
      *
-     * Plain numbers, since they are marshalled as one block and fields one by one, and every lock has
-     * them.
+     * Plain numbers, since an array is marshalled as one block, a parcelable field by field, and every
+     * lock has them.
      */
     long[] grant;
     /**

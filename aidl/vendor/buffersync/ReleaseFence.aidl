@@ -4,7 +4,8 @@
 package vendor.buffersync;
 
 /**
- * What a buffer is left with by ISyncGroup.unlockWithFences(): it is its holder's until this has signalled.
+ * What a buffer is left with by ISyncGroup.unlockWithFences(): it is its holder's until this has
+ * signalled.
  */
 @VintfStability
 parcelable ReleaseFence {

@@ -49,11 +49,12 @@ impl Turns<'_> {
         let at = shared.word(COUNT).fetch_add(1, SeqCst) as usize;
         if at < MOST {
             let first = FIRST + WORDS * at;
+            for (at, what) in (first..).zip([began, who as u64, began - asked]) {
+                shared.word(at).store(what, SeqCst);
+            }
             std::thread::sleep(HOLD);
-            let turn = [began, now(), who as u64, began - asked];
-            turn.into_iter()
-                .zip(first..)
-                .for_each(|(what, at)| shared.word(at).store(what, SeqCst));
+            // The last, on a page that is there already: what comes now is measured.
+            shared.word(first + 3).store(now(), SeqCst);
         }
     }
 
@@ -62,7 +63,7 @@ impl Turns<'_> {
         let Self(shared) = self;
         let count = (shared.word(COUNT).load(SeqCst) as usize).min(MOST);
         let turn = |nth: usize| {
-            let [began, ended, who, waited] =
+            let [began, who, waited, ended] =
                 std::array::from_fn(|what| shared.word(FIRST + WORDS * nth + what).load(SeqCst));
             Turn { began, ended, who, waited }
         };

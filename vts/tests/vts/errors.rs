@@ -13,6 +13,7 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
+use buffersync_vts::fence::Pending;
 use buffersync_vts::hal::{
     counter, dump, error, handle, is_granted, is_illegal_argument, service, service_pid, whole,
     Group, ACCESSES,
@@ -162,14 +163,20 @@ fn only_the_own_tokens_of_a_grant_unlock_it() {
     let stale = group.cycle();
     let held = group.lock();
     let foreign = other.lock();
-    for token in [foreign.token, stale.token, 0, -1, i64::MIN, i64::MAX] {
-        assert_eq!(error(group.binder.unlock(token)), ERROR_BAD_TOKEN);
-        assert_eq!(error(group.binder.unlockWithFences(token, &[])), ERROR_BAD_TOKEN);
-    }
+    let pending = Pending::new();
+    let fences = [whole(&pending.sync_file)];
+    let binder = group.binder.clone();
+    let refused = |token| {
+        assert_eq!(error(binder.unlock(token)), ERROR_BAD_TOKEN);
+        assert_eq!(error(binder.unlockWithFences(token, &[])), ERROR_BAD_TOKEN);
+        assert_eq!(error(binder.unlockWithFences(token, &fences)), ERROR_BAD_TOKEN);
+    };
+    [foreign.token, stale.token, 0, -1, i64::MIN, i64::MAX].into_iter().for_each(refused);
     let mut rival = Group::of("vts/rival", &x, Access::DMA_WRITE);
     rival.lock_must_wait();
     group.unlock(&held);
-    assert_eq!(error(group.binder.unlock(held.token)), ERROR_BAD_TOKEN);
+    refused(held.token);
+    assert_eq!(counter("fences"), 0, "what is refused leaves no fence behind");
     rival.next_grant();
     other.unlock(&foreign);
 }

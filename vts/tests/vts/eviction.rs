@@ -11,7 +11,8 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::user::User;
-use buffersync_vts::hal::{error, eventually, now_ns, Group, SHORT};
+use buffersync_vts::fence::Pending;
+use buffersync_vts::hal::{error, eventually, now_ns, whole, Group, SHORT};
 use buffersync_vts::process::Client;
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
@@ -46,7 +47,9 @@ fn a_stuck_holder_is_evicted_at_its_limit_and_all_are_told() {
     assert_eq!(record.flags & event::FLAG_FENCE, 0);
     assert!(told >= held.deadline, "evicted {} ns too early", held.deadline - told);
     assert_eq!(error(stuck.binder.unlock(held.token)), ERROR_EVICTED);
-    assert_eq!(error(stuck.binder.unlockWithFences(held.token, &[])), ERROR_EVICTED);
+    let pending = Pending::new();
+    let fences = [whole(&pending.sync_file)];
+    assert_eq!(error(stuck.binder.unlockWithFences(held.token, &fences)), ERROR_EVICTED);
 
     let grant = next.next_grant();
     assert!(grant.buffers[0].2, "the next holder was not told");

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Explicit fences: release fences given to unlock, and what the next holder makes of them.
+//! Explicit fences: release fences given to unlockWithFences, and what the next holder makes of them.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::fence::Pending;
 use buffersync_vts::hal::{
-    error, is_granted, is_illegal_argument, of_buffer, whole, Grant, Group, SHORT,
+    counter, error, is_granted, is_illegal_argument, of_buffer, service, whole, Grant, Group, SHORT,
 };
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
@@ -104,7 +104,7 @@ fn a_time_out_of_the_next_lock_ends_it() {
     let mut second = Group::of("vts/second", &shared, Access::DMA_READ);
     let (theirs, held) = (holder.lock(), first.lock());
     let reply = first.binder.unlockAndLock(held.token, second.key, 50_000_000);
-    let reply = reply.expect("unlockAndLock");
+    let reply = reply.expect("unlockWithFencesAndLock");
     let record = second.next_event().expect("a record");
     assert_eq!((record.kind, record.token), (event::TIMED_OUT, reply.token));
     holder.unlock(&theirs);
@@ -134,11 +134,15 @@ fn nothing_has_happened(group: &Group, grant: &Grant, next: &mut Group) {
 fn a_call_that_is_refused_has_ended_nothing_and_locked_nothing() {
     let (mut first, mut second) = frames();
     let held = first.lock();
+    let pending = Pending::new();
+    let fences = [whole(&pending.sync_file)];
     let call = |token: i64, key: i64, timeout: i64| {
         let without = first.binder.unlockAndLock(token, key, timeout);
-        let with = first.binder.unlockWithFencesAndLock(token, &[], key, timeout);
-        assert_eq!(refusal(&without), refusal(&with), "fences or none, it is the same call");
-        with
+        for fences in [&[], &fences[..]] {
+            let with = first.binder.unlockWithFencesAndLock(token, fences, key, timeout);
+            assert_eq!(refusal(&without), refusal(&with), "fences or none, it is the same call");
+        }
+        without
     };
     let gone = {
         let group = Group::open("vts/gone");
@@ -167,10 +171,14 @@ fn a_call_that_is_refused_has_ended_nothing_and_locked_nothing() {
     let no_fence = [whole(&null.into())];
     let refused = first.binder.unlockWithFencesAndLock(held.token, &no_fence, second.key, 0);
     assert_eq!(error(refused), ERROR_BAD_FENCE);
-    let pending = Pending::new();
     let stray = [of_buffer(i64::MAX, &pending.sync_file)];
     let refused = first.binder.unlockWithFencesAndLock(held.token, &stray, second.key, 0);
     assert_eq!(error(refused), ERROR_UNKNOWN_BUFFER);
+    let most = service().getCapabilities().expect("capabilities").maxBuffersPerGroup;
+    let too_many: Vec<_> = (0..most + 2).map(|_| whole(&pending.sync_file)).collect();
+    let refused = first.binder.unlockWithFencesAndLock(held.token, &too_many, second.key, 0);
+    assert!(is_illegal_argument(refused));
+    assert_eq!(counter("fences"), 0, "what is refused leaves no fence behind");
     nothing_has_happened(&first, &held, &mut second);
     first.unlock(&held);
 }
@@ -203,7 +211,9 @@ fn an_evicted_grant_is_not_exchanged() {
     assert_eq!(record.kind, event::EVICTED);
     let refused = first.binder.unlockAndLock(held.token, second.key, 0);
     assert_eq!(error(refused), ERROR_EVICTED);
-    let refused = first.binder.unlockWithFencesAndLock(held.token, &[], second.key, 0);
+    let pending = Pending::new();
+    let fences = [whole(&pending.sync_file)];
+    let refused = first.binder.unlockWithFencesAndLock(held.token, &fences, second.key, 0);
     assert_eq!(error(refused), ERROR_EVICTED);
     second.cycle();
 }
@@ -215,11 +225,20 @@ fn fences_are_taken_and_found_by_the_next_group() {
     let held = first.lock();
     let fences = [whole(&pending.sync_file)];
     let reply = first.binder.unlockWithFencesAndLock(held.token, &fences, second.key, 0);
-    let reply = reply.expect("unlockAndLock");
+    let reply = reply.expect("unlockWithFencesAndLock");
     assert!(is_granted(&reply), "a device waits for no fence");
     assert!(reply.acquireFence.is_some(), "as lock() answers");
     let grant = second.granted(&reply);
     assert_eq!(grant.fenced.len(), 1);
-    second.unlock(&grant);
+    // Another exchange, without a fence: the one that is pending is found by whoever is next.
+    let mut third = Group::of("vts/third", &shared, Access::DMA_READ);
+    let reply = exchange(&second, &grant, &third);
+    assert!(is_granted(&reply) && reply.acquireFence.is_some(), "{reply:?}");
+    let grant = third.granted(&reply);
+    // No fences are as good as none, whatever the call is named.
+    let reply = third.binder.unlockWithFencesAndLock(grant.token, &[], second.key, 0);
+    let grant = second.granted(&reply.expect("unlockWithFencesAndLock"));
+    second.binder.unlockWithFences(grant.token, &[]).expect("unlockWithFences");
     pending.signal();
+    first.cycle();
 }

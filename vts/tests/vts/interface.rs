@@ -18,7 +18,7 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
     ERROR_UNSUPPORTED, MAX_NAME_BYTES, VERSION,
 };
 use buffersync_testbed_guest::heap;
-use buffersync_vts::hal::{error, handle, is_granted, now_ns, service, Group, ACCESSES};
+use buffersync_vts::hal::{error, handle, is_granted, now_ns, service, Group, ACCESSES, SHORT};
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
@@ -100,12 +100,9 @@ fn replies_say_what_they_promise_for_every_access() {
             let before = now_ns();
             let reply = group.binder.lock(0).expect("lock");
             assert!(reply.token > 0);
-            if !is_granted(&reply) {
-                assert!(reply.acquireFence.is_none(), "{reply:?}");
-            } else {
-                assert!(reply.acquireFence.is_none(), "nothing is pending: {reply:?}");
-            }
+            assert!(reply.acquireFence.is_none(), "nothing is pending: {reply:?}");
             let grant = group.granted(&reply);
+            assert!(group.nothing_within(SHORT), "the grant is told once");
             let hold_ns = i64::from(group.hold_ms) * 1_000_000;
             assert!(grant.deadline >= before + hold_ns, "{grant:?} {before}");
             assert!(grant.deadline <= now_ns() + hold_ns, "{grant:?}");

@@ -115,6 +115,9 @@ fn a_group_has_so_many_fences_pending_and_no_more() {
         error(group.binder.unlockWithFences(grant.token, &[whole(&pending.sync_file)])),
         ERROR_QUOTA
     );
+    let fences = [whole(&pending.sync_file)];
+    let refused = group.binder.unlockWithFencesAndLock(grant.token, &fences, group.key, 0);
+    assert_eq!(error(refused), ERROR_QUOTA);
     // The grant goes on, and nothing is kept of the fence that was refused.
     assert_eq!(counter("fences"), most as u64);
     group.unlock(&grant);

@@ -12,10 +12,9 @@ use std::time::{Duration, Instant};
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::event;
-use buffersync_aidl::reply::Granted;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
-use buffersync_vts::hal::{counter, eventually, now_ns, Group, ACCESSES};
+use buffersync_vts::hal::{counter, eventually, granted_in, now_ns, Group, ACCESSES};
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
 
@@ -110,7 +109,7 @@ fn life(buffers: &[DmaBuf], book: &Book, random: &mut Random) -> u64 {
     let mut grants = 0;
     for _ in 0..random.below(20) {
         let reply = group.binder.lock(50_000_000).expect("lock");
-        let deadline = if let Some(granted) = Granted::of(&reply) {
+        let deadline = if let Some(granted) = granted_in(&reply) {
             granted.deadline_ns
         } else if random.below(8) == 0 && group.binder.cancel().is_ok() {
             continue;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::ratios::figure;
 
-const LEFT: f64 = 170.0;
+const LEFT: f64 = 190.0;
 const WIDTH: f64 = 560.0;
 const ROW: f64 = 22.0;
 const TOP: f64 = 46.0;
@@ -57,7 +57,7 @@ fn bar(text: &mut String, measured: &Value, name: &str, top: f64) {
     let (median, p99) = (of("median") / 1e3, of("p99") / 1e3);
     let colour = match name.split(',').next() {
         Some("buffersync" | "exchange") => "#2a6fb0",
-        Some("ping" | "empty call" | "two empty calls") => "#8a8a8a",
+        Some("ping" | "empty call" | "two empty calls" | "two empty calls and poll") => "#8a8a8a",
         _ => "#d08a2e",
     };
     let (middle, low, high) = (top + ROW / 2.0, x(median), x(p99));

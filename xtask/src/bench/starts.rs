@@ -9,7 +9,7 @@
 use serde_json::{json, Map, Value};
 
 /// What `buffersync-bench alone` printed in each start, as if it had been one: of each peer's figures the
-/// mean. A mean and not a median, so that all peers' figures have the same part of each start.
+/// mean, but the greatest `max` and all `samples`. A mean and not a median, so that all peers' figures have the same part of each start.
 pub fn mean(starts: &[Value]) -> Result<Value, String> {
     let first = starts.first().ok_or("there was no start")?;
     let peers = first["peers"].as_object().ok_or("a start has no peers")?;
@@ -20,7 +20,13 @@ pub fn mean(starts: &[Value]) -> Result<Value, String> {
             let of = |start: &Value| start["peers"][peer][what].as_f64();
             let values: Option<Vec<f64>> = starts.iter().map(of).collect();
             let values = values.ok_or_else(|| format!("a start has no {what} of {peer}"))?;
-            Ok((what.clone(), json!(values.iter().sum::<f64>() / values.len() as f64)))
+            let sum: f64 = values.iter().sum();
+            let value = match what.as_str() {
+                "max" => values.into_iter().fold(0.0, f64::max),
+                "samples" => sum,
+                _ => sum / starts.len() as f64,
+            };
+            Ok((what.clone(), json!(value)))
         });
         let means: Result<Map<String, Value>, String> = means.collect();
         all.insert(peer.clone(), Value::Object(means?));
@@ -33,19 +39,20 @@ mod tests {
     use super::*;
 
     fn start(median: u64, samples: u64) -> Value {
-        json!({ "order": ["a"], "peers": { "a": { "median": median, "samples": samples } } })
+        let figures = json!({ "median": median, "max": 2 * median, "samples": samples });
+        json!({ "order": ["a"], "peers": { "a": figures } })
     }
 
     #[test]
     fn figures_are_means_and_the_order_stays() {
         let all = mean(&[start(10, 7), start(13, 7), start(16, 7)]).expect("a mean");
-        assert_eq!(all["peers"]["a"], json!({ "median": 13.0, "samples": 7.0 }));
+        assert_eq!(all["peers"]["a"], json!({ "median": 13.0, "max": 32.0, "samples": 21.0 }));
         assert_eq!((&all["order"], &all["starts"]), (&json!(["a"]), &json!(3)));
     }
 
     #[test]
     fn what_a_start_lacks_is_named() {
-        let lacking = json!({ "order": ["a"], "peers": { "a": { "median": 1 } } });
+        let lacking = json!({ "order": ["a"], "peers": { "a": { "median": 1, "max": 1 } } });
         assert!(mean(&[start(1, 1), lacking]).unwrap_err().contains("samples of a"));
         assert!(mean(&[]).is_err());
     }
