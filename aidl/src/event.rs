@@ -33,6 +33,8 @@ pub const FLAG_EVICTED: i32 = EventRecord::FLAG_EVICTED;
 pub const FLAG_FENCE: i32 = EventRecord::FLAG_FENCE;
 /// `EventRecord.FLAG_FENCED`.
 pub const FLAG_FENCED: i32 = EventRecord::FLAG_FENCED;
+/// `EventRecord.FLAG_TORN`.
+pub const FLAG_TORN: i32 = EventRecord::FLAG_TORN;
 
 /// One record, with the type as the plain number it is on the wire: a reader must skip types
 /// that it does not know.
@@ -83,7 +85,7 @@ pub struct Buffer {
     pub id: i64,
     /// Exclusive grants that it has seen, this one included.
     pub generation: i64,
-    /// `EventRecord.FLAG_EVICTED`, `FLAG_FENCED`.
+    /// `EventRecord.FLAG_EVICTED`, `FLAG_FENCED`, `FLAG_TORN`.
     pub flags: i32,
 }
 
@@ -109,6 +111,12 @@ mod tests {
         assert_eq!(EVICTED, EventType::EVICTED.0);
         assert_eq!(WOUNDED, EventType::WOUNDED.0);
         assert_eq!(TIMED_OUT, EventType::TIMED_OUT.0);
+    }
+
+    #[test]
+    fn each_flag_is_a_bit_of_its_own() {
+        let flags = [FLAG_EVICTED, FLAG_FENCE, FLAG_FENCED, FLAG_TORN];
+        assert_eq!(flags, [0x1, 0x2, 0x4, 0x8]);
     }
 
     #[test]

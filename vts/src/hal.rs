@@ -144,6 +144,16 @@ pub struct Grant {
     pub buffers: Vec<(i64, i64, bool)>,
     /// Buffers that have an acquire fence.
     pub fenced: Vec<i64>,
+    /// Buffers whose content may be half written.
+    pub torn: Vec<i64>,
+}
+
+impl Grant {
+    /// Whether the first buffer is marked EVICTED, and TORN.
+    pub fn marks(&self) -> (bool, bool) {
+        let (id, _, evicted) = self.buffers[0];
+        (evicted, self.torn.contains(&id))
+    }
 }
 
 /// One release fence for a whole grant.
@@ -215,9 +225,10 @@ impl Group {
             let all = || granted.buffers();
             let buffers =
                 all().map(|b| (b.id, b.generation, has(&b, event::FLAG_EVICTED))).collect();
-            let fenced = all().filter(|b| has(b, event::FLAG_FENCED)).map(|b| b.id).collect();
+            let with = |flag| all().filter(move |b| has(b, flag)).map(|b| b.id).collect();
+            let (fenced, torn) = (with(event::FLAG_FENCED), with(event::FLAG_TORN));
             let deadline = granted.deadline_ns;
-            return Grant { token: reply.token, deadline, buffers, fenced };
+            return Grant { token: reply.token, deadline, buffers, fenced, torn };
         }
         let grant = self.next_grant();
         assert_eq!(grant.token, reply.token);
@@ -228,7 +239,7 @@ impl Group {
     pub fn next_grant(&mut self) -> Grant {
         let head = self.next_event().expect("a grant");
         assert_eq!(head.kind, event::GRANTED, "{head:?}");
-        let mut fenced = Vec::new();
+        let (mut fenced, mut torn) = (Vec::new(), Vec::new());
         let buffers = (0..head.value1).map(|_| {
             // Written together with the head: there already.
             let record = self.next_within(Duration::ZERO).expect("a BUFFER record");
@@ -236,10 +247,13 @@ impl Group {
             if record.flags & event::FLAG_FENCED != 0 {
                 fenced.push(record.value0);
             }
+            if record.flags & event::FLAG_TORN != 0 {
+                torn.push(record.value0);
+            }
             (record.value0, record.value1, record.flags & event::FLAG_EVICTED != 0)
         });
         let buffers = buffers.collect();
-        Grant { token: head.token, deadline: head.value0, buffers, fenced }
+        Grant { token: head.token, deadline: head.value0, buffers, fenced, torn }
     }
 
     /// The next event; `None` at the end of the pipe.
@@ -292,6 +306,23 @@ impl Group {
         let grant = self.lock();
         self.unlock(&grant);
         grant
+    }
+}
+
+/// Fills a group's event pipe with records that nobody reads, grants that came by event: its next lock
+/// is refused. Both groups get `shared`.
+pub fn fill_pipe(unread: &Group, holder: &mut Group, shared: impl AsFd) {
+    holder.add(shared.as_fd(), Access::DMA_WRITE);
+    unread.add(shared.as_fd(), Access::DMA_WRITE);
+    loop {
+        let theirs = holder.lock();
+        let reply = match unread.binder.lock(0) {
+            Ok(reply) => reply,
+            Err(_) => break holder.unlock(&theirs),
+        };
+        holder.unlock(&theirs);
+        // It is granted now, or was so in the reply.
+        eventually("the lock is granted", || unread.binder.unlock(reply.token).is_ok());
     }
 }
 

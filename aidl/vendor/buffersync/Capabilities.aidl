@@ -20,7 +20,10 @@ parcelable Capabilities {
     long features;
     /** Hold limit of a group that asks for none, in milliseconds. 1 .. maxHoldMs. */
     int defaultHoldMs;
-    /** The longest hold limit that a group can have, in milliseconds. At least 1. */
+    /**
+     * The longest hold limit that a group can have, in milliseconds. At least 1. A ticket lives as long
+     * (see ISyncGroup), and a lock waits as long for an implicit fence (see EventType.LOCK_FAILED).
+     */
     int maxHoldMs;
     /** Groups that one uid may have open at once. */
     int maxGroupsPerUid;

@@ -17,18 +17,24 @@ enum EventType {
     GRANTED = 1,
     /**
      * Belongs to the GRANTED before it. value0: the buffer's id, as ISyncGroup.add() named it. value1:
-     * its generation. flags: EVICTED, FENCED.
+     * its generation. flags: EVICTED, FENCED, TORN.
      *
      * The generation is how many exclusive grants this buffer has seen, this one included. Two reads
-     * that see the same generation saw the same content; a difference of more than one means that a
-     * frame was overwritten in between. It counts from the buffer's first registration in any group
-     * and starts again when the last group lets the buffer go.
+     * that see the same generation, neither of them marked EVICTED, saw the same content; a difference
+     * of more than one means that a frame was overwritten in between. It counts from the buffer's first
+     * registration in any group. It starts again when the last group lets the buffer go, unless the
+     * service remembers the buffer (see ISyncGroup.add()): then it continues.
      */
     BUFFER = 2,
     /**
-     * A queued lock ended without a grant: cache maintenance of buffer value0 failed with errno
-     * value1 (ETIMEDOUT: an implicit fence did not signal in time). The group holds what it held
-     * before the lock, and can be locked again; if it holds nothing, with its old ticket.
+     * A queued lock ended without a grant. flags: with FENCE, an implicit fence of buffer value0 did
+     * not signal within Capabilities.maxHoldMs (tryLock(): had not signalled), and value1 is ETIMEDOUT;
+     * without it, cache maintenance of buffer value0 failed with errno value1. The group holds what it
+     * held before the lock, and can be locked again; if it holds nothing, with its old ticket while
+     * that lives (see ISyncGroup).
+     *
+     * Locks that wait for the same fence fail at the same time: the time counts from when the first of
+     * an unbroken row of them began to wait. A lock whose turn comes after that fails after one look.
      */
     LOCK_FAILED = 3,
     /**
@@ -41,13 +47,16 @@ enum EventType {
     /**
      * A queued lock that was to grow a grant ended without it: an older lock wants what the group
      * holds, and waiting on could deadlock (the kernel's -EDEADLK). The group still holds what it
-     * held. unlock() it, then lock() again: that lock has the old ticket, so the group is served
-     * before everybody younger. Until then lock() throws ERROR_DEADLOCK.
+     * held. unlock() it, then lock() again: that lock has the old ticket while that lives (see
+     * ISyncGroup), so the group is served before everybody younger. Until then lock() throws
+     * ERROR_DEADLOCK.
      */
     WOUNDED = 5,
     /**
-     * A queued lock ended without a grant: its timeoutNs is over. The group holds what it held
-     * before the lock, and can be locked again; if it holds nothing, with its old ticket.
+     * A queued lock ended without a grant: its timeoutNs is over. If deadlines of other grants or of
+     * release fences fall on the same instant, they come first: a lock that gets its buffers by them
+     * is granted. The group holds what it held before the lock, and can be locked again; if it holds
+     * nothing, with its old ticket while that lives (see ISyncGroup).
      */
     TIMED_OUT = 6,
 }

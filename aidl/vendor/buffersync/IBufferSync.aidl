@@ -45,7 +45,10 @@ interface IBufferSync {
     const int ERROR_NOT_QUEUED = 8;
     /** The token names no grant of this group. */
     const int ERROR_BAD_TOKEN = 9;
-    /** The token named a grant that was taken away: the work done since may be lost. */
+    /**
+     * The token named a grant that was taken away: the work done since may be lost. A group remembers
+     * the tokens of its last 16 such grants; an older one is ERROR_BAD_TOKEN.
+     */
     const int ERROR_EVICTED = 10;
     /** The group is closed. */
     const int ERROR_CLOSED = 11;
@@ -59,8 +62,10 @@ interface IBufferSync {
     const int ERROR_NO_RESOURCES = 15;
     /**
      * lock() of a group that holds: an older lock waits for what it holds, so that waiting for more
-     * could deadlock (kernel: -EDEADLK). unlock() what is held and lock() again: that lock has the
-     * old ticket, and covers what was added. Until then the group gets no more.
+     * could deadlock (kernel: -EDEADLK). Or the life of the group's ticket is over, and the lock would
+     * pass a conflicting one that stood first at a buffer (see ISyncGroup). unlock() what is held and
+     * lock() again: that lock covers what was added, and has the old ticket while that lives. Until
+     * then the group gets no more.
      */
     const int ERROR_DEADLOCK = 16;
     /** The kernel cannot do what is asked for: see Capabilities.features. */

@@ -16,7 +16,10 @@ import vendor.buffersync.ReleaseFence;
  *
  * Locks are served by age: a lock has a ticket from its first request until it was granted and
  * unlocked. A lock that is cancelled, times out, fails or is wounded leaves its ticket to the
- * group's next lock, for as long as Capabilities.maxHoldMs.
+ * group's next lock. A ticket lives for Capabilities.maxHoldMs from the request that drew it, and
+ * nothing renews it: after that the group's next lock draws a new one. A ticket that was kept passes
+ * nobody who stood at a buffer first: if, on one of the lock's buffers, a conflicting lock waits that
+ * came there before this group did, the lock draws a new ticket.
  *
  * Who waits for what, when work is handed over with a fence (">" asks, "*" is granted, "F" is the
  * fence that the work's driver made, "!" it signals; unlock(F) is unlockWithFences()):
@@ -44,6 +47,11 @@ interface ISyncGroup {
      * handle carries metadata memory too) are skipped; the ints are not looked at. The service
      * keeps no reference to the caller's descriptors.
      *
+     * A buffer that its last group lets go while it is marked EVICTED or TORN (see EventRecord) is
+     * remembered: whoever adds it next is told in its grants. Its id and its generation continue then.
+     * The service keeps the name of such a buffer, and neither a descriptor nor the memory. The number
+     * of remembered buffers is bounded: the oldest is forgotten first.
+     *
      * A buffer is known by the dma-buf behind the descriptor, so the same buffer added through
      * another descriptor, handle or process is the same buffer. A buffer that the group has
      * already takes the stronger access (WRITE over READ, DMA_WRITE over DMA_READ).
@@ -54,7 +62,8 @@ interface ISyncGroup {
      * @param handle 1 to Capabilities.maxFdsPerHandle descriptors.
      * @param access what this group does with the buffers.
      * @return the ids of the dma-bufs, in the order of their first descriptor in the handle. An id
-     *         means the same buffer in every group, for as long as any group has the buffer.
+     *         means the same buffer in every group, for as long as any group has the buffer or the
+     *         service remembers it.
      * @throws EX_ILLEGAL_ARGUMENT for an unknown access, a handle with no descriptors or more than
      *         Capabilities.maxFdsPerHandle, or a null one among them.
      * @throws ERROR_NOT_DMABUF if no descriptor is a dma-buf.
@@ -84,11 +93,17 @@ interface ISyncGroup {
      *
      * From the grant on the group's hold limit runs; then the grant is taken away.
      *
+     * A lock for the CPU waits for the implicit fences of its buffers too (see
+     * GroupOptions.implicitFences), and fails if one does not signal (EventType.LOCK_FAILED). That
+     * wait concerns this lock only: devices, and readers that may share the buffer, go past it.
+     *
      * In a group that holds, lock() grows the grant by what was added since: same token, same
      * deadline, and the reply or GRANTED record names all buffers. What it holds it keeps, however
      * the growth ends. If it had to wait while an older lock waits for what it holds, the answer is
-     * ERROR_DEADLOCK; if an older lock comes later, the wait ends with a WOUNDED record. If the grant
-     * had been taken away by then, it is an ordinary lock, as its new token tells.
+     * ERROR_DEADLOCK; if an older lock comes later, the wait ends with a WOUNDED record. If the life
+     * of its ticket is over, the answer is ERROR_DEADLOCK also where it would pass a conflicting lock
+     * that waits and stood there first. If the grant had been taken away by then, it is an ordinary
+     * lock, as its new token tells.
      *
      * @param timeoutNs how long to wait at most, in nanoseconds; 0: as long as it takes, which other
      *         holders' deadlines bound. Then a TIMED_OUT record ends the lock.
@@ -101,8 +116,9 @@ interface ISyncGroup {
     /**
      * As lock(), but never waits for another client: ERROR_WOULD_BLOCK instead, also where the CPU
      * would have to wait for a release fence (a device is granted with it). QUEUED can still be the
-     * answer, when all buffers are taken and only cache maintenance is to be finished, or an implicit
-     * fence has to signal.
+     * answer, when all buffers are taken and only cache maintenance is to be finished, or the service
+     * has to look whether an implicit fence is pending. It does not wait for such a fence: if one is
+     * pending, LOCK_FAILED with FLAG_FENCE follows at once.
      *
      * @throws ERROR_WOULD_BLOCK, and those of lock().
      */

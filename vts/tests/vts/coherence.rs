@@ -39,7 +39,7 @@ type Row = (Access, &'static [Op], Access, &'static [Op], &'static [Op]);
 /// From the table in the documentation, for a buffer that the service has not seen before.
 const TABLE: [Row; 16] = [
     (Access::READ, &[StartRead], Access::READ, &[], &[EndRead]),
-    (Access::READ, &[StartRead], Access::WRITE, &[], &[EndReadWrite]),
+    (Access::READ, &[StartRead], Access::WRITE, &[EndRead, StartReadWrite], &[EndReadWrite]),
     (Access::READ, &[StartRead], Access::DMA_READ, &[], &[EndRead]),
     (Access::READ, &[StartRead], Access::DMA_WRITE, &[EndRead], &[]),
     (Access::WRITE, &[StartReadWrite], Access::READ, &[], &[EndReadWrite]),

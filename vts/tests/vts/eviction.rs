@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::event;
+use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::user::User;
 use buffersync_vts::fence::Pending;
-use buffersync_vts::hal::{error, eventually, now_ns, whole, Group, SHORT};
+use buffersync_vts::hal::{counter, error, eventually, now_ns, service_pid, whole, Group, SHORT};
 use buffersync_vts::process::Client;
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
@@ -26,6 +27,13 @@ pub const TESTS: Tests = tests![
     closing_a_group_ends_its_grant_in_order,
     a_client_that_goes_leaves_nothing_behind,
     the_mark_stays_until_a_grant_has_ended_in_order,
+    a_reader_ends_the_mark_of_the_evicted_and_not_that_of_torn_content,
+    three_readers_are_told_that_a_dead_writer_left_torn_content,
+    readers_that_come_when_the_only_group_has_died_are_told_too,
+    an_evicted_writer_does_not_repair_what_another_one_left,
+    an_evicted_reader_leaves_no_torn_content,
+    a_marked_buffer_keeps_its_id_and_its_generation_when_nobody_has_it,
+    the_tokens_of_sixteen_evictions_are_remembered_and_no_more,
     deadlines_are_kept_with_tolerance,
 ];
 
@@ -52,9 +60,9 @@ fn a_stuck_holder_is_evicted_at_its_limit_and_all_are_told() {
     assert_eq!(error(stuck.binder.unlockWithFences(held.token, &fences)), ERROR_EVICTED);
 
     let grant = next.next_grant();
-    assert!(grant.buffers[0].2, "the next holder was not told");
+    assert_eq!(grant.marks(), (true, true), "the next holder was not told");
     next.unlock(&grant);
-    assert!(!next.cycle().buffers[0].2, "the mark outlives the grant that reported it");
+    assert_eq!(next.cycle().marks(), (false, false), "a writer has ended in order");
     // The evicted group itself goes on, and its dead token stays dead.
     let again = stuck.cycle();
     assert!(again.token > held.token);
@@ -94,7 +102,7 @@ fn a_killed_holder_is_released_at_once() {
     holder.kill();
     let grant = next.next_grant();
     assert!(begin.elapsed() < AT_ONCE, "took {:?}", begin.elapsed());
-    assert!(grant.buffers[0].2, "the next holder was not told");
+    assert_eq!(grant.marks(), (true, true), "the next holder was not told");
 }
 
 fn a_killed_waiter_is_out_of_the_way() {
@@ -107,7 +115,7 @@ fn a_killed_waiter_is_out_of_the_way() {
     behind.lock_must_wait();
     waiter.kill();
     let grant = behind.next_grant();
-    assert!(!grant.buffers[0].2, "a waiter has held nothing");
+    assert_eq!(grant.marks(), (false, false), "a waiter has held nothing");
 }
 
 fn dropping_the_group_binder_ends_its_grant() {
@@ -118,7 +126,7 @@ fn dropping_the_group_binder_ends_its_grant() {
     next.lock_must_wait();
     let begin = Instant::now();
     drop(holder);
-    assert!(next.next_grant().buffers[0].2);
+    assert_eq!(next.next_grant().marks(), (true, true));
     assert!(begin.elapsed() < AT_ONCE);
 }
 
@@ -129,34 +137,149 @@ fn closing_a_group_ends_its_grant_in_order() {
     let mut next = Group::of("vts/next", &buffer, Access::DMA_WRITE);
     next.lock_must_wait();
     holder.binder.close().expect("close");
-    assert!(!next.next_grant().buffers[0].2, "close() is no eviction");
+    assert_eq!(next.next_grant().marks(), (false, false), "close() is no eviction");
     assert!(holder.next_event().is_none(), "the pipe must end");
 }
 
 fn a_client_that_goes_leaves_nothing_behind() {
-    let before = buffersync_vts::hal::counter("groups");
+    let before = counter("groups");
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut client = Client::start(User::PREVIEW, "hold", buffer.as_fd(), Access::READ);
     assert_eq!(client.line(), "granted");
     client.kill();
-    eventually("the groups are gone", || buffersync_vts::hal::counter("groups") == before);
-    eventually("the buffers are gone", || buffersync_vts::hal::counter("buffers") == 0);
+    eventually("the groups are gone", || counter("groups") == before);
+    eventually("the buffers are gone", || counter("buffers") == 0);
+}
+
+/// A group that is evicted from the buffer now.
+fn evicted(buffer: &DmaBuf, access: Access) -> Group {
+    let mut stuck = Group::with_hold("vts/stuck", 100);
+    stuck.add(buffer, access);
+    evict(&mut stuck);
+    stuck
+}
+
+/// Locks, and does not unlock until the grant is taken away. Returns its token.
+fn evict(group: &mut Group) -> i64 {
+    let held = group.lock();
+    let record = group.next_event().expect("an eviction");
+    assert_eq!((record.kind, record.token), (event::EVICTED, held.token));
+    held.token
 }
 
 fn the_mark_stays_until_a_grant_has_ended_in_order() {
     let buffer = heap::allocate(SIZE).expect("heap");
-    let mut stuck = Group::with_hold("vts/stuck", 200);
-    stuck.add(&buffer, Access::DMA_WRITE);
     let mut readers: Vec<Group> =
         (0..2).map(|_| Group::of("vts/reader", &buffer, Access::DMA_READ)).collect();
-    stuck.lock();
-    assert_eq!(stuck.next_event().expect("an eviction").kind, event::EVICTED);
+    let _stuck = evicted(&buffer, Access::DMA_WRITE);
     // Both begin before either has ended: both are told.
     let grants: Vec<_> = readers.iter_mut().map(Group::lock).collect();
-    assert!(grants.iter().all(|grant| grant.buffers[0].2), "{grants:?}");
+    assert!(grants.iter().all(|grant| grant.marks() == (true, true)), "{grants:?}");
     readers[0].unlock(&grants[0]);
-    assert!(!readers[0].cycle().buffers[0].2, "one has ended in order");
+    assert!(!readers[0].cycle().marks().0, "one has ended in order");
     readers[1].unlock(&grants[1]);
+}
+
+fn a_reader_ends_the_mark_of_the_evicted_and_not_that_of_torn_content() {
+    for access in [Access::READ, Access::DMA_READ] {
+        let buffer = heap::allocate(SIZE).expect("heap");
+        let mut reader = Group::of("vts/reader", &buffer, access);
+        let mut writer = Group::of("vts/writer", &buffer, Access::DMA_WRITE);
+        let _stuck = evicted(&buffer, Access::DMA_WRITE);
+        assert_eq!(reader.cycle().marks(), (true, true));
+        assert_eq!(reader.cycle().marks(), (false, true), "a reader repairs nothing");
+        assert_eq!(writer.cycle().marks(), (false, true), "a writer is told too");
+        assert_eq!(reader.cycle().marks(), (false, false), "a writer has ended in order");
+    }
+}
+
+fn three_readers_are_told_that_a_dead_writer_left_torn_content() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut readers: Vec<Group> =
+        (0..3).map(|_| Group::of("vts/reader", &buffer, Access::READ)).collect();
+    let mut writer = Client::start(User::CAMERA, "hold", buffer.as_fd(), Access::WRITE);
+    assert_eq!(writer.line(), "granted");
+    writer.kill();
+    // The first of them waits until the service hears of the death.
+    let marks: Vec<_> = readers.iter_mut().map(|reader| reader.cycle().marks()).collect();
+    assert_eq!(marks, [(true, true), (false, true), (false, true)]);
+}
+
+fn readers_that_come_when_the_only_group_has_died_are_told_too() {
+    let before = counter("groups");
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut writer = Client::start(User::CAMERA, "hold", buffer.as_fd(), Access::WRITE);
+    assert_eq!(writer.line(), "granted");
+    writer.kill();
+    eventually("nobody has the buffer", || counter("groups") == before && counter("buffers") == 0);
+    let marks = [(); 3].map(|()| Group::of("vts/late", &buffer, Access::READ).cycle().marks());
+    assert_eq!(marks, [(true, true), (false, true), (false, true)]);
+    let mut repairer = Group::of("vts/repairer", &buffer, Access::WRITE);
+    assert_eq!(repairer.cycle().marks(), (false, true));
+    assert_eq!(repairer.cycle().marks(), (false, false));
+}
+
+fn an_evicted_writer_does_not_repair_what_another_one_left() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut reader = Group::of("vts/reader", &buffer, Access::DMA_READ);
+    let _first = evicted(&buffer, Access::DMA_WRITE);
+    assert_eq!(reader.cycle().marks(), (true, true));
+    let _second = evicted(&buffer, Access::DMA_WRITE);
+    assert_eq!(reader.cycle().marks(), (true, true));
+    assert_eq!(reader.cycle().marks(), (false, true));
+}
+
+fn an_evicted_reader_leaves_no_torn_content() {
+    for access in [Access::READ, Access::DMA_READ] {
+        let buffer = heap::allocate(SIZE).expect("heap");
+        let mut next = Group::of("vts/next", &buffer, Access::DMA_READ);
+        let _stuck = evicted(&buffer, access);
+        assert_eq!(next.cycle().marks(), (true, false));
+        assert_eq!(next.cycle().marks(), (false, false));
+    }
+}
+
+fn a_marked_buffer_keeps_its_id_and_its_generation_when_nobody_has_it() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let nobody_has_it = || eventually("nobody has the buffer", || counter("buffers") == 0);
+    let of = |access| Group::of("vts/again", &buffer, access);
+    let mut stuck = of(Access::DMA_WRITE);
+    let id = stuck.cycle().buffers[0].0;
+    stuck.lock();
+    drop(stuck);
+    nobody_has_it();
+    // Nothing is kept of it but the name.
+    eventually("no descriptor of a buffer is kept", || {
+        let fds = std::fs::read_dir(format!("/proc/{}/fd", service_pid())).expect("fds").flatten();
+        let mut targets = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        !targets.any(|target| target.to_string_lossy().contains("dmabuf"))
+    });
+
+    let again = of(Access::DMA_READ).cycle();
+    assert_eq!((again.buffers[0], again.marks()), ((id, 2, true), (true, true)));
+    nobody_has_it();
+    let again = of(Access::DMA_WRITE).cycle();
+    assert_eq!((again.buffers[0], again.marks()), ((id, 3, false), (false, true)));
+    nobody_has_it();
+    // It was repaired, so there is nothing to be remembered.
+    let fresh = of(Access::DMA_WRITE).cycle();
+    assert_eq!((fresh.buffers[0].1, fresh.marks()), (1, (false, false)));
+}
+
+fn the_tokens_of_sixteen_evictions_are_remembered_and_no_more() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut stuck = Group::with_hold("vts/stuck", 20);
+    stuck.add(&buffer, Access::DMA_WRITE);
+    let mut tokens: Vec<i64> = (0..16).map(|_| evict(&mut stuck)).collect();
+    for token in &tokens {
+        assert_eq!(error(stuck.binder.unlock(*token)), ERROR_EVICTED);
+        assert_eq!(error(stuck.binder.getAcquireFence(*token, 0)), ERROR_EVICTED);
+    }
+    tokens.push(evict(&mut stuck));
+    assert_eq!(error(stuck.binder.unlock(tokens[0])), ERROR_BAD_TOKEN);
+    for token in &tokens[1..] {
+        assert_eq!(error(stuck.binder.unlock(*token)), ERROR_EVICTED);
+    }
 }
 
 /// Never early, and late by no more than a busy machine makes it.

@@ -31,6 +31,8 @@ pub const TESTS: Tests = tests![
     a_thousand_pending_fences_cost_no_thread,
     several_fences_for_one_buffer_add_up,
     each_fence_that_does_not_end_is_reported,
+    torn_content_is_repaired_when_the_last_fence_of_the_writer_has_signalled,
+    a_readers_fence_that_never_signals_leaves_no_torn_content,
     try_lock_does_not_wait_for_a_fence,
 ];
 
@@ -153,7 +155,7 @@ fn the_fences_of_several_readers_are_merged_for_the_next_writer() {
     }
     assert!(has_signalled(&fence));
     let grant = cpu.next_grant();
-    assert!(!grant.buffers[0].2);
+    assert_eq!(grant.marks(), (false, false));
     cpu.unlock(&grant);
 }
 
@@ -203,7 +205,7 @@ fn a_fence_that_never_signals_is_an_eviction_when_the_hold_limit_has_passed_from
     assert!(dump(&[]).contains("(fence of vts/forgetful, WRITE|DMA, "));
     let grant = taker.next_grant();
     assert!(now_ns() >= unlocked + 400_000_000, "passed on too early");
-    assert!(grant.buffers[0].2, "the next holder was not told");
+    assert_eq!(grant.marks(), (true, true), "the next holder was not told");
     let record = giver.next_event().expect("an eviction");
     assert_eq!((record.kind, record.token), (event::EVICTED, held.token));
     assert_eq!(record.flags & event::FLAG_FENCE, event::FLAG_FENCE);
@@ -223,13 +225,13 @@ fn a_device_that_holds_can_still_ask_for_a_fence_whose_time_is_up() {
     taker.lock_must_wait();
     giver.unlock_fenced(&held, &pending.sync_file);
     let grant = taker.next_grant();
-    assert!(!grant.buffers[0].2);
+    assert_eq!(grant.marks(), (false, false));
     assert_eq!(giver.next_event().expect("an eviction").kind, event::EVICTED);
     // It has not signalled, and is not said to have.
     assert!(!has_signalled(&taker.acquire_fence(&grant, 0).expect("an acquire fence")));
     taker.unlock(&grant);
     // Who comes after the eviction is told.
-    assert!(taker.cycle().buffers[0].2);
+    assert_eq!(taker.cycle().marks(), (true, true));
     pending.signal();
 }
 
@@ -243,7 +245,7 @@ fn a_group_that_is_closed_leaves_its_fence_in_force() {
     let mut taker = Group::of("vts/taker", &buffer, Access::READ);
     taker.lock_must_wait();
     pending.signal();
-    assert!(!taker.next_grant().buffers[0].2);
+    assert_eq!(taker.next_grant().marks(), (false, false));
 }
 
 fn a_thousand_pending_fences_cost_no_thread() {
@@ -267,7 +269,7 @@ fn a_thousand_pending_fences_cost_no_thread() {
     let mut writer = Group::of("vts/writer", &buffer, Access::WRITE);
     writer.lock_must_wait();
     pending.signal();
-    assert!(!writer.next_grant().buffers[0].2);
+    assert_eq!(writer.next_grant().marks(), (false, false));
     eventually("all fences are gone", || counter("fences") == 0);
 }
 
@@ -306,6 +308,42 @@ fn each_fence_that_does_not_end_is_reported() {
     assert!(giver.nothing_within(SHORT));
     first.signal();
     second.signal();
+}
+
+fn torn_content_is_repaired_when_the_last_fence_of_the_writer_has_signalled() {
+    let [first, second] = [(); 2].map(|()| Pending::new());
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut stuck = Group::with_hold("vts/stuck", 100);
+    let id = stuck.add(&buffer, Access::DMA_WRITE);
+    let mut writer = Group::of("vts/writer", &buffer, Access::DMA_WRITE);
+    let mut reader = Group::of("vts/reader", &buffer, Access::DMA_READ);
+    stuck.lock();
+    assert_eq!(stuck.next_event().expect("an eviction").kind, event::EVICTED);
+    // Nobody is at work any more: so devices go past the fences.
+    assert_eq!(reader.cycle().marks(), (true, true));
+    let held = writer.lock();
+    let fences = [of_buffer(id, &first.sync_file), of_buffer(id, &second.sync_file)];
+    writer.binder.unlockWithFences(held.token, &fences).expect("unlock");
+    for (pending, fence) in [(2, Some(&first)), (1, Some(&second)), (0, None)] {
+        eventually("the service hears of the signal", || counter("fences") == pending);
+        let (grant, _) = lock_now(&mut reader);
+        assert_eq!(grant.marks(), (false, pending > 0), "{pending} fences of 2 are pending");
+        reader.unlock(&grant);
+        fence.into_iter().for_each(Pending::signal);
+    }
+}
+
+fn a_readers_fence_that_never_signals_leaves_no_torn_content() {
+    let pending = Pending::new();
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut giver = Group::with_hold("vts/giver", 200);
+    giver.add(&buffer, Access::DMA_READ);
+    let mut next = Group::of("vts/next", &buffer, Access::DMA_READ);
+    let held = giver.lock();
+    giver.unlock_fenced(&held, &pending.sync_file);
+    assert_eq!(giver.next_event().expect("an eviction").kind, event::EVICTED);
+    assert_eq!(next.cycle().marks(), (true, false));
+    pending.signal();
 }
 
 fn try_lock_does_not_wait_for_a_fence() {

@@ -4,13 +4,13 @@
 //! Groups that hold and want more, time-outs, and the ticket that a group keeps.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
-use buffersync_vts::hal::{error, is_illegal_argument, now_ns, service, Group, SHORT};
+use buffersync_vts::hal::{error, is_illegal_argument, now_ns, service, Grant, Group, SHORT};
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
 
@@ -25,6 +25,9 @@ pub const TESTS: Tests = tests![
     negative_time_outs_are_refused,
     a_lock_that_is_cancelled_leaves_its_ticket,
     a_ticket_is_kept_as_long_as_the_longest_grant_and_no_longer,
+    a_ticket_is_not_renewed_by_locking_and_cancelling,
+    a_ticket_of_another_buffer_passes_no_waiter_that_stood_there_first,
+    growth_after_the_tickets_life_passes_no_waiter_that_stood_there_first,
     growth_of_a_grant_that_was_taken_away_is_a_new_lock,
 ];
 
@@ -206,13 +209,29 @@ fn a_lock_that_is_cancelled_leaves_its_ticket() {
     fickle.unlock(&grant);
 }
 
-/// Too long where grants may last for minutes.
-fn a_ticket_is_kept_as_long_as_the_longest_grant_and_no_longer() {
+/// How long a ticket lives; `None` where that is too long for a test.
+fn life_of_a_ticket() -> Option<Duration> {
     let longest = service().getCapabilities().expect("capabilities").maxHoldMs;
-    if longest > 10_000 {
-        return;
-    }
-    let longest = Duration::from_millis(u64::from(longest.unsigned_abs()));
+    let longest = u64::from(longest.unsigned_abs());
+    (longest <= 10_000).then(|| Duration::from_millis(longest))
+}
+
+/// A bit more than the life of a ticket.
+const LATER: Duration = Duration::from_millis(200);
+
+/// `first` stood at the buffer before `second`, and both wait: they are served in this order when the
+/// holder lets go.
+fn served_in_order(holder: (&Group, &Grant), first: &mut Group, second: &mut Group) {
+    holder.0.unlock(holder.1);
+    let grant = first.next_grant();
+    assert!(second.nothing_within(SHORT), "two writers");
+    first.unlock(&grant);
+    let grant = second.next_grant();
+    second.unlock(&grant);
+}
+
+fn a_ticket_is_kept_as_long_as_the_longest_grant_and_no_longer() {
+    let Some(longest) = life_of_a_ticket() else { return };
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/holder", &buffer, Access::DMA_READ);
     let held = holder.lock();
@@ -220,17 +239,81 @@ fn a_ticket_is_kept_as_long_as_the_longest_grant_and_no_longer() {
     late.lock_must_wait();
     late.binder.cancel().expect("cancel");
     holder.unlock(&held);
-    std::thread::sleep(longest + Duration::from_millis(200));
+    std::thread::sleep(longest + LATER);
     let held = holder.lock();
     let mut young = Group::of("vts/young", &buffer, Access::DMA_WRITE);
     young.lock_must_wait();
     late.lock_must_wait();
-    holder.unlock(&held);
-    let grant = young.next_grant();
-    assert!(late.nothing_within(SHORT), "two writers");
-    young.unlock(&grant);
-    let grant = late.next_grant();
-    late.unlock(&grant);
+    served_in_order((&holder, &held), &mut young, &mut late);
+}
+
+fn a_ticket_is_not_renewed_by_locking_and_cancelling() {
+    let Some(longest) = life_of_a_ticket() else { return };
+    let [x, own] = [(); 2].map(|()| heap::allocate(SIZE).expect("heap"));
+    let mut keeper = Group::of("vts/keeper", &own, Access::DMA_WRITE);
+    let mut hoarder = Group::of("vts/hoarder", &x, Access::DMA_WRITE);
+    hoarder.add(&own, Access::DMA_WRITE);
+    let mut held = keeper.lock();
+    let begin = Instant::now();
+    hoarder.lock_must_wait();
+    while begin.elapsed() < longest + LATER {
+        hoarder.binder.cancel().expect("cancel");
+        // Before its deadline.
+        keeper.unlock(&held);
+        held = keeper.lock();
+        hoarder.lock_must_wait();
+    }
+    hoarder.binder.cancel().expect("cancel");
+    keeper.unlock(&held);
+    let mut holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
+    let mut honest = Group::of("vts/honest", &x, Access::DMA_WRITE);
+    let held = holder.lock();
+    honest.lock_must_wait();
+    hoarder.lock_must_wait();
+    served_in_order((&holder, &held), &mut honest, &mut hoarder);
+}
+
+fn a_ticket_of_another_buffer_passes_no_waiter_that_stood_there_first() {
+    let [x, own] = [(); 2].map(|()| heap::allocate(SIZE).expect("heap"));
+    let mut keeper = Group::of("vts/keeper", &own, Access::DMA_WRITE);
+    let mut hoarder = Group::of("vts/hoarder", &own, Access::DMA_WRITE);
+    let kept = keeper.lock();
+    hoarder.lock_must_wait();
+    hoarder.binder.cancel().expect("cancel");
+    keeper.unlock(&kept);
+    let mut holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
+    let mut honest = Group::of("vts/honest", &x, Access::DMA_WRITE);
+    let held = holder.lock();
+    honest.lock_must_wait();
+    hoarder.add(&x, Access::DMA_WRITE);
+    hoarder.lock_must_wait();
+    served_in_order((&holder, &held), &mut honest, &mut hoarder);
+}
+
+fn growth_after_the_tickets_life_passes_no_waiter_that_stood_there_first() {
+    let Some(longest) = life_of_a_ticket() else { return };
+    let [x, y] = [(); 2].map(|()| heap::allocate(SIZE).expect("heap"));
+    let mut before = Group::of("vts/before", &x, Access::DMA_WRITE);
+    let mut grower = Group::with_hold("vts/grower", i32::MAX);
+    grower.add(&x, Access::DMA_WRITE);
+    let held = before.lock();
+    let begin = Instant::now();
+    grower.lock_must_wait();
+    // So its grant lasts beyond its ticket's life.
+    assert!(grower.nothing_within(longest / 2));
+    before.unlock(&held);
+    let grown = grower.next_grant();
+    std::thread::sleep((longest + LATER).saturating_sub(begin.elapsed()));
+
+    let mut holder = Group::of("vts/holder", &y, Access::DMA_WRITE);
+    let mut honest = Group::of("vts/honest", &y, Access::DMA_WRITE);
+    let held = holder.lock();
+    honest.lock_must_wait();
+    grower.add(&y, Access::DMA_WRITE);
+    assert_eq!(error(grower.binder.lock(0)), ERROR_DEADLOCK);
+    grower.unlock(&grown);
+    grower.lock_must_wait();
+    served_in_order((&holder, &held), &mut honest, &mut grower);
 }
 
 fn growth_of_a_grant_that_was_taken_away_is_a_new_lock() {

@@ -14,7 +14,8 @@ use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::fence::Pending;
 use buffersync_vts::hal::{
-    counter, error, is_granted, is_illegal_argument, of_buffer, service, whole, Grant, Group, SHORT,
+    counter, error, fill_pipe, is_granted, is_illegal_argument, of_buffer, service, whole, Grant,
+    Group, SHORT,
 };
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
@@ -27,6 +28,7 @@ pub const TESTS: Tests = tests![
     keys_are_different_random_and_never_zero,
     a_call_that_is_refused_has_ended_nothing_and_locked_nothing,
     an_evicted_grant_is_not_exchanged,
+    a_token_that_was_taken_away_stays_so_when_the_fence_before_it_fails_too,
     fences_are_taken_and_found_by_the_next_group,
 ];
 
@@ -162,9 +164,9 @@ fn a_call_that_is_refused_has_ended_nothing_and_locked_nothing() {
     assert_eq!(error(call(held.token, busy.key, 0)), ERROR_ALREADY_LOCKED);
     busy.unlock(&theirs);
 
-    let mut unread = Group::of("vts/unread", buffer(), Access::DMA_WRITE);
+    let unread = Group::of("vts/unread", buffer(), Access::DMA_WRITE);
     let mut holder = frames().0;
-    fill(&mut unread, &mut holder);
+    fill_pipe(&unread, &mut holder, buffer());
     assert_eq!(error(call(held.token, unread.key, 0)), ERROR_EVENTS_UNREAD);
 
     let null = std::fs::File::open("/dev/null").expect("/dev/null");
@@ -183,25 +185,6 @@ fn a_call_that_is_refused_has_ended_nothing_and_locked_nothing() {
     first.unlock(&held);
 }
 
-/// Fills a group's pipe with records that nobody reads: grants that came by event.
-fn fill(unread: &mut Group, holder: &mut Group) {
-    let shared = buffer();
-    holder.add(&shared, Access::DMA_WRITE);
-    unread.add(&shared, Access::DMA_WRITE);
-    loop {
-        let theirs = holder.lock();
-        let reply = match unread.binder.lock(0) {
-            Ok(reply) => reply,
-            Err(_) => break holder.unlock(&theirs),
-        };
-        holder.unlock(&theirs);
-        // It is granted now, or was so in the reply.
-        while unread.binder.unlock(reply.token).is_err() {
-            std::thread::sleep(std::time::Duration::from_millis(1));
-        }
-    }
-}
-
 fn an_evicted_grant_is_not_exchanged() {
     let mut first = Group::with_hold("vts/late", 60);
     first.add(buffer(), Access::DMA_WRITE);
@@ -216,6 +199,26 @@ fn an_evicted_grant_is_not_exchanged() {
     let refused = first.binder.unlockWithFencesAndLock(held.token, &fences, second.key, 0);
     assert_eq!(error(refused), ERROR_EVICTED);
     second.cycle();
+}
+
+/// The fence of the grant that ended and the grant that followed end at one instant.
+fn a_token_that_was_taken_away_stays_so_when_the_fence_before_it_fails_too() {
+    let (pending, mut group) = (Pending::new(), Group::with_hold("vts/exchange", 300));
+    group.add(buffer(), Access::DMA_WRITE);
+    let held = group.lock();
+    let fences = [whole(&pending.sync_file)];
+    let reply = group.binder.unlockWithFencesAndLock(held.token, &fences, group.key, 0);
+    let reply = reply.expect("unlockWithFencesAndLock");
+    assert!(is_granted(&reply), "a device waits for no fence");
+    let mut told = [0; 2].map(|_| {
+        let record = group.next_event().expect("an eviction");
+        assert_eq!(record.kind, event::EVICTED);
+        (record.token, record.flags)
+    });
+    told.sort_unstable();
+    assert_eq!(told, [(held.token, event::FLAG_FENCE), (reply.token, 0)]);
+    assert_eq!(error(group.binder.unlock(reply.token)), ERROR_EVICTED);
+    pending.signal();
 }
 
 fn fences_are_taken_and_found_by_the_next_group() {

@@ -12,14 +12,21 @@ use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::vgem::{Buffer, Vgem};
 use buffersync_vts::fence::{has_signalled, Pending};
-use buffersync_vts::hal::{counter, is_granted, service, Group, SHORT};
+use buffersync_vts::hal::{counter, eventually, fill_pipe, is_granted, service, Group, SHORT};
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
+use nix::errno::Errno;
 
 pub const TESTS: Tests = tests![
     the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does,
     an_implicit_fence_delays_its_buffer_and_nothing_else,
     an_implicit_fence_that_never_signals_fails_the_lock_in_time,
+    locks_behind_one_fence_that_never_signals_fail_together,
+    try_lock_looks_once_and_waits_for_no_implicit_fence,
+    a_device_that_reads_goes_past_a_cpu_readers_implicit_fence,
+    a_lock_that_was_refused_has_to_look_for_fences_again,
+    a_fence_that_comes_while_a_release_fence_is_pending_is_waited_for,
+    what_the_cpu_wrote_is_cleaned_when_its_group_is_closed_while_it_waits,
     a_device_gets_the_implicit_fences_if_it_asks_for_them,
     explicit_and_implicit_fences_are_merged,
     the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users,
@@ -28,6 +35,8 @@ pub const TESTS: Tests = tests![
 ];
 
 const SIZE: usize = 16 * 1024;
+/// Whatever comes within this time has not waited for a fence until the service gave up.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 fn vgem() -> (Vgem, Buffer) {
     let vgem = Vgem::open().expect("vgem");
@@ -104,19 +113,142 @@ fn an_implicit_fence_delays_its_buffer_and_nothing_else() {
     assert!(counter("sync_waited") >= 6);
 }
 
+/// How long a lock waits for an implicit fence; `None` if the driver ends its fence before, after 10 s.
+fn limit() -> Option<Duration> {
+    let limit = service().getCapabilities().expect("capabilities").maxHoldMs;
+    let limit = Duration::from_millis(u64::from(limit.unsigned_abs()));
+    (limit < Duration::from_secs(8)).then_some(limit)
+}
+
 fn an_implicit_fence_that_never_signals_fails_the_lock_in_time() {
+    let Some(limit) = limit() else { return };
     let (vgem, buffer) = vgem();
     let fence = vgem.attach(&buffer, true).expect("attach");
-    let mut group = Group::of("vts/reader", &buffer.dmabuf, Access::READ);
+    let mut group = Group::open("vts/reader");
+    let id = group.add(&buffer.dmabuf, Access::READ);
     let begin = Instant::now();
     let token = group.lock_must_wait();
-    let record = group.next_event().expect("a failure");
-    assert_eq!((record.kind, record.token), (event::LOCK_FAILED, token));
-    assert_eq!(record.value1, nix::errno::Errno::ETIMEDOUT as i64);
-    // The driver itself ends the fence after 10 s.
-    assert!(begin.elapsed() < Duration::from_secs(9));
+    assert_fence_timed_out(&mut group, token, id);
+    let took = begin.elapsed();
+    assert!(took >= limit && took < limit + AT_ONCE, "{took:?}");
     vgem.signal(fence).expect("signal");
     group.cycle();
+}
+
+/// The next event: a lock failed since an implicit fence of this buffer has not signalled.
+fn assert_fence_timed_out(group: &mut Group, token: i64, buffer: i64) {
+    let record = group.next_event().expect("a failure");
+    assert_eq!((record.kind, record.token), (event::LOCK_FAILED, token));
+    assert_eq!(record.flags, event::FLAG_FENCE);
+    assert_eq!((record.value0, record.value1), (buffer, Errno::ETIMEDOUT as i64));
+}
+
+fn locks_behind_one_fence_that_never_signals_fail_together() {
+    let Some(limit) = limit() else { return };
+    let (vgem, buffer) = vgem();
+    let fence = vgem.attach(&buffer, true).expect("attach");
+    let begin = Instant::now();
+    let mut waiting = Vec::new();
+    for access in [Access::READ, Access::READ, Access::WRITE, Access::WRITE] {
+        let mut group = Group::open("vts/behind");
+        let id = group.add(&buffer.dmabuf, access);
+        let token = group.lock_must_wait();
+        // Not at the same time, but they fail so.
+        assert!(group.nothing_within(Duration::from_millis(300)));
+        waiting.push((group, token, id));
+    }
+    for (group, token, id) in &mut waiting {
+        assert_fence_timed_out(group, *token, *id);
+    }
+    // One after the other they would take as long each.
+    let took = begin.elapsed();
+    assert!(took >= limit && took < limit + AT_ONCE, "{took:?}");
+    vgem.signal(fence).expect("signal");
+    for (group, ..) in &mut waiting {
+        group.cycle();
+    }
+}
+
+fn try_lock_looks_once_and_waits_for_no_implicit_fence() {
+    for access in [Access::READ, Access::WRITE] {
+        let (vgem, buffer) = vgem();
+        let mut group = Group::open("vts/try");
+        let id = group.add(&buffer.dmabuf, access);
+        let fence = vgem.attach(&buffer, true).expect("attach");
+        let begin = Instant::now();
+        let reply = group.binder.tryLock().expect("tryLock");
+        assert!(!is_granted(&reply), "a fence is pending");
+        assert_fence_timed_out(&mut group, reply.token, id);
+        assert!(begin.elapsed() < AT_ONCE, "waited {:?}", begin.elapsed());
+        vgem.signal(fence).expect("signal");
+        let reply = group.binder.tryLock().expect("tryLock");
+        let grant = group.granted(&reply);
+        group.unlock(&grant);
+    }
+}
+
+fn a_device_that_reads_goes_past_a_cpu_readers_implicit_fence() {
+    let (vgem, buffer) = vgem();
+    let mut reader = Group::of("vts/cpu", &buffer.dmabuf, Access::READ);
+    reader.cycle();
+    let fence = vgem.attach(&buffer, true).expect("attach");
+    reader.lock_must_wait();
+    let mut device = Group::of("vts/device", &buffer.dmabuf, Access::DMA_READ);
+    let reply = device.binder.lock(0).expect("lock");
+    assert!(is_granted(&reply), "the reader's wait is its own");
+    let grant = device.granted(&reply);
+    device.unlock(&grant);
+    assert!(reader.nothing_within(Duration::ZERO));
+    vgem.signal(fence).expect("signal");
+    let grant = reader.next_grant();
+    reader.unlock(&grant);
+}
+
+fn a_lock_that_was_refused_has_to_look_for_fences_again() {
+    let (vgem, buffer) = vgem();
+    let other = heap::allocate(SIZE).expect("heap");
+    let mut silent = Group::of("vts/silent", &buffer.dmabuf, Access::WRITE);
+    let mut holder = Group::open("vts/holder");
+    // The last lock is refused after no fence was seen.
+    fill_pipe(&silent, &mut holder, &other);
+    while !silent.nothing_within(Duration::ZERO) {
+        silent.next_event();
+    }
+    let fence = vgem.attach(&buffer, true).expect("attach");
+    silent.lock_must_wait();
+    vgem.signal(fence).expect("signal");
+    let grant = silent.next_grant();
+    silent.unlock(&grant);
+}
+
+fn a_fence_that_comes_while_a_release_fence_is_pending_is_waited_for() {
+    let (vgem, buffer) = vgem();
+    let mut writer = Group::of("vts/writer", &buffer.dmabuf, Access::WRITE);
+    writer.cycle();
+    let mut reader = Group::of("vts/reader", &buffer.dmabuf, Access::READ);
+    let (grant, pending) = (reader.lock(), Pending::new());
+    reader.unlock_fenced(&grant, &pending.sync_file);
+    writer.lock_must_wait();
+    let fence = vgem.attach(&buffer, true).expect("attach");
+    pending.signal();
+    eventually("the release fence has signalled", || counter("fences") == 0);
+    assert!(writer.nothing_within(SHORT), "a fence is pending in the dma-buf");
+    vgem.signal(fence).expect("signal");
+    let grant = writer.next_grant();
+    writer.unlock(&grant);
+}
+
+fn what_the_cpu_wrote_is_cleaned_when_its_group_is_closed_while_it_waits() {
+    let (vgem, buffer) = vgem();
+    let mut group = Group::of("vts/cpu", &buffer.dmabuf, Access::WRITE);
+    group.cycle();
+    let ends = counter("sync_end");
+    let fence = vgem.attach(&buffer, true).expect("attach");
+    group.lock_must_wait();
+    group.binder.close().expect("close");
+    eventually("END is issued", || counter("sync_end") > ends);
+    // If it has not ended by itself meanwhile.
+    let _ = vgem.signal(fence);
 }
 
 fn a_device_gets_the_implicit_fences_if_it_asks_for_them() {
@@ -204,12 +336,12 @@ fn a_lock_that_failed_leaves_its_ticket() {
     let mut unlucky = Group::of("vts/unlucky", &buffer.dmabuf, Access::READ);
     unlucky.add(&plain, Access::WRITE);
     let fence = vgem.attach(&buffer, true).expect("attach");
-    unlucky.lock_must_wait();
-    let mut young = Group::of("vts/young", &plain, Access::WRITE);
-    young.lock_must_wait();
+    // A lock that waits for the fence fails when its ticket's life is over. This one fails at once.
+    unlucky.binder.tryLock().expect("tryLock");
     assert_eq!(unlucky.next_event().expect("a failure").kind, event::LOCK_FAILED);
     // What it had taken is the next one's; and then its own before everybody younger.
-    let grant = young.next_grant();
+    let mut young = Group::of("vts/young", &plain, Access::WRITE);
+    let grant = young.lock();
     let mut younger = Group::of("vts/younger", &plain, Access::WRITE);
     younger.lock_must_wait();
     vgem.signal(fence).expect("signal");
