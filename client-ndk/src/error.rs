@@ -66,9 +66,10 @@ pub enum Error {
     #[error("the service is short of descriptors or memory")]
     NoResources,
     /// `ERROR_DEADLOCK`, or a WOUNDED event: an older group waits for what this one holds, and waiting
-    /// for more could deadlock (the kernel's `-EDEADLK`). Unlock and lock again: that lock has the
-    /// old ticket. Until then the grant can't grow.
-    #[error("an older group waits for what this one holds: unlock, and lock again")]
+    /// for more could deadlock (the kernel's `-EDEADLK`). Or the life of this group's ticket is over,
+    /// and another group stood first at a buffer that it wants. Unlock and lock again: that lock has
+    /// the old ticket while that lives. Until then the grant can't grow.
+    #[error("another group comes before this one, which holds: unlock, and lock again")]
     Deadlock,
     /// `ERROR_UNSUPPORTED`: see [`crate::Capabilities`].
     #[error("the service or its kernel can't do that")]
@@ -83,14 +84,16 @@ pub enum Error {
     /// The lock was not granted in time. What was held before it is held still.
     #[error("the lock was not granted in time")]
     TimedOut,
-    /// The lock ended without a grant: the cache maintenance of a buffer failed. What was held
-    /// before it is held still.
-    #[error("cache maintenance of buffer {buffer} failed: {errno}")]
+    /// The lock ended without a grant: an implicit fence of a buffer did not signal in time, or its
+    /// cache maintenance failed. What was held before it is held still.
+    #[error("{}", lock_failed(*buffer, *errno, *by_fence))]
     LockFailed {
         /// Which buffer.
         buffer: BufferId,
-        /// `ETIMEDOUT`: an implicit fence did not signal in time.
+        /// `ETIMEDOUT` of an implicit fence; else how the cache maintenance failed.
         errno: Errno,
+        /// Whether it was an implicit fence.
+        by_fence: bool,
     },
     /// The service is gone, and every lock with it (or somebody else who has the group's binder
     /// closed the group). Connect again and start over.
@@ -195,6 +198,16 @@ impl Error {
     }
 }
 
+/// What a lock was waiting for when it failed.
+fn lock_failed(buffer: BufferId, errno: Errno, by_fence: bool) -> String {
+    if by_fence {
+        let name = format!("{errno:?}");
+        format!("buffer {buffer}: an implicit fence of a driver did not signal in time ({name})")
+    } else {
+        format!("cache maintenance of buffer {buffer} failed: {errno}")
+    }
+}
+
 fn is_shortage(errno: Errno) -> bool {
     matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
 }
@@ -241,6 +254,17 @@ mod tests {
             panic!("an illegal argument stays one");
         };
         assert!(why.contains("name is empty"), "{why}");
+    }
+
+    #[test]
+    fn a_lock_that_failed_says_what_it_waited_for() {
+        let failed = |errno, by_fence| Error::LockFailed { buffer: BufferId(3), errno, by_fence };
+        assert_eq!(
+            failed(Errno::ETIMEDOUT, true).to_string(),
+            "buffer 3: an implicit fence of a driver did not signal in time (ETIMEDOUT)"
+        );
+        let cache = failed(Errno::EIO, false).to_string();
+        assert!(cache.starts_with("cache maintenance of buffer 3 failed: EIO"), "{cache}");
     }
 
     #[test]

@@ -28,10 +28,12 @@ pub enum Event {
     LockFailed {
         /// Which lock.
         token: Token,
-        /// The buffer whose cache maintenance failed.
+        /// The buffer whose implicit fence did not signal, or whose cache maintenance failed.
         buffer: BufferId,
-        /// How it failed.
+        /// `ETIMEDOUT` of an implicit fence; else how the cache maintenance failed.
         errno: Errno,
+        /// An implicit fence of the buffer did not signal in time.
+        by_fence: bool,
     },
     /// The growth of a grant ended, since an older group waits for what is held: unlock, and lock
     /// again. See [`Error::Deadlock`].
@@ -155,6 +157,7 @@ impl EventPipe {
                 token,
                 buffer: BufferId(record.value0),
                 errno: Errno::from_raw(i32::try_from(record.value1).unwrap_or(0)),
+                by_fence: record.flags & event::FLAG_FENCE != 0,
             })),
             event::EVICTED => {
                 Ok(Some(Event::Evicted { token, by_fence: record.flags & event::FLAG_FENCE != 0 }))
@@ -196,7 +199,7 @@ mod tests {
         assert_eq!(nix::unistd::write(write, bytes).unwrap(), bytes.len());
     }
 
-    fn grant(token: i64, buffers: &[(i64, i64, bool)]) -> Vec<u8> {
+    fn grant(token: i64, buffers: &[(i64, i64, i32)]) -> Vec<u8> {
         let granted = Record {
             kind: event::GRANTED,
             flags: 0,
@@ -204,9 +207,9 @@ mod tests {
             value0: 5_000_000_123,
             value1: buffers.len() as i64,
         };
-        let rest = buffers.iter().map(|(id, generation, evicted)| Record {
+        let rest = buffers.iter().map(|(id, generation, flags)| Record {
             kind: event::BUFFER,
-            flags: if *evicted { event::FLAG_EVICTED } else { 0 },
+            flags: *flags,
             token,
             value0: *id,
             value1: *generation,
@@ -227,15 +230,27 @@ mod tests {
     #[test]
     fn a_grant_comes_with_its_buffers() {
         let (mut pipe, write) = pipe();
-        send(&write, &grant(7, &[(3, 10, false), (4, 1, true)]));
+        send(&write, &grant(7, &[(3, 10, event::FLAG_TORN), (4, 1, event::FLAG_EVICTED)]));
         let Ok(Some(Event::Granted(grant))) = pipe.next() else { panic!("no grant") };
         assert_eq!(grant.token, Token(7));
         assert_eq!(grant.deadline, Duration::new(5, 123));
         assert_eq!(
             grant.buffers,
             [
-                GrantedBuffer { id: BufferId(3), generation: 10, evicted: false, fenced: false },
-                GrantedBuffer { id: BufferId(4), generation: 1, evicted: true, fenced: false },
+                GrantedBuffer {
+                    id: BufferId(3),
+                    generation: 10,
+                    evicted: false,
+                    torn: true,
+                    fenced: false
+                },
+                GrantedBuffer {
+                    id: BufferId(4),
+                    generation: 1,
+                    evicted: true,
+                    torn: false,
+                    fenced: false
+                },
             ]
         );
         assert_eq!(pipe.next(), Ok(None));
@@ -243,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_grant_in_pieces_of_every_size_is_one_event() {
-        let bytes = grant(1, &[(3, 10, false), (4, 1, true), (5, 2, false)]);
+        let bytes = grant(1, &[(3, 10, 0), (4, 1, event::FLAG_EVICTED), (5, 2, 0)]);
         for size in 1..bytes.len() {
             let (mut pipe, write) = pipe();
             let mut events = Vec::new();
@@ -260,7 +275,7 @@ mod tests {
     fn records_of_unknown_types_are_skipped_wherever_they_stand() {
         let (mut pipe, write) = pipe();
         let unknown = Record { kind: 99, token: 8, ..Record::default() }.to_bytes();
-        let bytes = grant(8, &[(3, 1, false)]);
+        let bytes = grant(8, &[(3, 1, 0)]);
         send(&write, &unknown);
         send(&write, &bytes[..RECORD_BYTES]);
         send(&write, &unknown);
@@ -272,24 +287,25 @@ mod tests {
     #[test]
     fn events_keep_their_order_and_their_flags() {
         let (mut pipe, write) = pipe();
-        let failed = Record {
-            kind: event::LOCK_FAILED,
-            flags: 0,
-            token: 2,
-            value0: 6,
-            value1: Errno::ETIMEDOUT as i64,
+        let failed = |flags, errno| {
+            let (kind, value1) = (event::LOCK_FAILED, errno as i64);
+            Record { kind, flags, token: 2, value0: 6, value1 }.to_bytes()
         };
         send(&write, &evicted(1, 0));
-        send(&write, &failed.to_bytes());
+        send(&write, &failed(event::FLAG_FENCE, Errno::ETIMEDOUT));
+        send(&write, &failed(0, Errno::EIO));
         send(&write, &evicted(3, event::FLAG_FENCE));
         let events: Vec<Event> = std::iter::from_fn(|| pipe.next().unwrap()).collect();
-        let failed =
-            Event::LockFailed { token: Token(2), buffer: BufferId(6), errno: Errno::ETIMEDOUT };
+        let failed = |errno, by_fence| {
+            let (token, buffer) = (Token(2), BufferId(6));
+            Event::LockFailed { token, buffer, errno, by_fence }
+        };
         assert_eq!(
             events,
             [
                 Event::Evicted { token: Token(1), by_fence: false },
-                failed,
+                failed(Errno::ETIMEDOUT, true),
+                failed(Errno::EIO, false),
                 Event::Evicted { token: Token(3), by_fence: true },
             ]
         );

@@ -53,8 +53,8 @@ impl Grant<'_> {
         self.info().map_or(Token(0), |grant| grant.token)
     }
 
-    /// The buffers, in the order of their addition, with generation and whether the previous
-    /// holder was evicted.
+    /// The buffers, in the order of their addition, with generation and marks: see
+    /// [`GrantedBuffer::evicted`] and [`GrantedBuffer::torn`].
     pub fn buffers(&self) -> &[GrantedBuffer] {
         self.info().map_or(&[], |grant| &grant.buffers)
     }
@@ -134,7 +134,7 @@ impl Grant<'_> {
     ///
     /// # Errors
     /// [`Error::Deadlock`]: unlock, and lock the group again, which includes what was added and has
-    /// the old ticket. [`Error::Evicted`]: the deadline came first. [`Error::AlreadyLocked`] if
+    /// the old ticket while that lives. [`Error::Evicted`]: the deadline came first. [`Error::AlreadyLocked`] if
     /// nothing was added. [`Error::TimedOut`], [`Error::LockFailed`], [`Error::Quota`],
     /// [`Error::EventsUnread`], [`Error::ServiceDied`].
     pub fn grow(&mut self, timeout: impl Into<Option<Duration>>) -> Result<()> {

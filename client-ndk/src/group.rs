@@ -165,7 +165,7 @@ impl Group {
     /// as it takes, which other holders' deadlines bound).
     ///
     /// The service ends the wait, so that a time-out and a grant can't cross. A lock that timed out
-    /// leaves its age to the group's next one.
+    /// leaves its age to the group's next one, for a while (`ISyncGroup.aidl`, on tickets).
     ///
     /// # Errors
     /// [`Error::TimedOut`], [`Error::LockFailed`],
@@ -184,6 +184,7 @@ impl Group {
     ///
     /// # Errors
     /// [`Error::WouldBlock`], and those of [`Group::lock`] but [`Error::TimedOut`].
+    /// [`Error::LockFailed`] also if an implicit fence is pending, for which this does not wait.
     pub fn try_lock(&mut self) -> Result<Grant<'_>> {
         if !self.request(None)? {
             self.await_grant(None)?;
@@ -203,8 +204,8 @@ impl Group {
     ///         my_poll(group.event_fd()); // for POLLIN, beside other descriptors
     ///         match group.read_event()? {
     ///             Some(Event::Granted(_)) => break,
-    ///             Some(Event::LockFailed { buffer, errno, .. }) => {
-    ///                 return Err(Error::LockFailed { buffer, errno })
+    ///             Some(Event::LockFailed { buffer, errno, by_fence, .. }) => {
+    ///                 return Err(Error::LockFailed { buffer, errno, by_fence })
     ///             }
     ///             _ => {} // nothing yet, or news of an earlier grant
     ///         }
@@ -385,8 +386,8 @@ impl Group {
             // An event after which nothing is pending was about this lock.
             match event {
                 _ if self.is_pending() => {}
-                Event::LockFailed { buffer, errno, .. } => {
-                    return Err(Error::LockFailed { buffer, errno })
+                Event::LockFailed { buffer, errno, by_fence, .. } => {
+                    return Err(Error::LockFailed { buffer, errno, by_fence })
                 }
                 Event::TimedOut { .. } => return Err(Error::TimedOut),
                 Event::Wounded { .. } => return Err(Error::Deadlock),

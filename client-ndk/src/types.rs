@@ -45,7 +45,7 @@ impl Access {
 }
 
 /// A dma-buf as the service names it: the same buffer has the same id in every group and process,
-/// for as long as any group has it.
+/// for as long as any group has it or the service remembers it (`ISyncGroup.add`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub i64);
 
@@ -71,10 +71,17 @@ pub struct GrantedBuffer {
     /// As [`crate::Group::add`] named it.
     pub id: BufferId,
     /// How many exclusive grants the buffer has seen, this one included: two reads that see the
-    /// same generation saw the same content.
+    /// same generation, neither of them `evicted`, saw the same content.
     pub generation: i64,
-    /// The previous holder was evicted or died: the content may be half written.
+    /// Somebody who held the buffer and was evicted, or died, may still be at work on it: the content
+    /// may change during the grant. It ends when a grant that began afterwards has ended in order,
+    /// with all its release fences signalled; any grant, a reader's too.
     pub evicted: bool,
+    /// The content may be half written: a writer was evicted or died, and nobody has written the
+    /// buffer since. It ends when an exclusive grant that began afterwards has ended in order, with
+    /// all its release fences signalled. A reader should not use the content; a writer should
+    /// overwrite all of it.
+    pub torn: bool,
     /// Other devices may still be at work on it: wait for [`crate::Grant::acquire_fence`] before
     /// yours begins. Never for CPU accesses.
     pub fenced: bool,
@@ -87,6 +94,7 @@ impl From<event::Buffer> for GrantedBuffer {
             id: BufferId(id),
             generation,
             evicted: flags & event::FLAG_EVICTED != 0,
+            torn: flags & event::FLAG_TORN != 0,
             fenced: flags & event::FLAG_FENCED != 0,
         }
     }
@@ -167,6 +175,20 @@ mod tests {
         let bits = [Access::Read, Access::Write, Access::DmaRead, Access::DmaWrite]
             .map(|access| access.to_aidl().0);
         assert_eq!(bits, [0x1, 0x2, 0x5, 0x6]);
+    }
+
+    #[test]
+    fn each_flag_of_a_buffer_has_its_own_field() {
+        let marks = |flags| {
+            let buffer = GrantedBuffer::from(event::Buffer { id: 3, generation: 7, flags });
+            assert_eq!((buffer.id, buffer.generation), (BufferId(3), 7));
+            (buffer.evicted, buffer.torn, buffer.fenced)
+        };
+        assert_eq!(marks(0), (false, false, false));
+        assert_eq!(marks(event::FLAG_EVICTED), (true, false, false));
+        assert_eq!(marks(event::FLAG_TORN), (false, true, false));
+        assert_eq!(marks(event::FLAG_FENCED), (false, false, true));
+        assert_eq!(marks(i32::MAX & !event::FLAG_TORN), (true, false, true));
     }
 
     #[test]

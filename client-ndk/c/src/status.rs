@@ -102,9 +102,11 @@ pub fn text(status: ABufferSyncStatus) -> &'static CStr {
         ABUFFERSYNC_ERROR_NOT_QUEUED => c"no lock is waiting",
         ABUFFERSYNC_ERROR_TIMED_OUT => c"the lock was not granted in time",
         ABUFFERSYNC_ERROR_CANCELLED => c"the lock was cancelled",
-        ABUFFERSYNC_ERROR_DEADLOCK => c"an older group waits for what this one holds: unlock first",
+        ABUFFERSYNC_ERROR_DEADLOCK => c"another group comes before this one: unlock first",
         ABUFFERSYNC_ERROR_EVICTED => c"the grant was taken away at its deadline",
-        ABUFFERSYNC_ERROR_LOCK_FAILED => c"the cache maintenance of a buffer failed",
+        ABUFFERSYNC_ERROR_LOCK_FAILED => {
+            c"an implicit fence did not signal in time, or cache maintenance of a buffer failed"
+        }
         ABUFFERSYNC_ERROR_EVENTS_UNREAD => c"too many unread events",
         ABUFFERSYNC_ERROR_UNSUPPORTED => c"the service, its kernel or this platform can't do that",
         ABUFFERSYNC_ERROR_NO_BINDER => c"the binder driver can't be opened",
@@ -132,6 +134,7 @@ mod tests {
     fn the_clients_codes_are_the_headers() {
         let nothing = String::new;
         let (buffer, errno) = (buffersync_client::BufferId(1), nix::errno::Errno::EIO);
+        let failed = |by_fence| Error::LockFailed { buffer, errno, by_fence };
         let no_service = Error::NoService { instance: nothing(), reason: nothing() };
         for (error, status) in [
             (Error::IllegalArgument(nothing()), ABUFFERSYNC_ERROR_INVALID_ARGUMENT),
@@ -153,7 +156,8 @@ mod tests {
             (Error::Cancelled, ABUFFERSYNC_ERROR_CANCELLED),
             (Error::Deadlock, ABUFFERSYNC_ERROR_DEADLOCK),
             (Error::Evicted, ABUFFERSYNC_ERROR_EVICTED),
-            (Error::LockFailed { buffer, errno }, ABUFFERSYNC_ERROR_LOCK_FAILED),
+            (failed(true), ABUFFERSYNC_ERROR_LOCK_FAILED),
+            (failed(false), ABUFFERSYNC_ERROR_LOCK_FAILED),
             (Error::EventsUnread, ABUFFERSYNC_ERROR_EVENTS_UNREAD),
             (Error::Unsupported, ABUFFERSYNC_ERROR_UNSUPPORTED),
             (Error::NoBinder(nothing()), ABUFFERSYNC_ERROR_NO_BINDER),

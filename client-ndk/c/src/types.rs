@@ -140,6 +140,8 @@ pub const ABUFFERSYNC_EVENT_FENCE_EVICTED: ABufferSyncEventType = 6;
 pub const ABUFFERSYNC_BUFFER_EVICTED: u32 = 0x1;
 /// See the header.
 pub const ABUFFERSYNC_BUFFER_FENCED: u32 = 0x2;
+/// See the header.
+pub const ABUFFERSYNC_BUFFER_TORN: u32 = 0x8;
 
 /// See the header.
 #[repr(C)]
@@ -207,7 +209,7 @@ impl ABufferSyncEvent {
         let plain = |r#type, grant| Self { r#type, error: 0, grant, buffer: 0 };
         Some(match event {
             Event::Granted(grant) => plain(ABUFFERSYNC_EVENT_GRANTED, grant.token.0),
-            Event::LockFailed { token, buffer, errno } => Self {
+            Event::LockFailed { token, buffer, errno, .. } => Self {
                 error: *errno as i32,
                 buffer: buffer.0,
                 ..plain(ABUFFERSYNC_EVENT_LOCK_FAILED, token.0)
@@ -227,7 +229,8 @@ impl From<&GrantedBuffer> for ABufferSyncBufferState {
     fn from(buffer: &GrantedBuffer) -> Self {
         let evicted = if buffer.evicted { ABUFFERSYNC_BUFFER_EVICTED } else { 0 };
         let fenced = if buffer.fenced { ABUFFERSYNC_BUFFER_FENCED } else { 0 };
-        let (flags, generation) = (evicted | fenced, buffer.generation);
+        let torn = if buffer.torn { ABUFFERSYNC_BUFFER_TORN } else { 0 };
+        let (flags, generation) = (evicted | fenced | torn, buffer.generation);
         Self { buffer: buffer.id.0, generation, flags, reserved: 0 }
     }
 }

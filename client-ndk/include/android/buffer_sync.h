@@ -135,12 +135,17 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
     ABUFFERSYNC_ERROR_CANCELLED = -17,
     /**
      * An older group waits for what this one holds, and waiting for more could deadlock (the
-     * kernel's EDEADLK): unlock, and lock again. That lock has the old place in line.
+     * kernel's EDEADLK): unlock, and lock again. That lock has the old place in line, which lasts for
+     * ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS from the request that took it. When that is over, a lock
+     * that would pass another group, which stood first at a buffer, ends with this too.
      */
     ABUFFERSYNC_ERROR_DEADLOCK = -18,
     /** The grant was taken away at its deadline: the work since may be lost. */
     ABUFFERSYNC_ERROR_EVICTED = -19,
-    /** The cache maintenance of a buffer failed. What was held before the lock is held still. */
+    /**
+     * An implicit fence of a buffer did not signal in time, or its cache maintenance failed:
+     * ABufferSync_getLastErrorMessage() says which. What was held before the lock is held still.
+     */
     ABUFFERSYNC_ERROR_LOCK_FAILED = -20,
     /** Too many unread events: call ABufferSyncGroup_getEvent() until there are none. */
     ABUFFERSYNC_ERROR_EVENTS_UNREAD = -21,
@@ -214,7 +219,10 @@ ABUFFERSYNC_ENUM(ABufferSyncCapability) {
 ABUFFERSYNC_ENUM(ABufferSyncEventType) {
     /** A queued lock is granted. */
     ABUFFERSYNC_EVENT_GRANTED = 1,
-    /** A queued lock ended: the cache maintenance of .buffer failed with .error, an errno. */
+    /**
+     * A queued lock ended: an implicit fence of .buffer did not signal in time (.error is ETIMEDOUT),
+     * or cache maintenance of .buffer failed with .error, another errno.
+     */
     ABUFFERSYNC_EVENT_LOCK_FAILED = 2,
     /** The growth of a grant ended, see ABUFFERSYNC_ERROR_DEADLOCK: unlock, and lock again. */
     ABUFFERSYNC_EVENT_WOUNDED = 3,
@@ -250,17 +258,29 @@ typedef struct ABufferSyncGrant {
 
 /** What is true of a buffer that is held: bits of ABufferSyncBufferState.flags. */
 ABUFFERSYNC_ENUM(ABufferSyncBufferFlags) {
-    /** The previous holder was evicted or died: the content may be half written. */
+    /**
+     * Somebody who held the buffer and was evicted, or died, may still be at work on it. Ends when a
+     * grant that began afterwards, a reader's too, has ended in order and its fences have signalled.
+     */
     ABUFFERSYNC_BUFFER_EVICTED = 0x1,
     /** Other devices may still be at work: wait for the acquire fence. Only for DMA accesses. */
     ABUFFERSYNC_BUFFER_FENCED = 0x2,
+    /**
+     * The content may be half written: a writer was evicted or died. Ends when an exclusive grant that
+     * began afterwards has ended in order and its fences have signalled. Readers drop the content,
+     * writers overwrite all of it.
+     */
+    ABUFFERSYNC_BUFFER_TORN = 0x8,
 };
 
 /** A buffer that is held. */
 typedef struct ABufferSyncBufferState {
     /** Which. */
     ABufferSyncBufferId buffer;
-    /** How many exclusive grants it has seen: two reads of one generation saw the same content. */
+    /**
+     * How many exclusive grants it has seen: two reads of one generation, neither of them
+     * ABUFFERSYNC_BUFFER_EVICTED, saw the same content.
+     */
     int64_t generation;
     /** ABufferSyncBufferFlags. */
     uint32_t flags;
@@ -441,10 +461,11 @@ ABufferSyncStatus ABufferSyncGroup_lock(ABufferSyncGroup* _Nonnull group, int64_
         __INTRODUCED_IN(35);
 
 /**
- * As ABufferSyncGroup_lock(), but waits for no other client: at most for cache maintenance, or an
- * implicit fence.
+ * As ABufferSyncGroup_lock(), but waits for no other client and for no fence: at most for cache
+ * maintenance.
  *
- * @return ABUFFERSYNC_ERROR_WOULD_BLOCK, and those of ABufferSyncGroup_lock().
+ * @return ABUFFERSYNC_ERROR_WOULD_BLOCK, and those of ABufferSyncGroup_lock();
+ *         ABUFFERSYNC_ERROR_LOCK_FAILED also if an implicit fence is pending.
  */
 ABufferSyncStatus ABufferSyncGroup_tryLock(ABufferSyncGroup* _Nonnull group) __INTRODUCED_IN(35);
 

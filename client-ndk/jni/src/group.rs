@@ -117,7 +117,7 @@ fn event<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'l
     while let Some(event) = group.read_event()? {
         let values = match event {
             Event::Granted(grant) => [0, grant.token.0, 0, 0],
-            Event::LockFailed { token, buffer, errno } => {
+            Event::LockFailed { token, buffer, errno, .. } => {
                 [1, token.0, jlong::from(errno as i32), buffer.0]
             }
             Event::Wounded { token } => [2, token.0, 0, 0],
@@ -131,12 +131,13 @@ fn event<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'l
     Ok(JObject::null().into())
 }
 
-/// Id and deadline; then id, generation and flags (1: evicted, 2: fenced) of each buffer.
+/// Id and deadline; then id, generation and flags (1: evicted, 2: fenced, 8: torn) of each buffer.
 fn grant<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'local>> {
     let grant = find(group)?.granted()?;
     let mut values = vec![grant.token.0, nanos(grant.deadline)];
     for buffer in &grant.buffers {
-        let flags = jlong::from(buffer.evicted) | jlong::from(buffer.fenced) << 1;
+        let marks = jlong::from(buffer.evicted) | jlong::from(buffer.torn) << 3;
+        let flags = marks | jlong::from(buffer.fenced) << 1;
         values.extend([buffer.id.0, buffer.generation, flags]);
     }
     longs(env, &values)

@@ -316,13 +316,22 @@ static void evicted(ABufferSync* sync) {
     FAILS(ABufferSyncGroup_getGrant(group, &grant), EVICTED);
     OK(ABufferSyncGroup_lock(next, SECONDS));
     OK(ABufferSyncGroup_getBufferState(next, id, &state));
-    EXPECT(state.flags, ABUFFERSYNC_BUFFER_EVICTED);
+    EXPECT(state.flags, ABUFFERSYNC_BUFFER_EVICTED | ABUFFERSYNC_BUFFER_TORN);
     FAILS(ABufferSyncGroup_getBufferState(next, id + 1000, &state), UNKNOWN_BUFFER);
+    OK(ABufferSyncGroup_unlock(next, -1));
+    /* A reader has ended in order, which repairs nothing. */
+    OK(ABufferSyncGroup_lock(next, SECONDS));
+    OK(ABufferSyncGroup_getBufferState(next, id, &state));
+    EXPECT(state.flags, ABUFFERSYNC_BUFFER_TORN);
     OK(ABufferSyncGroup_unlock(next, -1));
     FAILS(ABufferSyncGroup_unlock(group, -1), EVICTED);
     FAILS(ABufferSyncGroup_unlock(group, -1), NOT_LOCKED);
     OK(ABufferSyncGroup_lock(group, SECONDS));
     OK(ABufferSyncGroup_unlock(group, -1));
+    OK(ABufferSyncGroup_lock(next, SECONDS));
+    OK(ABufferSyncGroup_getBufferState(next, id, &state));
+    EXPECT(state.flags, 0);
+    OK(ABufferSyncGroup_unlock(next, -1));
     OK(ABufferSyncGroup_close(group));
     OK(ABufferSyncGroup_close(next));
 }

@@ -14,6 +14,7 @@ import java.util.Map;
 import vendor.buffersync.Access;
 import vendor.buffersync.AndroidBuffers;
 import vendor.buffersync.BufferSource;
+import vendor.buffersync.BufferState;
 import vendor.buffersync.BufferSync;
 import vendor.buffersync.BufferSyncException;
 import vendor.buffersync.ErrorCode;
@@ -184,7 +185,12 @@ final class Misuse {
             fails(ErrorCode.EVICTED, () -> mapped.bytes(grant));
             fails(ErrorCode.EVICTED, grant::close);
             try (Grant again = group.lock(SECOND)) {
-                check(again.buffer(mapped.id()).isEvicted(), "not marked");
+                BufferState state = again.buffer(mapped.id());
+                check(state.isEvicted() && state.isTorn(), "not marked");
+            }
+            try (Grant repaired = group.lock(SECOND)) {
+                BufferState state = repaired.buffer(mapped.id());
+                check(!state.isEvicted() && !state.isTorn(), "still marked");
             }
         }
     }

@@ -9,6 +9,7 @@ package vendor.buffersync;
 public final class BufferState {
     private static final long EVICTED = 1;
     private static final long FENCED = 2;
+    private static final long TORN = 8;
 
     private final long id;
     private final long generation;
@@ -23,15 +24,16 @@ public final class BufferState {
     /**
      * Which buffer.
      *
-     * @return the same in every group and process, for as long as any group has it
+     * @return the same in every group and process, for as long as any group has it or the service
+     *     remembers it
      */
     public long id() {
         return id;
     }
 
     /**
-     * How many exclusive grants the buffer has seen: two reads of one generation saw the same
-     * content.
+     * How many exclusive grants the buffer has seen: two reads of one generation, neither of them
+     * {@link #isEvicted}, saw the same content.
      *
      * @return the count, this grant included
      */
@@ -40,12 +42,25 @@ public final class BufferState {
     }
 
     /**
-     * Whether the previous holder was evicted or died: the content may be half written.
+     * Whether somebody who held the buffer and was evicted, or died, may still be at work on it: the
+     * content may change during the grant.
      *
-     * @return true if so
+     * @return true until a grant that began afterwards, a reader's too, has ended in order, with all
+     *     its release fences signalled
      */
     public boolean isEvicted() {
         return (flags & EVICTED) != 0;
+    }
+
+    /**
+     * Whether the content may be half written: a writer was evicted or died. A reader should not use
+     * it; a writer should overwrite all of it.
+     *
+     * @return true until an exclusive grant that began afterwards has ended in order, with all its
+     *     release fences signalled
+     */
+    public boolean isTorn() {
+        return (flags & TORN) != 0;
     }
 
     /**

@@ -43,12 +43,17 @@ public enum ErrorCode {
     CANCELLED(-17),
     /**
      * An older group waits for what this one holds (the kernel's EDEADLK): unlock, and lock again. That
-     * lock has the old place in line.
+     * lock has the old place in line, which lasts for {@link Capabilities#maxHold} from the request
+     * that took it. When that is over, a lock that would pass another group, which stood first at a
+     * buffer, ends with this too.
      */
     DEADLOCK(-18),
     /** The grant was taken away at its deadline: the work since may be lost. */
     EVICTED(-19),
-    /** The cache maintenance of a buffer failed. */
+    /**
+     * An implicit fence of a buffer did not signal in time, or its cache maintenance failed: the
+     * message says which.
+     */
     LOCK_FAILED(-20),
     /** Too many unread events: call {@link SyncGroup#pollEvent} until there are none. */
     EVENTS_UNREAD(-21),

@@ -11,7 +11,10 @@ public final class Event {
     public enum Type {
         /** A queued lock is granted: {@link SyncGroup#grant} has it. */
         GRANTED,
-        /** A queued lock ended: the cache maintenance of a buffer failed. */
+        /**
+         * A queued lock ended: an implicit fence of a buffer did not signal in time, or its cache
+         * maintenance failed.
+         */
         LOCK_FAILED,
         /** The growth of a grant ended, see {@link ErrorCode#DEADLOCK}. */
         WOUNDED,
@@ -50,14 +53,15 @@ public final class Event {
     /**
      * Why a lock failed.
      *
-     * @return an errno; 0 for other types
+     * @return an errno: ETIMEDOUT (110) if an implicit fence did not signal in time, another one if
+     *     cache maintenance failed; 0 for other types of events
      */
     public int errno() {
         return (int) values[2];
     }
 
     /**
-     * Of which buffer the cache maintenance failed.
+     * On which buffer a lock failed.
      *
      * @return its id; 0 for other types
      */
