@@ -29,8 +29,8 @@ use buffersync_aidl::event::{self, Record};
 use buffersync_aidl::reply::Granted;
 use buffersync_engine::{
     Access, BufferId, BuildIdHasher, Close, Effect, Effects, Engine, EvictionCause, Failure,
-    FenceId, Grant, GrantedBuffer, GroupId, JobId, Limits, LockOutcome, Phase, Span, SyncFlags,
-    Time, Token,
+    FailureCause, FenceId, Grant, GrantedBuffer, GroupId, Implicit, JobId, Limits, LockOutcome,
+    Phase, Span, SyncFlags, Time, Token,
 };
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -41,7 +41,9 @@ use crate::config::Config;
 use crate::dmabuf::{self, Identity};
 use crate::error::Error;
 use crate::events::{EventPipe, Lost};
+use crate::evicted::Evicted;
 use crate::fences::{Acquire, Fence, Release};
+use crate::implicit::Waits;
 use crate::permits::Permits;
 use crate::poison;
 use crate::quota::{Kind, Quotas};
@@ -52,7 +54,7 @@ use crate::sync_jobs::{Operation, Outcome, SyncJob, SyncQueue};
 pub struct Arbiter {
     config: Config,
     state: Mutex<State>,
-    queue: SyncQueue,
+    pub(crate) queue: SyncQueue,
     pub(crate) reactor: Reactor<Waiting>,
     pub(crate) permits: Permits,
     has_implicit_fences: bool,
@@ -68,8 +70,13 @@ pub enum Waiting {
         /// The sync_file.
         fence: Arc<Fence>,
     },
-    /// Implicit fences of a buffer that is to be synced.
-    Sync(SyncJob),
+    /// Implicit fences of a buffer.
+    Implicit {
+        /// Which buffer.
+        buffer: BufferId,
+        /// Which watch of it.
+        number: u64,
+    },
 }
 
 /// How long a lock may wait for others.
@@ -105,12 +112,18 @@ pub(crate) type ById<K, V> = HashMap<K, V, BuildIdHasher>;
 pub(crate) struct State {
     pub(crate) engine: Engine,
     pub(crate) buffers: ById<BufferId, Buffer>,
+    /// Of these buffers, and of those that are remembered.
     by_identity: HashMap<Identity, BufferId>,
+    /// Buffers that no group has and of which the engine remembers something. An identity is the inode
+    /// number of a dma-buf, and the kernel (dma-buf.c) counts those up in 64 bits: none comes again.
+    remembered: ById<BufferId, Identity>,
     pub(crate) groups: ByGroup<Group>,
     /// What clients name groups by that are not the object of the call. The keys are random numbers.
     by_key: ById<i64, GroupId>,
     /// Release fences that the reactor waits for. They outlive their group.
     pub(crate) releases: ById<FenceId, Release>,
+    /// Locks that wait for implicit fences.
+    pub(crate) waits: Waits,
     pub(crate) quotas: Quotas,
     pub(crate) syncs: SyncCounters,
     last_buffer: u64,
@@ -137,8 +150,8 @@ pub(crate) struct Group {
     pub(crate) pipe: EventPipe,
     /// A lock is accepted and neither granted nor ended; counted in the uid's quota.
     pub(crate) waiting: bool,
-    /// The last grant that was taken away, to tell a late unlock what happened.
-    pub(crate) evicted: Option<Token>,
+    /// The last grants that were taken away, to tell a late unlock what happened.
+    pub(crate) evicted: Evicted,
     /// Release fences that are pending. Bounded: each may become a record in the pipe.
     pub(crate) fences: usize,
     /// What its grant has to wait for.
@@ -192,6 +205,7 @@ impl Arbiter {
         let limits = Limits {
             default_hold: hold(config.default_hold_ms),
             max_hold: hold(config.max_hold_ms),
+            remembered: config.max_remembered as usize,
         };
         let mut engine = Engine::new(limits);
         engine.expect_implicit_fences();
@@ -199,9 +213,11 @@ impl Arbiter {
             engine,
             buffers: HashMap::default(),
             by_identity: HashMap::new(),
+            remembered: HashMap::default(),
             groups: ByGroup::new(),
             by_key: HashMap::default(),
             releases: HashMap::default(),
+            waits: Waits::default(),
             quotas: Quotas::new(&config),
             syncs: SyncCounters::default(),
             last_buffer: 0,
@@ -258,7 +274,7 @@ impl Arbiter {
             uid,
             pipe,
             waiting: false,
-            evicted: None,
+            evicted: Evicted::default(),
             fences: 0,
             acquire: Vec::new(),
             implicit,
@@ -337,16 +353,14 @@ impl Arbiter {
 
     /// Locks a group, or grows what it holds.
     pub fn lock(&self, id: GroupId, wait: Wait) -> Result<Locked, Error> {
-        let (state, idle) = self.look_for_implicit_fences(self.state(), id);
-        self.with_state(state, |state, now| {
-            Self::note_idle(state, id, idle);
-            state.lock(id, wait, now)
-        })
+        let (state, looked) = self.look_for_implicit_fences(self.state(), id);
+        self.with_state(state, |state, now| state.lock(id, wait, looked, now))
     }
 
     /// Looks for implicit fences in the way of a group's CPU accesses, without the mutex; the buffers, if
-    /// there is no fence. A grant that comes later has the sync workers look. A group that has devices
-    /// only has nothing to look for, and keeps the mutex.
+    /// there is no fence. It counts for the lock that follows with the mutex that comes back, and only
+    /// if that is granted at once: otherwise the sync workers look. A group that has devices only has
+    /// nothing to look for, and keeps the mutex.
     pub(crate) fn look_for_implicit_fences<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -372,15 +386,9 @@ impl Arbiter {
     pub fn woken(&self, wake: Wake<Waiting>) {
         match wake {
             Wake::Timer => self.with(|state, now| state.engine.tick(now, &mut state.effects)),
-            Wake::Ready(Waiting::Sync(job)) => self.queue.push(job),
-            Wake::TimedOut(Waiting::Sync(job)) => {
-                let (id, succeeded) = (job.id, job.succeeded);
-                self.with(|state, now| {
-                    state.syncs.timed_out += 1;
-                    state.job_failed(id, succeeded, Errno::ETIMEDOUT, now);
-                });
-                // Its descriptors close here, outside of the mutex.
-                drop(job);
+            Wake::Ready(Waiting::Implicit { buffer, number })
+            | Wake::TimedOut(Waiting::Implicit { buffer, number }) => {
+                self.watch_woke(buffer, number);
             }
             Wake::Ready(Waiting::Release { id, fence })
             | Wake::TimedOut(Waiting::Release { id, fence }) => self.fence_woke(id, &fence),
@@ -391,20 +399,18 @@ impl Arbiter {
     pub fn reported(&self, outcome: Outcome) {
         match outcome {
             Outcome::Done(job) => self.with(|state, now| {
+                state.waits.ended(job);
                 state.engine.job_done(now, job, Ok(()), &mut state.effects);
             }),
             Outcome::Failed(job, succeeded, errno) => self.with(|state, now| {
+                state.waits.ended(job);
                 state.syncs.failed += 1;
                 state.job_failed(job, succeeded, errno, now);
             }),
-            Outcome::NotReady(job, fd, wanted) => {
-                self.with(|state, _| state.syncs.waited += 1);
-                let (id, succeeded, give_up) = (job.id, job.succeeded, job.give_up);
-                if let Err((errno, _)) = self.reactor.watch(fd, wanted, give_up, Waiting::Sync(job))
-                {
-                    self.with(|state, now| state.job_failed(id, succeeded, errno, now));
-                }
-            }
+            Outcome::Blocked(job, succeeded) => self.with(|state, now| {
+                state.engine.job_blocked(now, job, succeeded, &mut state.effects);
+            }),
+            Outcome::Pending(job, nth) => self.wait_goes_on(job, nth),
         }
     }
 
@@ -455,27 +461,24 @@ impl Arbiter {
         result
     }
 
-    /// What [`Arbiter::lock`] found out before is used, if the group has the same buffers still.
-    pub(crate) fn note_idle(state: &mut State, id: GroupId, idle: Option<Arc<Polled>>) {
-        let Some(looked) = idle else { return };
-        let now_in = state.groups.get(id).and_then(|group| group.polled.as_ref()?.as_ref());
-        if now_in.is_some_and(|now_in| Arc::ptr_eq(&looked, now_in)) {
-            state.engine.found_idle(id);
-        }
-    }
-
     /// Carries out effects until there are none: losing a pipe closes its group, which has effects.
     pub(crate) fn carry_out(&self, state: &mut State, now: Time) {
         while let Some(effect) = state.effects.pop() {
             match effect {
-                Effect::Sync { job, group, ops } => self.submit(state, job, group, ops, now),
+                Effect::Sync { job, group, waits, ops } => {
+                    self.submit(state, (job, group), waits, ops, now);
+                }
+                Effect::Wait { job, group, ops, until } => {
+                    self.begin_wait(state, job, group, ops, until);
+                }
+                Effect::DropWait { job } => self.drop_wait(state, job),
                 Effect::Granted { group, grant } => {
                     state.no_longer_waiting(group);
                     state.announce(group, grant, now);
                 }
-                Effect::LockFailed { group, token, buffer, reason } => {
+                Effect::LockFailed { group, token, buffer, reason, cause } => {
                     state.no_longer_waiting(group);
-                    state.lock_failed(group, token, buffer, reason, now);
+                    state.lock_failed(group, token, (buffer, reason, cause), now);
                 }
                 Effect::TimedOut { group, token } => {
                     state.no_longer_waiting(group);
@@ -492,22 +495,29 @@ impl Arbiter {
                     state.tell_evicted(group, token, cause, now);
                 }
                 Effect::DropFence { fence } => self.drop_fence(state, fence),
+                Effect::Remember { buffer } => state.remember(buffer),
                 Effect::Forget { buffer } => state.forget(buffer),
             }
         }
     }
 
-    fn submit(&self, state: &State, id: JobId, group: Option<GroupId>, ops: Span, now: Time) {
+    fn submit(
+        &self,
+        state: &State,
+        (id, group): (JobId, Option<GroupId>),
+        waits: Span,
+        ops: Span,
+        now: Time,
+    ) {
         let uid = group.and_then(|group| state.groups.get(group)).map_or(u32::MAX, |g| g.uid);
+        let looks = state.looks(waits);
         let ops = state.effects.ops(ops).iter();
-        let operations: VecDeque<Operation> = ops
-            .filter_map(|op| {
-                let fd = Arc::clone(&state.buffers.get(&op.buffer)?.fd);
-                Some(Operation { fd, kind: op.kind, flags: op.flags })
-            })
-            .collect();
-        let give_up = now.after(Duration::from_millis(self.config.max_hold_ms.into()));
-        self.queue.push(SyncJob { id, uid, operations, succeeded: 0, give_up });
+        let operations = ops.filter_map(|op| {
+            let fd = Arc::clone(&state.buffers.get(&op.buffer)?.fd);
+            Some(Operation { fd, kind: op.kind, flags: op.flags })
+        });
+        let operations = operations.collect();
+        self.queue.push(SyncJob { id, uid, looks, operations, until: now });
     }
 }
 
@@ -573,9 +583,11 @@ impl State {
         let uid = group.uid;
         let mut own = Vec::with_capacity(found.len());
         for ((identity, fd), known) in found.iter().zip(&known) {
-            own.push(match known {
-                Some(_) => None,
-                None => {
+            // One that is remembered has a name and no descriptor.
+            let has_it = known.is_some_and(|known| self.buffers.contains_key(&known));
+            own.push(match has_it {
+                true => None,
+                false => {
                     let fd = fd.try_clone_to_owned();
                     let fd = Arc::new(fd.map_err(|_| Error::NoResources("descriptors"))?);
                     let size = dmabuf::size(fd.as_fd()).unwrap_or(0);
@@ -588,8 +600,8 @@ impl State {
         let mut ids = Vec::with_capacity(found.len());
         for (known, own) in known.into_iter().zip(own) {
             let buffer = match (known, own) {
-                (None, Some(buffer)) => self.register(buffer),
-                (known, _) => known.ok_or(Error::UnknownBuffer)?,
+                (known, Some(buffer)) => self.register(known, buffer),
+                (known, None) => known.ok_or(Error::UnknownBuffer)?,
             };
             self.join(id, buffer, access)?;
             ids.push(buffer);
@@ -597,9 +609,13 @@ impl State {
         Ok(ids)
     }
 
-    fn register(&mut self, buffer: Buffer) -> BufferId {
-        self.last_buffer += 1;
-        let id = BufferId(self.last_buffer);
+    /// Keeps a dma-buf, by the name that it has if it is remembered.
+    fn register(&mut self, known: Option<BufferId>, buffer: Buffer) -> BufferId {
+        let id = known.unwrap_or_else(|| {
+            self.last_buffer += 1;
+            BufferId(self.last_buffer)
+        });
+        self.remembered.remove(&id);
         self.by_identity.insert(buffer.identity, id);
         self.buffers.insert(id, buffer);
         id
@@ -621,9 +637,20 @@ impl State {
         Ok(())
     }
 
-    pub(crate) fn lock(&mut self, id: GroupId, wait: Wait, now: Time) -> Result<Locked, Error> {
+    /// Locks a group. `looked`: no implicit fence was pending on these dma-bufs just now, which counts
+    /// if they are the group's still.
+    pub(crate) fn lock(
+        &mut self,
+        id: GroupId,
+        wait: Wait,
+        looked: Option<Arc<Polled>>,
+        now: Time,
+    ) -> Result<Locked, Error> {
         let Self { groups, engine, effects, quotas, .. } = self;
         let group = groups.get_mut(id).ok_or(Error::Closed)?;
+        let polled = group.polled.as_ref().and_then(Option::as_ref);
+        let same = looked.zip(polled).is_some_and(|(looked, polled)| Arc::ptr_eq(&looked, polled));
+        let implicit = if same { Implicit::Idle } else { Implicit::Unknown };
         if !group.waiting {
             // Otherwise the engine's own answer is the clearer one.
             if !group.pipe.has_room() {
@@ -633,9 +660,9 @@ impl State {
             quotas.check(group.uid, Kind::Queued, 1)?;
         }
         let outcome = match wait {
-            Wait::Never => engine.try_lock(now, id, effects),
-            Wait::UntilGranted => engine.lock(now, id, None, effects),
-            Wait::AtMost(limit) => engine.lock(now, id, Some(limit), effects),
+            Wait::Never => engine.try_lock(now, id, implicit, effects),
+            Wait::UntilGranted => engine.lock(now, id, None, implicit, effects),
+            Wait::AtMost(limit) => engine.lock(now, id, Some(limit), implicit, effects),
         };
         match outcome? {
             LockOutcome::Pending(token) => {
@@ -724,16 +751,28 @@ impl State {
         self.told(id, sent, now);
     }
 
-    fn lock_failed(&mut self, id: GroupId, token: Token, buffer: BufferId, reason: i32, now: Time) {
-        log::warn!("cache maintenance of buffer {} failed: errno {reason}", buffer.0);
+    fn lock_failed(
+        &mut self,
+        id: GroupId,
+        token: Token,
+        (buffer, reason, cause): (BufferId, i32, FailureCause),
+        now: Time,
+    ) {
+        let (what, flags) = match cause {
+            FailureCause::Operation => ("cache maintenance failed", 0),
+            FailureCause::ImplicitFence => {
+                ("an implicit fence did not signal in time", event::FLAG_FENCE)
+            }
+        };
+        log::warn!("buffer {}: {what}: errno {reason}", buffer.0);
         let failed = record(event::LOCK_FAILED, token);
-        let failed = Record { value0: wire(buffer.0), value1: reason.into(), ..failed };
+        let failed = Record { flags, value0: wire(buffer.0), value1: reason.into(), ..failed };
         self.tell(id, failed, now);
     }
 
     fn tell_evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
         let Some(group) = self.groups.get_mut(id) else { return };
-        group.evicted = Some(token);
+        group.evicted.add(token);
         log::warn!(
             "group {} {:?} of uid {} evicted: {cause:?}",
             id.serial(),
@@ -782,10 +821,22 @@ impl State {
         self.engine.job_done(now, job, Err(failure), &mut self.effects);
     }
 
+    /// No group has a buffer any more, but its name is kept.
+    fn remember(&mut self, id: BufferId) {
+        if let Some(buffer) = self.buffers.remove(&id) {
+            self.remembered.insert(id, buffer.identity);
+            self.garbage.push(buffer.fd);
+        }
+    }
+
+    /// Nothing is kept of a buffer any more.
     fn forget(&mut self, id: BufferId) {
         if let Some(buffer) = self.buffers.remove(&id) {
             self.by_identity.remove(&buffer.identity);
             self.garbage.push(buffer.fd);
+        }
+        if let Some(identity) = self.remembered.remove(&id) {
+            self.by_identity.remove(&identity);
         }
     }
 }
@@ -794,8 +845,12 @@ impl State {
 /// they are asked for, so each device's buffer of such a group may have some.
 fn as_told(granted: &GrantedBuffer, implicit: bool) -> event::Buffer {
     let fenced = granted.fenced || implicit && granted.access.is_dma();
-    let evicted = if granted.evicted { event::FLAG_EVICTED } else { 0 };
-    let flags = evicted | if fenced { event::FLAG_FENCED } else { 0 };
+    let flags = [
+        (granted.evicted, event::FLAG_EVICTED),
+        (granted.torn, event::FLAG_TORN),
+        (fenced, event::FLAG_FENCED),
+    ];
+    let flags = flags.into_iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag);
     let (id, generation) = (wire(granted.buffer.0), wire(granted.generation));
     event::Buffer { id, generation, flags }
 }

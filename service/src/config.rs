@@ -33,6 +33,8 @@ pub struct Config {
     pub max_queued_per_uid: u32,
     /// Release fences that a uid may have pending.
     pub max_fences_per_uid: u32,
+    /// Buffers that no group has any more and whose marks are remembered.
+    pub max_remembered: u32,
     /// Descriptors that a handle may carry.
     pub max_fds_per_handle: u32,
     /// Whether implicit fences are exported and imported: 0 never, 1 if the kernel's version says
@@ -54,6 +56,7 @@ impl Default for Config {
             max_buffers_per_uid: 4_096,
             max_queued_per_uid: 128,
             max_fences_per_uid: 1_024,
+            max_remembered: 1_024,
             max_fds_per_handle: 32,
             implicit_fences: 1,
         }
@@ -170,6 +173,13 @@ const NUMBERS: &[Number] = &[
         max: 2,
         field: |c| &mut c.implicit_fences,
         help: "export and import them: 0 never, 1 by kernel version, 2 always",
+    },
+    Number {
+        name: "max-remembered",
+        min: 0,
+        max: 65_536,
+        field: |c| &mut c.max_remembered,
+        help: "buffers that no group has any more whose content is remembered as torn",
     },
     Number {
         name: "max-fds-per-handle",

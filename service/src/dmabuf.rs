@@ -131,6 +131,27 @@ pub fn are_ready(all: &[(Arc<OwnedFd>, PollFlags)]) -> bool {
     })
 }
 
+/// Which of these is the first that has not signalled what is wanted of it; `None` if all have, as
+/// seen at once. Never blocks on a fence.
+pub fn first_pending<'a>(
+    all: impl Iterator<Item = (&'a Arc<OwnedFd>, PollFlags)>,
+) -> Result<Option<usize>, Errno> {
+    let (mut fds, wanted): (Vec<PollFd<'a>>, Vec<PollFlags>) =
+        all.map(|(fd, wanted)| (PollFd::new(fd.as_fd(), wanted), wanted)).unzip();
+    if fds.is_empty() {
+        return Ok(None);
+    }
+    match nix::poll::poll(&mut fds, PollTimeout::ZERO) {
+        Ok(_) => {}
+        Err(Errno::EINTR) => return Ok(Some(0)),
+        Err(errno) => return Err(errno),
+    }
+    let ready = |(fd, wanted): (&PollFd<'_>, &PollFlags)| {
+        fd.revents().is_some_and(|found| found.intersects(*wanted))
+    };
+    Ok(fds.iter().zip(&wanted).position(|each| !ready(each)))
+}
+
 /// Descriptors that one poll(2) looks at.
 const POLLED_AT_ONCE: usize = 16;
 
@@ -178,7 +199,7 @@ pub fn sync(fd: &OwnedFd, kind: SyncKind, flags: SyncFlags) -> Result<(), Errno>
     let phase = match kind {
         SyncKind::Start => DMA_BUF_SYNC_START,
         SyncKind::End => DMA_BUF_SYNC_END,
-        // Not an operation of the dma-buf: who asks has waited.
+        // Not an operation of the dma-buf.
         SyncKind::Wait => return Ok(()),
     };
     let access = match flags {

@@ -38,7 +38,7 @@ fn counters(state: &State, (jobs, waits): (usize, usize)) -> String {
     format!(
         "grants={} queued={} unlocks={} cancels={} time_outs={} wounds={} deadlocks={} evictions={} deaths={} lock_failures={} \
          sync_start={} sync_end={} sync_failed={} sync_waited={} sync_timed_out={} \
-         bracketing_ops={} buffers={} groups={} fences={} sync_jobs={jobs} waits={waits}\n",
+         bracketing_ops={} buffers={} groups={} fences={} remembered={} sync_jobs={jobs} waits={waits}\n",
         c.grants,
         c.queued,
         c.unlocks,
@@ -58,6 +58,7 @@ fn counters(state: &State, (jobs, waits): (usize, usize)) -> String {
         state.buffers.len(),
         state.groups.len(),
         state.releases.len(),
+        state.engine.remembered(),
     )
 }
 
@@ -154,7 +155,8 @@ fn buffer_row(out: &mut String, state: &State, view: &BufferView, now: Time) -> 
         let (name, access) = (name(state, fence.group), access(fence.access));
         write!(out, "  (fence of {name}, {access}, {left} ms left)")?;
     }
-    writeln!(out, "{}", if view.tainted { "  (evicted)" } else { "" })
+    let mark = |set: bool, mark: &'static str| if set { mark } else { "" };
+    writeln!(out, "{}{}", mark(view.evicted, "  (evicted)"), mark(view.torn, "  (torn)"))
 }
 
 /// The coherence bits: d device_dirty, c cpu_dirty, r or w open, * operations in flight.

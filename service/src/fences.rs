@@ -11,6 +11,7 @@
 //! Fences are made and merged by the caller's own thread, outside of the arbiter's mutex. No call
 //! here waits for a fence.
 
+use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,9 +82,8 @@ impl Arbiter {
         wait: Wait,
     ) -> Result<(GroupId, Locked), Error> {
         let given = check(given)?;
-        let state = self.state();
+        let mut state = self.state();
         let next = state.by_key(key)?;
-        let (mut state, idle) = self.look_for_implicit_fences(state, next);
         let mut own = Vec::new();
         if !given.is_empty() {
             // Looked at twice: here, before a fence is put anywhere, and when it counts.
@@ -92,14 +92,15 @@ impl Arbiter {
             own = self.take(id, token, given)?;
             state = self.state();
         }
+        // The last thing before: the fences above may be in the dma-bufs now.
+        let (state, looked) = self.look_for_implicit_fences(state, next);
         self.with_state(state, |state, now| {
             state.refuse_evicted(id, token)?;
             state.check_lockable(next, id)?;
             self.end(state, id, token, given, own, now)?;
             // What the unlock led to, the next grants of its buffers, comes first.
             self.carry_out(state, now);
-            Self::note_idle(state, next, idle);
-            Ok((next, state.lock(next, wait, now)?))
+            Ok((next, state.lock(next, wait, looked, now)?))
         })
     }
 
@@ -147,15 +148,17 @@ impl Arbiter {
             if chosen.is_empty() {
                 return Err(Error::UnknownBuffer);
             }
-            let is_chosen = |id: BufferId| chosen.iter().any(|(chosen, _)| *chosen == id);
-            let explicit = group.acquire.iter().filter(|(buffer, _)| is_chosen(*buffer));
-            let explicit: Vec<Arc<Fence>> = explicit.map(|(_, fence)| Arc::clone(fence)).collect();
+            // One fence for many buffers is merged once.
+            let explicit = group.acquire.iter();
+            let explicit = explicit.filter(|(of, _)| buffer.is_none_or(|buffer| buffer == *of));
+            let explicit: HashMap<*const Fence, Arc<Fence>> =
+                explicit.map(|(_, fence)| (Arc::as_ptr(fence), Arc::clone(fence))).collect();
             let implicit = if group.implicit { state.devices(&chosen) } else { Vec::new() };
             (explicit, implicit)
         };
         let no_resources = |_: Errno| Error::NoResources("descriptors");
         let mut merged = None;
-        for fence in explicit {
+        for fence in explicit.values() {
             merge_into(&mut merged, fence.as_fd()).map_err(no_resources)?;
         }
         for (fd, access) in implicit {
@@ -287,20 +290,19 @@ impl State {
     pub(crate) fn acquired(&mut self, id: GroupId, token: Token) {
         let Self { engine, groups, releases, .. } = self;
         let Some(group) = groups.get_mut(id) else { return };
+        let known = |(of, kept): &(BufferId, Arc<Fence>)| (*of, Arc::as_ptr(kept));
+        let before: HashSet<(BufferId, *const Fence)> = group.acquire.iter().map(known).collect();
         for (buffer, fence) in engine.acquire_fences(id, token) {
             let Some(release) = releases.get(&fence) else { continue };
-            let known = group
-                .acquire
-                .iter()
-                .any(|(of, kept)| *of == buffer && Arc::ptr_eq(kept, &release.fence));
-            if !known {
-                group.acquire.push((buffer, Arc::clone(&release.fence)));
+            let acquired = (buffer, Arc::clone(&release.fence));
+            if !before.contains(&known(&acquired)) {
+                group.acquire.push(acquired);
             }
         }
     }
 
     fn refuse_evicted(&self, id: GroupId, token: Token) -> Result<(), Error> {
-        if self.group(id)?.evicted == Some(token) {
+        if self.group(id)?.evicted.contains(token) {
             return Err(Error::Evicted);
         }
         Ok(())

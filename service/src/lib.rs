@@ -27,9 +27,11 @@ pub mod dmabuf;
 pub mod dump;
 pub mod error;
 pub mod events;
+mod evicted;
 pub mod fences;
 pub mod group;
 pub mod hal;
+mod implicit;
 pub mod permits;
 /// What Android has differently from other Linux: where settings come from, where the log goes.
 #[cfg_attr(any(target_os = "android", libbinder_rs), path = "platform/android.rs")]

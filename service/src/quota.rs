@@ -21,6 +21,8 @@ pub struct Quotas {
     by_uid: HashMap<u32, Usage, BuildIdHasher>,
     max_fences: u32,
     fences: HashMap<u32, Arc<AtomicU32>>,
+    /// Uids in `fences` after the last look for those that have none any more.
+    fences_kept: usize,
 }
 
 /// One release fence of a uid, counted until this is dropped, by whomever.
@@ -80,13 +82,18 @@ impl Quotas {
             by_uid: HashMap::default(),
             max_fences,
             fences: HashMap::new(),
+            fences_kept: 0,
         }
     }
 
     /// Charges a release fence to `uid`, or refuses.
     pub fn charge_fence(&mut self, uid: u32) -> Result<Charge, Error> {
-        // Who has no fence any more is forgotten.
-        self.fences.retain(|_, count| Arc::strong_count(count) > 1);
+        // Who has no fence any more is forgotten, when they are as many as those who were kept: on the
+        // average that costs a call nothing.
+        if self.fences.len() > 2 * self.fences_kept {
+            self.fences.retain(|_, count| Arc::strong_count(count) > 1);
+            self.fences_kept = self.fences.len();
+        }
         let count = self.fences.entry(uid).or_default();
         // Only dropped without the caller's mutex: what is seen is enough or too much.
         if count.load(Ordering::Relaxed) >= self.max_fences {

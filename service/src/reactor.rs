@@ -7,7 +7,7 @@
 //! its deadline has passed, the handler gets the value back. What the values mean is the handler's
 //! business. The number of waits is bounded by whoever adds them. An idle reactor never wakes up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -58,6 +58,8 @@ pub struct Reactor<T> {
 struct Waits<T> {
     last: u64,
     by_id: HashMap<u64, Wait<T>>,
+    /// The earliest deadline first.
+    by_deadline: BTreeSet<(Time, u64)>,
 }
 
 /// Something with a descriptor that stays open while it is waited for.
@@ -78,7 +80,8 @@ impl<T> Reactor<T> {
             TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
         )?;
         epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
-        let waits = Mutex::new(Waits { last: TIMER, by_id: HashMap::new() });
+        let waits =
+            Mutex::new(Waits { last: TIMER, by_id: HashMap::new(), by_deadline: BTreeSet::new() });
         Ok(Self { epoll, timer, armed: AtomicU64::new(UNARMED), waits })
     }
 
@@ -101,6 +104,7 @@ impl<T> Reactor<T> {
             return Err((errno, value));
         }
         waits.by_id.insert(id, Wait { fd, deadline, value });
+        waits.by_deadline.insert((deadline, id));
         self.arm(&waits, deadline);
         Ok(WaitId(id))
     }
@@ -164,10 +168,13 @@ impl<T> Reactor<T> {
             // Reads the expirations away. EAGAIN: re-armed meanwhile, and it will fire again.
             let _ = nix::unistd::read(self.timer.as_fd().as_raw_fd(), &mut [0; 8]);
             self.armed.store(UNARMED, Ordering::Release);
-            let due: Vec<u64> =
-                waits.by_id.iter().filter(|(_, w)| w.deadline <= now).map(|(id, _)| *id).collect();
-            let overdue = due.into_iter().filter_map(|id| self.take(&mut waits, id)).collect();
-            if let Some(next) = waits.by_id.values().map(|wait| wait.deadline).min() {
+            let mut overdue = Vec::new();
+            while let Some((_, id)) =
+                waits.by_deadline.first().copied().filter(|(deadline, _)| *deadline <= now)
+            {
+                overdue.extend(self.take(&mut waits, id));
+            }
+            if let Some((next, _)) = waits.by_deadline.first().copied() {
                 self.arm(&waits, next);
             }
             overdue
@@ -180,6 +187,7 @@ impl<T> Reactor<T> {
 
     fn take(&self, waits: &mut Waits<T>, id: u64) -> Option<T> {
         let wait = waits.by_id.remove(&id)?;
+        waits.by_deadline.remove(&(wait.deadline, id));
         // The epoll set must forget the descriptor explicitly: the buffer table keeps it open.
         if let Err(errno) = self.epoll.delete(wait.fd.as_fd()) {
             log::error!("epoll lost a descriptor: {errno}");

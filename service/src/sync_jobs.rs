@@ -1,24 +1,27 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Cache operations: the queue of jobs and the threads that issue them.
+//! Cache operations and looks at implicit fences: the queue of jobs and the threads that carry them
+//! out.
 //!
 //! `DMA_BUF_IOCTL_SYNC` START blocks while an implicit fence is pending on the buffer, and a client
 //! can attach one to its own buffers whenever it likes. So it is issued here and nowhere else, with
 //! three defences:
-//! * a worker first asks by poll(2), and a buffer that is not free goes to the reactor;
+//! * a worker first asks by poll(2), and a job whose buffers are not free ends ([`Outcome::Blocked`]);
 //! * in the moment between poll and ioctl a fence can still appear: a timer then interrupts the
-//!   ioctl (the kernel's wait is interruptible), and the job goes to the reactor too;
+//!   ioctl (the kernel's wait is interruptible), and the job ends in the same way;
 //! * no uid has more than all workers but one, and uids take turns.
 //!
-//! A job whose buffer is not free in time fails with ETIMEDOUT. Knows dma-bufs, not the lock table.
+//! The lock table then has the lock wait with no operation in flight, so that nobody else waits for
+//! it. A wait is a job, too: one look, and if a fence is pending the job goes back to
+//! [`crate::implicit`]. Knows dma-bufs, not the lock table.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use buffersync_engine::{JobId, SyncFlags, SyncKind, Time};
+use buffersync_engine::{BufferId, JobId, SyncFlags, SyncKind, Time};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::signal::{
@@ -40,40 +43,54 @@ const INTERRUPT: Signal = Signal::SIGUSR1;
 pub struct Operation {
     /// The service's own descriptor of it.
     pub fd: Arc<OwnedFd>,
-    /// START or END, or to wait until a START would not block.
+    /// START or END.
     pub kind: SyncKind,
     /// For reading, writing or both.
     pub flags: SyncFlags,
 }
 
-/// Operations that are issued in order; the first that fails ends the job.
+/// Implicit fences of one buffer that must have signalled.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Which buffer.
+    pub buffer: BufferId,
+    /// The service's own descriptor of it.
+    pub fd: Arc<OwnedFd>,
+    /// POLLIN for the fences of writers, POLLOUT for all.
+    pub wanted: PollFlags,
+}
+
+/// Looks, then operations that are issued in order; the first that fails ends the job. Without
+/// operations it is a wait.
 #[derive(Debug)]
 pub struct SyncJob {
     /// The engine's name for it.
     pub id: JobId,
     /// On whose behalf: uids take turns.
     pub uid: u32,
-    /// What is left to be done.
-    pub operations: VecDeque<Operation>,
-    /// How many operations have succeeded.
-    pub succeeded: usize,
-    /// When waiting for fences ends.
-    pub give_up: Time,
+    /// What has to be found signalled, all at once.
+    pub looks: Vec<Look>,
+    /// What is to be done then.
+    pub operations: Vec<Operation>,
+    /// When a wait is over.
+    pub until: Time,
 }
 
 /// How a job ended, or why it can't go on now.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All operations succeeded.
+    /// All is done.
     Done(JobId),
     /// As many operations succeeded, then one failed.
     Failed(JobId, usize, Errno),
-    /// The next operation's buffer has fences that have not signalled: to be continued when its
-    /// descriptor reports these flags.
-    NotReady(SyncJob, Arc<OwnedFd>, PollFlags),
+    /// As many operations succeeded; before the next, a fence is pending.
+    Blocked(JobId, usize),
+    /// A wait is not over: this one of its looks has found a fence pending.
+    Pending(SyncJob, usize),
 }
 
-/// Jobs that wait for a worker. Its length is bounded by the buffers: each has one job at most.
+/// Jobs that wait for a worker. Its length is bounded by the buffers, each of which has one job with
+/// operations at most, and by the groups, each of which has one wait at most.
 pub struct SyncQueue {
     jobs: Mutex<Jobs>,
     work: Condvar,
@@ -112,6 +129,20 @@ impl SyncQueue {
         }
         drop(jobs);
         self.work.notify_one();
+    }
+
+    /// Takes a job back, if no worker has it yet.
+    pub fn remove(&self, uid: u32, id: JobId) {
+        let mut jobs = poison::lock(&self.jobs);
+        let Jobs { by_uid, turns } = &mut *jobs;
+        let Some(of_uid) = by_uid.get_mut(&uid) else { return };
+        of_uid.waiting.retain(|job| job.id != id);
+        if of_uid.waiting.is_empty() {
+            turns.retain(|turn| *turn != uid);
+            if of_uid.running == 0 {
+                by_uid.remove(&uid);
+            }
+        }
     }
 
     /// Jobs that wait, for dumps.
@@ -183,18 +214,18 @@ pub fn work(queue: &SyncQueue, mut report: impl FnMut(Outcome)) -> Errno {
     }
 }
 
-fn carry_out(mut job: SyncJob, watchdog: &mut Watchdog) -> Outcome {
-    while let Some(operation) = job.operations.front() {
+fn carry_out(job: SyncJob, watchdog: &mut Watchdog) -> Outcome {
+    match dmabuf::first_pending(job.looks.iter().map(|look| (&look.fd, look.wanted))) {
+        Ok(None) => {}
+        Ok(Some(nth)) if job.operations.is_empty() => return Outcome::Pending(job, nth),
+        Ok(Some(_)) => return Outcome::Blocked(job.id, 0),
+        Err(errno) => return Outcome::Failed(job.id, 0, errno),
+    }
+    for (succeeded, operation) in job.operations.iter().enumerate() {
         match issue(operation, watchdog) {
-            Ok(Issue::Done) => {
-                job.operations.pop_front();
-                job.succeeded += 1;
-            }
-            Ok(Issue::NotReady(wanted)) => {
-                let fd = Arc::clone(&operation.fd);
-                return Outcome::NotReady(job, fd, wanted);
-            }
-            Err(errno) => return Outcome::Failed(job.id, job.succeeded, errno),
+            Ok(Issue::Done) => {}
+            Ok(Issue::NotReady) => return Outcome::Blocked(job.id, succeeded),
+            Err(errno) => return Outcome::Failed(job.id, succeeded, errno),
         }
     }
     Outcome::Done(job.id)
@@ -202,20 +233,17 @@ fn carry_out(mut job: SyncJob, watchdog: &mut Watchdog) -> Outcome {
 
 enum Issue {
     Done,
-    NotReady(PollFlags),
+    NotReady,
 }
 
 fn issue(operation: &Operation, watchdog: &mut Watchdog) -> Result<Issue, Errno> {
     loop {
         // Only a START waits for fences (kernel dma-buf.c: begin_cpu_access does, end does not).
-        if operation.kind != SyncKind::End {
+        if operation.kind == SyncKind::Start {
             let wanted = dmabuf::readiness(operation.flags);
             if !dmabuf::is_ready(operation.fd.as_fd(), wanted)? {
-                return Ok(Issue::NotReady(wanted));
+                return Ok(Issue::NotReady);
             }
-        }
-        if operation.kind == SyncKind::Wait {
-            return Ok(Issue::Done);
         }
         match watchdog.guard(|| dmabuf::sync(&operation.fd, operation.kind, operation.flags))? {
             Ok(()) => return Ok(Issue::Done),
@@ -266,7 +294,8 @@ mod tests {
     use super::*;
 
     fn job(id: u64, uid: u32) -> SyncJob {
-        SyncJob { id: JobId(id), uid, operations: VecDeque::new(), succeeded: 0, give_up: Time(0) }
+        let (looks, operations) = (Vec::new(), Vec::new());
+        SyncJob { id: JobId(id), uid, looks, operations, until: Time(0) }
     }
 
     fn next(queue: &SyncQueue) -> Option<u64> {
@@ -295,6 +324,21 @@ mod tests {
         assert_eq!(next(&queue), Some(2));
         queue.finished(1);
         assert_eq!(next(&queue), Some(1));
+    }
+
+    #[test]
+    fn a_job_that_is_taken_back_leaves_nothing() {
+        let queue = SyncQueue::new(2);
+        queue.push(job(0, 1));
+        queue.push(job(1, 1));
+        queue.remove(1, JobId(0));
+        assert_eq!(next(&queue), Some(1));
+        queue.push(job(2, 2));
+        queue.remove(2, JobId(2));
+        assert_eq!(next(&queue), None);
+        queue.finished(1);
+        let jobs = poison::lock(&queue.jobs);
+        assert!(jobs.by_uid.is_empty() && jobs.turns.is_empty());
     }
 
     #[test]

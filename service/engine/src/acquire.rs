@@ -14,23 +14,43 @@
 
 use crate::arena::Ix;
 use crate::effects::Grant;
-use crate::group::{Group, Place, Request, Stage};
+use crate::group::{Entry, Group, Request, Stage, NEVER};
 use crate::queue::Waiter;
 use crate::slot::Slot;
-use crate::{Access, Effect, Effects, Engine, Error, LockOutcome, Ticket, Time, Token};
+use crate::{Effect, Effects, Engine, Error, Implicit, LockOutcome, Ticket, Time, Token};
 
 impl Engine {
     /// The ticket of a group's next lock: that of its grant, the one that it has kept, or a new one,
     /// which is the youngest.
+    ///
+    /// A kept ticket lives for as long as the longest grant, from its birth, and does not pass a waiter
+    /// who stood at the buffer first. So age can be used where one has waited, and nowhere else:
+    /// whoever keeps a hundred tickets on buffers of his own passes nobody with them.
     pub(crate) fn ticket_of(&self, now: Time, at: Ix<Group>) -> Ticket {
         let group = &self.groups[at];
         if group.grant.is_some() {
             return group.ticket;
         }
         match group.kept {
-            Some((ticket, until)) if now < until => ticket,
+            Some(ticket) if now < group.life && !self.passes(at, ticket) => ticket,
             _ => Ticket(self.last.ticket + 1),
         }
+    }
+
+    /// Whether with this ticket a group would pass a waiter, in conflict with it, who came to the
+    /// buffer before it did.
+    fn passes(&self, at: Ix<Group>, ticket: Ticket) -> bool {
+        self.groups[at].entries.iter().any(|entry| {
+            let since = if entry.arrived == 0 { ticket } else { Ticket(entry.arrived) };
+            let queue = &self.slots[entry.slot].queue;
+            entry.lacks() && queue.bars_between(ticket, since, entry.want.is_exclusive())
+        })
+    }
+
+    /// Whether a group that grows would pass somebody after its ticket's life.
+    fn is_too_old(&self, now: Time, at: Ix<Group>) -> bool {
+        let group = &self.groups[at];
+        group.grant.is_some() && now >= group.life && self.passes(at, group.ticket)
     }
 
     /// The common case, in as few steps as there are: nobody waits for what the group lacks or holds
@@ -40,11 +60,12 @@ impl Engine {
         &mut self,
         now: Time,
         at: Ix<Group>,
+        implicit: Implicit,
         fx: &mut Effects,
     ) -> Option<Grant> {
         let Self { groups, slots, .. } = self;
         let group = &groups[at];
-        let idle = group.idle || !self.implicit;
+        let idle = implicit == Implicit::Idle || !self.implicit;
         let plain = group.entries.iter().all(|entry| {
             !entry.lacks()
                 || (idle || entry.want.is_dma())
@@ -54,31 +75,34 @@ impl Engine {
             return None;
         }
         let ticket = self.ticket_of(now, at);
-        self.name(at, ticket);
+        self.name(now, at, ticket);
         Some(self.grant(now, at, fx))
     }
 
     /// Whether nobody holds or, being older, waits for what the group lacks, in conflict with it.
-    pub(crate) fn is_free(&self, at: Ix<Group>, ticket: Ticket) -> bool {
-        self.groups[at].entries.iter().all(|entry| {
+    pub(crate) fn is_free(&self, now: Time, at: Ix<Group>, ticket: Ticket) -> bool {
+        let free = self.groups[at].entries.iter().all(|entry| {
             if !entry.lacks() {
                 return true;
             }
             let (slot, exclusive) = (&self.slots[entry.slot], entry.want.is_exclusive());
             slot.holders.admits(exclusive, entry.is_upgrade())
-                && (slot.queue.is_empty() || !slot.queue.bars(ticket, exclusive))
-        })
+                && !slot.queue.bars(ticket, exclusive)
+        });
+        free && !self.is_too_old(now, at)
     }
 
-    /// A group that holds does not begin to wait if an older waiter wants what it holds.
-    pub(crate) fn refuse_deadlock(&mut self, at: Ix<Group>) -> Result<(), Error> {
+    /// A group that holds does not begin to wait if an older waiter wants what it holds, nor passes
+    /// anybody when its ticket's life is over.
+    pub(crate) fn refuse_deadlock(&mut self, now: Time, at: Ix<Group>) -> Result<(), Error> {
         let group = &self.groups[at];
         let wanted = group.entries.iter().any(|entry| {
             let queue = &self.slots[entry.slot].queue;
             entry.hold.is_some_and(|access| queue.bars(group.ticket, access.is_exclusive()))
         });
+        let refused = wanted || self.is_too_old(now, at);
         match &mut self.groups[at].grant {
-            Some(held) if wanted => {
+            Some(held) if refused => {
                 held.wounded = true;
                 self.counters.deadlocks += 1;
                 Err(Error::Deadlock)
@@ -93,13 +117,13 @@ impl Engine {
         now: Time,
         at: Ix<Group>,
         ticket: Ticket,
-        expires: Option<Time>,
+        request: Request,
+        implicit: Implicit,
         fx: &mut Effects,
     ) -> LockOutcome {
-        let stage = Stage::Preparing { gated: 0, job: None };
-        let token = self.accept(at, ticket, expires, stage);
+        let token = self.accept(now, at, ticket, request);
         self.take(at);
-        let granted = self.prepare(now, at, fx);
+        let granted = self.prepare(now, at, implicit, fx);
         if granted.is_none() {
             self.arm(at);
         }
@@ -110,19 +134,21 @@ impl Engine {
     /// A lock that is not free goes into the queues of the buffers that it lacks.
     pub(crate) fn enqueue(
         &mut self,
+        now: Time,
         at: Ix<Group>,
         ticket: Ticket,
-        expires: Option<Time>,
+        request: Request,
     ) -> Token {
         self.counters.queued += 1;
-        let token = self.accept(at, ticket, expires, Stage::Queued { blocked: 0 });
+        let stage = Stage::Queued { blocked: 0 };
+        let token = self.accept(now, at, ticket, Request { stage, ..request });
         self.arm(at);
         let mut blocked = 0;
         for nth in 0..self.groups[at].entries.len() {
             let entry = &self.groups[at].entries[nth];
             let slot = entry.slot;
             if entry.hold.is_some() {
-                self.slots[slot].growing += 1;
+                self.growing.insert((slot, ticket, at));
             }
             if entry.lacks() {
                 let exclusive = entry.want.is_exclusive();
@@ -140,38 +166,49 @@ impl Engine {
     }
 
     /// Wounds the younger groups that wait while they hold what this waiter wants: their wait ends.
+    /// All who hold one buffer are in its way, or none is: they are one exclusive holder, or share.
     pub(crate) fn wound_younger(&mut self, at: Ix<Group>, fx: &mut Effects) {
         for nth in 0..self.groups[at].entries.len() {
-            let entry = &self.groups[at].entries[nth];
-            let (slot, want, lacks) = (entry.slot, entry.want, entry.lacks());
-            // Each wound takes one from `growing`, and changes no list of holders.
-            while lacks && self.slots[slot].growing > 0 {
-                let Some(victim) = self.victim(at, slot, want) else { break };
+            let group = &self.groups[at];
+            let Entry { slot, want, .. } = group.entries[nth];
+            let conflicts = self.slots[slot].holders.is_exclusive() || want.is_exclusive();
+            if !group.entries[nth].lacks() || !conflicts {
+                continue;
+            }
+            let younger = (slot, Ticket(group.ticket.0 + 1), Ix::FIRST);
+            while let Some((_, _, victim)) =
+                self.growing.range(younger..).next().filter(|(of, _, _)| *of == slot).copied()
+            {
                 self.wound(victim, fx);
             }
         }
     }
 
     /// Makes a lock pending.
-    fn accept(
-        &mut self,
-        at: Ix<Group>,
-        ticket: Ticket,
-        expires: Option<Time>,
-        stage: Stage,
-    ) -> Token {
-        self.groups[at].request = Some(Request { expires, stage });
-        self.name(at, ticket)
+    fn accept(&mut self, now: Time, at: Ix<Group>, ticket: Ticket, request: Request) -> Token {
+        self.groups[at].request = Some(request);
+        self.name(now, at, ticket)
     }
 
     /// Lets a lock have its token and ticket.
     #[inline]
-    fn name(&mut self, at: Ix<Group>, ticket: Ticket) -> Token {
-        self.last.ticket = self.last.ticket.max(ticket.0);
-        let group = &mut self.groups[at];
+    fn name(&mut self, now: Time, at: Ix<Group>, ticket: Ticket) -> Token {
+        let Self { groups, last, limits, .. } = self;
+        let group = &mut groups[at];
+        if ticket.0 > last.ticket {
+            last.ticket = ticket.0;
+            group.life = now.after(limits.max_hold);
+            if group.late {
+                group.entries.iter_mut().for_each(|entry| entry.arrived = 0);
+                group.late = false;
+            }
+        } else if group.late {
+            let late = group.entries.iter_mut().filter(|entry| entry.arrived == NEVER);
+            late.for_each(|entry| entry.arrived = last.ticket);
+        }
         if group.grant.is_none() {
-            self.last.token += 1;
-            group.token = Token(self.last.token);
+            last.token += 1;
+            group.token = Token(last.token);
         }
         group.ticket = ticket;
         group.kept = None;
@@ -180,13 +217,13 @@ impl Engine {
 
     /// Makes a group the holder of all that it lacks.
     pub(crate) fn take(&mut self, at: Ix<Group>) {
-        let Self { groups, slots, work, .. } = self;
+        let Self { groups, slots, work, growing, .. } = self;
         let group = &mut groups[at];
         let (queued, vulnerable) = (group.is_queued(), group.is_vulnerable());
-        for (nth, entry) in group.entries.iter_mut().enumerate() {
+        for entry in &mut group.entries {
             let slot = &mut slots[entry.slot];
             if vulnerable && entry.hold.is_some() {
-                slot.growing -= 1;
+                growing.remove(&(entry.slot, group.ticket, at));
             }
             if !entry.lacks() {
                 continue;
@@ -194,8 +231,11 @@ impl Engine {
             if queued {
                 slot.queue.remove(group.ticket);
             }
-            slot.hold(entry, Place::new(at, nth), Some(entry.want));
+            slot.hold(entry, Some(entry.want));
             work.touch(entry.slot, slot);
+        }
+        if let Some(request) = &mut group.request {
+            request.stage = Stage::Gated(0);
         }
     }
 
@@ -216,6 +256,7 @@ impl Engine {
             self.advance(now, group, fx);
         }
         self.retire_abandoned(fx);
+        self.end_rows();
     }
 
     /// Looks who is clear on a buffer now, and who is not any more.
@@ -250,34 +291,17 @@ impl Engine {
     /// by an older one).
     fn advance(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
         match self.groups[at].request.as_ref().map(|request| request.stage) {
-            Some(Stage::Queued { blocked: 0 }) => {
-                self.take(at);
-                if let Some(request) = &mut self.groups[at].request {
-                    request.stage = Stage::Preparing { gated: 0, job: None };
-                }
-            }
-            Some(Stage::Preparing { gated: 0, job: None }) => {}
+            Some(Stage::Queued { blocked: 0 }) => self.take(at),
+            Some(Stage::Gated(0)) => {}
             _ => return,
         }
-        if let Some(grant) = self.prepare(now, at, fx) {
+        if let Some(grant) = self.prepare(now, at, Implicit::Unknown, fx) {
             fx.push(Effect::Granted { group: self.groups[at].id, grant });
         }
     }
 
-    /// A younger group that waits while it holds this buffer in conflict with `want`.
-    fn victim(&self, older: Ix<Group>, slot: Ix<Slot>, want: Access) -> Option<Ix<Group>> {
-        let ticket = self.groups[older].ticket;
-        let holders = &self.slots[slot].holders;
-        let conflicts = holders.is_exclusive() || want.is_exclusive();
-        let mut holders = holders.iter().map(|place| place.group);
-        holders.find(|at| {
-            let group = &self.groups[*at];
-            conflicts && group.is_vulnerable() && group.ticket > ticket
-        })
-    }
-
     fn wound(&mut self, at: Ix<Group>, fx: &mut Effects) {
-        self.withdraw(at);
+        self.withdraw(at, fx);
         let group = &mut self.groups[at];
         if let Some(held) = &mut group.grant {
             held.wounded = true;

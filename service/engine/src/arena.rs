@@ -22,6 +22,9 @@ impl<T> Ix<T> {
         Self(number.expect("fewer than 2^32 values"), PhantomData)
     }
 
+    /// The least of all, where a range of them begins.
+    pub const FIRST: Self = Self(NonZeroU32::MIN, PhantomData);
+
     /// For tables that run beside an arena.
     pub fn position(self) -> usize {
         self.0.get() as usize - 1
@@ -60,6 +63,10 @@ impl<T> Arena<T> {
     /// What is there now, which may be another value than was there once.
     pub fn get(&self, at: Ix<T>) -> Option<&T> {
         self.cells.get(at.position())?.as_ref()
+    }
+
+    pub fn get_mut(&mut self, at: Ix<T>) -> Option<&mut T> {
+        self.cells.get_mut(at.position())?.as_mut()
     }
 
     pub fn remove(&mut self, at: Ix<T>) -> Option<T> {

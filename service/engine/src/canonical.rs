@@ -11,9 +11,13 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::arena::Ix;
-use crate::group::{Entry, Group, Held, Request, Stage};
+use crate::coherence::Coherence;
+use crate::evictions::Evictions;
+use crate::fence::{Ending, Part};
+use crate::group::{Entry, Group, Held, Request, Stage, NEVER};
 use crate::slot::Slot;
-use crate::{Access, BufferId, Engine, FenceId, JobId, Ticket};
+use crate::sync::Work;
+use crate::{Access, BufferId, Engine, FenceId, JobId, Ticket, Time};
 
 impl Engine {
     /// See the module. `orders` are the renamings of all buffers of the world. Without `history`,
@@ -50,18 +54,22 @@ impl Engine {
     }
 
     fn encode_group(&self, group: &Group, order: &[BufferId], tickets: &[Ticket]) -> Vec<u8> {
-        let Group { id: _, hold: _, entries, ticket: _, token: _, kept, request, grant, idle } =
-            group;
+        let Group { id: _, hold: _, entries, ticket: _, token: _, .. } = group;
+        let Group { life, kept, late: _, request, grant, .. } = group;
         let rank = ticket(group).and_then(|ticket| tickets.binary_search(&ticket).ok());
+        let over = rank.is_some() && *life == Time(0);
         let mut bytes = vec![
             rank.map_or(0, |rank| rank as u8 + 1),
-            u8::from(kept.is_some()) | u8::from(*idle) << 1,
+            u8::from(kept.is_some()) | u8::from(over) << 1,
         ];
         bytes.push(match request {
             None => 0,
-            Some(Request { expires: _, stage: Stage::Queued { blocked: _ } }) => 1,
-            Some(Request { expires: _, stage: Stage::Preparing { gated: _, job: None } }) => 2,
-            Some(Request { expires: _, stage: Stage::Preparing { gated: _, job: Some(_) } }) => 3,
+            Some(Request { expires: _, patience: _, stage }) => match stage {
+                Stage::Queued { blocked: _ } => 1,
+                Stage::Gated(_) => 2,
+                Stage::Syncing(_) => 3,
+                Stage::Waiting(_) => 4,
+            },
         });
         bytes.push(match grant {
             None => 0,
@@ -71,41 +79,63 @@ impl Engine {
             let slot = self.slot_ids.get(buffer).copied();
             match entries.iter().find(|entry| Some(entry.slot) == slot) {
                 None => bytes.push(0),
-                Some(entry) => self.encode_entry(entry, &mut bytes),
+                Some(entry) => {
+                    self.encode_entry(entry, &mut bytes);
+                    // Only the order of its coming among the tickets that there are matters.
+                    bytes.push(match entry.arrived {
+                        _ if rank.is_none() => 0,
+                        0 => 0,
+                        NEVER => u8::MAX,
+                        arrived => 1 + tickets.partition_point(|t| t.0 <= arrived) as u8,
+                    });
+                }
             }
         }
         bytes
     }
 
     fn encode_entry(&self, entry: &Entry, bytes: &mut Vec<u8>) {
-        let Entry { slot, want, hold, granted, gated, seen } = entry;
+        let Entry { slot, want, hold, granted, waits, gated, seen, arrived: _ } = entry;
         let [want, hold, granted] = [Some(*want), *hold, *granted].map(code);
-        let settles = *seen > self.slots[*slot].evictions.settled;
-        bytes.extend([1 + want, hold << 4 | granted, u8::from(*gated) << 1]);
-        bytes.push(if granted == 0 { 0 } else { self.seen_rank(*slot, *seen, settles) });
+        bytes.extend([1 + want, hold << 4 | granted, u8::from(*gated > 0) | u8::from(*waits) << 1]);
+        bytes.push(if granted == 0 { 0 } else { self.eviction_rank(*slot, *seen) });
     }
 
-    /// Among the counts of evictions that matter to a buffer, which one a grant has seen.
-    fn seen_rank(&self, at: Ix<Slot>, seen: u64, settles: bool) -> u8 {
-        if !settles {
+    /// Among the numbers of evictions that matter to a buffer, which one this is.
+    fn eviction_rank(&self, at: Ix<Slot>, number: u64) -> u8 {
+        if number <= self.slots[at].evictions.repaired {
             return 0;
         }
-        let mut all = self.counts_seen(at);
+        let mut all = self.eviction_numbers(at);
         all.sort_unstable();
         all.dedup();
-        1 + all.binary_search(&seen).unwrap_or(0) as u8
+        1 + all.binary_search(&number).unwrap_or(0) as u8
     }
 
-    fn counts_seen(&self, at: Ix<Slot>) -> Vec<u64> {
+    fn eviction_numbers(&self, at: Ix<Slot>) -> Vec<u64> {
         let slot = &self.slots[at];
         let all = self.groups.iter().flat_map(|(_, group)| &group.entries);
         let held = all.filter(|entry| entry.slot == at && entry.granted.is_some());
-        let fences = slot.fences.iter().flat_map(|gate| &self.fences[gate.fence].parts);
+        let endings =
+            self.parts_on(slot).into_iter().map(|(_, part)| self.endings[part.ending].seen);
+        let Evictions { count, settled, repaired, cpu, dma } = slot.evictions;
         held.map(|entry| entry.seen)
-            .chain(fences.filter(|part| part.slot == at).map(|part| part.seen))
-            .chain([slot.evictions.count, slot.evictions.cpu, slot.evictions.dma])
-            .filter(|seen| *seen > slot.evictions.settled)
+            .chain(endings)
+            .chain([count, settled, cpu, dma])
+            .filter(|number| *number > repaired)
             .collect()
+    }
+
+    /// The fences of a buffer, by their ids.
+    fn parts_on(&self, slot: &Slot) -> Vec<(FenceId, Part)> {
+        let gates = slot.traffic.iter().flat_map(|traffic| traffic.fences.iter());
+        let parts = gates.map(|gate| {
+            let fence = &self.fences[gate.fence];
+            (fence.id, fence.parts[gate.nth as usize])
+        });
+        let mut parts: Vec<(FenceId, Part)> = parts.collect();
+        parts.sort_by_key(|(id, _)| *id);
+        parts
     }
 
     fn encode_history(&self, order: &[BufferId], tickets: &[Ticket], bytes: &mut Vec<u8>) {
@@ -114,16 +144,24 @@ impl Engine {
         jobs.sort_unstable();
         fences.sort_unstable();
         for buffer in order {
-            let Some(at) = self.slot_ids.get(buffer) else {
-                bytes.push(0);
+            let Some(at) = self.slot_ids.get(buffer).copied() else {
+                let remembered = self.remembered.iter().find(|(id, _)| id == buffer);
+                bytes.push(remembered.map_or(0, |_| 2));
+                if let Some((_, history)) = remembered {
+                    encode_coherence(&history.coherence, bytes);
+                    let e = history.evictions;
+                    bytes.extend([e.at_work(), e.cpu_at_work(), e.dma_at_work()].map(u8::from));
+                    bytes.push(u8::from(e.is_torn()));
+                    // Which of the last writers a repair has to come after.
+                    bytes.push(u8::from(e.cpu.max(e.dma) == e.count));
+                }
                 continue;
             };
-            let slot = &self.slots[*at];
-            let (c, e) = (slot.coherence, slot.evictions);
-            let tainted = e.count > e.settled;
-            bytes.extend([1, u8::from(c.device_dirty()), u8::from(c.cpu_dirty())]);
-            bytes.extend([flags(c.open()), u8::from(tainted)]);
-            bytes.extend([e.count, e.cpu, e.dma].map(|n| self.seen_rank(*at, n, n > e.settled)));
+            let slot = &self.slots[at];
+            bytes.push(1);
+            encode_coherence(&slot.coherence, bytes);
+            let Evictions { count, settled, repaired: _, cpu, dma } = slot.evictions;
+            bytes.extend([count, settled, cpu, dma].map(|number| self.eviction_rank(at, number)));
             match slot.job {
                 None => bytes.push(0),
                 Some(part) => {
@@ -132,23 +170,28 @@ impl Engine {
                     let owner = job.group.map(|group| self.groups[group].ticket);
                     let owner = owner.and_then(|owner| tickets.binary_search(&owner).ok());
                     bytes.push(owner.map_or(0, |rank| rank as u8 + 1));
+                    bytes.push(u8::from(matches!(job.work, Work::Sync { retires: true, .. })));
                     for (kind, f) in part.plan.into_iter().flatten() {
                         bytes.extend([kind as u8, flags(Some(f))]);
                     }
+                    bytes.extend(part.gone.map(u8::from));
                 }
             }
-            for gate in &slot.fences {
-                let fence = &self.fences[gate.fence];
-                let rank = fences.binary_search(&fence.id).unwrap_or(0);
-                bytes.extend([0xf0, rank as u8]);
-                for part in fence.parts.iter().filter(|part| part.slot == *at) {
-                    bytes.push(code(Some(part.access)));
-                    bytes.push(self.seen_rank(*at, part.seen, part.seen > e.settled));
-                }
+            let parts = self.parts_on(slot);
+            for (id, part) in &parts {
+                let rank = fences.binary_search(id).unwrap_or(0);
+                let Ending { seen, pending: _, failed } = self.endings[part.ending];
+                let first = parts.iter().position(|(_, other)| other.ending == part.ending);
+                bytes.extend([0xf0, rank as u8, code(Some(part.access)), u8::from(failed)]);
+                bytes.extend([first.unwrap_or(0) as u8, self.eviction_rank(at, seen)]);
             }
             bytes.push(0xff);
         }
     }
+}
+
+fn encode_coherence(c: &Coherence, bytes: &mut Vec<u8>) {
+    bytes.extend([u8::from(c.device_dirty()), u8::from(c.cpu_dirty()), flags(c.open())]);
 }
 
 /// The ticket that a group has or may use again.
@@ -156,7 +199,7 @@ fn ticket(group: &Group) -> Option<Ticket> {
     if group.request.is_some() || group.grant.is_some() {
         return Some(group.ticket);
     }
-    group.kept.map(|(ticket, _)| ticket)
+    group.kept
 }
 
 fn code(access: Option<Access>) -> u8 {

@@ -14,20 +14,31 @@
 //!
 //! | granted access | issued before the grant | then |
 //! |---|---|---|
-//! | CPU READ | if `device_dirty`: START\|READ | open, not `device_dirty` |
-//! | CPU WRITE | if `device_dirty` or not open: START\|RW | open, not `device_dirty`, `cpu_dirty` |
+//! | CPU READ | if `device_dirty`: START\|READ | open for READ, not `device_dirty` |
+//! | CPU WRITE | if `device_dirty`, or not open for RW: START\|RW | open for RW, not `device_dirty`, `cpu_dirty` |
 //! | DMA READ | if `cpu_dirty`: END | not open, not `cpu_dirty` |
 //! | DMA WRITE | if open: END | not open, not `cpu_dirty`, `device_dirty` |
 //!
-//! END carries the flags of its START, and RW whenever the CPU may have written: an END\|READ after a
-//! write loses data on older arm64 kernels. A CPU write never gets START\|WRITE alone, which
-//! invalidates nothing there, so that a partial write would put stale bytes back.
+//! # START and END are pairs
 //!
-//! START and END alternate (uapi `dma-buf.h`; some exporters insist), so two cases that only follow
-//! an eviction or a failed operation take two operations: `device_dirty` while open is END, START;
-//! `cpu_dirty` while not open is START\|RW, END\|RW. The latter, and a START\|READ for a CPU reader,
-//! drop or write back what an evicted CPU writer left in the cache: either will do, since nobody can
-//! say what the buffer holds; but from then on cache and memory have to agree.
+//! They alternate, and END carries the flags of its START (uapi `linux/dma-buf.h`: "when calling
+//! DMA_BUF_IOCTL_SYNC with END, the same read/write flags" as with START). Exporters rely on it: i915
+//! marks the CPU's write domain when access begins, and only then. So where a START is needed and
+//! one is open, the plan is END with the old flags, then START: for a CPU WRITE over an open
+//! START\|READ, and for the CPU after a device that was evicted while a START was open.
+//!
+//! A CPU write gets START\|RW, never START\|WRITE alone: on arm64 that invalidates nothing, and a
+//! partial write would put stale bytes back.
+//!
+//! # An evicted CPU writer
+//!
+//! It may go on writing after its grant, so its lines have to be cleaned away, and END\|READ cleans
+//! nothing on older arm64 kernels. Therefore each START is for RW while it may be at work (the
+//! argument `cpu_at_work`), and while its lines may be in the cache of a buffer that is not open.
+//! So `cpu_dirty` and START\|READ never meet. If a device comes to a buffer that is `cpu_dirty` and
+//! not open, the plan is START\|RW, END\|RW: START drops what was in the cache, or END writes it
+//! back. Either will do, since nobody can say what the buffer holds; but from then on cache and
+//! memory have to agree.
 //!
 //! A CPU reader and a device reader may hold at once. If the CPU had written before, the device's
 //! grant issues END under the CPU reader: the lines it cleans stay valid, for nobody writes.
@@ -36,16 +47,16 @@
 
 use crate::{Access, BufferId};
 
-/// START or END of `DMA_BUF_IOCTL_SYNC`, or the wait that START would do inside the kernel.
+/// START or END of `DMA_BUF_IOCTL_SYNC`, or the wait for implicit fences before them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SyncKind {
     /// `DMA_BUF_SYNC_START`: make the CPU's view valid.
     Start,
     /// `DMA_BUF_SYNC_END`: make the CPU's writes visible to devices.
     End,
-    /// Nothing but waiting until the implicit fences in the dma-buf's reservation object have
-    /// signalled: those of writers for [`SyncFlags::Read`] (poll(2): POLLIN), all of them for
-    /// [`SyncFlags::ReadWrite`] (POLLOUT).
+    /// No operation: the implicit fences in the dma-buf's reservation object have to have signalled,
+    /// those of writers for [`SyncFlags::Read`] (poll(2): POLLIN), all of them for
+    /// [`SyncFlags::ReadWrite`] (POLLOUT). Kernel: dma-buf.rst, "Implicit Fence Poll Support".
     Wait,
 }
 
@@ -63,7 +74,7 @@ pub enum SyncFlags {
 pub struct SyncOp {
     /// Which buffer.
     pub buffer: BufferId,
-    /// START or END.
+    /// START, END, or what to wait for.
     pub kind: SyncKind,
     /// In which direction.
     pub flags: SyncFlags,
@@ -102,23 +113,29 @@ impl Coherence {
         self.cpu_dirty
     }
 
-    /// The flags that the pending END will carry, if a START is open.
+    /// The flags of the START that is open, if one is; its END will have the same.
     pub fn open(&self) -> Option<SyncFlags> {
         self.open
     }
 
-    /// What has to be issued before `access` can be granted.
-    pub fn plan(&self, access: Access) -> Plan {
+    /// What has to be issued before `access` can be granted. `cpu_at_work`: an evicted CPU writer
+    /// may still be at work.
+    pub fn plan(&self, access: Access, cpu_at_work: bool) -> Plan {
         use SyncKind::{End, Start};
         let reopened = |flags| match self.open {
             Some(old) => [Some((End, old)), Some((Start, flags))],
             None => [Some((Start, flags)), None],
         };
+        let for_reader = match self.open {
+            None if self.cpu_dirty => SyncFlags::ReadWrite,
+            _ if cpu_at_work => SyncFlags::ReadWrite,
+            _ => SyncFlags::Read,
+        };
         match (access, self.open) {
-            (Access::Read, _) if self.device_dirty => reopened(SyncFlags::Read),
-            (Access::Read, None) if self.cpu_dirty => reopened(SyncFlags::Read),
+            (Access::Read, _) if self.device_dirty => reopened(for_reader),
+            (Access::Read, None) if self.cpu_dirty => reopened(for_reader),
             (Access::Read, _) => NOTHING,
-            (Access::Write, Some(_)) if !self.device_dirty => NOTHING,
+            (Access::Write, Some(SyncFlags::ReadWrite)) if !self.device_dirty => NOTHING,
             (Access::Write, _) => reopened(SyncFlags::ReadWrite),
             (Access::DmaRead, Some(flags)) if self.cpu_dirty => [Some((End, flags)), None],
             (Access::DmaWrite, Some(flags)) => [Some((End, flags)), None],
@@ -127,33 +144,36 @@ impl Coherence {
         }
     }
 
-    /// What the CPU has to wait for when its plan is empty.
-    pub(crate) fn wait_for(access: Access) -> Plan {
-        let flags = if access.is_exclusive() { SyncFlags::ReadWrite } else { SyncFlags::Read };
-        [Some((SyncKind::Wait, flags)), None]
+    /// Which implicit fences such an access has to wait for.
+    pub(crate) fn fences_before(access: Access) -> SyncFlags {
+        if access.is_exclusive() {
+            SyncFlags::ReadWrite
+        } else {
+            SyncFlags::Read
+        }
     }
 
     /// Whether the plan for `access` has a START.
     pub fn plan_has_start(&self, access: Access) -> bool {
-        self.plan(access).into_iter().flatten().any(|(kind, _)| kind == SyncKind::Start)
+        self.plan(access, false).into_iter().flatten().any(|(kind, _)| kind == SyncKind::Start)
     }
 
     /// Whether the plan for `access` is empty.
     pub fn is_ready_for(&self, access: Access) -> bool {
-        let open = self.open.is_some();
         match access {
-            Access::Read => !self.device_dirty && (open || !self.cpu_dirty),
-            Access::Write => !self.device_dirty && open,
+            Access::Read => !self.device_dirty && (self.open.is_some() || !self.cpu_dirty),
+            Access::Write => !self.device_dirty && self.open == Some(SyncFlags::ReadWrite),
             Access::DmaRead => !self.cpu_dirty,
-            Access::DmaWrite => !self.cpu_dirty && !open,
+            Access::DmaWrite => !self.cpu_dirty && self.open.is_none(),
         }
     }
 
-    /// What has to be issued before the last group lets the buffer go.
-    pub fn plan_retirement(&self) -> Plan {
+    /// What has to be issued before nothing is kept of the buffer. `cpu_at_work`: what an evicted
+    /// CPU writer may have written meanwhile is to be cleaned as well.
+    pub fn plan_retirement(&self, cpu_at_work: bool) -> Plan {
         match self.open {
             Some(flags) => [Some((SyncKind::End, flags)), None],
-            None if self.cpu_dirty => CLEANED,
+            None if self.cpu_dirty || cpu_at_work => CLEANED,
             None => NOTHING,
         }
     }
@@ -162,7 +182,7 @@ impl Coherence {
     pub fn issued(&mut self, kind: SyncKind, flags: SyncFlags) {
         match kind {
             SyncKind::Start => {
-                self.open = Some(if self.cpu_dirty { SyncFlags::ReadWrite } else { flags });
+                self.open = Some(flags);
                 self.device_dirty = false;
             }
             SyncKind::End => {
@@ -179,12 +199,6 @@ impl Coherence {
         self.device_dirty = true;
     }
 
-    /// The last operation of a buffer that nobody has any more failed: it is not tried again.
-    pub(crate) fn give_up(&mut self) {
-        self.open = None;
-        self.cpu_dirty = false;
-    }
-
     /// `access` is granted, its plan carried out.
     pub fn granted(&mut self, access: Access) {
         self.may_have_written(access);
@@ -194,10 +208,7 @@ impl Coherence {
     pub fn may_have_written(&mut self, access: Access) {
         match access {
             Access::Read | Access::DmaRead => {}
-            Access::Write => {
-                self.cpu_dirty = true;
-                self.open = self.open.map(|_| SyncFlags::ReadWrite);
-            }
+            Access::Write => self.cpu_dirty = true,
             Access::DmaWrite => self.device_dirty = true,
         }
     }

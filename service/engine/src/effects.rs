@@ -15,16 +15,45 @@ use crate::{Access, BufferId, FenceId, GroupId, JobId, SyncOp, Time, Token};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Issue these cache operations ([`Effects::ops`]), in order, up to the first that fails; then
-    /// call [`Engine::job_done`]. It must be called, whatever happens: the buffers wait for it.
+    /// call [`Engine::job_done`]. If one of `waits` is pending before that, or a fence comes before a
+    /// START, issue no more and call [`Engine::job_blocked`]: the buffers are other locks' meanwhile.
+    /// One of the two must be called, whatever happens: the buffers wait for it.
     ///
     /// [`Engine::job_done`]: crate::Engine::job_done
+    /// [`Engine::job_blocked`]: crate::Engine::job_blocked
     Sync {
         /// To be given back.
         job: JobId,
         /// For whose lock; `None` for the END of a buffer that nobody has any more.
         group: Option<GroupId>,
+        /// The implicit fences that must have signalled, if the caller expects any.
+        waits: Span,
         /// At least one.
         ops: Span,
+    },
+    /// Wait until the implicit fences of all of `ops` have signalled and are seen so at once, then call
+    /// [`Engine::job_done`]. If they are not at `until`, it has failed, with the buffer that was not
+    /// ready as the next operation. Even if `until` has passed, look once. Nobody else waits for it.
+    ///
+    /// [`Engine::job_done`]: crate::Engine::job_done
+    Wait {
+        /// To be given back.
+        job: JobId,
+        /// For whose lock.
+        group: GroupId,
+        /// At least one, each a [`SyncKind::Wait`].
+        ///
+        /// [`SyncKind::Wait`]: crate::SyncKind::Wait
+        ops: Span,
+        /// When it is too late.
+        until: Time,
+    },
+    /// A wait for implicit fences is not needed any more.
+    DropWait {
+        /// Which; [`Engine::job_done`] ignores it from here on.
+        ///
+        /// [`Engine::job_done`]: crate::Engine::job_done
+        job: JobId,
     },
     /// A lock that was pending is granted: tell the group.
     Granted {
@@ -33,8 +62,7 @@ pub enum Effect {
         /// What.
         grant: Grant,
     },
-    /// A lock that was pending failed with a cache operation: tell the group. It holds what it held
-    /// before the lock.
+    /// A lock that was pending failed: tell the group. It holds what it held before the lock.
     LockFailed {
         /// Whose.
         group: GroupId,
@@ -44,6 +72,8 @@ pub enum Effect {
         buffer: BufferId,
         /// The caller's own reason, an errno say; the engine hands it through.
         reason: i32,
+        /// What failed.
+        cause: FailureCause,
     },
     /// A lock that was pending has waited as long as it wanted to: tell the group. It holds what it
     /// held before the lock.
@@ -77,7 +107,13 @@ pub enum Effect {
         /// Which.
         fence: FenceId,
     },
-    /// No group has this buffer any more: let it go.
+    /// No group has this buffer any more: let it go, but keep its name. The engine remembers what the
+    /// next group is to be told, until [`Effect::Forget`].
+    Remember {
+        /// Which.
+        buffer: BufferId,
+    },
+    /// No group has this buffer any more, and nothing is kept of it: its name is free.
     Forget {
         /// Which.
         buffer: BufferId,
@@ -104,12 +140,25 @@ pub struct GrantedBuffer {
     pub access: Access,
     /// Exclusive grants that the buffer has seen, this one included.
     pub generation: u64,
-    /// An earlier holder did not let go in order, and no grant since has ended in order.
+    /// Somebody who was evicted may still be at work on it: no grant that began since has ended in
+    /// order.
     pub evicted: bool,
+    /// Its content may be half written: a writer was evicted, and no exclusive grant that began since
+    /// has ended in order.
+    pub torn: bool,
     /// Devices may still be at work on it: the holder has to wait for [`Engine::acquire_fences`].
     ///
     /// [`Engine::acquire_fences`]: crate::Engine::acquire_fences
     pub fenced: bool,
+}
+
+/// Why a lock failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureCause {
+    /// A cache operation failed.
+    Operation,
+    /// An implicit fence did not signal in time.
+    ImplicitFence,
 }
 
 /// Why a grant was taken away.
@@ -126,6 +175,10 @@ pub enum EvictionCause {
 pub struct Span {
     start: u32,
     end: u32,
+}
+
+impl Span {
+    pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
 }
 
 /// Effects in their order, which is the order to carry them out in.

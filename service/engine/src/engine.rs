@@ -15,19 +15,22 @@
 //!     +------------------ unlock, deadline, close, death --------------- Held + Growing
 //! ```
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::arena::{Arena, IdMap, Ix};
 use crate::effects::Grant;
-use crate::group::{Entry, Group, Held};
-use crate::release::{End, Fence};
+use crate::fence::{Ending, Fence};
+use crate::group::{Entry, Group, Held, Request, Stage};
+use crate::release::End;
+use crate::remembered::Remembered;
 use crate::slot::Slot;
-use crate::sync::Job;
+use crate::sync::{self, Job};
 use crate::timers::Timers;
 use crate::work::Work;
 use crate::{
     Access, BufferId, Close, Counters, Effect, Effects, Error, EvictionCause, Failure, FenceId,
-    GroupId, JobId, Limits, ReleaseFence, Time, Token,
+    GroupId, Implicit, JobId, Limits, ReleaseFence, Ticket, Time, Token,
 };
 
 /// The lock table. See the crate.
@@ -40,6 +43,12 @@ pub struct Engine {
     pub(crate) slots: Arena<Slot>,
     pub(crate) jobs: Arena<Job>,
     pub(crate) fences: Arena<Fence>,
+    pub(crate) endings: Arena<Ending>,
+    /// What is known of buffers that no group has.
+    pub(crate) remembered: Remembered,
+    /// Groups that wait while they hold, at each buffer that they hold, by age: those that an older
+    /// waiter wounds.
+    pub(crate) growing: BTreeSet<(Ix<Slot>, Ticket, Ix<Group>)>,
     pub(crate) slot_ids: IdMap<BufferId, Slot>,
     pub(crate) job_ids: IdMap<JobId, Job>,
     pub(crate) fence_ids: IdMap<FenceId, Fence>,
@@ -102,6 +111,9 @@ impl Engine {
             slots: Arena::new(),
             jobs: Arena::new(),
             fences: Arena::new(),
+            endings: Arena::new(),
+            remembered: Remembered::default(),
+            growing: BTreeSet::new(),
             slot_ids: IdMap::default(),
             job_ids: IdMap::default(),
             fence_ids: IdMap::default(),
@@ -114,19 +126,9 @@ impl Engine {
     }
 
     /// From now on a grant to the CPU waits for the implicit fences of its buffers (kernel:
-    /// dma-buf.rst, "Implicit Fence Poll Support"): where no START does, by [`SyncKind::Wait`].
-    ///
-    /// [`SyncKind::Wait`]: crate::SyncKind::Wait
+    /// dma-buf.rst, "Implicit Fence Poll Support"), with [`Effect::Wait`].
     pub fn expect_implicit_fences(&mut self) {
         self.implicit = true;
-    }
-
-    /// The caller has found no implicit fence pending on the buffers of a group just now: its next
-    /// lock need not wait for any if it can be granted at once.
-    pub fn found_idle(&mut self, id: GroupId) {
-        if let Ok(at) = self.find(id) {
-            self.groups[at].idle = true;
-        }
     }
 
     /// Opens a group. Its grants last `hold`, or the default, but never longer than the maximum:
@@ -146,9 +148,9 @@ impl Engine {
         match how {
             Close::Died => {
                 self.counters.deaths += 1;
-                self.end_grant(at, End::Evicted);
+                self.end_grant(at, End::Evicted, fx);
             }
-            Close::Closed => self.end_grant(at, End::InOrder),
+            Close::Closed => self.end_grant(at, End::InOrder, fx),
         }
         self.group_timers.set(at, None);
         if let Some(group) = self.groups.remove(at) {
@@ -176,15 +178,25 @@ impl Engine {
         let at = self.changeable(id)?;
         if let Some(nth) = self.entry_of(at, buffer) {
             let entry = &mut self.groups[at].entries[nth];
-            entry.want = entry.want.stronger(access).ok_or(Error::AccessConflict)?;
-            return Ok(entry.want);
+            let before = entry.want;
+            entry.want = before.stronger(access).ok_or(Error::AccessConflict)?;
+            let want = entry.want;
+            if want != before {
+                self.groups[at].comes_late(nth);
+            }
+            return Ok(want);
         }
-        let slots = &mut self.slots;
-        let slot = *self.slot_ids.entry(buffer).or_insert_with(|| slots.insert(Slot::new(buffer)));
+        let Self { slots, slot_ids, remembered, .. } = self;
+        let slot = *slot_ids.entry(buffer).or_insert_with(|| {
+            let history = remembered.remove(buffer);
+            slots.insert(history.map_or_else(|| Slot::new(buffer), |known| known.restored(buffer)))
+        });
         slots[slot].members += 1;
         // Most groups never grow again: no room is kept for what does not come.
-        self.groups[at].entries.reserve_exact(1);
-        self.groups[at].entries.push(Entry::new(slot, access));
+        let group = &mut self.groups[at];
+        group.entries.reserve_exact(1);
+        group.entries.push(Entry::new(slot, access));
+        group.comes_late(group.entries.len() - 1);
         Ok(access)
     }
 
@@ -211,42 +223,44 @@ impl Engine {
         now: Time,
         id: GroupId,
         timeout: Option<Duration>,
+        implicit: Implicit,
         fx: &mut Effects,
     ) -> Result<LockOutcome, Error> {
         fx.reuse();
         let at = self.lockable(id)?;
-        if let Some(grant) = self.grant_at_once(now, at, fx) {
+        if let Some(grant) = self.grant_at_once(now, at, implicit, fx) {
             return Ok(LockOutcome::Granted(grant));
         }
         let expires = timeout.map(|timeout| now.after(timeout));
+        let request = Request { expires, stage: Stage::Gated(0), patience: None };
         let ticket = self.ticket_of(now, at);
-        if self.is_free(at, ticket) {
-            return Ok(self.take_at_once(now, at, ticket, expires, fx));
+        if self.is_free(now, at, ticket) {
+            return Ok(self.take_at_once(now, at, ticket, request, implicit, fx));
         }
-        self.groups[at].idle = false;
-        self.refuse_deadlock(at)?;
-        let token = self.enqueue(at, ticket, expires);
+        self.refuse_deadlock(now, at)?;
+        let token = self.enqueue(now, at, ticket, request);
         self.wound_younger(at, fx);
         self.settle(now, fx);
         Ok(LockOutcome::Pending(token))
     }
 
     /// Locks all buffers of a group if that needs no waiting for others. It may still be pending,
-    /// for cache operations.
+    /// for cache operations, or for one look at implicit fences.
     pub fn try_lock(
         &mut self,
         now: Time,
         id: GroupId,
+        implicit: Implicit,
         fx: &mut Effects,
     ) -> Result<LockOutcome, Error> {
         fx.reuse();
         let at = self.lockable(id)?;
         let ticket = self.ticket_of(now, at);
-        if !self.is_free(at, ticket) || self.is_gated(at) {
-            self.groups[at].idle = false;
+        if !self.is_free(now, at, ticket) || self.is_gated(at) {
             return Err(Error::WouldBlock);
         }
-        Ok(self.take_at_once(now, at, ticket, None, fx))
+        let request = Request { expires: None, stage: Stage::Gated(0), patience: Some(now) };
+        Ok(self.take_at_once(now, at, ticket, request, implicit, fx))
     }
 
     /// Takes a lock back that is not granted yet. What the group holds it keeps; if it holds
@@ -257,7 +271,7 @@ impl Engine {
             return Err(Error::NotQueued);
         }
         self.counters.cancels += 1;
-        self.give_up(now, at);
+        self.give_up(now, at, fx);
         self.settle(now, fx);
         Ok(())
     }
@@ -279,13 +293,9 @@ impl Engine {
         let held = self.groups[at].grant.filter(|_| self.groups[at].token == token);
         let Held { wounded, .. } = held.ok_or(Error::BadToken)?;
         if fences.is_empty() {
-            self.end_grant(at, End::InOrder);
+            self.end_grant(at, End::InOrder, fx);
         } else {
-            for buffer in fences.iter().filter_map(|given| given.buffer) {
-                let entry = self.entry_of(at, buffer).map(|nth| &self.groups[at].entries[nth]);
-                entry.filter(|entry| entry.granted.is_some()).ok_or(Error::UnknownBuffer)?;
-            }
-            self.end_grant_fenced(now, at, fences, fx);
+            self.end_grant_fenced(now, at, fences, fx)?;
         }
         self.counters.unlocks += 1;
         if wounded {
@@ -337,8 +347,7 @@ impl Engine {
         }
     }
 
-    /// A batch of cache operations is done, all of it or up to one that failed. Unknown jobs are
-    /// ignored.
+    /// A job is done, all of it or up to an operation that failed. Unknown jobs are ignored.
     pub fn job_done(
         &mut self,
         now: Time,
@@ -346,24 +355,32 @@ impl Engine {
         result: Result<(), Failure>,
         fx: &mut Effects,
     ) {
+        self.job_ended(now, job, result.map_or_else(sync::End::Failed, |()| sync::End::Done), fx);
+    }
+
+    /// A job has issued `succeeded` operations, and cannot go on: an implicit fence is pending. Its
+    /// lock waits for that with nothing in flight, and tries again. Unknown jobs are ignored.
+    pub fn job_blocked(&mut self, now: Time, job: JobId, succeeded: usize, fx: &mut Effects) {
+        self.job_ended(now, job, sync::End::Blocked(succeeded), fx);
+    }
+
+    fn job_ended(&mut self, now: Time, job: JobId, end: sync::End, fx: &mut Effects) {
         if let Some(at) = self.job_ids.remove(&job) {
-            self.end_job(now, at, result, fx);
+            self.end_job(now, at, end, fx);
             self.settle(now, fx);
         }
     }
 
     /// Takes away every grant whose deadline has come, and ends every wait that is long enough.
+    ///
+    /// What is due in one instant happens in this order, whoever was opened first: all deadlines, of
+    /// grants and of release fences; the locks that this lets go on; then the time-outs of those that
+    /// still wait. So a lock that gets its buffers in the moment of its time-out is granted.
     pub fn tick(&mut self, now: Time, fx: &mut Effects) {
-        loop {
-            let group = self.group_timers.first().filter(|(time, _)| *time <= now);
-            let fence = self.fence_timers.first().filter(|(time, _)| *time <= now);
-            match (group, fence) {
-                (Some((time, at)), fence) if fence.is_none_or(|(other, _)| time <= other) => {
-                    self.group_timer_fired(now, (time, at), fx);
-                }
-                (_, Some((time, _))) => self.fences_are_due(time, fx),
-                _ => break,
-            }
+        while let Some(time) = self.next_deadline().filter(|time| *time <= now) {
+            self.deadlines_at(time, fx);
+            self.settle(now, fx);
+            self.time_outs_at(now, time, fx);
             self.settle(now, fx);
         }
     }
@@ -376,12 +393,14 @@ impl Engine {
         group.into_iter().chain(fence).min()
     }
 
-    /// Whether nothing is kept of any group, buffer or lock.
+    /// Whether nothing is kept of any group, of any buffer that a group has, or of any lock.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
             && self.slots.is_empty()
             && self.jobs.is_empty()
             && self.fences.is_empty()
+            && self.endings.is_empty()
+            && self.growing.is_empty()
             && self.group_timers.is_empty()
             && self.fence_timers.is_empty()
     }
@@ -411,23 +430,39 @@ impl Engine {
         }
     }
 
-    /// Several fences of one unlock have one deadline: nobody is served between them.
-    fn fences_are_due(&mut self, time: Time, fx: &mut Effects) {
+    /// Ends the ticket's life of a group now, for checkers that have no clock.
+    #[doc(hidden)]
+    pub fn outlive(&mut self, id: GroupId) {
+        if let Ok(at) = self.find(id) {
+            self.groups[at].life = Time(0);
+        }
+    }
+
+    /// Ends all grants and fences whose deadline is at this instant. Groups whose timer was early, or
+    /// whose lock has waited long enough, are left in `work.due`.
+    fn deadlines_at(&mut self, time: Time, fx: &mut Effects) {
         while let Some((_, at)) = self.fence_timers.first().filter(|(other, _)| *other == time) {
             fx.push(Effect::DropFence { fence: self.fences[at].id });
             self.end_fence(at, false, fx);
         }
+        while let Some((_, at)) = self.group_timers.first().filter(|(other, _)| *other == time) {
+            // Where nothing is due at this instant, the timer was early.
+            self.group_timers.set(at, None);
+            if self.groups[at].grant.is_some_and(|held| held.deadline == time) {
+                self.evict(at, fx);
+            }
+            self.work.due.push(at);
+        }
     }
 
-    fn group_timer_fired(&mut self, now: Time, (time, at): (Time, Ix<Group>), fx: &mut Effects) {
-        let due = self.groups[at].due();
-        if due != Some(time) {
-            // It was early: others that are due before this group come first.
-            self.group_timers.set(at, due);
-        } else if self.groups[at].grant.is_some_and(|held| held.deadline <= now) {
-            self.evict(at, fx);
-        } else {
-            self.waited_enough(now, at, fx);
+    /// Ends all locks that have waited until this instant, none of them for the sake of another.
+    fn time_outs_at(&mut self, now: Time, time: Time, fx: &mut Effects) {
+        while let Some(at) = self.work.due.pop() {
+            let request = self.groups[at].request.as_ref();
+            if request.is_some_and(|request| request.expires == Some(time)) {
+                self.waited_enough(now, at, fx);
+            }
+            self.arm(at);
         }
     }
 
@@ -444,13 +479,9 @@ impl Engine {
         Ok(at)
     }
 
-    fn lockable(&mut self, id: GroupId) -> Result<Ix<Group>, Error> {
+    fn lockable(&self, id: GroupId) -> Result<Ix<Group>, Error> {
         let at = self.find(id)?;
-        let group = &mut self.groups[at];
-        group.why_not_lockable().map_or(Ok(at), |refusal| {
-            group.idle = false;
-            Err(refusal)
-        })
+        self.groups[at].why_not_lockable().map_or(Ok(at), Err)
     }
 
     /// Which of a group's entries is the one of a buffer.
@@ -466,7 +497,7 @@ impl Engine {
             let cause = EvictionCause::Deadline;
             fx.push(Effect::Evicted { group: group.id, token: group.token, cause });
             self.counters.evictions += 1;
-            self.end_grant(at, End::Evicted);
+            self.end_grant(at, End::Evicted, fx);
         }
     }
 
@@ -476,7 +507,7 @@ impl Engine {
         if group.request.is_some() {
             fx.push(Effect::TimedOut { group: group.id, token: group.token });
             self.counters.time_outs += 1;
-            self.give_up(now, at);
+            self.give_up(now, at, fx);
         }
     }
 }

@@ -31,14 +31,15 @@ pub(crate) struct Group {
     /// Of the request and the grant, while there is either.
     pub ticket: Ticket,
     pub token: Token,
-    /// The ticket of a lock that was given up before it was granted and released, until when it may
-    /// be used again.
-    pub kept: Option<(Ticket, Time)>,
+    /// When the life of the last ticket is over. Set at its birth, and never again.
+    pub life: Time,
+    /// The ticket of a lock that ended without a grant, or of a grant that was wounded. The next lock
+    /// has it, while it lives.
+    pub kept: Option<Ticket>,
+    /// Some entry has come to its buffer later than the ticket was born: [`Entry::arrived`].
+    pub late: bool,
     pub request: Option<Request>,
     pub grant: Option<Held>,
-    /// No implicit fence is pending that its CPU accesses would have to wait for, as far as has just
-    /// been found out.
-    pub idle: bool,
 }
 
 /// A lock that is not granted yet.
@@ -47,6 +48,9 @@ pub(crate) struct Request {
     /// When the client has waited long enough.
     pub expires: Option<Time>,
     pub stage: Stage,
+    /// When it has waited long enough for implicit fences. Known when it begins to wait for one; a
+    /// `try_lock` never waits.
+    pub patience: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,13 +60,12 @@ pub(crate) enum Stage {
         /// In how many of them it is not clear.
         blocked: u32,
     },
-    /// It has taken them; they are being made ready.
-    Preparing {
-        /// How many of them wait for others' operations or for fences.
-        gated: u32,
-        /// Its own operations.
-        job: Option<Ix<Job>>,
-    },
+    /// It has taken them. So many of them wait for others' operations or for fences.
+    Gated(u32),
+    /// It has taken them, and waits for implicit fences. It keeps nobody else.
+    Waiting(Ix<Job>),
+    /// It has taken them, and its own operations are in flight.
+    Syncing(Ix<Job>),
 }
 
 /// A grant.
@@ -83,11 +86,19 @@ pub(crate) struct Entry {
     pub hold: Option<Access>,
     /// What of it the client knows.
     pub granted: Option<Access>,
-    /// Waits for the slot's operations or fences.
-    pub gated: bool,
+    /// It is one of the slot's waits for implicit fences.
+    pub waits: bool,
+    /// Its place in the slot's list of those who wait at its gates, counted from 1; 0: in none.
+    pub gated: u32,
     /// Evictions that the buffer had seen when the grant began.
     pub seen: u64,
+    /// The newest ticket when the group came to this buffer under the ticket that it has; 0: the two
+    /// are the same; [`NEVER`]: it has not come yet.
+    pub arrived: u64,
 }
+
+/// The group has not stood at this buffer under its ticket: later than everybody who has.
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// Where an entry that is held can be found. Stable while it is: see [`Group::entries`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,10 +115,11 @@ impl Group {
             entries: Vec::new(),
             ticket: Ticket(0),
             token: Token(0),
+            life: Time(0),
             kept: None,
+            late: false,
             request: None,
             grant: None,
-            idle: false,
         }
     }
 
@@ -145,6 +157,15 @@ impl Group {
         self.grant.is_some() && self.is_queued()
     }
 
+    /// Has an entry come later to its buffer than the ticket that the group has, or has kept: it has
+    /// been added, or wants more.
+    pub fn comes_late(&mut self, nth: usize) {
+        if self.grant.is_some() || self.kept.is_some() {
+            self.entries[nth].arrived = NEVER;
+            self.late = true;
+        }
+    }
+
     pub fn phase(&self) -> Phase {
         match (&self.grant, &self.request) {
             (None, None) => Phase::Idle,
@@ -164,7 +185,8 @@ impl Place {
 
 impl Entry {
     pub fn new(slot: Ix<Slot>, want: Access) -> Self {
-        Self { slot, want, hold: None, granted: None, gated: false, seen: 0 }
+        let (hold, granted) = (None, None);
+        Self { slot, want, hold, granted, waits: false, gated: 0, seen: 0, arrived: 0 }
     }
 
     /// What it holds and the client does not know of yet.

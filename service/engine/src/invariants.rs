@@ -6,12 +6,13 @@
 //! Groups and entries say what is wanted and held; all else (queues, counts, lists, timers) follows
 //! from them, and is compared with what follows, computed from the rules and not from the code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::arena::Ix;
 use crate::group::{Entry, Group, Place, Stage};
 use crate::slot::Slot;
-use crate::{Access, Engine, GroupId};
+use crate::sync::Work;
+use crate::{Access, Engine, GroupId, SyncFlags, Ticket};
 
 type Checked = Result<(), String>;
 
@@ -48,13 +49,52 @@ impl Engine {
         let exclusive = held.values().any(|access| access.is_exclusive());
         ensure(!exclusive || held.len() == 1, "conflicting holders")?;
         ensure(slot.holders.is_exclusive() == exclusive, "exclusive or not, the list errs")?;
-        ensure(slot.holders.iter().eq(held.keys().copied()), "the list of holders is wrong")?;
+        let shared = if exclusive { 0 } else { held.len() };
+        ensure(slot.holders.shared() as usize == shared, "miscounted holders")?;
         ensure(slot.members as usize == self.entries_on(at).count(), "miscounted members")?;
-        let growing = held.keys().filter(|place| self.groups[place.group].is_vulnerable()).count();
-        ensure(slot.growing as usize == growing, "miscounted growing holders")?;
         ensure(!slot.is_abandoned(), "kept though nobody has it")?;
-        ensure(slot.evictions.settled <= slot.evictions.count, "settled what was no eviction")?;
+        self.check_marks(slot)?;
+        self.check_traffic(at, slot)?;
         self.check_queue(at, slot)
+    }
+
+    /// What must never be true together, or is from its definition.
+    fn check_marks(&self, slot: &Slot) -> Checked {
+        let e = slot.evictions;
+        ensure(e.settled <= e.count, "settled what was no eviction")?;
+        ensure(e.repaired <= e.settled, "written over by somebody who has not ended")?;
+        let dirty = slot.coherence.cpu_dirty() || e.cpu_at_work();
+        let plain = slot.coherence.open() == Some(SyncFlags::Read);
+        ensure(!(dirty && plain), "what the CPU wrote has an END that cleans nothing")
+    }
+
+    /// Who waits at the gates of a buffer, and for its implicit fences.
+    fn check_traffic(&self, at: Ix<Slot>, slot: &Slot) -> Checked {
+        let gated = |access: Access| -> BTreeSet<Place> {
+            let entries = self.entries_on(at).filter(|(_, entry)| entry.gated > 0);
+            entries.filter(|(_, e)| e.hold == Some(access)).map(|(place, _)| place).collect()
+        };
+        let waits = self.entries_on(at).filter(|(_, entry)| entry.waits).count();
+        let Some(traffic) = &slot.traffic else {
+            let none = Access::ALL.into_iter().all(|access| gated(access).is_empty());
+            return ensure(none && waits == 0, "waits at no gate");
+        };
+        for access in Access::ALL {
+            let list = &traffic.gated[access as usize];
+            ensure(list.len() == gated(access).len(), "miscounted who waits at a gate")?;
+            ensure(list.iter().all(|p| gated(access).contains(p)), "the wrong one at a gate")?;
+            let placed = list.iter().enumerate().all(|(nth, place)| {
+                self.groups[place.group].entries[place.nth as usize].gated as usize == nth + 1
+            });
+            ensure(placed, "misplaced at a gate")?;
+        }
+        ensure(traffic.waits as usize == waits, "miscounted waits for implicit fences")?;
+        ensure(waits > 0 || traffic.since.is_none(), "time runs for nobody")?;
+        let by_cpu = [true, false].map(|writers| {
+            let parts = traffic.fences.iter().map(|g| self.fences[g.fence].parts[g.nth as usize]);
+            parts.filter(|p| !p.access.is_dma() && p.access.is_exclusive() == writers).count()
+        });
+        ensure(traffic.fences.by_cpu().map(|n| n as usize) == by_cpu, "miscounted CPU fences")
     }
 
     fn check_queue(&self, at: Ix<Slot>, slot: &Slot) -> Checked {
@@ -97,34 +137,47 @@ impl Engine {
         ensure(entries().is_sorted_by_key(|e| e.hold.is_none()), "held behind what is not")?;
         let granted = entries().filter(|entry| entry.granted.is_some()).count();
         ensure(group.grant.is_some() == (granted > 0), "a grant of nothing, or none of something")?;
-        let gated = entries().filter(|entry| entry.gated).count();
+        let gated = entries().filter(|entry| entry.gated > 0).count();
+        let waits = entries().filter(|entry| entry.waits).count();
         match group.request.as_ref().map(|request| request.stage) {
             None | Some(Stage::Queued { .. }) => {
                 ensure(entries().all(|e| e.taken().is_none()), "has taken what is not granted")?;
-                ensure(gated == 0, "waits at a gate for nothing")?;
             }
-            Some(Stage::Preparing { .. }) => {
+            Some(_) => {
                 ensure(entries().all(|entry| !entry.lacks()), "prepares what it has not taken")?;
             }
         }
+        let (mut at_gates, mut in_wait) = (0, false);
         match group.request.as_ref().map(|request| request.stage) {
             None => {}
             Some(Stage::Queued { blocked }) => {
                 let lacks = entries().enumerate().filter(|(_, entry)| entry.lacks());
-                let waits = lacks
+                let counted = lacks
                     .filter(|(nth, e)| self.blockers(Place::new(at, *nth), e).next().is_some())
                     .count();
-                ensure(blocked as usize == waits, "miscounted what a lock waits for")?;
+                ensure(blocked as usize == counted, "miscounted what a lock waits for")?;
                 ensure(blocked > 0, "a lock waits for nothing")?;
             }
-            Some(Stage::Preparing { gated: counted, job }) => {
-                ensure(counted as usize == gated, "miscounted gates")?;
-                ensure((counted > 0) != job.is_some(), "a lock waits for nothing, or twice")?;
-                ensure(job.is_none_or(|job| self.jobs[job].group == Some(at)), "another's job")?;
+            Some(Stage::Gated(counted)) => {
+                at_gates = counted as usize;
+                ensure(counted > 0, "a lock waits for nothing")?;
                 let open = |e: &Entry| e.hold.is_some_and(|a| !self.slots[e.slot].gates(a));
-                ensure(!entries().any(|e| e.gated && open(e)), "waits at an open gate")?;
+                ensure(!entries().any(|e| e.gated > 0 && open(e)), "waits at an open gate")?;
+            }
+            Some(Stage::Syncing(job)) => {
+                ensure(self.jobs[job].group == Some(at), "another's job")?;
+                ensure(self.parts(job).next().is_some(), "operations of nothing")?;
+            }
+            Some(Stage::Waiting(job)) => {
+                in_wait = true;
+                ensure(self.jobs[job].group == Some(at), "another's job")?;
+                ensure(matches!(self.jobs[job].work, Work::Wait), "operations, not a wait")?;
             }
         }
+        ensure(at_gates == gated, "miscounted gates")?;
+        ensure(in_wait == (waits > 0), "waits for implicit fences, or does not")?;
+        let kept = group.kept.is_none() || group.request.is_none() && group.grant.is_none();
+        ensure(kept, "keeps a ticket beside the one that it has")?;
         let armed = self.group_timers.get(at);
         ensure(group.due().is_none_or(|due| armed.is_some_and(|at| at <= due)), "a timer is late")
     }
@@ -145,29 +198,51 @@ impl Engine {
     }
 
     fn check_jobs(&self) -> Checked {
+        let mut parts = 0;
         for (at, job) in self.jobs.iter() {
             ensure(self.job_ids.get(&job.id) == Some(&at), "a job without its id")?;
-            ensure(self.parts_of(at) > 0, "a job of nothing")?;
+            let own = self.parts(at).all(|s| self.slots[s].job.is_some_and(|part| part.job == at));
+            ensure(own, "a job with another's buffer")?;
+            let count = self.parts(at).count();
+            match job.work {
+                Work::Wait => ensure(job.group.is_some(), "nobody's wait")?,
+                Work::Sync { retires, .. } => {
+                    ensure(count > 0, "a job of nothing")?;
+                    ensure(!retires || count == 1 && job.group.is_none(), "retires a lock's")?;
+                }
+            }
+            parts += count;
         }
-        let parts: usize = self.jobs.iter().map(|(at, _)| self.parts_of(at)).sum();
         let syncing = self.slots.iter().filter(|(_, slot)| slot.job.is_some()).count();
-        ensure(parts == syncing, "a buffer waits for no job")
+        ensure(parts == syncing, "a buffer waits for no job")?;
+        let growing: BTreeSet<(Ix<Slot>, Ticket, Ix<Group>)> = self
+            .all_entries()
+            .filter(|(place, e)| e.hold.is_some() && self.groups[place.group].is_vulnerable())
+            .map(|(place, e)| (e.slot, self.groups[place.group].ticket, place.group))
+            .collect();
+        ensure(self.growing == growing, "miscounted growing holders")
     }
 
     fn check_fences(&self) -> Checked {
-        let mut parts = 0;
+        let (mut parts, mut pending) = (0, BTreeMap::new());
         for (at, fence) in self.fences.iter() {
             ensure(self.fence_ids.get(&fence.id) == Some(&at), "a fence without its id")?;
             ensure(self.fence_timers.get(at).is_some(), "a fence without its deadline")?;
             ensure(!fence.parts.is_empty(), "a fence of nothing")?;
-            for part in &fence.parts {
-                let gates = self.slots[part.slot].fences.iter().any(|gate| gate.fence == at);
-                ensure(gates, "a fence does not gate its buffer")?;
+            for (nth, part) in fence.parts.iter().enumerate() {
+                let traffic = self.slots[part.slot].traffic.as_ref();
+                let mut gates = traffic.into_iter().flat_map(|traffic| traffic.fences.iter());
+                let gated = gates.any(|gate| gate.fence == at && gate.nth as usize == nth);
+                ensure(gated, "a fence does not gate its buffer")?;
+                *pending.entry(part.ending).or_insert(0) += 1;
                 parts += 1;
             }
         }
-        let gates: usize = self.slots.iter().map(|(_, slot)| slot.fences.len()).sum();
-        ensure(gates == parts, "a gate without its fence")
+        let gates = self.slots.iter().filter_map(|(_, slot)| slot.traffic.as_ref());
+        let gates: usize = gates.map(|traffic| traffic.fences.iter().count()).sum();
+        ensure(gates == parts, "a gate without its fence")?;
+        let counted = self.endings.iter().map(|(at, ending)| (at, ending.pending)).collect();
+        ensure(pending == counted, "a grant ends with another fence than its last")
     }
 
     /// The groups by age, the oldest first, for checkers.

@@ -77,11 +77,14 @@ mod canonical;
 pub mod coherence;
 mod effects;
 mod engine;
+mod evictions;
+mod fence;
 mod group;
 mod holders;
 mod invariants;
 mod queue;
 mod release;
+mod remembered;
 mod slot;
 mod sync;
 mod timers;
@@ -91,10 +94,10 @@ mod work;
 
 pub use arena::{BuildIdHasher, IdHasher};
 pub use coherence::{Coherence, SyncFlags, SyncKind, SyncOp};
-pub use effects::{Effect, Effects, EvictionCause, Grant, GrantedBuffer, Span};
+pub use effects::{Effect, Effects, EvictionCause, FailureCause, Grant, GrantedBuffer, Span};
 pub use engine::{Engine, LockOutcome, Phase};
 pub use types::{
-    Access, BufferId, Close, Error, Failure, FenceId, GroupId, JobId, Limits, ReleaseFence, Ticket,
-    Time, Token,
+    Access, BufferId, Close, Error, Failure, FenceId, GroupId, Implicit, JobId, Limits,
+    ReleaseFence, Ticket, Time, Token,
 };
 pub use view::{BufferView, Counters, FenceView, LockView};

@@ -9,8 +9,10 @@
 //! buffer without exclusive holder. So the queue keeps how many they are. When something changes it
 //! says which waiters became clear or ceased to be; the locks count.
 //!
-//! Waiting at the end of the queue (a new ticket) and leaving from its head cost O(1); elsewhere it
-//! is a binary search, and a move of the 16 bytes of each waiter behind.
+//! Waiting at the end of the queue (a new ticket) and leaving from its head cost O(1). Elsewhere (a
+//! kept ticket comes back, a lock is cancelled or times out in the middle) it is a binary search, and
+//! a move of the 16 bytes of each waiter on the shorter side. The tickets of exclusive waiters stand
+//! in a list of their own, so that a reader finds the oldest of them in O(1).
 //!
 //! Knows nothing of groups but their index, and of the holders whom they admit.
 
@@ -39,7 +41,8 @@ pub(crate) struct Queue {
     waiters: VecDeque<Waiter>,
     /// As many at the head are clear.
     clear: usize,
-    exclusive: u32,
+    /// The tickets of the exclusive ones among them, the oldest first.
+    exclusive: VecDeque<Ticket>,
 }
 
 impl Queue {
@@ -53,15 +56,25 @@ impl Queue {
 
     /// Whether a waiter older than `ticket` conflicts with such an access.
     pub fn bars(&self, ticket: Ticket, exclusive: bool) -> bool {
-        if exclusive {
-            return self.waiters.front().is_some_and(|waiter| waiter.ticket < ticket);
-        }
-        self.exclusive > 0
-            && self
-                .waiters
-                .iter()
-                .take_while(|waiter| waiter.ticket < ticket)
-                .any(|waiter| waiter.exclusive)
+        let oldest = if exclusive {
+            self.waiters.front().map(|waiter| waiter.ticket)
+        } else {
+            self.exclusive.front().copied()
+        };
+        oldest.is_some_and(|oldest| oldest < ticket)
+    }
+
+    /// Whether a waiter that conflicts with such an access has a ticket younger than `after`, but
+    /// not younger than `until`.
+    pub fn bars_between(&self, after: Ticket, until: Ticket, exclusive: bool) -> bool {
+        let next = if exclusive {
+            let at = self.waiters.partition_point(|waiter| waiter.ticket <= after);
+            self.waiters.get(at).map(|waiter| waiter.ticket)
+        } else {
+            let at = self.exclusive.partition_point(|ticket| *ticket <= after);
+            self.exclusive.get(at).copied()
+        };
+        next.is_some_and(|next| next <= until)
     }
 
     /// Lets a waiter in at its place. It is not clear yet; those in the range, which is empty unless
@@ -71,17 +84,23 @@ impl Queue {
         let unclear = at..self.clear.max(at);
         self.clear = self.clear.min(at);
         self.waiters.insert(at, waiter);
-        self.exclusive += u32::from(waiter.exclusive);
+        if waiter.exclusive {
+            let at = place_in(&self.exclusive, waiter.ticket, |ticket| *ticket);
+            self.exclusive.insert(at, waiter.ticket);
+        }
         unclear.start + 1..unclear.end + 1
     }
 
     /// Lets the waiter with this ticket out.
     pub fn remove(&mut self, ticket: Ticket) {
         let at = self.place(ticket);
-        if self.waiters.get(at).is_some_and(|waiter| waiter.ticket == ticket) {
-            self.clear -= usize::from(at < self.clear);
-            let left = self.waiters.remove(at);
-            self.exclusive -= u32::from(left.is_some_and(|waiter| waiter.exclusive));
+        if self.waiters.get(at).is_none_or(|waiter| waiter.ticket != ticket) {
+            return;
+        }
+        self.clear -= usize::from(at < self.clear);
+        if self.waiters.remove(at).is_some_and(|waiter| waiter.exclusive) {
+            let at = place_in(&self.exclusive, ticket, |ticket| *ticket);
+            self.exclusive.remove(at);
         }
     }
 
@@ -106,13 +125,18 @@ impl Queue {
         self.waiters.get(at).map(|waiter| waiter.group)
     }
 
-    /// Where this ticket stands, or would.
     fn place(&self, ticket: Ticket) -> usize {
-        match self.waiters.back() {
-            Some(youngest) if youngest.ticket >= ticket => {
-                self.waiters.partition_point(|waiter| waiter.ticket < ticket)
-            }
-            _ => self.waiters.len(),
+        place_in(&self.waiters, ticket, |waiter| waiter.ticket)
+    }
+}
+
+/// Where this ticket stands in a list by age, or would. Mostly it is at one of the ends.
+fn place_in<T>(list: &VecDeque<T>, ticket: Ticket, ticket_of: impl Fn(&T) -> Ticket) -> usize {
+    match (list.front(), list.back()) {
+        (Some(oldest), _) if ticket_of(oldest) >= ticket => 0,
+        (_, Some(youngest)) if ticket_of(youngest) >= ticket => {
+            list.partition_point(|one| ticket_of(one) < ticket)
         }
+        _ => list.len(),
     }
 }

@@ -8,12 +8,10 @@
 //! takes the request or the grant itself with it.
 
 use crate::arena::Ix;
+use crate::fence::{Ending, Fence, Gate, Part};
 use crate::group::{Group, Place, Stage};
-use crate::slot::{Gate, Slot};
-use crate::{
-    Access, BufferId, Effect, Effects, Engine, EvictionCause, FenceId, GroupId, ReleaseFence, Time,
-    Token,
-};
+use crate::slot::Slot;
+use crate::{BufferId, Effect, Effects, Engine, Error, EvictionCause, ReleaseFence, Time};
 
 /// How a grant ends.
 #[derive(Clone, Copy, Debug)]
@@ -22,56 +20,49 @@ pub(crate) enum End<'a> {
     InOrder,
     /// It was taken away, or its holder died.
     Evicted,
-    /// Its holder let go, but for fences: each for one buffer, or for those without.
+    /// Its holder let go, but for fences: each for one buffer, or for those without. By buffer, those
+    /// for the rest first.
     Fenced(&'a [(Option<BufferId>, Ix<Fence>)]),
-}
-
-/// A release fence: what it was given for may still be at work until it has signalled.
-#[derive(Clone, Debug)]
-pub(crate) struct Fence {
-    pub id: FenceId,
-    /// Who gave it, to be named.
-    pub group: GroupId,
-    pub token: Token,
-    pub parts: Vec<FencePart>,
-}
-
-/// A buffer behind a fence.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct FencePart {
-    pub slot: Ix<Slot>,
-    pub access: Access,
-    /// Evictions that the buffer had seen when the grant began.
-    pub seen: u64,
 }
 
 impl Engine {
     /// Ends a grant, if there is one, and the pending lock, if there is one.
-    pub(crate) fn end_grant(&mut self, at: Ix<Group>, how: End<'_>) {
-        self.withdraw(at);
-        let Self { groups, slots, fences, work, .. } = self;
+    pub(crate) fn end_grant(&mut self, at: Ix<Group>, how: End<'_>, fx: &mut Effects) {
+        self.withdraw(at, fx);
+        let Self { groups, slots, fences, endings, work, .. } = self;
         let group = &mut groups[at];
         if group.grant.take().is_none() {
             return;
         }
-        for (nth, entry) in group.entries.iter_mut().enumerate() {
+        for entry in &mut group.entries {
             let Some(access) = entry.granted.take() else { continue };
             let slot = &mut slots[entry.slot];
-            slot.hold(entry, Place::new(at, nth), None);
-            match how {
-                End::InOrder => slot.settle(entry.seen),
-                End::Evicted => slot.evicted(access),
-                End::Fenced(given) => {
-                    let part = FencePart { slot: entry.slot, access, seen: entry.seen };
-                    let mut fenced = false;
-                    for fence in fences_of(slot.id, given) {
-                        slot.fences.push(Gate { fence, access });
-                        fences[fence].parts.push(part);
-                        fenced = true;
+            slot.hold(entry, None);
+            let fences_given = match how {
+                End::InOrder => &[],
+                End::Evicted => {
+                    slot.evicted(access);
+                    work.touch(entry.slot, slot);
+                    continue;
+                }
+                End::Fenced(given) => fences_of(slot.id, given),
+            };
+            if fences_given.is_empty() {
+                slot.ended_in_order(access, entry.seen);
+            } else {
+                let ending = Ending { seen: entry.seen, pending: 0, failed: false };
+                let ending = endings.insert(ending);
+                for (_, fence) in fences_given {
+                    let parts = &mut fences[*fence].parts;
+                    // Given twice for one buffer, it is one.
+                    if parts.last().is_some_and(|part| part.slot == entry.slot) {
+                        continue;
                     }
-                    if !fenced {
-                        slot.settle(entry.seen);
-                    }
+                    let gate = Gate { fence: *fence, nth: parts.len() as u32 };
+                    let gates = &mut slot.traffic.get_or_insert_default().fences;
+                    let at = gates.push(gate, access);
+                    parts.push(Part { slot: entry.slot, at, ending, access });
+                    endings[ending].pending += 1;
                 }
             }
             work.touch(entry.slot, slot);
@@ -80,27 +71,30 @@ impl Engine {
 
     /// Takes a pending lock back: out of the queues, or from the buffers that it has taken. What is
     /// granted stays.
-    pub(crate) fn withdraw(&mut self, at: Ix<Group>) {
+    pub(crate) fn withdraw(&mut self, at: Ix<Group>, fx: &mut Effects) {
         let Some(request) = self.groups[at].request.take() else { return };
-        self.groups[at].idle = false;
         match request.stage {
-            Stage::Queued { .. } => self.leave_queues(at),
-            Stage::Preparing { job, .. } => {
-                if let Some(job) = job {
-                    self.jobs[job].group = None;
+            Stage::Queued { .. } => return self.leave_queues(at),
+            Stage::Gated(_) => {}
+            Stage::Waiting(job) => {
+                self.end_wait(at, false);
+                if let Some(job) = self.jobs.remove(job) {
+                    self.job_ids.remove(&job.id);
+                    fx.push(Effect::DropWait { job: job.id });
                 }
-                self.give_back(at);
             }
+            Stage::Syncing(job) => self.jobs[job].group = None,
         }
+        self.give_back(at);
     }
 
     fn leave_queues(&mut self, at: Ix<Group>) {
-        let Self { groups, slots, work, .. } = self;
+        let Self { groups, slots, work, growing, .. } = self;
         let group = &groups[at];
         for entry in &group.entries {
             let slot = &mut slots[entry.slot];
             if entry.hold.is_some() {
-                slot.growing -= 1;
+                growing.remove(&(entry.slot, group.ticket, at));
             }
             if entry.lacks() {
                 slot.queue.remove(group.ticket);
@@ -110,12 +104,13 @@ impl Engine {
     }
 
     fn give_back(&mut self, at: Ix<Group>) {
-        let Self { groups, slots, work, .. } = self;
-        for (nth, entry) in groups[at].entries.iter_mut().enumerate() {
-            entry.gated = false;
+        for nth in 0..self.groups[at].entries.len() {
+            self.leave_gate(Place::new(at, nth));
+            let Self { groups, slots, work, .. } = self;
+            let entry = &mut groups[at].entries[nth];
             if entry.taken().is_some() {
                 let slot = &mut slots[entry.slot];
-                slot.hold(entry, Place::new(at, nth), entry.granted);
+                slot.hold(entry, entry.granted);
                 work.touch(entry.slot, slot);
             }
         }
@@ -123,32 +118,32 @@ impl Engine {
 
     /// A pending lock ends without a grant, and not because its group does. A group that holds
     /// nothing may come back with its ticket.
-    pub(crate) fn give_up(&mut self, now: Time, at: Ix<Group>) {
-        self.withdraw(at);
+    pub(crate) fn give_up(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
+        self.withdraw(at, fx);
         if self.groups[at].grant.is_none() {
             self.keep_ticket(now, at);
         }
     }
 
-    /// Lets a group lock again with its ticket, for as long as a grant can last: time enough to
-    /// come back, and no way to store up age.
+    /// Lets a group lock again with its ticket, for the rest of the ticket's life.
     pub(crate) fn keep_ticket(&mut self, now: Time, at: Ix<Group>) {
-        let until = now.after(self.limits.max_hold);
         let group = &mut self.groups[at];
-        group.kept = Some((group.ticket, until));
+        group.kept = (now < group.life).then_some(group.ticket);
     }
 
-    /// Ends a grant but for fences, whose time counts from now.
+    /// Ends a grant but for fences, whose time counts from now. Refuses if there is one for a buffer
+    /// that is not held.
     pub(crate) fn end_grant_fenced(
         &mut self,
         now: Time,
         at: Ix<Group>,
         given: &[ReleaseFence],
         fx: &mut Effects,
-    ) {
+    ) -> Result<(), Error> {
+        self.check_held(at, given)?;
         let Group { id: group, token, hold, .. } = self.groups[at];
         let deadline = now.after(hold);
-        let named: Vec<(Option<BufferId>, Ix<Fence>)> = given
+        let mut named: Vec<(Option<BufferId>, Ix<Fence>)> = given
             .iter()
             .map(|ReleaseFence { fence: id, buffer }| {
                 let Self { fences, fence_ids, fence_timers, .. } = self;
@@ -161,7 +156,8 @@ impl Engine {
                 (*buffer, fence)
             })
             .collect();
-        self.end_grant(at, End::Fenced(&named));
+        named.sort_by_key(|(buffer, _)| *buffer);
+        self.end_grant(at, End::Fenced(&named), fx);
         for (_, fence) in named {
             // Every buffer had another: nobody waits for this one.
             if self.fences.get(fence).is_some_and(|fence| fence.parts.is_empty()) {
@@ -169,6 +165,18 @@ impl Engine {
                 self.end_fence(fence, true, fx);
             }
         }
+        Ok(())
+    }
+
+    /// Whether every buffer that is named is of the grant.
+    fn check_held(&self, at: Ix<Group>, given: &[ReleaseFence]) -> Result<(), Error> {
+        let mut named: Vec<BufferId> = given.iter().filter_map(|given| given.buffer).collect();
+        named.sort_unstable();
+        named.dedup();
+        let held = self.groups[at].entries.iter().filter(|entry| {
+            entry.granted.is_some() && named.binary_search(&self.slots[entry.slot].id).is_ok()
+        });
+        (held.count() == named.len()).then_some(()).ok_or(Error::UnknownBuffer)
     }
 
     /// A fence has signalled, or failed, or come too late.
@@ -181,13 +189,25 @@ impl Engine {
             fx.push(Effect::Evicted { group, token, cause: EvictionCause::Fence });
             self.counters.evictions += 1;
         }
-        for FencePart { slot: part, access, seen } in fence.parts {
-            let slot = &mut self.slots[part];
-            slot.fences.retain(|gate| gate.fence != at);
-            if ok {
-                slot.settle(seen);
-            } else {
+        for Part { slot: part, at, ending, access } in fence.parts {
+            let Self { slots, fences, endings, .. } = self;
+            let slot = &mut slots[part];
+            if let Some(traffic) = &mut slot.traffic {
+                if let Some(moved) = traffic.fences.remove(at, access) {
+                    fences[moved.fence].parts[moved.nth as usize].at = at;
+                }
+            }
+            let Ending { seen, pending, failed } = &mut endings[ending];
+            *pending -= 1;
+            *failed |= !ok;
+            let (seen, last, in_order) = (*seen, *pending == 0, !*failed);
+            if !ok {
                 slot.evicted(access);
+            } else if last && in_order {
+                slot.ended_in_order(access, seen);
+            }
+            if last {
+                endings.remove(ending);
             }
             self.open_gates(part);
             self.work.abandon(part, &self.slots[part]);
@@ -217,7 +237,14 @@ impl Engine {
 fn fences_of(
     buffer: BufferId,
     given: &[(Option<BufferId>, Ix<Fence>)],
-) -> impl Iterator<Item = Ix<Fence>> + '_ {
-    let own = given.iter().any(|(whose, _)| *whose == Some(buffer)).then_some(buffer);
-    given.iter().filter(move |(whose, _)| *whose == own).map(|(_, fence)| *fence)
+) -> &[(Option<BufferId>, Ix<Fence>)] {
+    let of = |whose: Option<BufferId>| {
+        let begin = given.partition_point(|(other, _)| *other < whose);
+        let end = given.partition_point(|(other, _)| *other <= whose);
+        &given[begin..end]
+    };
+    match of(Some(buffer)) {
+        [] => of(None),
+        own => own,
+    }
 }

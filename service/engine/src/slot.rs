@@ -1,18 +1,19 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! One buffer: who holds it, who waits for it, and what is true of it.
+//! One buffer: how it is held, who waits for it, and what is true of it.
 //!
 //! Knows of groups only where they have their entries, and of those what it is told.
 
 use crate::arena::Ix;
 use crate::coherence::{Coherence, Plan};
+use crate::evictions::Evictions;
+use crate::fence::{Gate, Gates};
 use crate::group::{Entry, Place};
 use crate::holders::Holders;
 use crate::queue::Queue;
-use crate::release::Fence;
 use crate::sync::Job;
-use crate::{Access, BufferId};
+use crate::{Access, BufferId, Time};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -21,17 +22,29 @@ pub(crate) struct Slot {
     /// Groups that have the buffer.
     pub members: u32,
     pub holders: Holders,
-    /// Holders that wait for more, and so may be wounded.
-    pub growing: u32,
     pub queue: Queue,
     /// Cache operations in flight. Nobody is granted the buffer meanwhile.
     pub job: Option<JobPart>,
-    /// Release fences of past holders.
-    pub fences: Vec<Gate>,
+    /// What is seldom there. Made when it is needed first, and kept.
+    pub traffic: Option<Box<Traffic>>,
     pub coherence: Coherence,
     /// Exclusive grants so far.
     pub generation: u64,
     pub evictions: Evictions,
+}
+
+/// What keeps those who have taken a buffer from being granted it, and who they are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traffic {
+    /// Release fences of past holders.
+    pub fences: Gates,
+    /// Entries that wait for operations or fences to end, by what they want ([`Access::ALL`]): whether
+    /// a gate is open depends on that alone.
+    pub gated: [Vec<Place>; 4],
+    /// Locks that wait for implicit fences in the dma-buf.
+    pub waits: u32,
+    /// When the first of an unbroken row of them began to wait.
+    pub since: Option<Time>,
 }
 
 /// A buffer's part in a job.
@@ -41,26 +54,9 @@ pub(crate) struct JobPart {
     pub plan: Plan,
     /// The next buffer of the same job.
     pub next: Option<Ix<Slot>>,
-}
-
-/// A release fence's part in a buffer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Gate {
-    pub fence: Ix<Fence>,
-    /// What its giver had.
-    pub access: Access,
-}
-
-/// Holders that did not let go in order and may still be at work.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Evictions {
-    pub count: u64,
-    /// As many of them had happened when the last grant that ended in order began.
-    pub settled: u64,
-    /// The last of a CPU writer: the how manieth it was, or 0.
-    pub cpu: u64,
-    /// The last of a writing device.
-    pub dma: u64,
+    /// An evicted CPU writer, or device, that came to count as gone while the operations are in flight.
+    /// It may have written after them.
+    pub gone: [bool; 2],
 }
 
 impl Slot {
@@ -69,19 +65,34 @@ impl Slot {
             id,
             members: 0,
             holders: Holders::default(),
-            growing: 0,
             queue: Queue::default(),
             job: None,
-            fences: Vec::new(),
+            traffic: None,
             coherence: Coherence::default(),
             generation: 0,
             evictions: Evictions::default(),
         }
     }
 
-    /// Whether an earlier holder was evicted, and no grant since has ended in order.
-    pub fn is_tainted(&self) -> bool {
-        self.evictions.count > self.evictions.settled
+    /// The pending release fences that such an access has to wait for, before its grant or with it:
+    /// those of a writer concern everybody, those of a reader the next writer.
+    pub fn fences_for(&self, access: Access) -> impl Iterator<Item = &Gate> {
+        self.traffic.iter().flat_map(move |traffic| traffic.fences.concerning(access))
+    }
+
+    /// Whether there is one.
+    #[inline]
+    pub fn is_fenced_for(&self, access: Access) -> bool {
+        self.traffic.as_ref().is_some_and(|traffic| traffic.fences.concern(access))
+    }
+
+    /// Whether a lock waits for an implicit fence here, or has until just now.
+    pub fn is_awaited(&self) -> bool {
+        self.traffic.as_ref().is_some_and(|traffic| traffic.since.is_some())
+    }
+
+    pub fn has_fences(&self) -> bool {
+        self.traffic.as_ref().is_some_and(|traffic| !traffic.fences.is_empty())
     }
 
     /// Whether operations or fences are pending that have to be over before such an access can be
@@ -92,73 +103,81 @@ impl Slot {
     /// the device has written. And nobody passes while somebody who was evicted may be at work: what
     /// it leaves in the cache has to be cleaned away between one device and the next.
     pub fn gates(&self, access: Access) -> bool {
-        if self.fences.is_empty() {
-            return self.job.is_some();
+        if self.job.is_some() {
+            return true;
         }
-        let passes = |gate: &Gate| gate.access.is_dma() && access.is_dma();
-        let orderly = !self.is_tainted() && !self.coherence.plan_has_start(access);
-        self.job.is_some() || self.fences_for(access).any(|gate| !orderly || !passes(gate))
+        let Some(Traffic { fences, .. }) = self.traffic.as_deref() else { return false };
+        let passes = access.is_dma() && !fences.concern_by_cpu(access);
+        let orderly = !self.evictions.at_work() && !self.coherence.plan_has_start(access);
+        fences.concern(access) && !(passes && orderly)
     }
 
-    /// The fences that such an access has to wait for, before its grant or with it: those of a
-    /// writer concern everybody, those of a reader the next writer.
-    pub fn fences_for(&self, access: Access) -> impl Iterator<Item = &Gate> {
-        self.fences.iter().filter(move |gate| gate.access.conflicts(access))
+    /// What has to be issued before `access` can be granted.
+    pub fn plan(&self, access: Access) -> Plan {
+        self.coherence.plan(access, self.evictions.cpu_at_work())
     }
 
     /// Whether such an access can be had as things are: nobody waits or is in the way, and nothing
     /// has to be waited for or done.
+    #[inline]
     pub fn is_plain_for(&self, access: Access, upgrade: bool) -> bool {
         self.holders.admits(access.is_exclusive(), upgrade)
             && self.queue.is_empty()
             && self.job.is_none()
-            && self.fences.is_empty()
+            && !self.has_fences()
             && self.coherence.is_ready_for(access)
     }
 
     /// Nobody has it or works on it.
     pub fn is_abandoned(&self) -> bool {
-        self.members == 0 && self.job.is_none() && self.fences.is_empty()
+        self.members == 0 && self.job.is_none() && !self.has_fences()
     }
 
     /// Lets an entry hold it for `access`; `None` takes it away.
     #[inline]
-    pub fn hold(&mut self, entry: &mut Entry, place: Place, access: Option<Access>) {
+    pub fn hold(&mut self, entry: &mut Entry, access: Option<Access>) {
         let before = std::mem::replace(&mut entry.hold, access);
         let [before, after] = [before, access].map(|held| held.map(Access::is_exclusive));
-        self.holders.change(place, before, after);
+        self.holders.change(before, after);
     }
 
     /// A holder that had `access` was evicted. That it may have written is known since its grant, and
     /// that it may go on comes into the books when it counts as gone.
     pub fn evicted(&mut self, access: Access) {
-        self.evictions.count += 1;
-        match access {
-            Access::Read | Access::DmaRead => {}
-            Access::Write => self.evictions.cpu = self.evictions.count,
-            Access::DmaWrite => self.evictions.dma = self.evictions.count,
-        }
+        self.evictions.add(access);
     }
 
-    /// A grant that began after `seen` evictions has ended in order: those evicted before it count
-    /// as gone now. They, and those evicted since, may have written all the while: what they wrote is
-    /// history.
+    /// A grant for `access` that began after `seen` evictions has ended in order.
     #[inline(always)]
-    pub fn settle(&mut self, seen: u64) {
-        if seen > self.evictions.settled {
-            self.settle_evicted(seen);
+    pub fn ended_in_order(&mut self, access: Access, seen: u64) {
+        if self.evictions.ends_with(access, seen) {
+            self.settle(access, seen);
         }
     }
 
+    /// Those evicted before `seen` count as gone now. They, and those evicted since, may have written
+    /// all the while, after operations that are in flight too.
     #[cold]
-    fn settle_evicted(&mut self, seen: u64) {
-        let Evictions { settled, cpu, dma, .. } = self.evictions;
-        if cpu > settled {
+    fn settle(&mut self, access: Access, seen: u64) {
+        let before = self.evictions;
+        self.evictions.ended_in_order(access, seen);
+        if self.evictions.settled == before.settled {
+            return;
+        }
+        let gone = [before.cpu_at_work(), before.dma_at_work()];
+        self.may_have_written(gone);
+        if let Some(part) = &mut self.job {
+            part.gone = [part.gone[0] || gone[0], part.gone[1] || gone[1]];
+        }
+    }
+
+    /// The CPU, or a device, may have written until now.
+    pub fn may_have_written(&mut self, [cpu, device]: [bool; 2]) {
+        if cpu {
             self.coherence.may_have_written(Access::Write);
         }
-        if dma > settled {
+        if device {
             self.coherence.may_have_written(Access::DmaWrite);
         }
-        self.evictions.settled = seen;
     }
 }

@@ -21,7 +21,8 @@ impl Time {
     }
 }
 
-/// Names a dma-buf. Chosen by the caller; must not be reused before [`Effect::Forget`].
+/// Names a dma-buf. Chosen by the caller. Another dma-buf may have it after [`Effect::Forget`] only,
+/// and until then the same dma-buf must have it.
 ///
 /// [`Effect::Forget`]: crate::Effect::Forget
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,7 +86,7 @@ pub struct FenceId(pub u64);
 pub struct JobId(pub u64);
 
 /// What a group does with a buffer: the four access types of the dmabuf-sync RFC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
     /// The CPU reads. Shared.
     Read,
@@ -136,20 +137,34 @@ pub struct ReleaseFence {
     pub buffer: Option<BufferId>,
 }
 
-/// How long grants last.
+/// What the caller has found out about the implicit fences that a lock's CPU accesses have to wait
+/// for. It counts for the one call that it is given to, and only if that call grants the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Implicit {
+    /// Nobody has looked, or a fence is pending.
+    Unknown,
+    /// The caller has just looked at all of them, and none is pending.
+    Idle,
+}
+
+/// How long grants last, and how much is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// For a group that asks for nothing.
     pub default_hold: Duration,
-    /// What no group can exceed.
+    /// What no group can exceed. It is also how long a ticket lives, and how long a lock waits for
+    /// an implicit fence.
     pub max_hold: Duration,
+    /// Buffers that no group has any more and whose marks are remembered. When there are more, the
+    /// oldest is forgotten.
+    pub remembered: usize,
 }
 
 impl Default for Limits {
-    /// Five seconds, as in the RFC.
+    /// Five seconds, as in the RFC; and room for the frames of many pipelines.
     fn default() -> Self {
         let hold = Duration::from_secs(5);
-        Self { default_hold: hold, max_hold: hold }
+        Self { default_hold: hold, max_hold: hold, remembered: 1_024 }
     }
 }
 

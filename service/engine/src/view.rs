@@ -3,11 +3,13 @@
 
 //! The lock table as others may see it: for dumps and tests.
 
+use std::collections::BTreeMap;
+
 use crate::arena::Ix;
 use crate::coherence::Coherence;
+use crate::fence::{Fence, Gate};
 use crate::group::Group;
-use crate::release::Fence;
-use crate::slot::{Gate, Slot};
+use crate::slot::Slot;
 use crate::{Access, BufferId, Engine, FenceId, GroupId, Phase, Ticket, Time, Token};
 
 /// What has happened since the engine began.
@@ -61,7 +63,9 @@ pub struct BufferView {
     /// Exclusive grants so far.
     pub generation: u64,
     /// See [`crate::GrantedBuffer::evicted`].
-    pub tainted: bool,
+    pub evicted: bool,
+    /// See [`crate::GrantedBuffer::torn`].
+    pub torn: bool,
     /// Cache operations are in flight.
     pub syncing: bool,
 }
@@ -97,43 +101,51 @@ pub struct FenceView {
 }
 
 impl Engine {
-    /// All buffers, by id.
+    /// All buffers that a group has or a fence holds, by id.
     pub fn buffers(&self) -> Vec<BufferView> {
-        let mut all: Vec<BufferView> =
-            self.slots.iter().map(|(at, slot)| self.view(at, slot)).collect();
+        let mut views: BTreeMap<Ix<Slot>, BufferView> =
+            self.slots.iter().map(|(at, slot)| (at, self.view(at, slot))).collect();
+        for (at, group) in self.groups.iter() {
+            for entry in &group.entries {
+                if let (Some(access), Some(view)) = (entry.hold, views.get_mut(&entry.slot)) {
+                    view.holders.push(self.lock_view(at, access));
+                }
+            }
+        }
+        let mut all: Vec<BufferView> = views.into_values().collect();
+        all.iter_mut().for_each(|view| view.holders.sort_by_key(|holder| holder.ticket));
         all.sort_by_key(|buffer| buffer.id);
         all
     }
 
+    /// How many buffers that no group has are remembered.
+    pub fn remembered(&self) -> usize {
+        self.remembered.len()
+    }
+
+    /// Without its holders.
     fn view(&self, at: Ix<Slot>, slot: &Slot) -> BufferView {
-        let held = slot.holders.iter().filter_map(|place| {
-            let entry = self.groups[place.group].entries.get(place.nth as usize)?;
-            Some(self.lock_view(place.group, entry.hold?))
-        });
         let waiting = slot.queue.iter().filter_map(|(waiter, _)| {
             let mut entries = self.groups[waiter.group].entries.iter();
             let entry = entries.find(|entry| entry.slot == at)?;
             Some(self.lock_view(waiter.group, entry.want))
         });
-        let mut holders: Vec<LockView> = held.collect();
-        holders.sort_by_key(|holder| holder.ticket);
+        let gates = slot.traffic.iter().flat_map(|traffic| traffic.fences.iter());
+        let fences = gates.map(|Gate { fence: at, nth }| {
+            let Fence { id, group, token, ref parts } = self.fences[*at];
+            let deadline = self.fence_timers.get(*at).unwrap_or_default();
+            FenceView { id, group, token, access: parts[*nth as usize].access, deadline }
+        });
         BufferView {
             id: slot.id,
             members: slot.members as usize,
-            holders,
+            holders: Vec::new(),
             waiters: waiting.collect(),
-            fences: slot
-                .fences
-                .iter()
-                .map(|Gate { fence: at, access }| {
-                    let Fence { id, group, token, .. } = self.fences[*at];
-                    let deadline = self.fence_timers.get(*at).unwrap_or_default();
-                    FenceView { id, group, token, access: *access, deadline }
-                })
-                .collect(),
+            fences: fences.collect(),
             coherence: slot.coherence,
             generation: slot.generation,
-            tainted: slot.is_tainted(),
+            evicted: slot.evictions.at_work(),
+            torn: slot.evictions.is_torn(),
             syncing: slot.job.is_some(),
         }
     }

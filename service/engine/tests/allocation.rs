@@ -37,7 +37,11 @@ impl World {
     fn lock(&mut self, at: usize) -> Token {
         self.now = self.now.after(Duration::from_micros(1));
         let limit = Some(Duration::from_secs(1));
-        match self.engine.lock(self.now, self.groups[at], limit, &mut self.fx).unwrap() {
+        match self
+            .engine
+            .lock(self.now, self.groups[at], limit, Implicit::Unknown, &mut self.fx)
+            .unwrap()
+        {
             LockOutcome::Granted(grant) => {
                 assert_eq!(self.fx.buffers(grant.buffers).len(), 16);
                 self.carry_out();

@@ -87,8 +87,9 @@ fn a_cpu_reader_that_becomes_a_writer_is_written_back() {
     world.unlock(group, token);
     world.cycle(device);
     let ops: Vec<_> = world.ops.iter().map(|op| (op.kind, op.flags)).collect();
-    let expected = [(SyncKind::Start, SyncFlags::Read), (SyncKind::End, SyncFlags::ReadWrite)];
-    assert_eq!(ops, expected);
+    use SyncFlags::{Read as R, ReadWrite as RW};
+    use SyncKind::{End, Start};
+    assert_eq!(ops, [(Start, R), (End, R), (Start, RW), (End, RW)]);
 }
 
 #[test]
@@ -299,7 +300,8 @@ fn a_failed_operation_of_growth_keeps_the_grant() {
     world.lock(group);
     world.forget_events();
     world.finish_job(Err(Failure { succeeded: 0, reason: 5 }));
-    let failed = Effect::LockFailed { group, token, buffer: BufferId(2), reason: 5 };
+    let cause = FailureCause::Operation;
+    let failed = Effect::LockFailed { group, token, buffer: BufferId(2), reason: 5, cause };
     assert_eq!(world.told(), [failed]);
     assert!(matches!(world.engine.phase(group), Some(Phase::Held { .. })));
     world.unlock(group, token);
@@ -339,22 +341,22 @@ fn a_lock_that_was_given_up_keeps_its_age() {
         let mut world = World::new();
         world.hold_jobs = true;
         let holder = world.group(&[(1, DmaWrite)]);
-        // Another buffer, so that the lock of `old` can fail without `holder`.
-        let old = world.group(&[(2, Read)]);
+        let old = world.group(&[(1, DmaRead), (2, Read)]);
+        if let GiveUp::Failure = how {
+            // It stands at the buffer, and nobody is in its way but its own operation.
+            world.lock(old);
+            world.finish_job(Err(Failure { succeeded: 0, reason: 5 }));
+        }
         let held = world.lock(holder);
         match how {
-            GiveUp::Failure => {
+            GiveUp::Failure => {}
+            GiveUp::Cancel => {
                 world.lock(old);
-                world.finish_job(Err(Failure { succeeded: 0, reason: 5 }));
-                world.add(old, &[(1, DmaRead)]);
+                world.cancel(old).unwrap();
             }
-            GiveUp::Cancel | GiveUp::TimeOut => {
-                world.add(old, &[(1, DmaRead)]);
+            GiveUp::TimeOut => {
                 world.lock_for(old, 10);
-                match how {
-                    GiveUp::Cancel => world.cancel(old).unwrap(),
-                    _ => world.pass(10),
-                }
+                world.pass(10);
             }
         }
         let young = world.group(&[(1, DmaWrite)]);

@@ -242,6 +242,7 @@ fn hold_limits_are_cut_to_the_maximum() {
     let limits = Limits {
         default_hold: std::time::Duration::from_secs(2),
         max_hold: std::time::Duration::from_secs(3),
+        ..Limits::default()
     };
     let mut engine = Engine::new(limits);
     assert_eq!(engine.open_group(None).1, limits.default_hold);
@@ -331,8 +332,8 @@ fn everything_is_freed_in_whatever_state_a_group_is_closed() {
                 world.finish_job(Ok(()));
             }
             assert!(world.engine.is_empty(), "{how:?} in state {state}: {:#?}", world.engine);
-            let forgotten = world.events.iter().filter(|e| matches!(e, Effect::Forget { .. }));
-            assert_eq!(forgotten.count(), 1);
+            let gone = |e: &&Effect| matches!(e, Effect::Forget { .. } | Effect::Remember { .. });
+            assert_eq!(world.events.iter().filter(gone).count(), 1);
         }
     }
 }
@@ -375,7 +376,8 @@ fn a_failed_operation_fails_the_lock_and_lets_the_next_try() {
     let token = world.lock(group);
     world.lock(next);
     world.finish_job(Err(Failure { succeeded: 0, reason: 110 }));
-    let failed = Effect::LockFailed { group, token, buffer: BufferId(1), reason: 110 };
+    let cause = FailureCause::Operation;
+    let failed = Effect::LockFailed { group, token, buffer: BufferId(1), reason: 110, cause };
     assert_eq!(world.events, [failed]);
     assert!(world.engine.is_idle(group));
     // The next reader tries again.
@@ -592,7 +594,7 @@ fn the_cpu_waits_for_implicit_fences_unless_there_are_none() {
         let wait = SyncOp { buffer: BufferId(1), kind: SyncKind::Wait, flags };
         assert_eq!(world.ops, [wait]);
         // Unless the caller has looked; that counts for one lock.
-        world.engine.found_idle(group);
+        world.implicit = Implicit::Idle;
         world.cycle(group);
         assert_eq!(world.ops, [wait]);
         world.cycle(group);
@@ -608,7 +610,7 @@ fn a_look_for_implicit_fences_is_of_no_use_to_a_lock_that_waits() {
     world.cycle(waiter);
     let token = world.lock(holder);
     world.ops.clear();
-    world.engine.found_idle(waiter);
+    world.implicit = Implicit::Idle;
     world.lock(waiter);
     world.unlock(holder, token);
     assert_eq!(world.ops.len(), 1);
@@ -621,11 +623,14 @@ fn an_implicit_fence_in_the_way_of_a_lock_fails_it_in_time() {
     world.engine.expect_implicit_fences();
     let group = world.group(&[(1, Read)]);
     world.cycle(group);
-    world.hold_jobs = true;
+    world.hold_waits = true;
     world.lock(group);
     world.forget_events();
-    world.finish_job(Err(Failure { succeeded: 0, reason: 110 }));
-    assert!(matches!(world.told()[..], [Effect::LockFailed { reason: 110, .. }]));
+    world.finish_wait(false);
+    let cause = FailureCause::ImplicitFence;
+    assert!(
+        matches!(world.told()[..], [Effect::LockFailed { reason: 110, cause: c, .. }] if c == cause)
+    );
     assert!(world.engine.is_idle(group));
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
 use buffersync_engine::{
-    Access, BufferId, Effect, Effects, Engine, GroupId, Limits, LockOutcome, Time, Token,
+    Access, BufferId, Effect, Effects, Engine, GroupId, Implicit, Limits, LockOutcome, Time, Token,
 };
 
 /// The lock table, with threads that wait for grants.
@@ -65,7 +65,7 @@ impl Table {
         let mut state = self.state();
         let State { engine, effects, now, .. } = &mut *state;
         now.0 += 1;
-        match engine.lock(*now, group, None, effects) {
+        match engine.lock(*now, group, None, Implicit::Unknown, effects) {
             Ok(LockOutcome::Granted(grant)) => {
                 // As the service does: the reply has every buffer.
                 assert!(!effects.buffers(grant.buffers).is_empty());
@@ -79,7 +79,7 @@ impl Table {
     pub fn lock_queued(&self, group: GroupId) -> Token {
         let mut state = self.state();
         let State { engine, effects, now, .. } = &mut *state;
-        match engine.lock(*now, group, None, effects) {
+        match engine.lock(*now, group, None, Implicit::Unknown, effects) {
             Ok(LockOutcome::Pending(token)) => token,
             other => panic!("{other:?}"),
         }
@@ -90,7 +90,7 @@ impl Table {
         let mut state = self.state();
         let State { engine, effects, now, waiting } = &mut *state;
         now.0 += 1;
-        let token = match engine.lock(*now, group, None, effects) {
+        let token = match engine.lock(*now, group, None, Implicit::Unknown, effects) {
             Ok(LockOutcome::Granted(grant)) => return (grant.token, false),
             Ok(LockOutcome::Pending(token)) => token,
             Err(error) => panic!("{error:?}"),

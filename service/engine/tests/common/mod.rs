@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A lock table under test: every call checks the invariants, cache operations succeed at once
-//! unless a test holds them back.
+//! A lock table under test: every call checks the invariants, cache operations and waits succeed at
+//! once unless a test holds them back.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -20,12 +20,18 @@ pub struct World {
     pub events: Vec<Effect>,
     /// The buffers of the grants among it.
     pub buffers: Vec<Vec<GrantedBuffer>>,
-    /// Operations issued, in order.
+    /// Operations issued and fences waited for, in order.
     pub ops: Vec<SyncOp>,
     /// Jobs that a test holds back.
     pub jobs: Vec<JobId>,
     /// Whether jobs are held back.
     pub hold_jobs: bool,
+    /// Waits for implicit fences that a test holds back, and until when.
+    pub waits: Vec<(JobId, Time)>,
+    /// Whether waits are held back.
+    pub hold_waits: bool,
+    /// What the next lock is told of implicit fences.
+    pub implicit: Implicit,
     pub last_fence: u64,
     fx: Effects,
 }
@@ -40,6 +46,9 @@ impl World {
             ops: Vec::new(),
             jobs: Vec::new(),
             hold_jobs: false,
+            waits: Vec::new(),
+            hold_waits: false,
+            implicit: Implicit::Unknown,
             last_fence: 0,
             fx: Effects::new(),
         }
@@ -85,6 +94,16 @@ impl World {
                         self.check();
                     }
                 }
+                Effect::Wait { job, ops, until, .. } => {
+                    self.ops.extend(self.fx.ops(ops));
+                    if self.hold_waits {
+                        self.waits.push((job, until));
+                    } else {
+                        self.engine.job_done(self.now, job, Ok(()), &mut self.fx);
+                        self.check();
+                    }
+                }
+                Effect::DropWait { job } => self.waits.retain(|(wait, _)| *wait != job),
                 event => {
                     if let Effect::Granted { grant, .. } = event {
                         self.buffers.push(self.fx.buffers(grant.buffers).to_vec());
@@ -110,7 +129,8 @@ impl World {
         group: GroupId,
         timeout: Option<Duration>,
     ) -> Result<Token, Error> {
-        let outcome = self.engine.lock(self.now, group, timeout, &mut self.fx);
+        let implicit = std::mem::replace(&mut self.implicit, Implicit::Unknown);
+        let outcome = self.engine.lock(self.now, group, timeout, implicit, &mut self.fx);
         let token = outcome.map(|outcome| self.note(group, outcome));
         self.carry_out();
         token
@@ -125,7 +145,8 @@ impl World {
     }
 
     pub fn try_lock(&mut self, group: GroupId) -> Result<Token, Error> {
-        let outcome = self.engine.try_lock(self.now, group, &mut self.fx);
+        let implicit = std::mem::replace(&mut self.implicit, Implicit::Unknown);
+        let outcome = self.engine.try_lock(self.now, group, implicit, &mut self.fx);
         let token = outcome.map(|outcome| self.note(group, outcome));
         self.carry_out();
         token
@@ -177,6 +198,13 @@ impl World {
         self.call(|e, now, fx| e.job_done(now, job, result, fx));
     }
 
+    /// Ends the oldest wait: the fences have signalled, or have not in time.
+    pub fn finish_wait(&mut self, ok: bool) {
+        let (job, _) = self.waits.remove(0);
+        let result = if ok { Ok(()) } else { Err(Failure { succeeded: 0, reason: 110 }) };
+        self.call(|e, now, fx| e.job_done(now, job, result, fx));
+    }
+
     pub fn forget_events(&mut self) {
         self.events.clear();
         self.buffers.clear();
@@ -186,7 +214,9 @@ impl World {
     pub fn told(&mut self) -> Vec<Effect> {
         self.buffers.clear();
         let events = std::mem::take(&mut self.events).into_iter();
-        events.filter(|event| !matches!(event, Effect::Forget { .. })).collect()
+        events
+            .filter(|event| !matches!(event, Effect::Forget { .. } | Effect::Remember { .. }))
+            .collect()
     }
 
     /// Groups that were granted since the last look, in order.
