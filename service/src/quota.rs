@@ -88,9 +88,9 @@ impl Quotas {
 
     /// Charges a release fence to `uid`, or refuses.
     pub fn charge_fence(&mut self, uid: u32) -> Result<Charge, Error> {
-        // Who has no fence any more is forgotten, when they are as many as those who were kept: on the
-        // average that costs a call nothing.
-        if self.fences.len() > 2 * self.fences_kept {
+        // Who has no fence any more is forgotten. Looked for when there are twice as many uids as after
+        // the last look: so a call costs the same on the average, however many uids there are.
+        if self.fences.len() >= 2 * self.fences_kept {
             self.fences.retain(|_, count| Arc::strong_count(count) > 1);
             self.fences_kept = self.fences.len();
         }

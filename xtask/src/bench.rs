@@ -32,19 +32,20 @@ const RAW: &str = "bench.json";
 const ALONE: &str = "alone.json";
 const STARTS: usize = 7;
 
-/// Runs both, or the one that is named: `engine`, `service`. With `--check` the exit status says whether the
+/// Runs both, or the one that is named: `engine`, `service`; `cost` is a part of `engine`. With `--check` the exit status says whether the
 /// service's ratios are within their bounds.
 pub fn run(options: &Options) -> Result<i32, Failure> {
     let which: Vec<&str> = options.command.iter().map(String::as_str).collect();
     let (engine, service) = match which[..] {
         [] => (!options.check, true),
         ["engine"] => (true, false),
+        ["cost"] => return run_engine(&["--bench", "cost"]),
         ["service"] => (false, true),
-        _ => return Err(Failure("bench takes engine or service".into())),
+        _ => return Err(Failure("bench takes engine, cost or service".into())),
     };
     let mut status = 0;
     if engine {
-        status = run_engine()?;
+        status = run_engine(&[])?;
     }
     if service {
         let measured = measure(options)?;
@@ -69,8 +70,9 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
     Ok(status)
 }
 
-fn run_engine() -> Result<i32, Failure> {
+fn run_engine(which: &[&str]) -> Result<i32, Failure> {
     let mut cargo = build::cargo(&["bench", "--quiet", "--package", "buffersync-engine-bench"]);
+    cargo.args(which);
     cargo.env("CRITERION_HOME", target().join("criterion"));
     let status = cargo.status().map_err(|error| Failure(format!("cargo bench: {error}")))?;
     Ok(status.code().unwrap_or(1))

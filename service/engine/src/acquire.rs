@@ -239,15 +239,17 @@ impl Engine {
         }
     }
 
-    /// Goes on until nobody is left who could.
+    /// The end of a call: everybody goes on who can.
     #[inline]
     pub(crate) fn settle(&mut self, now: Time, fx: &mut Effects) {
         if !self.work.is_empty() {
             self.go_on(now, fx);
+            self.end_rows();
         }
     }
 
-    fn go_on(&mut self, now: Time, fx: &mut Effects) {
+    /// Goes on until nobody is left who could.
+    pub(crate) fn go_on(&mut self, now: Time, fx: &mut Effects) {
         loop {
             while let Some(slot) = self.work.next_touched() {
                 self.review(slot);
@@ -256,7 +258,6 @@ impl Engine {
             self.advance(now, group, fx);
         }
         self.retire_abandoned(fx);
-        self.end_rows();
     }
 
     /// Looks who is clear on a buffer now, and who is not any more.

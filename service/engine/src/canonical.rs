@@ -81,10 +81,10 @@ impl Engine {
                 None => bytes.push(0),
                 Some(entry) => {
                     self.encode_entry(entry, &mut bytes);
-                    // Only the order of its coming among the tickets that there are matters.
-                    bytes.push(match entry.arrived {
+                    // Only its order among the tickets that there are matters.
+                    let arrived = if entry.arrived == 0 { group.ticket.0 } else { entry.arrived };
+                    bytes.push(match arrived {
                         _ if rank.is_none() => 0,
-                        0 => 0,
                         NEVER => u8::MAX,
                         arrived => 1 + tickets.partition_point(|t| t.0 <= arrived) as u8,
                     });

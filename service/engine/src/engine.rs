@@ -379,7 +379,7 @@ impl Engine {
     pub fn tick(&mut self, now: Time, fx: &mut Effects) {
         while let Some(time) = self.next_deadline().filter(|time| *time <= now) {
             self.deadlines_at(time, fx);
-            self.settle(now, fx);
+            self.go_on(now, fx);
             self.time_outs_at(now, time, fx);
             self.settle(now, fx);
         }
@@ -428,6 +428,16 @@ impl Engine {
             self.waited_enough(now, at, fx);
             self.settle(now, fx);
         }
+    }
+
+    /// Whether a group has a ticket, or keeps one, that is to live on, for checkers that have no clock.
+    #[doc(hidden)]
+    pub fn has_living_ticket(&self, id: GroupId) -> bool {
+        self.find(id).is_ok_and(|at| {
+            let group = &self.groups[at];
+            let has = group.request.is_some() || group.grant.is_some() || group.kept.is_some();
+            has && group.life > Time(0)
+        })
     }
 
     /// Ends the ticket's life of a group now, for checkers that have no clock.

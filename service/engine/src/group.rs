@@ -48,8 +48,8 @@ pub(crate) struct Request {
     /// When the client has waited long enough.
     pub expires: Option<Time>,
     pub stage: Stage,
-    /// When it has waited long enough for implicit fences. Known when it begins to wait for one; a
-    /// `try_lock` never waits.
+    /// When it has waited long enough for implicit fences, whoever else waits for them. Known when it
+    /// begins to wait for one; a `try_lock` never waits.
     pub patience: Option<Time>,
 }
 

@@ -33,8 +33,8 @@ use crate::group::{Entry, Group, Held, Place, Stage};
 use crate::remembered::History;
 use crate::slot::{JobPart, Slot, Traffic};
 use crate::{
-    Access, BufferId, Effect, Effects, Engine, Failure, GrantedBuffer, Implicit, JobId, SyncKind,
-    Time,
+    Access, BufferId, Effect, Effects, Engine, Failure, GrantedBuffer, Implicit, JobId, SyncFlags,
+    SyncKind, Time,
 };
 
 /// Something that the caller does, and reports.
@@ -172,18 +172,15 @@ impl Engine {
         found.map(|entry| &self.slots[entry.slot])
     }
 
-    /// What has to be awaited before an entry is granted: the implicit fences that concern the CPU,
-    /// and all of them where a START has to be issued for a device.
-    fn fences_before(&self, entry: &Entry) -> Option<crate::SyncFlags> {
+    /// What has to be awaited before an entry is granted: the implicit fences that concern the CPU's
+    /// access, and all of them where a START for RW has to be issued, whoever it is for.
+    fn fences_before(&self, entry: &Entry) -> Option<SyncFlags> {
         let access = entry.taken().filter(|_| self.implicit)?;
-        if access.is_dma() && !self.slots[entry.slot].coherence.plan_has_start(access) {
-            return None;
+        let plan = self.slots[entry.slot].plan(access);
+        if plan.contains(&Some((SyncKind::Start, SyncFlags::ReadWrite))) {
+            return Some(SyncFlags::ReadWrite);
         }
-        Some(if access.is_dma() {
-            crate::SyncFlags::ReadWrite
-        } else {
-            Coherence::fences_before(access)
-        })
+        (!access.is_dma()).then(|| Coherence::fences_before(access))
     }
 
     /// The implicit fences that a lock has to find signalled, for the caller.
@@ -211,7 +208,7 @@ impl Engine {
         }
         let group = &mut self.groups[at];
         if let Some(request) = &mut group.request {
-            until = *request.patience.insert(request.patience.map_or(until, |own| own.min(until)));
+            until = until.min(*request.patience.get_or_insert(now.after(self.limits.max_hold)));
         }
         let group = group.id;
         let (id, wait) = self.new_job(Some(at), Work::Wait);
@@ -236,7 +233,8 @@ impl Engine {
         }
     }
 
-    /// After a call: where nobody waits any more, the next one's time begins anew.
+    /// After a call, or an instant of a late one: where nobody waits any more, the next one's time begins
+    /// anew.
     pub(crate) fn end_rows(&mut self) {
         while let Some(at) = self.work.next_row() {
             let traffic = self.slots.get_mut(at).and_then(|slot| slot.traffic.as_mut());

@@ -3,11 +3,9 @@
 
 //! A CPU cache that is not coherent, and a device, around one line of a buffer.
 //!
-//! Knows nothing of the engine's rules. A cache line may be fetched or written back at any moment
-//! on its own (speculation, eviction), so a run asks what could be there, not what usually is: it
+//! Knows nothing of the engine's rules. The cache may fetch a line or write it back at any moment on
+//! its own (speculation, eviction), so a run asks what could be there, not what usually is: it
 //! follows the set of all lines that there may be.
-
-use std::collections::BTreeSet;
 
 use buffersync_engine::Access;
 
@@ -15,7 +13,8 @@ use buffersync_engine::Access;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
     Nothing,
-    /// START, unless it is for writing only.
+    /// START, unless it is for writing only: it drops the line, dirty or not. An exporter may write a
+    /// dirty line back first.
     Invalidate,
     /// END, if it is for writing.
     Clean,
@@ -46,11 +45,11 @@ impl Line {
         self
     }
 
-    /// What the cache may make of it by itself: nothing, a fetch, an eviction.
-    fn disturbed(self) -> [Self; 3] {
+    /// What the cache may make of it by itself: nothing, a fetch, a write-back, an eviction.
+    fn disturbed(self) -> [Self; 4] {
         let fetched = Self { cached: self.cached.or(Some((self.memory, false))), ..self };
         let evicted = Self { cached: None, ..self.written_back() };
-        [self, fetched, evicted]
+        [self, fetched, self.written_back(), evicted]
     }
 
     fn next_version(&self) -> u8 {
@@ -86,7 +85,7 @@ impl Line {
         }
     }
 
-    /// A write of somebody who is not a holder any more.
+    /// An access of somebody who is not a holder any more, or of a holder beside him.
     pub fn trespassed(self, access: Access) -> Self {
         let version = self.next_version();
         match access {
@@ -96,11 +95,19 @@ impl Line {
         }
     }
 
+    /// A write-back would change the memory.
+    fn is_unwritten(&self) -> bool {
+        self.cached.is_some_and(|(value, dirty)| dirty && value != self.memory)
+    }
+
     /// Versions are only compared for being equal and newer: small numbers name the same line.
     fn renamed(self) -> Self {
-        let values = [Some(self.memory), self.cached.map(|(value, _)| value), self.newest];
-        let order: BTreeSet<u8> = values.into_iter().flatten().collect();
-        let rank = |value: u8| order.iter().position(|other| *other == value).unwrap_or(0) as u8;
+        let cached = self.cached.map_or(self.memory, |(value, _)| value);
+        let all = [self.memory, cached, self.newest.unwrap_or(self.memory)];
+        let rank = |value: u8| {
+            let smaller = |nth: usize| all[nth] < value && !all[..nth].contains(&all[nth]);
+            (0..all.len()).filter(|nth| smaller(*nth)).count() as u8
+        };
         Self {
             memory: rank(self.memory),
             cached: self.cached.map(|(value, dirty)| (rank(value), dirty)),
@@ -109,22 +116,29 @@ impl Line {
     }
 }
 
-/// Every line that there may be.
+/// Every line that there may be, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Lines(BTreeSet<Line>);
+pub struct Lines(Vec<Line>);
 
 impl Lines {
     pub fn unknown() -> Self {
-        Self(BTreeSet::from([Line::unknown()])).disturbed()
+        Self(vec![Line::unknown()]).disturbed()
     }
 
     /// A buffer that nobody has used yet.
     pub fn known() -> Self {
-        Self(BTreeSet::from([Line { memory: 0, cached: None, newest: Some(0) }])).disturbed()
+        Self(vec![Line { memory: 0, cached: None, newest: Some(0) }]).disturbed()
+    }
+
+    fn of(lines: impl Iterator<Item = Line>) -> Self {
+        let mut all: Vec<Line> = lines.map(Line::renamed).collect();
+        all.sort_unstable();
+        all.dedup();
+        Self(all)
     }
 
     fn map<I: IntoIterator<Item = Line>>(&self, each: impl Fn(Line) -> I) -> Self {
-        Self(self.0.iter().flat_map(|line| each(*line)).map(Line::renamed).collect())
+        Self::of(self.0.iter().flat_map(|line| each(*line)))
     }
 
     fn disturbed(&self) -> Self {
@@ -135,33 +149,55 @@ impl Lines {
     pub fn sync(&self, sync: Sync, fails: bool) -> Self {
         let after = self.map(|line| {
             let done = match sync {
-                Sync::Nothing => line,
-                Sync::Invalidate => Line { cached: None, ..line },
-                Sync::Clean => line.written_back(),
+                Sync::Nothing => [line, line],
+                Sync::Invalidate => {
+                    [line, line.written_back()].map(|line| Line { cached: None, ..line })
+                }
+                Sync::Clean => [line.written_back(); 2],
             };
-            fails.then_some(line).into_iter().chain([done])
+            fails.then_some(line).into_iter().chain(done)
         });
         after.disturbed()
+    }
+
+    /// An access in order: nobody else is at work who may write.
+    pub fn accessed(&self, access: Access) -> Result<Self, &'static str> {
+        let accessed: Result<Vec<Line>, _> =
+            self.0.iter().map(|line| line.accessed(access)).collect();
+        Ok(Self::of(accessed?.into_iter()).disturbed())
+    }
+
+    /// An access of which nobody can say what it finds.
+    pub fn trespassed(&self, access: Access) -> Self {
+        self.map(|line| [line.trespassed(access)]).disturbed()
+    }
+
+    /// A device that the engine does not see writes, or does not.
+    pub fn used_unseen(&self) -> Self {
+        let written = |line: Line| match line.is_unwritten() {
+            true => line.trespassed(Access::DmaWrite),
+            false => line.accessed(Access::DmaWrite).unwrap_or(line),
+        };
+        self.map(|line| [line, written(line)]).disturbed()
+    }
+
+    /// Something that the CPU wrote may still come to the memory.
+    pub fn may_be_unwritten(&self) -> bool {
+        self.0.iter().any(Line::is_unwritten)
     }
 
     /// A holder's access, at any moment of its grant. `trespassers` may write meanwhile, and then
     /// nobody can say what is right.
     pub fn access(&self, access: Access, trespassers: &[Access]) -> Result<Self, &'static str> {
-        let mut lines = self.trespassed(trespassers);
-        if !trespassers.is_empty() {
-            lines = lines.map(|line| [Line { newest: None, ..line }]);
+        if trespassers.is_empty() {
+            return self.accessed(access);
         }
-        let accessed: Result<BTreeSet<Line>, _> =
-            lines.0.iter().map(|line| line.accessed(access)).collect();
-        let mut lines = Self(accessed?);
-        if !trespassers.is_empty() {
-            lines = lines.map(|line| [Line { newest: None, ..line }]);
-        }
-        Ok(lines.trespassed(trespassers).disturbed())
+        let before = self.with_any_of(trespassers);
+        Ok(before.trespassed(access).with_any_of(trespassers))
     }
 
-    fn trespassed(&self, trespassers: &[Access]) -> Self {
-        let mut lines = self.disturbed();
+    fn with_any_of(&self, trespassers: &[Access]) -> Self {
+        let mut lines = self.map(|line| [Line { newest: None, ..line }]);
         for access in trespassers {
             let after = lines.map(|line| [line, line.trespassed(*access)]);
             lines = after.disturbed();

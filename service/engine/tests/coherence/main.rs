@@ -1,21 +1,29 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The coherence rules against a model of a cache that is not coherent: every sequence of accesses,
-//! releases, evictions, failed operations, re-registrations, and devices that begin and finish after
-//! their grant is over (release fences), up to a length of six.
+//! The coherence rules against a model of a cache that is not coherent.
+//!
+//! Here: every sequence of accesses, releases, evictions, failed operations, re-registrations, and
+//! devices that begin and finish after their grant is over (release fences), up to a length of six.
+//! One access at a time, and operations end at once. In [`crowd`]: long random histories of several
+//! clients at once, whose operations, fences and waits end at any time.
 
+mod book;
+mod crowd;
+mod dmabuf;
 mod line;
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use book::Book;
 use buffersync_engine::coherence::Coherence;
 use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::{
-    Access, BufferId, Close, Effect, Effects, Engine, Failure, FenceId, GroupId, Limits,
-    LockOutcome, ReleaseFence, SyncFlags, SyncKind, Time, Token,
+    Access, BufferId, Close, Effect, Effects, Engine, Failure, FenceId, GrantedBuffer, GroupId,
+    Implicit, Limits, LockOutcome, ReleaseFence, SyncFlags, SyncKind, Time, Token,
 };
+use dmabuf::{Checked, DmaBuf};
 use line::{Line, Lines, Sync};
 
 const LENGTH: usize = 6;
@@ -30,8 +38,9 @@ enum Step {
     Evict(Access),
     /// The first, or the second, operation of a grant fails. Not a step where none is needed.
     Fail(Access, usize),
-    /// Everybody lets it go, and somebody comes back with it. What the service knew is forgotten.
-    Forget,
+    /// Everybody lets it go, and somebody comes back with it. Perhaps one of the last operations
+    /// fails.
+    Forget(Option<usize>),
     /// A device is given it and lets go but for a fence. It has not begun.
     Later(Access),
     /// The oldest such device that need not wait for another does its work.
@@ -53,7 +62,8 @@ impl Step {
             ]
         });
         let later = [Self::Later(DmaRead), Self::Later(DmaWrite)];
-        each.chain(later).chain([Self::Forget, Self::Work, Self::Finish, Self::Miss])
+        let forget = [None, Some(0), Some(1)].map(Self::Forget);
+        each.chain(later).chain(forget).chain([Self::Work, Self::Finish, Self::Miss])
     }
 }
 
@@ -65,10 +75,17 @@ struct Device {
     /// Its acquire fences that are pending.
     waits: Vec<FenceId>,
     worked: bool,
-    /// As many trespassers came before its grant, and are not gone.
-    after: usize,
-    /// It was told that there are some: what it reads need not be right.
+    /// The evictions that its grant has noted.
+    seen: u64,
+    /// It was told that there are trespassers: what it reads need not be right.
     told: bool,
+}
+
+/// A grant.
+struct Visit {
+    group: GroupId,
+    token: Token,
+    seen: u64,
 }
 
 /// The engine with one buffer, the buffer, and who may still be at work on it.
@@ -77,14 +94,15 @@ struct World {
     engine: Engine,
     /// Keeps the buffer known between visits.
     keeper: GroupId,
-    lines: Lines,
-    /// What the kernel has seen: a START that is not ended.
-    open: bool,
-    /// Evicted writers, until a grant that began after them has ended in order.
-    trespassers: Vec<Access>,
+    dmabuf: DmaBuf,
+    book: Book,
+    /// The CPU may have written what no END has cleaned since.
+    unclean: bool,
     /// In the order of their grants.
     devices: Vec<Device>,
     last_fence: u64,
+    /// What the engine has said of a buffer that nobody has.
+    let_go: Option<Effect>,
     cost: Cost,
     now: Time,
 }
@@ -98,17 +116,18 @@ struct Cost {
     /// START and END around every CPU access; and around every CPU access that did not end when it
     /// was evicted, once more.
     bracketing: u64,
-    /// The least that bracketing was ever ahead.
+    /// Those for what a trespasser may have written when everybody lets the buffer go, and for what
+    /// could not be cleaned then, which counts as one. Bracketing knows nothing of either.
+    beside: u64,
+    /// The least that bracketing was ever ahead, but for those.
     least_ahead: i64,
 }
 
 impl Cost {
     fn ahead(&self) -> i64 {
-        self.bracketing as i64 - self.ops as i64
+        (self.bracketing + self.beside) as i64 - self.ops as i64
     }
 }
-
-type Checked<T> = Result<T, &'static str>;
 
 impl World {
     fn new() -> Self {
@@ -118,11 +137,12 @@ impl World {
         Self {
             engine,
             keeper,
-            lines: Lines::unknown(),
-            open: false,
-            trespassers: Vec::new(),
+            dmabuf: DmaBuf::new(),
+            book: Book::default(),
+            unclean: false,
             devices: Vec::new(),
             last_fence: 0,
+            let_go: None,
             cost: Cost::default(),
             now: Time(0),
         }
@@ -132,43 +152,43 @@ impl World {
     fn step(&mut self, step: Step) -> Checked<bool> {
         match step {
             Step::Release(access) => {
-                let Some((group, token)) = self.visit(access)? else { return Ok(false) };
+                let Some(visit) = self.visit(access)? else { return Ok(false) };
                 self.work(access)?;
-                self.unlock(group, token, &[])?;
-                self.gone(self.trespassers.len());
-                self.close(group)?;
+                self.unlock(&visit, &[])?;
+                self.ended(access, visit.seen);
+                self.close(visit.group)?;
             }
             Step::Evict(access) => {
-                let Some((group, _)) = self.visit(access)? else { return Ok(false) };
+                let Some(visit) = self.visit(access)? else { return Ok(false) };
                 self.work(access)?;
                 self.now = self.now.after(Duration::from_secs(10));
                 self.engine.tick(self.now, &mut Effects::new());
                 self.cost.bracketing += if access.is_dma() { 0 } else { 2 };
                 // The fences' time is up as well.
                 for device in std::mem::take(&mut self.devices) {
-                    self.trespass(device.access);
+                    self.book.evict(device.access);
                 }
-                self.trespass(access);
-                self.close(group)?;
+                self.book.evict(access);
+                self.close(visit.group)?;
             }
             Step::Later(access) => {
-                let Some((group, token)) = self.grant(access)? else { return Ok(false) };
-                let waits = self.engine.acquire_fences(group, token).map(|(_, fence)| fence);
-                let waits: Vec<FenceId> = waits.collect();
+                let Some(visit) = self.grant(access)? else { return Ok(false) };
+                let waits = self.engine.acquire_fences(visit.group, visit.token);
+                let mut waits: Vec<FenceId> = waits.map(|(_, fence)| fence).collect();
+                waits.sort_unstable();
                 if waits != self.in_the_way(access) {
                     return Err("not the acquire fences that there are");
                 }
                 self.last_fence += 1;
                 let fence = FenceId(self.last_fence);
-                self.unlock(group, token, &[ReleaseFence { fence, buffer: None }])?;
-                let after = self.trespassers.len();
-                let told = after > 0;
-                self.devices.push(Device { fence, access, waits, worked: false, after, told });
-                self.close(group)?;
+                self.unlock(&visit, &[ReleaseFence { fence, buffer: None }])?;
+                let (seen, told) = (visit.seen, self.book.writers_at_work().next().is_some());
+                self.devices.push(Device { fence, access, waits, worked: false, seen, told });
+                self.close(visit.group)?;
             }
             Step::Work | Step::Finish | Step::Miss => return self.device(step),
             Step::Fail(_, _) if !self.devices.is_empty() => return Ok(false),
-            Step::Forget if !self.devices.is_empty() => return Ok(false),
+            Step::Forget(_) if !self.devices.is_empty() => return Ok(false),
             Step::Fail(access, nth) => {
                 let group = self.open(access);
                 let granted = self.lock(group, Some(nth))?;
@@ -176,27 +196,47 @@ impl World {
                 self.close(group)?;
                 return Ok(granted.is_none());
             }
-            Step::Forget => {
-                self.close(self.keeper)?;
-                if self.open {
-                    return Err("a START was never ended");
-                }
-                if !self.engine.is_empty() {
-                    return Err("something is kept of a buffer that nobody has");
-                }
-                // Who has no mapping of it any more writes no more.
-                self.trespassers.clear();
-                self.keeper = self.open(Read);
-            }
+            Step::Forget(fails) => return self.forget(fails),
         }
+        Ok(true)
+    }
+
+    /// The last group goes, and another comes. False if there is no such operation that could fail.
+    fn forget(&mut self, fails: Option<usize>) -> Checked<bool> {
+        let mut fx = Effects::new();
+        let at_work = self.book.writers_at_work().any(|access| access == Write);
+        self.cost.beside += if at_work { 2 } else { 0 };
+        self.engine.close_group(self.now, self.keeper, Close::Closed, &mut fx);
+        let (_, failed) = self.carry_out(&mut fx, fails)?;
+        if fails.is_some() && !failed {
+            return Ok(false);
+        }
+        if failed && (self.unclean || at_work) {
+            self.book.evict(Write);
+            self.cost.beside += 4;
+        }
+        if !self.engine.is_empty() {
+            return Err("something is kept of a buffer that nobody has");
+        }
+        match self.let_go.take() {
+            Some(Effect::Forget { .. }) => {
+                self.dmabuf.forgotten(&self.book)?;
+                self.unclean = false;
+            }
+            Some(Effect::Remember { .. }) => self.dmabuf.remembered(&self.book, self.unclean)?,
+            _ => return Err("nobody has the buffer, and it is not let go"),
+        }
+        self.dmabuf.lines = self.dmabuf.lines.used_unseen();
+        self.keeper = self.open(Read);
         Ok(true)
     }
 
     /// The short answer and the long one are the same.
     fn check_readiness(&self) -> Checked<()> {
-        let coherence = self.engine.buffers()[0].coherence;
+        let view = &self.engine.buffers()[0];
         let same = |access: &Access| {
-            coherence.is_ready_for(*access) == (coherence.plan(*access) == [None, None])
+            [false, true].map(|cpu| view.coherence.plan(*access, cpu) == [None, None])
+                == [view.coherence.is_ready_for(*access); 2]
         };
         Access::ALL.iter().all(same).then_some(()).ok_or("ready, and not ready")
     }
@@ -208,7 +248,7 @@ impl World {
     }
 
     /// A grant whose holder waits for no device; `None` where there is none to be had.
-    fn visit(&mut self, access: Access) -> Checked<Option<(GroupId, Token)>> {
+    fn visit(&mut self, access: Access) -> Checked<Option<Visit>> {
         if access.is_dma() && !self.in_the_way(access).is_empty() {
             // Who says that its work is done has waited: this is a Finish, and then this step.
             return Ok(None);
@@ -217,22 +257,25 @@ impl World {
     }
 
     /// Who has to wait for a device is not granted if it is the CPU's, and is if it is another's.
-    fn grant(&mut self, access: Access) -> Checked<Option<(GroupId, Token)>> {
+    fn grant(&mut self, access: Access) -> Checked<Option<Visit>> {
         self.check_readiness()?;
         let group = self.open(access);
         let granted = self.lock(group, None)?;
         let waits = !self.in_the_way(access).is_empty();
-        let view = &self.engine.buffers()[0];
-        let coherence = view.coherence;
+        let coherence = self.engine.buffers()[0].coherence;
         match granted {
-            Some(_) if !self.trespassers.is_empty() && !view.tainted => Err("a holder is not told"),
             Some(_) if waits && !access.is_dma() => Err("the CPU comes before a device is done"),
+            Some(_) if waits && self.book.evicted() => Err("a device passes beside a trespasser"),
             Some(token) => {
                 self.cost.bracketing += if access.is_dma() { 0 } else { 2 };
-                Ok(Some((group, token)))
+                self.unclean |= access == Write;
+                Ok(Some(Visit { group, token, seen: self.book.seen() }))
             }
             None if !waits => Err("not granted"),
-            None if access.is_dma() && !view.tainted && !coherence.plan_has_start(access) => {
+            None if access.is_dma()
+                && !self.book.evicted()
+                && !coherence.plan_has_start(access) =>
+            {
                 Err("a device is not granted with another's fence")
             }
             None => Ok(None),
@@ -246,37 +289,29 @@ impl World {
     }
 
     fn work(&mut self, access: Access) -> Checked<()> {
-        let mut trespassers = self.trespassers.clone();
+        let mut trespassers: Vec<Access> = self.book.writers_at_work().collect();
         trespassers.sort_by_key(|access| *access as u8);
         trespassers.dedup();
-        self.lines = self.lines.access(access, &trespassers)?;
+        self.dmabuf.lines = self.dmabuf.lines.access(access, &trespassers)?;
         Ok(())
     }
 
-    fn unlock(&mut self, group: GroupId, token: Token, fences: &[ReleaseFence]) -> Checked<()> {
+    fn unlock(&mut self, visit: &Visit, fences: &[ReleaseFence]) -> Checked<()> {
+        let Visit { group, token, .. } = *visit;
         let unlocked = self.engine.unlock(self.now, group, token, fences, &mut Effects::new());
         unlocked.map_err(|_| "the grant is gone")
     }
 
-    fn trespass(&mut self, access: Access) {
-        if access.is_exclusive() {
-            self.trespassers.push(access);
-        }
-    }
-
-    /// So many of the trespassers count as gone.
-    fn gone(&mut self, count: usize) {
-        self.trespassers.drain(..count);
-        for device in &mut self.devices {
-            device.after = device.after.saturating_sub(count);
-        }
+    /// A grant has ended in order.
+    fn ended(&mut self, access: Access, seen: u64) {
+        self.unclean |= self.book.ended(access, seen).contains(&Write);
     }
 
     fn device(&mut self, step: Step) -> Checked<bool> {
         let Some(at) = self.devices.iter().position(|device| device.waits.is_empty()) else {
             return Ok(false);
         };
-        let Device { fence, access, worked, after, told, .. } = self.devices[at].clone();
+        let Device { fence, access, worked, seen, told, .. } = self.devices[at].clone();
         if step != Step::Miss && !worked {
             if access == DmaWrite || !told {
                 self.work(access)?;
@@ -291,9 +326,9 @@ impl World {
             }
             self.engine.fence_done(self.now, fence, ok, &mut Effects::new());
             if ok {
-                self.gone(after);
+                self.ended(access, seen);
             } else {
-                self.trespass(access);
+                self.book.evict(access);
             }
         }
         Ok(step != Step::Work || !worked)
@@ -302,13 +337,20 @@ impl World {
     /// Locks; the operation of that number fails, if there is one.
     fn lock(&mut self, group: GroupId, fails: Option<usize>) -> Checked<Option<Token>> {
         let mut fx = Effects::new();
-        let outcome = self.engine.lock(self.now, group, None, &mut fx);
+        let outcome = self.engine.lock(self.now, group, None, Implicit::Unknown, &mut fx);
         let granted = match outcome.map_err(|_| "the lock was refused")? {
-            LockOutcome::Granted(grant) => Some(grant.token),
+            LockOutcome::Granted(grant) => {
+                self.check_told(fx.buffers(grant.buffers))?;
+                Some(grant.token)
+            }
             LockOutcome::Pending(_) => None,
         };
-        let later = self.carry_out(&mut fx, fails)?;
+        let (later, _) = self.carry_out(&mut fx, fails)?;
         Ok(granted.or(later))
+    }
+
+    fn check_told(&self, buffers: &[GrantedBuffer]) -> Checked<()> {
+        buffers.iter().try_for_each(|told| self.book.check(told))
     }
 
     fn close(&mut self, group: GroupId) -> Checked<()> {
@@ -317,8 +359,13 @@ impl World {
         self.carry_out(&mut fx, None).map(drop)
     }
 
-    fn carry_out(&mut self, fx: &mut Effects, fails: Option<usize>) -> Checked<Option<Token>> {
-        let mut granted = None;
+    /// The grant among the effects, and whether an operation failed.
+    fn carry_out(
+        &mut self,
+        fx: &mut Effects,
+        fails: Option<usize>,
+    ) -> Checked<(Option<Token>, bool)> {
+        let (mut granted, mut any_failed) = (None, false);
         while let Some(effect) = fx.pop() {
             match effect {
                 Effect::Sync { job, ops, .. } => {
@@ -327,38 +374,33 @@ impl World {
                         let failed = fails == Some(nth);
                         self.issue(op.kind, op.flags, failed)?;
                         if failed {
+                            any_failed = true;
                             result = Err(Failure { succeeded: nth, reason: 5 });
                             break;
                         }
                     }
                     self.engine.job_done(self.now, job, result, fx);
                 }
-                Effect::Granted { grant, .. } => granted = Some(grant.token),
+                Effect::Granted { grant, .. } => {
+                    self.check_told(fx.buffers(grant.buffers))?;
+                    granted = Some(grant.token);
+                }
+                Effect::Wait { .. } => return Err("nobody expects implicit fences"),
+                Effect::Remember { .. } | Effect::Forget { .. } => self.let_go = Some(effect),
                 _ => {}
             }
         }
-        Ok(granted)
+        Ok((granted, any_failed))
     }
 
     fn issue(&mut self, kind: SyncKind, flags: SyncFlags, fails: bool) -> Checked<()> {
-        let starts = kind == SyncKind::Start;
-        if starts && self.devices.iter().any(|device| device.access.is_exclusive()) {
+        let at_work = self.devices.iter().any(|device| device.access.is_exclusive());
+        if kind == SyncKind::Start && at_work {
             return Err("START before a device has written");
         }
-        if starts == self.open {
-            return Err("START and END do not alternate");
-        }
         self.cost.ops += u64::from(!fails);
-        let sync = match (kind, flags) {
-            (SyncKind::Start, _) => Sync::Invalidate,
-            (SyncKind::End, SyncFlags::ReadWrite) => Sync::Clean,
-            // What older arm64 kernels make of it.
-            (SyncKind::End, SyncFlags::Read) => Sync::Nothing,
-            (SyncKind::Wait, _) => return Err("nobody expects implicit fences"),
-        };
-        self.lines = self.lines.sync(sync, fails);
-        self.open = starts != fails;
-        Ok(())
+        self.unclean &= kind != SyncKind::End || fails;
+        self.dmabuf.issue(kind, flags, fails)
     }
 
     /// Two worlds that agree in this have the same future.
@@ -373,12 +415,14 @@ impl World {
         for device in &mut devices {
             rank(&mut device.fence);
             device.waits.iter_mut().for_each(rank);
+            device.seen = self.book.rank(device.seen) as u64;
         }
-        (engine, self.lines.clone(), self.open, self.trespassers.clone(), devices)
+        let dmabuf = (self.dmabuf.lines.clone(), self.dmabuf.open(), self.unclean);
+        (engine, dmabuf, self.book.name(), devices)
     }
 }
 
-type Name = (u128, Lines, bool, Vec<Access>, Vec<Device>);
+type Name = (u128, (Lines, Option<SyncFlags>, bool), Vec<(Access, bool)>, Vec<Device>);
 
 /// Runs every sequence of steps. Equal worlds are looked at once, and counted as often as they come.
 struct Search {
@@ -411,6 +455,7 @@ impl Search {
                 total.sequences += rest.sequences;
                 total.ops += rest.ops + next.cost.ops * rest.sequences;
                 total.bracketing += rest.bracketing + next.cost.bracketing * rest.sequences;
+                total.beside += rest.beside + next.cost.beside * rest.sequences;
                 total.least_ahead = total.least_ahead.min(ahead).min(ahead + rest.least_ahead);
             }
             path.pop();
@@ -523,44 +568,82 @@ fn every_pair_gets_the_operations_of_the_table() {
     use SyncFlags::{Read as R, ReadWrite as RW};
     use SyncKind::{End, Start};
     let table = [
-        (Read, Read, None),
-        (Read, Write, None),
-        (Read, DmaRead, None),
-        (Read, DmaWrite, Some((End, R))),
-        (Write, Read, None),
-        (Write, Write, None),
-        (Write, DmaRead, Some((End, RW))),
-        (Write, DmaWrite, Some((End, RW))),
-        (DmaRead, Read, Some((Start, R))),
-        (DmaRead, Write, Some((Start, RW))),
-        (DmaRead, DmaRead, None),
-        (DmaRead, DmaWrite, None),
-        (DmaWrite, Read, Some((Start, R))),
-        (DmaWrite, Write, Some((Start, RW))),
-        (DmaWrite, DmaRead, None),
-        (DmaWrite, DmaWrite, None),
+        (Read, Read, [None, None]),
+        (Read, Write, [Some((End, R)), Some((Start, RW))]),
+        (Read, DmaRead, [None, None]),
+        (Read, DmaWrite, [Some((End, R)), None]),
+        (Write, Read, [None, None]),
+        (Write, Write, [None, None]),
+        (Write, DmaRead, [Some((End, RW)), None]),
+        (Write, DmaWrite, [Some((End, RW)), None]),
+        (DmaRead, Read, [Some((Start, R)), None]),
+        (DmaRead, Write, [Some((Start, RW)), None]),
+        (DmaRead, DmaRead, [None, None]),
+        (DmaRead, DmaWrite, [None, None]),
+        (DmaWrite, Read, [Some((Start, R)), None]),
+        (DmaWrite, Write, [Some((Start, RW)), None]),
+        (DmaWrite, DmaRead, [None, None]),
+        (DmaWrite, DmaWrite, [None, None]),
     ];
     for (first, second, expected) in table {
         let mut state = Coherence::default();
         grant(&mut state, first);
-        assert_eq!(state.plan(second), [expected, None], "{first:?} {second:?}");
+        assert_eq!(state.plan(second, false), expected, "{first:?} {second:?}");
     }
 }
 
 fn grant(state: &mut Coherence, access: Access) {
-    assert_eq!(state.is_ready_for(access), state.plan(access) == [None, None]);
-    for (kind, flags) in state.plan(access).into_iter().flatten() {
+    assert_eq!(state.is_ready_for(access), state.plan(access, false) == [None, None]);
+    for (kind, flags) in state.plan(access, false).into_iter().flatten() {
         state.issued(kind, flags);
     }
     state.granted(access);
 }
 
 #[test]
-fn an_end_carries_the_write_that_a_read_only_start_did_not_announce() {
+fn an_end_carries_the_flags_of_its_start() {
     let mut state = Coherence::default();
     grant(&mut state, Read);
     grant(&mut state, Write);
-    assert_eq!(state.plan(DmaRead)[0], Some((SyncKind::End, SyncFlags::ReadWrite)));
+    assert_eq!(state.open(), Some(SyncFlags::ReadWrite));
+    assert_eq!(state.plan(DmaRead, false)[0], Some((SyncKind::End, SyncFlags::ReadWrite)));
+}
+
+/// What an evicted CPU writer puts into the cache has to be cleaned by the END of whoever is next.
+#[test]
+fn beside_an_evicted_cpu_writer_each_start_is_for_writing() {
+    let state = Coherence::default();
+    assert_eq!(state.plan(Read, true), [Some((SyncKind::Start, SyncFlags::ReadWrite)), None]);
+}
+
+/// Such a START waits in the kernel for the fences of readers too, so its lock has to do so before.
+#[test]
+fn a_lock_waits_for_all_fences_that_its_start_waits_for() {
+    let mut engine = Engine::new(Limits::default());
+    engine.expect_implicit_fences();
+    let [writer, device, reader] = [Write, DmaWrite, Read].map(|access| {
+        let (group, _) = engine.open_group(None);
+        engine.add(group, BUFFER, access).expect("a new group can be changed");
+        group
+    });
+    let mut fx = Effects::new();
+    let now = Time(0);
+    let mut lock = |engine: &mut Engine, group| {
+        engine.lock(now, group, None, Implicit::Idle, &mut fx).expect("nobody is in the way");
+        let mut waits = Vec::new();
+        while let Some(effect) = fx.pop() {
+            if let Effect::Sync { job, waits: span, .. } = effect {
+                waits.extend(fx.ops(span).iter().map(|wait| wait.flags));
+                engine.job_done(now, job, Ok(()), &mut fx);
+            }
+        }
+        waits
+    };
+    lock(&mut engine, writer);
+    engine.close_group(now, writer, Close::Died, &mut Effects::new());
+    lock(&mut engine, device);
+    engine.close_group(now, device, Close::Closed, &mut Effects::new());
+    assert_eq!(lock(&mut engine, reader), [SyncFlags::ReadWrite]);
 }
 
 /// The model has no device that half does what it is asked; an exporter may.
@@ -568,11 +651,11 @@ fn an_end_carries_the_write_that_a_read_only_start_did_not_announce() {
 fn after_a_failed_operation_the_cpus_view_is_not_trusted() {
     let mut state = Coherence::default();
     grant(&mut state, Write);
-    assert_eq!(state.plan(Read), [None, None]);
+    assert_eq!(state.plan(Read, false), [None, None]);
     // The END for a device fails: it is still owed, and then the CPU starts anew.
-    assert!(state.plan(DmaRead)[0].is_some());
+    assert!(state.plan(DmaRead, false)[0].is_some());
     state.failed();
     let expected =
         [Some((SyncKind::End, SyncFlags::ReadWrite)), Some((SyncKind::Start, SyncFlags::Read))];
-    assert_eq!(state.plan(Read), expected);
+    assert_eq!(state.plan(Read, false), expected);
 }

@@ -11,12 +11,21 @@
 //! * nobody is granted past an older waiter that conflicts on a buffer;
 //! * tokens are new with each lock, kept by growth, and dead when their grant has ended;
 //! * with release fences (in worlds of their own): the CPU is never granted before one that it has to
-//!   wait for, and a device is granted with just those that it has to wait for.
+//!   wait for, and a device is granted with just those that it has to wait for;
+//! * there, too: each grant says of each buffer whether somebody evicted may be at work and whether
+//!   the content is torn, exactly as [`books`] has it;
+//! * with operations that take their time (again in worlds of their own): they end, fail or are
+//!   blocked at any moment, also when their group is closed. START and END alternate and have the
+//!   same flags, and no buffer is forgotten while a START is open or what the CPU wrote is not cleaned.
+//!
+//! A ticket's life may be over at any moment as well.
 //!
 //! `BUFFERSYNC_THOROUGH=1` explores larger worlds.
 
+mod books;
 mod search;
 
+use books::Book;
 use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::*;
 use search::{explore, thorough, Bound, World as Searchable};
@@ -31,15 +40,51 @@ struct Locking {
     buffers: u64,
     /// Grants may end but for a fence, and the CPU takes part.
     with_fences: bool,
+    /// The lives of tickets end.
+    with_age: bool,
+    /// Operations take their time.
+    with_jobs: bool,
+    /// The CPU waits for implicit fences.
+    with_implicit: bool,
     fences: Vec<Fence>,
+    jobs: Vec<Job>,
+    books: Vec<Book>,
     last_fence: u64,
 }
 
-/// A fence that is pending: of what, as whom.
+/// A fence that is pending: of what, as whom, and since when that was held.
 #[derive(Clone)]
 struct Fence {
     id: FenceId,
     parts: Wish,
+    since: Vec<u32>,
+    /// Fences of one grant have the same.
+    ending: u64,
+    /// Another of them has failed.
+    spoilt: bool,
+}
+
+/// What the engine has asked for.
+#[derive(Clone)]
+struct Job {
+    id: JobId,
+    ops: Vec<SyncOp>,
+    /// It is the last of a buffer that nobody has.
+    retires: bool,
+}
+
+/// All of a world if larger ones are asked for; otherwise what a test has time for.
+fn some() -> Bound {
+    if thorough() {
+        Bound::All
+    } else {
+        Bound::States(15_000)
+    }
+}
+
+/// As much of a world as fits into memory.
+fn a_million() -> Bound {
+    Bound::States(if thorough() { 1_000_000 } else { 15_000 })
 }
 
 /// More than so many fences are never pending.
@@ -52,6 +97,8 @@ struct Client {
     token: Token,
     /// Of a grant.
     holds: Wish,
+    /// When each buffer of it was granted, by its book.
+    since: Vec<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -60,11 +107,17 @@ enum Action {
     Grow(usize, Wish),
     Unlock(usize),
     UnlockFenced(usize),
+    UnlockFencedTwice(usize),
     Signal(usize),
     Fail(usize),
+    JobDone(usize),
+    JobFails(usize, usize),
+    JobBlocked(usize, usize),
     Cancel(usize),
     TimeOut(usize),
     Deadline(usize),
+    Outlive(usize),
+    Close(usize),
     Die(usize),
 }
 
@@ -77,9 +130,35 @@ impl Locking {
             id: engine.open_group(None).0,
             token: Token(0),
             holds: vec![None; buffers as usize],
+            since: vec![0; buffers as usize],
         };
         let groups = (0..groups).map(client).collect();
-        Self { engine, groups, buffers, with_fences: false, fences: Vec::new(), last_fence: 0 }
+        Self {
+            engine,
+            groups,
+            buffers,
+            with_fences: false,
+            with_age: false,
+            with_jobs: false,
+            with_implicit: false,
+            fences: Vec::new(),
+            jobs: Vec::new(),
+            books: vec![Book::default(); buffers as usize],
+            last_fence: 0,
+        }
+    }
+
+    fn with_jobs(groups: usize, buffers: u64, implicit: bool) -> Self {
+        let mut world = Self::with_fences(groups, buffers);
+        (world.with_jobs, world.with_implicit) = (true, implicit);
+        if implicit {
+            world.engine.expect_implicit_fences();
+        }
+        world
+    }
+
+    fn with_age(groups: usize, buffers: u64) -> Self {
+        Self { with_age: true, ..Self::new(groups, buffers) }
     }
 
     fn with_fences(groups: usize, buffers: u64) -> Self {
@@ -126,9 +205,11 @@ impl Locking {
     fn lock(&mut self, at: usize, grows: bool, fx: &mut Effects) {
         let newest = self.groups.iter().map(|client| client.token).max();
         // Never waits exactly if there is nothing to wait for.
-        let tried = self.engine.clone().try_lock(NOW, self.groups[at].id, &mut Effects::new());
+        let unknown = Implicit::Unknown;
+        let id = self.groups[at].id;
+        let tried = self.engine.clone().try_lock(NOW, id, unknown, &mut Effects::new());
         let client = &mut self.groups[at];
-        match self.engine.lock(NOW, client.id, None, fx) {
+        match self.engine.lock(NOW, client.id, None, unknown, fx) {
             Ok(LockOutcome::Pending(token)) => {
                 assert!(tried == Err(Error::WouldBlock) || self.with_fences && tried.is_ok());
                 assert!(if grows { token == client.token } else { Some(token) > newest });
@@ -150,7 +231,14 @@ impl Locking {
     fn note_grant(&mut self, at: usize, buffers: &[GrantedBuffer]) {
         for granted in buffers {
             self.check_fences_of(at, granted);
-            self.groups[at].holds[granted.buffer.0 as usize] = Some(granted.access);
+            let nth = granted.buffer.0 as usize;
+            let book = &mut self.books[nth];
+            let told = (granted.evicted, granted.torn);
+            assert_eq!(told, book.marks(), "marks of {:?}", granted.buffer);
+            let client = &mut self.groups[at];
+            if client.holds[nth].replace(granted.access) != Some(granted.access) {
+                client.since[nth] = book.granted(granted.access);
+            }
         }
         for other in (0..self.groups.len()).filter(|other| *other != at) {
             for (mine, theirs) in self.groups[at].holds.iter().zip(&self.groups[other].holds) {
@@ -171,33 +259,82 @@ impl Locking {
         assert!(expected.is_empty() || access.is_dma(), "the CPU before a fence");
         let Client { id, token, .. } = self.groups[at];
         let given = self.engine.acquire_fences(id, token).filter(|(of, _)| *of == buffer);
-        assert!(given.map(|(_, fence)| fence).eq(expected.iter().copied()), "acquire fences");
+        let mut given: Vec<FenceId> = given.map(|(_, fence)| fence).collect();
+        given.sort_unstable();
+        assert_eq!(given, expected, "acquire fences");
         assert_eq!(fenced, !expected.is_empty());
     }
 
-    fn lets_go(&mut self, at: usize) {
-        self.groups[at].holds.fill(None);
+    /// A grant is over; each buffer's book notes how.
+    fn lets_go(&mut self, at: usize, end: impl Fn(&mut Book, Access, u32)) {
+        let client = &mut self.groups[at];
+        for (nth, hold) in client.holds.iter_mut().enumerate() {
+            if let Some(access) = hold.take() {
+                end(&mut self.books[nth], access, client.since[nth]);
+            }
+        }
     }
 
     fn unlock(&mut self, at: usize, fx: &mut Effects) {
         let Client { id, token, .. } = self.groups[at];
         self.engine.unlock(NOW, id, token, &[], fx).expect("a grant");
-        self.lets_go(at);
+        self.lets_go(at, Book::ended_in_order);
     }
 
-    fn unlock_fenced(&mut self, at: usize, fx: &mut Effects) {
-        let Client { id, token, ref holds } = self.groups[at];
-        self.last_fence += 1;
-        let fence = FenceId(self.last_fence);
-        self.fences.push(Fence { id: fence, parts: holds.clone() });
-        let given = [ReleaseFence { fence, buffer: None }];
+    fn unlock_fenced(&mut self, at: usize, count: u64, fx: &mut Effects) {
+        let Client { id, token, ref holds, ref since } = self.groups[at];
+        let ending = self.last_fence;
+        let mut given = Vec::new();
+        for _ in 0..count {
+            self.last_fence += 1;
+            let fence = FenceId(self.last_fence);
+            let (parts, since) = (holds.clone(), since.clone());
+            self.fences.push(Fence { id: fence, parts, since, ending, spoilt: false });
+            given.push(ReleaseFence { fence, buffer: None });
+        }
         self.engine.unlock(NOW, id, token, &given, fx).expect("a grant");
-        self.lets_go(at);
+        self.lets_go(at, |_, _, _| {});
     }
 
     fn fence_done(&mut self, nth: usize, ok: bool, fx: &mut Effects) {
-        let fence = self.fences.remove(nth);
-        self.engine.fence_done(NOW, fence.id, ok, fx);
+        let Fence { id, parts, since, ending, spoilt } = self.fences.remove(nth);
+        let others = self.fences.iter_mut().filter(|other| other.ending == ending);
+        let last = others.map(|other| other.spoilt |= !ok).count() == 0;
+        for (nth, access) in parts.into_iter().enumerate() {
+            match access {
+                Some(access) if !ok => self.books[nth].evicted(access),
+                Some(access) if last && !spoilt => {
+                    self.books[nth].ended_in_order(access, since[nth]);
+                }
+                _ => {}
+            }
+        }
+        self.engine.fence_done(NOW, id, ok, fx);
+    }
+
+    /// Ends a job after so many operations: all of them, or one that fails or is blocked.
+    fn job_done(&mut self, nth: usize, succeeded: Option<usize>, blocked: bool, fx: &mut Effects) {
+        let Job { id, ops, retires } = self.jobs.remove(nth);
+        for op in &ops[..succeeded.unwrap_or(ops.len())] {
+            self.books[op.buffer.0 as usize].issued(op.kind, op.flags);
+        }
+        if retires && succeeded.is_some() {
+            self.books[ops[0].buffer.0 as usize].not_cleaned = true;
+        }
+        match succeeded {
+            None => self.engine.job_done(NOW, id, Ok(()), fx),
+            Some(succeeded) if blocked => self.engine.job_blocked(NOW, id, succeeded, fx),
+            Some(succeeded) => {
+                self.engine.job_done(NOW, id, Err(Failure { succeeded, reason: 5 }), fx);
+            }
+        }
+    }
+
+    fn ask(&mut self, job: Job, fx: &mut Effects) {
+        self.jobs.push(job);
+        if !self.with_jobs {
+            self.job_done(self.jobs.len() - 1, None, false, fx);
+        }
     }
 
     /// Follows what was told; the groups that were granted.
@@ -213,10 +350,18 @@ impl Locking {
                     self.note_grant(at, &buffers);
                     granted.push(at);
                 }
-                Effect::Sync { job, .. } => {
+                Effect::Sync { job: id, ops, group, .. } => {
                     assert!(self.with_fences, "a cache operation between devices");
-                    self.engine.job_done(NOW, job, Ok(()), fx);
+                    let ops = fx.ops(ops).to_vec();
+                    self.ask(Job { id, ops, retires: group.is_none() }, fx);
                 }
+                Effect::Wait { job: id, ops, .. } => {
+                    let ops = fx.ops(ops).to_vec();
+                    self.ask(Job { id, ops, retires: false }, fx);
+                }
+                Effect::DropWait { job } => self.jobs.retain(|other| other.id != job),
+                Effect::Remember { buffer } => self.books[buffer.0 as usize].remembered(),
+                Effect::Forget { buffer } => self.books[buffer.0 as usize].forgotten(),
                 _ => {}
             }
         }
@@ -287,6 +432,7 @@ impl Locking {
             let holder = all.clone().find(|at| matches!(world.phase(*at), Phase::Held { .. }));
             match holder {
                 Some(holder) => world.unlock(holder, &mut fx),
+                None if !world.jobs.is_empty() => world.job_done(0, None, false, &mut fx),
                 None if !world.fences.is_empty() => world.fence_done(0, true, &mut fx),
                 None => {
                     let stuck = all.filter(|at| waiting(&world, *at)).count();
@@ -307,7 +453,17 @@ impl Searchable for Locking {
         for nth in 0..self.fences.len() {
             actions.extend([Action::Signal(nth), Action::Fail(nth)]);
         }
+        for (nth, Job { ops, .. }) in self.jobs.iter().enumerate() {
+            let waits = ops[0].kind == SyncKind::Wait;
+            actions.push(Action::JobDone(nth));
+            for (succeeded, op) in ops.iter().enumerate() {
+                actions.push(Action::JobFails(nth, succeeded));
+                let blocks = self.with_implicit && op.kind == SyncKind::Start && !waits;
+                actions.extend(blocks.then_some(Action::JobBlocked(nth, succeeded)));
+            }
+        }
         let fence = self.with_fences && self.fences.len() < FENCES;
+        let two = self.with_fences && self.fences.is_empty();
         for (at, client) in self.groups.iter().enumerate() {
             match self.phase(at) {
                 Phase::Idle => {
@@ -330,8 +486,12 @@ impl Searchable for Locking {
                     let rest = [Action::Unlock(at), Action::Deadline(at), Action::Die(at)];
                     actions.extend(rest);
                     actions.extend(fence.then_some(Action::UnlockFenced(at)));
+                    actions.extend(two.then_some(Action::UnlockFencedTwice(at)));
                 }
             }
+            let has_ticket = self.with_age && self.engine.has_living_ticket(client.id);
+            actions.extend(has_ticket.then_some(Action::Outlive(at)));
+            actions.extend(self.with_jobs.then_some(Action::Close(at)));
         }
         actions
     }
@@ -352,19 +512,29 @@ impl Searchable for Locking {
                 granted.push(*at);
             }
             Action::Unlock(at) => next.unlock(*at, &mut fx),
-            Action::UnlockFenced(at) => next.unlock_fenced(*at, &mut fx),
+            Action::UnlockFenced(at) => next.unlock_fenced(*at, 1, &mut fx),
+            Action::UnlockFencedTwice(at) => next.unlock_fenced(*at, 2, &mut fx),
             Action::Signal(nth) => next.fence_done(*nth, true, &mut fx),
             Action::Fail(nth) => next.fence_done(*nth, false, &mut fx),
+            Action::JobDone(nth) => next.job_done(*nth, None, false, &mut fx),
+            Action::JobFails(nth, after) => next.job_done(*nth, Some(*after), false, &mut fx),
+            Action::JobBlocked(nth, after) => next.job_done(*nth, Some(*after), true, &mut fx),
             Action::Cancel(at) => {
                 next.engine.cancel(NOW, next.groups[*at].id, &mut fx).expect("a pending lock");
             }
             Action::TimeOut(at) => next.engine.time_out(NOW, next.groups[*at].id, &mut fx),
+            Action::Outlive(at) => next.engine.outlive(next.groups[*at].id),
             Action::Deadline(at) => {
-                next.lets_go(*at);
+                next.lets_go(*at, |book, access, _| book.evicted(access));
                 next.engine.expire(NOW, next.groups[*at].id, &mut fx);
             }
+            Action::Close(at) => {
+                next.lets_go(*at, Book::ended_in_order);
+                next.engine.close_group(NOW, next.groups[*at].id, Close::Closed, &mut fx);
+                next.groups[*at].id = next.engine.open_group(None).0;
+            }
             Action::Die(at) => {
-                next.lets_go(*at);
+                next.lets_go(*at, |book, access, _| book.evicted(access));
                 next.engine.close_group(NOW, next.groups[*at].id, Close::Died, &mut fx);
                 next.groups[*at].id = next.engine.open_group(None).0;
             }
@@ -404,34 +574,55 @@ fn permutations(ids: Vec<BufferId>) -> Vec<Vec<BufferId>> {
 
 #[test]
 fn two_groups_three_buffers() {
-    explore("2 groups x 3 buffers", Locking::new(2, 3), Bound::All);
+    explore("2 groups x 3 buffers", Locking::new(2, 3), some());
 }
 
 #[test]
 fn three_groups_two_buffers() {
-    explore("3 groups x 2 buffers", Locking::new(3, 2), Bound::All);
+    explore("3 groups x 2 buffers", Locking::new(3, 2), some());
 }
 
 #[test]
 fn four_groups_one_buffer() {
-    explore("4 groups x 1 buffer", Locking::new(4, 1), Bound::All);
+    explore("4 groups x 1 buffer", Locking::new(4, 1), some());
 }
 
 #[test]
 fn three_groups_three_buffers() {
-    // The layers grow by a factor of ten; the whole would not fit into memory.
-    let bound = Bound::States(if thorough() { 1_500_000 } else { 50_000 });
-    explore("3 groups x 3 buffers", Locking::new(3, 3), bound);
+    explore("3 groups x 3 buffers", Locking::new(3, 3), a_million());
+}
+
+#[test]
+fn lives_of_tickets_of_two_groups_and_two_buffers() {
+    explore("lives of tickets, 2 groups x 2 buffers", Locking::with_age(2, 2), some());
+}
+
+#[test]
+fn lives_of_tickets_of_three_groups_and_two_buffers() {
+    explore("lives of tickets, 3 groups x 2 buffers", Locking::with_age(3, 2), a_million());
 }
 
 #[test]
 fn fences_of_two_groups_and_two_buffers() {
-    let bound = Bound::States(if thorough() { 1_000_000 } else { 20_000 });
-    explore("fences, 2 groups x 2 buffers", Locking::with_fences(2, 2), bound);
+    explore("fences, 2 groups x 2 buffers", Locking::with_fences(2, 2), a_million());
 }
 
 #[test]
 fn fences_of_three_groups_and_one_buffer() {
-    let bound = Bound::States(if thorough() { 1_000_000 } else { 20_000 });
-    explore("fences, 3 groups x 1 buffer", Locking::with_fences(3, 1), bound);
+    explore("fences, 3 groups x 1 buffer", Locking::with_fences(3, 1), a_million());
+}
+
+#[test]
+fn operations_of_two_groups_and_one_buffer() {
+    explore("operations, 2 groups x 1 buffer", Locking::with_jobs(2, 1, false), a_million());
+}
+
+#[test]
+fn operations_and_implicit_fences_of_two_groups_and_one_buffer() {
+    explore("implicit fences, 2 groups x 1 buffer", Locking::with_jobs(2, 1, true), a_million());
+}
+
+#[test]
+fn operations_and_implicit_fences_of_three_groups_and_one_buffer() {
+    explore("implicit fences, 3 groups x 1 buffer", Locking::with_jobs(3, 1, true), a_million());
 }

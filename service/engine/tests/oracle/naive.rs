@@ -2,34 +2,137 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The rules, as plainly as they can be written: no queues, no counts, no links. After every change
-//! everybody is asked again whether it may go on. O(n^2), and written from the rules in the crate's
-//! documentation, not from the engine.
+//! everybody is asked again whether it may go on. O(n^2), and written from the rules, not from the
+//! engine.
 //!
-//! Cache operations are taken to succeed at once. Tokens are counted here as the interface says they
-//! count.
+//! Tokens, tickets and jobs are counted here as the interface says they count.
 
 use buffersync_engine::*;
 
-/// What a group is told.
+/// What the caller is told, or is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Granted(GroupId, Token, Time, Vec<GrantedBuffer>),
     TimedOut(GroupId, Token),
     Wounded(GroupId, Token),
     Evicted(GroupId, Token, EvictionCause),
+    Failed(GroupId, Token, BufferId, i32, FailureCause),
+    Sync {
+        group: Option<GroupId>,
+        waits: Vec<SyncOp>,
+        ops: Vec<SyncOp>,
+    },
+    Wait {
+        group: GroupId,
+        ops: Vec<SyncOp>,
+        until: Time,
+    },
+    /// By the oracle's number of the wait.
+    DropWait(u64),
+    DropFence(FenceId),
+    Remember(BufferId),
+    Forget(BufferId),
 }
 
-#[derive(Clone, Debug, Default)]
+/// How a job ended.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    Done,
+    Failed(Failure),
+    Blocked(usize),
+}
+
+/// How often something happened, and that a run has to cover each of it.
+macro_rules! stats {
+    ($($name:ident),* $(,)?) => {
+        /// See [`stats`].
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct Stats {
+            $(pub $name: u64,)*
+        }
+
+        impl Stats {
+            pub fn add(&mut self, other: &Self) {
+                $(self.$name += other.$name;)*
+            }
+
+            /// What has never happened.
+            pub fn missing(&self) -> Vec<&'static str> {
+                let all = [$((stringify!($name), self.$name)),*];
+                all.into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+            }
+        }
+    };
+}
+
+stats! {
+    grants,
+    shared_holds,
+    kept_tickets_used,
+    lapsed_tickets,
+    tickets_that_would_pass,
+    growth_refused_for_age,
+    growth_refused,
+    wounds,
+    instants_with_deadline_and_time_out,
+    instants_with_two_deadlines,
+    instants_with_two_time_outs,
+    saved_from_time_out,
+    late_instants,
+    operations_failed,
+    operations_blocked,
+    operations_failed_after_close,
+    operations_blocked_after_close,
+    operations_failed_after_give_up,
+    last_operations,
+    last_operations_failed,
+    last_operations_outlived,
+    waits,
+    waits_failed,
+    waits_dropped,
+    waits_in_a_row,
+    waits_for_devices,
+    waits_behind_operations,
+    waits_before_operations,
+    idle_grants,
+    evicted_grants,
+    torn_grants,
+    torn_but_not_evicted,
+    fenced_grants,
+    written_while_operations,
+    fences_failed,
+    ends_with_several_fences,
+    ends_with_a_failed_and_a_good_fence,
+    fences_for_nothing,
+    remembered,
+    remembered_for_end,
+    came_back,
+    forgotten_for_room,
+    upgrades,
+}
+
+#[derive(Clone, Debug)]
 pub struct Naive {
+    max_hold: u64,
+    remembered: usize,
+    implicit: bool,
     groups: Vec<Group>,
     fences: Vec<Fence>,
+    endings: Vec<Ending>,
     buffers: Vec<Buffer>,
+    /// Buffers that no group has, in the order in which they were let go.
+    memory: Vec<Buffer>,
+    jobs: Vec<Job>,
     last_group: u64,
     last_token: u64,
     last_ticket: u64,
-    /// Counts everything that happens, to tell before from after.
-    moment: u64,
+    last_job: u64,
     pub told: Vec<Told>,
+    /// The jobs among it, by number.
+    pub issued: Vec<(u64, Told)>,
+    /// Nobody says which of the buffers that are let go in one call is the older. So the engine does.
+    pub order: Vec<BufferId>,
+    pub stats: Stats,
 }
 
 #[derive(Clone, Debug)]
@@ -40,19 +143,28 @@ struct Group {
     state: State,
     wounded: bool,
     ticket: u64,
+    /// When the ticket's life is over.
+    life: Time,
+    keeps_ticket: bool,
     token: Token,
     deadline: Option<Time>,
-    kept: Option<(u64, Time)>,
     expires: Option<Time>,
+    /// When its lock first waited for implicit fences, or was tried.
+    patience: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Has no pending lock.
     Quiet,
+    /// Waits for others.
     Waiting,
-    /// Has its buffers, but for fences.
-    Fenced,
+    /// Has its buffers, but for operations of others and release fences.
+    Gated,
+    /// Has its buffers, but for its own operations.
+    Syncing(u64),
+    /// Has its buffers, but for implicit fences.
+    Looking(u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +173,10 @@ struct Member {
     want: Access,
     has: Option<Access>,
     granted: Option<Access>,
-    since: u64,
+    /// How many evictions the buffer had seen when it was granted.
+    seen: usize,
+    /// The newest ticket when the group first locked with it under its ticket.
+    arrived: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,67 +185,218 @@ struct Fence {
     group: GroupId,
     token: Token,
     deadline: Time,
-    parts: Vec<(BufferId, Access, u64)>,
 }
 
-#[derive(Clone, Debug, Default)]
+/// A buffer of a grant that is over but for fences.
+#[derive(Clone, Debug)]
+struct Ending {
+    part: Part,
+    pending: Vec<FenceId>,
+    failed: bool,
+    signalled: bool,
+}
+
+/// What was granted of a buffer.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    buffer: BufferId,
+    access: Access,
+    seen: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Job {
+    number: u64,
+    group: Option<GroupId>,
+    closed: bool,
+    work: Work,
+}
+
+#[derive(Clone, Debug)]
+enum Work {
+    /// Operations, and what was written after them: they do not clear it.
+    Operations {
+        ops: Vec<SyncOp>,
+        last_ones: bool,
+        written: Vec<(BufferId, Access)>,
+    },
+    Wait(Vec<BufferId>),
+}
+
+#[derive(Clone, Debug)]
 struct Buffer {
-    id: Option<BufferId>,
+    id: BufferId,
     generation: u64,
-    /// When, and who, as long as it may still be at work.
-    evicted: Vec<(u64, Access)>,
-    /// The CPU has a view of it: START without END.
-    open: bool,
-    /// The CPU has written what memory may not have.
-    dirty: bool,
-    /// The CPU's view is not the device's.
-    stale: bool,
+    /// All there ever were, in order; their number is their place.
+    evictions: Vec<Access>,
+    /// So many of them count as gone.
+    gone: usize,
+    /// What so many of them left is written over.
+    repaired: usize,
+    open: Option<SyncFlags>,
+    cpu_dirty: bool,
+    device_dirty: bool,
+    /// When the first of an unbroken row of locks began to wait for implicit fences.
+    row: Option<Time>,
 }
 
 impl Buffer {
-    /// Whether START has to come before such an access: table of `coherence`.
-    fn needs_start(&self, access: Access) -> bool {
-        match access {
-            Access::Read => self.stale || self.dirty && !self.open,
-            Access::Write => self.stale || !self.open,
-            Access::DmaRead | Access::DmaWrite => self.dirty && !self.open,
+    fn new(id: BufferId) -> Self {
+        Self {
+            id,
+            generation: 0,
+            evictions: Vec::new(),
+            gone: 0,
+            repaired: 0,
+            open: None,
+            cpu_dirty: false,
+            device_dirty: true,
+            row: None,
         }
     }
 
-    fn accessed(&mut self, access: Access) {
-        if self.needs_start(access) {
-            (self.dirty, self.stale) = (self.dirty && !self.open, false);
-            self.open = true;
-        }
-        if access == Access::DmaWrite || access == Access::DmaRead && self.dirty {
-            (self.open, self.dirty) = (false, false);
-        }
-        self.wrote(access);
+    fn is_evicted(&self) -> bool {
+        self.evictions.len() > self.gone
+    }
+
+    fn is_torn(&self) -> bool {
+        self.evictions[self.repaired..].iter().any(|access| access.is_exclusive())
+    }
+
+    fn has_cpu_at_work(&self) -> bool {
+        self.evictions[self.gone..].contains(&Access::Write)
     }
 
     fn wrote(&mut self, access: Access) {
-        self.dirty |= access == Access::Write;
-        self.stale |= access == Access::DmaWrite;
+        self.cpu_dirty |= access == Access::Write;
+        self.device_dirty |= access == Access::DmaWrite;
+    }
+
+    /// The table of `coherence`.
+    fn plan(&self, access: Access) -> Vec<SyncOp> {
+        let uncleaned = self.cpu_dirty && self.open.is_none();
+        let start = match access {
+            Access::Read if self.device_dirty || uncleaned => {
+                let reads = !uncleaned && !self.has_cpu_at_work();
+                Some(if reads { SyncFlags::Read } else { SyncFlags::ReadWrite })
+            }
+            Access::Write if self.device_dirty || self.open != Some(SyncFlags::ReadWrite) => {
+                Some(SyncFlags::ReadWrite)
+            }
+            Access::DmaRead | Access::DmaWrite if uncleaned => Some(SyncFlags::ReadWrite),
+            _ => None,
+        };
+        let mut ops = Vec::new();
+        let ends = match access {
+            Access::Read | Access::Write => start.is_some(),
+            Access::DmaRead => self.cpu_dirty,
+            Access::DmaWrite => true,
+        };
+        ops.extend(self.open.filter(|_| ends).map(|flags| self.op(SyncKind::End, flags)));
+        if let Some(flags) = start {
+            ops.push(self.op(SyncKind::Start, flags));
+            if access.is_dma() {
+                ops.push(self.op(SyncKind::End, flags));
+            }
+        }
+        ops
+    }
+
+    /// What is due when nobody has it any more.
+    fn last_plan(&self) -> Vec<SyncOp> {
+        let all = SyncFlags::ReadWrite;
+        match self.open {
+            Some(flags) => vec![self.op(SyncKind::End, flags)],
+            None if self.cpu_dirty || self.has_cpu_at_work() => {
+                vec![self.op(SyncKind::Start, all), self.op(SyncKind::End, all)]
+            }
+            None => vec![],
+        }
+    }
+
+    fn op(&self, kind: SyncKind, flags: SyncFlags) -> SyncOp {
+        SyncOp { buffer: self.id, kind, flags }
+    }
+
+    fn needs_start(&self, access: Access) -> bool {
+        self.plan(access).iter().any(|op| op.kind == SyncKind::Start)
+    }
+
+    fn issued(&mut self, op: SyncOp) {
+        if op.kind == SyncKind::Start {
+            (self.open, self.device_dirty) = (Some(op.flags), false);
+        } else {
+            (self.open, self.cpu_dirty) = (None, false);
+        }
     }
 }
 
-const MAX_HOLD: u64 = 5_000_000_000;
+impl Member {
+    fn lacks(&self) -> bool {
+        self.has != Some(self.want)
+    }
+
+    /// What it has and was not told of.
+    fn is_new(&self) -> bool {
+        self.has.is_some() && self.has != self.granted
+    }
+}
+
+impl Group {
+    fn holds(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    fn phase(&self) -> Phase {
+        match (self.deadline, self.state) {
+            (None, State::Quiet) => Phase::Idle,
+            (None, State::Waiting) => Phase::Queued,
+            (None, _) => Phase::Preparing,
+            (Some(deadline), State::Quiet) => Phase::Held { deadline },
+            (Some(deadline), _) => Phase::Growing { deadline },
+        }
+    }
+}
 
 impl Naive {
+    pub fn new(max_hold: u64, remembered: usize, implicit: bool) -> Self {
+        Self {
+            max_hold,
+            remembered,
+            implicit,
+            groups: Vec::new(),
+            fences: Vec::new(),
+            endings: Vec::new(),
+            buffers: Vec::new(),
+            memory: Vec::new(),
+            jobs: Vec::new(),
+            last_group: 0,
+            last_token: 0,
+            last_ticket: 0,
+            last_job: 0,
+            told: Vec::new(),
+            issued: Vec::new(),
+            order: Vec::new(),
+            stats: Stats::default(),
+        }
+    }
+
     pub fn open(&mut self, id: GroupId, hold: u64) {
         assert!(self.last_group < id.serial(), "a name is reused");
         self.last_group = id.serial();
         self.groups.push(Group {
             id,
-            hold,
+            hold: hold.min(self.max_hold),
             members: Vec::new(),
             state: State::Quiet,
             wounded: false,
             ticket: 0,
+            life: Time(0),
+            keeps_ticket: false,
             token: Token(0),
             deadline: None,
-            kept: None,
             expires: None,
+            patience: None,
         });
     }
 
@@ -143,6 +409,14 @@ impl Naive {
         &mut self.groups[at]
     }
 
+    fn buffer(&self, id: BufferId) -> &Buffer {
+        self.buffers.iter().find(|buffer| buffer.id == id).expect("a known buffer")
+    }
+
+    fn buffer_mut(&mut self, id: BufferId) -> &mut Buffer {
+        self.buffers.iter_mut().find(|buffer| buffer.id == id).expect("a known buffer")
+    }
+
     pub fn add(&mut self, id: GroupId, buffer: BufferId, access: Access) -> Result<Access, Error> {
         let group = self.group(id);
         if group.state != State::Quiet {
@@ -152,14 +426,19 @@ impl Naive {
             if member.want.is_dma() != access.is_dma() {
                 return Err(Error::AccessConflict);
             }
-            if access.is_exclusive() {
+            if access.is_exclusive() && member.want != access {
                 member.want = access;
+                member.arrived = None;
             }
             return Ok(member.want);
         }
-        group.members.push(Member { buffer, want: access, has: None, granted: None, since: 0 });
-        if self.buffers.iter().all(|known| known.id != Some(buffer)) {
-            self.buffers.push(Buffer { id: Some(buffer), stale: true, ..Buffer::default() });
+        let (has, granted, arrived) = (None, None, None);
+        group.members.push(Member { buffer, want: access, has, granted, seen: 0, arrived });
+        if self.buffers.iter().all(|known| known.id != buffer) {
+            let memory = self.memory.iter().position(|known| known.id == buffer);
+            self.stats.came_back += u64::from(memory.is_some());
+            let known = memory.map(|at| self.memory.remove(at));
+            self.buffers.push(known.unwrap_or_else(|| Buffer::new(buffer)));
         }
         Ok(access)
     }
@@ -175,20 +454,21 @@ impl Naive {
             return Err(Error::Busy);
         }
         group.members.remove(member);
-        self.forget();
+        self.let_go();
         Ok(())
     }
 
+    /// `wait`: it may wait, for so long. Otherwise it is a `try_lock`.
     pub fn lock(
         &mut self,
         now: Time,
         id: GroupId,
-        timeout: Option<u64>,
-        wait: bool,
+        wait: Option<Option<u64>>,
+        implicit: Implicit,
     ) -> Result<Token, Error> {
         let at = self.at(id);
         let group = &self.groups[at];
-        let holds = group.deadline.is_some();
+        let holds = group.holds();
         if group.state != State::Quiet {
             return Err(Error::AlreadyQueued);
         }
@@ -198,51 +478,89 @@ impl Naive {
         if group.members.is_empty() {
             return Err(Error::EmptyGroup);
         }
-        if group.members.iter().all(|member| member.has == Some(member.want)) {
+        if group.members.iter().all(|member| !member.lacks()) {
             return Err(Error::AlreadyLocked);
         }
-        let ticket = match group.kept {
-            _ if holds => group.ticket,
-            Some((ticket, until)) if now < until => ticket,
-            _ => self.last_ticket + 1,
-        };
-        let free = self.may_take(at, ticket);
-        if !wait && (!free || self.is_gated(at)) {
+        let (lives, passes) = (now < group.life, self.would_pass(at));
+        let keeps = group.keeps_ticket && lives && !passes;
+        let old = holds || keeps;
+        let ticket = if old { group.ticket } else { self.last_ticket + 1 };
+        let too_old = holds && !lives && passes;
+        let free = !too_old && self.may_take(at, ticket);
+        if wait.is_none() && (!free || self.is_gated(at, Member::lacks)) {
             return Err(Error::WouldBlock);
         }
-        if !free && holds && self.older_wants_what_is_held(at) {
+        if !free && holds && (too_old || self.older_wants_what_is_held(at)) {
+            self.stats.growth_refused += 1;
+            self.stats.growth_refused_for_age += u64::from(too_old);
             self.groups[at].wounded = true;
             return Err(Error::Deadlock);
         }
-        self.last_ticket = self.last_ticket.max(ticket);
-        if !holds {
-            self.last_token += 1;
-            self.groups[at].token = Token(self.last_token);
+        if self.groups[at].keeps_ticket {
+            self.stats.kept_tickets_used += u64::from(keeps);
+            self.stats.lapsed_tickets += u64::from(!lives);
+            self.stats.tickets_that_would_pass += u64::from(lives && passes);
         }
+        self.last_ticket = self.last_ticket.max(ticket);
+        self.last_token += u64::from(!holds);
+        let (last_token, last_ticket) = (self.last_token, self.last_ticket);
+        let life = now.0 + self.max_hold;
         let group = &mut self.groups[at];
-        group.ticket = ticket;
-        group.kept = None;
+        if !holds {
+            group.token = Token(last_token);
+        }
+        if !old {
+            group.ticket = ticket;
+            group.life = Time(life);
+        }
+        for member in &mut group.members {
+            let arrived = if old { member.arrived.unwrap_or(last_ticket) } else { ticket };
+            member.arrived = Some(arrived);
+        }
+        group.keeps_ticket = false;
         group.state = State::Waiting;
-        group.expires = timeout.map(|timeout| Time(now.0 + timeout));
+        group.expires = wait.flatten().map(|timeout| Time(now.0 + timeout));
+        group.patience = wait.is_none().then_some(now);
         let token = group.token;
-        if !free {
+        if free {
+            self.take(now, at, implicit == Implicit::Idle);
+        } else {
             self.wound_younger_than(at);
         }
         self.go_on(now);
+        self.end_rows();
         Ok(token)
+    }
+
+    /// Whether with the ticket that it has the group would pass somebody who stood at a buffer first.
+    fn would_pass(&self, at: usize) -> bool {
+        let group = &self.groups[at];
+        group.members.iter().filter(|mine| mine.lacks()).any(|mine| {
+            self.waiters(mine.buffer).any(|(other, theirs)| {
+                theirs.want.conflicts(mine.want)
+                    && other.ticket > group.ticket
+                    && mine.arrived.is_none_or(|arrived| other.ticket <= arrived)
+            })
+        })
+    }
+
+    /// Who stands in the queue of a buffer.
+    fn waiters(&self, buffer: BufferId) -> impl Iterator<Item = (&Group, &Member)> {
+        let waiting = self.groups.iter().filter(|group| group.state == State::Waiting);
+        let all = waiting.flat_map(|group| group.members.iter().map(move |member| (group, member)));
+        all.filter(move |(_, member)| member.buffer == buffer && member.lacks())
     }
 
     /// Nobody holds what it lacks, and no older waiter wants it, in conflict.
     fn may_take(&self, at: usize, ticket: u64) -> bool {
-        let lacking = self.groups[at].members.iter().filter(|m| m.has != Some(m.want));
-        lacking.into_iter().all(|mine| {
+        self.groups[at].members.iter().filter(|mine| mine.lacks()).all(|mine| {
             let others = self.groups.iter().enumerate().filter(|(other, _)| *other != at);
             others.into_iter().all(|(_, other)| {
                 other.members.iter().filter(|m| m.buffer == mine.buffer).all(|theirs| {
                     let held = theirs.has.is_some_and(|has| has.conflicts(mine.want));
                     let wanted = other.state == State::Waiting
                         && other.ticket < ticket
-                        && theirs.has != Some(theirs.want)
+                        && theirs.lacks()
                         && theirs.want.conflicts(mine.want);
                     !held && !wanted
                 })
@@ -250,15 +568,24 @@ impl Naive {
         })
     }
 
-    /// Whether a fence has to signal before it is granted what is new. A device waits for a device
-    /// itself, unless somebody evicted may be at work or the CPU's view has to be opened in between.
-    fn is_gated(&self, at: usize) -> bool {
-        let new = self.groups[at].members.iter().filter(|m| m.granted != Some(m.want));
-        new.into_iter().any(|mine| {
-            let buffer = self.buffers.iter().find(|b| b.id == Some(mine.buffer)).expect("known");
-            let disorder = !buffer.evicted.is_empty() || buffer.needs_start(mine.want);
-            self.fences_of(mine.buffer, mine.want)
-                .any(|(_, theirs)| disorder || !theirs.is_dma() || !mine.want.is_dma())
+    /// Whether operations of others, or release fences, have to be over before a group goes on. A
+    /// device waits for a device itself, unless somebody evicted may be at work or the CPU's view has
+    /// to be opened in between.
+    fn is_gated(&self, at: usize, which: fn(&Member) -> bool) -> bool {
+        self.groups[at].members.iter().filter(|mine| which(mine)).any(|mine| {
+            let buffer = self.buffer(mine.buffer);
+            let disorder = buffer.is_evicted() || buffer.needs_start(mine.want);
+            self.has_operations(mine.buffer)
+                || self
+                    .fences_of(mine.buffer, mine.want)
+                    .any(|(_, theirs)| disorder || !theirs.is_dma() || !mine.want.is_dma())
+        })
+    }
+
+    fn has_operations(&self, buffer: BufferId) -> bool {
+        self.jobs.iter().any(|job| match &job.work {
+            Work::Operations { ops, .. } => ops.iter().any(|op| op.buffer == buffer),
+            Work::Wait(_) => false,
         })
     }
 
@@ -267,18 +594,15 @@ impl Naive {
         buffer: BufferId,
         want: Access,
     ) -> impl Iterator<Item = (FenceId, Access)> + '_ {
-        self.fences.iter().flat_map(move |fence| {
-            let parts = fence
-                .parts
-                .iter()
-                .filter(move |(of, access, _)| *of == buffer && access.conflicts(want));
-            parts.map(|(_, access, _)| (fence.id, *access))
-        })
+        let endings = self.endings.iter().filter(move |ending| {
+            ending.part.buffer == buffer && ending.part.access.conflicts(want)
+        });
+        endings.flat_map(|ending| ending.pending.iter().map(|id| (*id, ending.part.access)))
     }
 
     pub fn acquire_fences(&self, id: GroupId, token: Token) -> Vec<(BufferId, FenceId)> {
         let Some(group) = self.groups.iter().find(|group| group.id == id) else { return vec![] };
-        if group.deadline.is_none() || group.token != token {
+        if !group.holds() || group.token != token {
             return vec![];
         }
         let held = group.members.iter().filter_map(|m| Some((m.buffer, m.granted?)));
@@ -300,13 +624,14 @@ impl Naive {
     fn wound_younger_than(&mut self, at: usize) {
         for other in 0..self.groups.len() {
             let (mine, theirs) = (&self.groups[at], &self.groups[other]);
-            let vulnerable = theirs.state == State::Waiting && theirs.deadline.is_some();
+            let vulnerable = theirs.state == State::Waiting && theirs.holds();
             if vulnerable && theirs.ticket > mine.ticket && wants_of(mine, theirs) {
                 let theirs = &mut self.groups[other];
                 theirs.state = State::Quiet;
                 theirs.expires = None;
                 theirs.wounded = true;
                 self.told.push(Told::Wounded(theirs.id, theirs.token));
+                self.stats.wounds += 1;
             }
         }
     }
@@ -314,46 +639,116 @@ impl Naive {
     /// Lets everybody go on who may, the oldest first, until nobody may.
     fn go_on(&mut self, now: Time) {
         loop {
-            let mut order: Vec<usize> = (0..self.groups.len()).collect();
-            order.sort_by_key(|at| self.groups[*at].ticket);
-            let next = order.into_iter().find(|at| match self.groups[*at].state {
-                State::Quiet => false,
+            let able = (0..self.groups.len()).filter(|at| match self.groups[*at].state {
                 State::Waiting => self.may_take(*at, self.groups[*at].ticket),
-                State::Fenced => !self.is_gated(*at),
+                State::Gated => !self.is_gated(*at, Member::is_new),
+                State::Quiet | State::Syncing(_) | State::Looking(_) => false,
             });
-            let Some(at) = next else { break };
-            for member in &mut self.groups[at].members {
-                member.has = Some(member.want);
-            }
-            self.groups[at].state = State::Fenced;
-            if !self.is_gated(at) {
-                self.grant(now, at);
-            }
+            let Some(at) = able.min_by_key(|at| self.groups[*at].ticket) else { break };
+            self.take(now, at, false);
         }
-        self.forget();
+        self.let_go();
+    }
+
+    /// Lets a group have what it lacks, and go on if it can. `idle`: its implicit fences have just been
+    /// found signalled.
+    fn take(&mut self, now: Time, at: usize, idle: bool) {
+        let group = &mut self.groups[at];
+        group.members.iter_mut().for_each(|member| member.has = Some(member.want));
+        group.state = State::Gated;
+        if self.is_gated(at, Member::is_new) {
+            return;
+        }
+        let new = self.groups[at].members.iter().filter(|member| member.is_new());
+        let ops: Vec<_> =
+            new.flat_map(|member| self.buffer(member.buffer).plan(member.want)).collect();
+        let waits = self.waits_of(at);
+        // Where others wait it waits as well, and issues nothing before.
+        let awaited = waits.iter().any(|wait| self.buffer(wait.buffer).row.is_some());
+        if awaited && !idle {
+            self.stats.waits_before_operations += u64::from(!ops.is_empty());
+            self.look(now, at);
+        } else if !ops.is_empty() {
+            let group = self.groups[at].id;
+            let told = Told::Sync { group: Some(group), waits, ops: ops.clone() };
+            let work = Work::Operations { ops, last_ones: false, written: vec![] };
+            self.groups[at].state = State::Syncing(self.issue(Some(group), work, told));
+        } else if !waits.is_empty() && !idle {
+            self.look(now, at);
+        } else {
+            self.stats.idle_grants += u64::from(!waits.is_empty());
+            self.grant(now, at);
+        }
+    }
+
+    /// The implicit fences before what is new.
+    fn waits_of(&self, at: usize) -> Vec<SyncOp> {
+        let new = self.groups[at].members.iter().filter(|member| self.implicit && member.is_new());
+        let concerned = new.filter_map(|member| {
+            let buffer = self.buffer(member.buffer);
+            let start = buffer.op(SyncKind::Start, SyncFlags::ReadWrite);
+            // START for RW waits for all fences, whoever it is for.
+            let flags = match member.want {
+                access if buffer.plan(access).contains(&start) => SyncFlags::ReadWrite,
+                Access::Read => SyncFlags::Read,
+                Access::Write => SyncFlags::ReadWrite,
+                Access::DmaRead | Access::DmaWrite => return None,
+            };
+            Some(buffer.op(SyncKind::Wait, flags))
+        });
+        concerned.collect()
+    }
+
+    /// Begins a wait for implicit fences.
+    fn look(&mut self, now: Time, at: usize) {
+        let ops = self.waits_of(at);
+        let own = *self.groups[at].patience.get_or_insert(Time(now.0 + self.max_hold));
+        let mut until = own;
+        let buffers: Vec<_> = ops.iter().map(|op| op.buffer).collect();
+        for id in &buffers {
+            let known = self.buffer(*id).row;
+            self.stats.waits_in_a_row += u64::from(known.is_some_and(|since| since < now));
+            let since = *self.buffer_mut(*id).row.get_or_insert(now);
+            until = until.min(Time(since.0 + self.max_hold));
+        }
+        let group = self.groups[at].id;
+        let devices = self.groups[at].members.iter().filter(|m| m.want.is_dma());
+        let devices = devices.filter(|m| buffers.contains(&m.buffer)).count();
+        self.stats.waits_for_devices += devices as u64;
+        self.stats.waits += 1;
+        let told = Told::Wait { group, ops, until };
+        self.groups[at].state = State::Looking(self.issue(Some(group), Work::Wait(buffers), told));
+    }
+
+    fn issue(&mut self, group: Option<GroupId>, work: Work, told: Told) -> u64 {
+        self.last_job += 1;
+        self.issued.push((self.last_job, told.clone()));
+        self.told.push(told);
+        self.jobs.push(Job { number: self.last_job, group, closed: false, work });
+        self.last_job
     }
 
     fn grant(&mut self, now: Time, at: usize) {
-        self.moment += 1;
         let group = &mut self.groups[at];
         group.state = State::Quiet;
         group.expires = None;
         let deadline = *group.deadline.get_or_insert(Time(now.0 + group.hold));
         let mut granted = Vec::new();
         for member in &mut group.members {
-            let id = Some(member.buffer);
-            let buffer = self.buffers.iter_mut().find(|b| b.id == id).expect("known");
+            let buffer = self.buffers.iter_mut().find(|b| b.id == member.buffer).expect("known");
             if member.granted != Some(member.want) {
+                self.stats.upgrades += u64::from(member.granted.is_some());
                 member.granted = Some(member.want);
-                member.since = self.moment;
+                member.seen = buffer.evictions.len();
                 buffer.generation += u64::from(member.want.is_exclusive());
-                buffer.accessed(member.want);
+                buffer.wrote(member.want);
             }
             granted.push(GrantedBuffer {
                 buffer: member.buffer,
                 access: member.want,
                 generation: buffer.generation,
-                evicted: !buffer.evicted.is_empty(),
+                evicted: buffer.is_evicted(),
+                torn: buffer.is_torn(),
                 fenced: false,
             });
         }
@@ -361,6 +756,13 @@ impl Naive {
         for granted in &mut granted {
             granted.fenced = self.fences_of(granted.buffer, granted.access).next().is_some();
         }
+        for GrantedBuffer { evicted, torn, fenced, .. } in &granted {
+            self.stats.evicted_grants += u64::from(*evicted);
+            self.stats.torn_grants += u64::from(*torn);
+            self.stats.torn_but_not_evicted += u64::from(*torn && !*evicted);
+            self.stats.fenced_grants += u64::from(*fenced);
+        }
+        self.stats.grants += 1;
         self.told.push(Told::Granted(group.id, group.token, deadline, granted));
     }
 
@@ -369,20 +771,36 @@ impl Naive {
         if self.groups[at].state == State::Quiet {
             return Err(Error::NotQueued);
         }
-        self.give_up(now, at);
+        self.give_up(at);
         self.go_on(now);
+        self.end_rows();
         Ok(())
     }
 
-    fn give_up(&mut self, now: Time, at: usize) {
+    /// A pending lock ends without a grant. What is granted stays; if there is nothing, the ticket does.
+    fn give_up(&mut self, at: usize) {
+        self.take_back(at);
         let group = &mut self.groups[at];
-        group.state = State::Quiet;
-        group.expires = None;
+        group.keeps_ticket = !group.holds();
+    }
+
+    fn take_back(&mut self, at: usize) {
+        let group = &mut self.groups[at];
         for member in &mut group.members {
             member.has = member.granted;
         }
-        if group.deadline.is_none() {
-            group.kept = Some((group.ticket, Time(now.0 + MAX_HOLD)));
+        group.expires = None;
+        match std::mem::replace(&mut group.state, State::Quiet) {
+            State::Quiet | State::Waiting | State::Gated => {}
+            State::Syncing(number) => {
+                let job = self.jobs.iter_mut().find(|job| job.number == number);
+                job.into_iter().for_each(|job| job.group = None);
+            }
+            State::Looking(number) => {
+                self.jobs.retain(|job| job.number != number);
+                self.told.push(Told::DropWait(number));
+                self.stats.waits_dropped += 1;
+            }
         }
     }
 
@@ -395,7 +813,7 @@ impl Naive {
     ) -> Result<(), Error> {
         let at = self.at(id);
         let group = &self.groups[at];
-        if group.deadline.is_none() || group.token != token {
+        if !group.holds() || group.token != token {
             return Err(Error::BadToken);
         }
         for buffer in given.iter().filter_map(|given| given.buffer) {
@@ -404,134 +822,324 @@ impl Naive {
                 return Err(Error::UnknownBuffer);
             }
         }
-        let (ticket, wounded, hold) = (group.ticket, group.wounded, group.hold);
+        let (wounded, hold) = (group.wounded, group.hold);
         let parts = self.end(at);
-        if wounded {
-            self.groups[at].kept = Some((ticket, Time(now.0 + MAX_HOLD)));
-        }
+        self.groups[at].keeps_ticket = wounded;
         for part in parts {
-            let own = given.iter().filter(|given| given.buffer == Some(part.0)).count() > 0;
-            let fences = given.iter().filter(|given| given.buffer.is_some() == own);
-            let fences = fences.filter(|given| given.buffer.is_none_or(|buffer| buffer == part.0));
-            for ReleaseFence { fence, .. } in fences.clone() {
-                match self.fences.iter_mut().find(|known| known.id == *fence) {
-                    Some(known) => known.parts.push(part),
-                    None => {
-                        let (deadline, parts) = (Time(now.0 + hold), vec![part]);
-                        self.fences.push(Fence { id: *fence, group: id, token, deadline, parts });
-                    }
-                }
+            let own = given.iter().any(|given| given.buffer == Some(part.buffer));
+            let whose = if own { Some(part.buffer) } else { None };
+            let fences = given.iter().filter(|given| given.buffer == whose);
+            let mut pending: Vec<_> = fences.map(|given| given.fence).collect();
+            pending.sort_unstable();
+            pending.dedup();
+            self.stats.ends_with_several_fences += u64::from(pending.len() > 1);
+            if pending.is_empty() {
+                self.ended_in_order(part);
+            } else {
+                self.endings.push(Ending { part, pending, failed: false, signalled: false });
             }
-            if fences.count() == 0 {
-                self.ended_in_order(&[part]);
+        }
+        let mut names: Vec<_> = given.iter().map(|given| given.fence).collect();
+        names.sort_unstable();
+        names.dedup();
+        for fence in names {
+            if self.endings.iter().any(|ending| ending.pending.contains(&fence)) {
+                let deadline = Time(now.0 + hold);
+                self.fences.push(Fence { id: fence, group: id, token, deadline });
+            } else {
+                self.told.push(Told::DropFence(fence));
+                self.stats.fences_for_nothing += 1;
             }
         }
         self.go_on(now);
+        self.end_rows();
         Ok(())
     }
 
     /// Ends whatever a group has; what was granted of it.
-    fn end(&mut self, at: usize) -> Vec<(BufferId, Access, u64)> {
+    fn end(&mut self, at: usize) -> Vec<Part> {
+        self.take_back(at);
         let group = &mut self.groups[at];
-        let granted = group.members.iter().filter_map(|m| Some((m.buffer, m.granted?, m.since)));
+        let granted = group.members.iter().filter_map(|member| {
+            let Member { buffer, granted, seen, .. } = *member;
+            Some(Part { buffer, access: granted?, seen })
+        });
         let granted = granted.collect();
         for member in &mut group.members {
             member.has = None;
             member.granted = None;
         }
-        group.state = State::Quiet;
-        group.expires = None;
         group.deadline = None;
         group.wounded = false;
         granted
     }
 
-    fn ended_in_order(&mut self, parts: &[(BufferId, Access, u64)]) {
-        for (id, _, since) in parts {
-            let buffer = self.buffers.iter_mut().find(|b| b.id == Some(*id)).expect("known");
-            // The first that counts as gone books what all of them may have done.
-            if buffer.evicted.iter().any(|(moment, _)| moment < since) {
-                for (_, access) in buffer.evicted.clone() {
-                    buffer.wrote(access);
+    fn ended_in_order(&mut self, Part { buffer: id, access, seen }: Part) {
+        let buffer = self.buffer_mut(id);
+        if access.is_exclusive() {
+            buffer.repaired = buffer.repaired.max(seen);
+        }
+        if seen <= buffer.gone {
+            return;
+        }
+        // The first that counts as gone books what all of them may have done.
+        let wrote: Vec<_> = buffer.evictions[buffer.gone..].to_vec();
+        buffer.gone = seen;
+        for access in wrote {
+            self.buffer_mut(id).wrote(access);
+            for job in &mut self.jobs {
+                match &mut job.work {
+                    Work::Operations { ops, written, .. }
+                        if ops.iter().any(|op| op.buffer == id) =>
+                    {
+                        written.push((id, access));
+                        self.stats.written_while_operations += 1;
+                    }
+                    _ => {}
                 }
-                buffer.evicted.retain(|(moment, _)| moment > since);
             }
         }
     }
 
-    fn ended_by_eviction(&mut self, parts: &[(BufferId, Access, u64)]) {
-        self.moment += 1;
-        for (id, access, _) in parts {
-            let buffer = self.buffers.iter_mut().find(|b| b.id == Some(*id)).expect("known");
-            buffer.evicted.push((self.moment, *access));
+    fn ended_by_eviction(&mut self, parts: &[Part]) {
+        for Part { buffer, access, .. } in parts {
+            self.buffer_mut(*buffer).evictions.push(*access);
         }
     }
 
     pub fn close(&mut self, now: Time, id: GroupId, how: Close) {
         let at = self.at(id);
+        if let State::Syncing(number) = self.groups[at].state {
+            let job = self.jobs.iter_mut().find(|job| job.number == number);
+            job.into_iter().for_each(|job| job.closed = true);
+        }
         let parts = self.end(at);
         match how {
-            Close::Closed => self.ended_in_order(&parts),
+            Close::Closed => parts.into_iter().for_each(|part| self.ended_in_order(part)),
             Close::Died => self.ended_by_eviction(&parts),
         }
         self.groups.remove(at);
         self.go_on(now);
+        self.end_rows();
     }
 
     pub fn fence_done(&mut self, now: Time, id: FenceId, ok: bool) {
-        if let Some(at) = self.fences.iter().position(|fence| fence.id == id) {
-            self.end_fence(at, ok);
+        if self.fences.iter().any(|fence| fence.id == id) {
+            self.end_fence(id, ok);
             self.go_on(now);
+            self.end_rows();
         }
     }
 
-    fn end_fence(&mut self, at: usize, ok: bool) {
+    fn end_fence(&mut self, id: FenceId, ok: bool) {
+        let at = self.fences.iter().position(|fence| fence.id == id).expect("a pending fence");
         let fence = self.fences.remove(at);
-        if ok {
-            self.ended_in_order(&fence.parts);
-        } else {
-            self.ended_by_eviction(&fence.parts);
+        if !ok {
             self.told.push(Told::Evicted(fence.group, fence.token, EvictionCause::Fence));
+            self.stats.fences_failed += 1;
         }
-    }
-
-    pub fn tick(&mut self, now: Time) {
-        loop {
-            let grants = self.groups.iter().filter_map(|group| group.deadline);
-            let locks = self.groups.iter().filter_map(|group| group.expires);
-            let fences = self.fences.iter().map(|fence| fence.deadline);
-            let Some(due) = grants.chain(locks).chain(fences).min().filter(|due| *due <= now)
-            else {
-                break;
-            };
-            if let Some(at) = self.groups.iter().position(|group| group.deadline == Some(due)) {
-                let group = &self.groups[at];
-                let (id, token) = (group.id, group.token);
-                self.told.push(Told::Evicted(id, token, EvictionCause::Deadline));
-                let parts = self.end(at);
-                self.ended_by_eviction(&parts);
-                self.go_on(now);
-            } else if let Some(at) = self.groups.iter().position(|g| g.expires == Some(due)) {
-                let group = &self.groups[at];
-                self.told.push(Told::TimedOut(group.id, group.token));
-                self.give_up(now, at);
-                self.go_on(now);
-            } else {
-                while let Some(at) = self.fences.iter().position(|f| f.deadline == due) {
-                    self.end_fence(at, false);
+        for mut ending in std::mem::take(&mut self.endings) {
+            if let Some(at) = ending.pending.iter().position(|fence| *fence == id) {
+                ending.pending.remove(at);
+                ending.failed |= !ok;
+                ending.signalled |= ok;
+                if !ok {
+                    self.ended_by_eviction(&[ending.part]);
+                } else if ending.pending.is_empty() && !ending.failed {
+                    self.ended_in_order(ending.part);
                 }
-                self.go_on(now);
+            }
+            if !ending.pending.is_empty() {
+                self.endings.push(ending);
+            } else if ending.failed && ending.signalled {
+                self.stats.ends_with_a_failed_and_a_good_fence += 1;
             }
         }
     }
 
-    /// Buffers that nobody has and no fence holds are as good as new.
-    fn forget(&mut self) {
-        let (groups, fences) = (&self.groups, &self.fences);
-        self.buffers.retain(|buffer| {
-            groups.iter().flat_map(|g| &g.members).any(|member| Some(member.buffer) == buffer.id)
-                || fences.iter().flat_map(|f| &f.parts).any(|(id, _, _)| Some(*id) == buffer.id)
-        });
+    pub fn job_ended(&mut self, now: Time, number: u64, end: End) {
+        let at = self.jobs.iter().position(|job| job.number == number).expect("a job");
+        let Job { group, closed, work, .. } = self.jobs.remove(at);
+        let at = group.map(|group| self.at(group));
+        let (buffers, cause): (Vec<BufferId>, _) = match work {
+            Work::Operations { ops, last_ones, written } => {
+                self.count_end(end, group, closed, last_ones);
+                self.end_operations(&ops, last_ones, &written, end);
+                (ops.iter().map(|op| op.buffer).collect(), FailureCause::Operation)
+            }
+            Work::Wait(buffers) => {
+                if matches!(end, End::Done) {
+                    buffers.iter().for_each(|buffer| self.buffer_mut(*buffer).row = None);
+                } else {
+                    self.stats.waits_failed += 1;
+                }
+                (buffers, FailureCause::ImplicitFence)
+            }
+        };
+        if let Some(at) = at {
+            self.groups[at].state = State::Gated;
+            match end {
+                // Its fences have just been found signalled.
+                End::Done => {
+                    self.take(now, at, true);
+                    let gated = self.groups[at].state == State::Gated;
+                    self.stats.waits_behind_operations += u64::from(gated);
+                }
+                End::Blocked(_) => self.look(now, at),
+                End::Failed(Failure { succeeded, reason }) => {
+                    let Group { id, token, .. } = self.groups[at];
+                    self.told.push(Told::Failed(id, token, buffers[succeeded], reason, cause));
+                    self.give_up(at);
+                }
+            }
+        }
+        self.go_on(now);
+        self.end_rows();
+    }
+
+    fn count_end(&mut self, end: End, group: Option<GroupId>, closed: bool, last_ones: bool) {
+        let orphan = group.is_none() && !closed && !last_ones;
+        let (failed, blocked) = (matches!(end, End::Failed(_)), matches!(end, End::Blocked(_)));
+        let stats = &mut self.stats;
+        stats.operations_failed += u64::from(failed);
+        stats.operations_blocked += u64::from(blocked);
+        stats.operations_failed_after_close += u64::from(failed && closed);
+        stats.operations_blocked_after_close += u64::from(blocked && closed);
+        stats.operations_failed_after_give_up += u64::from(failed && orphan);
+        stats.last_operations += u64::from(last_ones);
+        stats.last_operations_failed += u64::from(last_ones && failed);
+    }
+
+    fn end_operations(
+        &mut self,
+        ops: &[SyncOp],
+        last_ones: bool,
+        written: &[(BufferId, Access)],
+        end: End,
+    ) {
+        let (succeeded, failed) = match end {
+            End::Done => (ops.len(), false),
+            End::Failed(failure) => (failure.succeeded, true),
+            End::Blocked(succeeded) => (succeeded, false),
+        };
+        for op in &ops[..succeeded] {
+            self.buffer_mut(op.buffer).issued(*op);
+        }
+        if failed {
+            // It may have been done or not: the CPU's view is not to be trusted.
+            self.buffer_mut(ops[succeeded].buffer).device_dirty = true;
+        }
+        for (buffer, access) in written {
+            self.buffer_mut(*buffer).wrote(*access);
+        }
+        if last_ones {
+            let id = ops[0].buffer;
+            if self.is_abandoned(id) {
+                self.forget(id, succeeded < ops.len());
+            } else {
+                self.stats.last_operations_outlived += 1;
+            }
+        }
+    }
+
+    pub fn tick(&mut self, now: Time) {
+        while let Some(due) = self.next_deadline().filter(|due| *due <= now) {
+            self.stats.late_instants += u64::from(due < now);
+            let mut deadlines = 0;
+            while let Some(fence) = self.fences.iter().find(|fence| fence.deadline == due) {
+                let id = fence.id;
+                self.told.push(Told::DropFence(id));
+                self.end_fence(id, false);
+                deadlines += 1;
+            }
+            for at in 0..self.groups.len() {
+                if self.groups[at].deadline == Some(due) {
+                    let Group { id, token, .. } = self.groups[at];
+                    self.told.push(Told::Evicted(id, token, EvictionCause::Deadline));
+                    let parts = self.end(at);
+                    self.ended_by_eviction(&parts);
+                    deadlines += 1;
+                }
+            }
+            let before = self.groups.iter().filter(|group| group.expires == Some(due)).count();
+            self.go_on(now);
+            let mut time_outs = 0;
+            for at in 0..self.groups.len() {
+                if self.groups[at].expires == Some(due) {
+                    self.told.push(Told::TimedOut(self.groups[at].id, self.groups[at].token));
+                    self.give_up(at);
+                    time_outs += 1;
+                }
+            }
+            self.go_on(now);
+            self.end_rows();
+            let stats = &mut self.stats;
+            stats.instants_with_two_deadlines += u64::from(deadlines > 1);
+            stats.instants_with_two_time_outs += u64::from(time_outs > 1);
+            stats.instants_with_deadline_and_time_out += u64::from(deadlines > 0 && time_outs > 0);
+            stats.saved_from_time_out += (before - time_outs) as u64;
+        }
+    }
+
+    /// At the end of a call, or of an instant: where nobody waits for implicit fences, the row of those
+    /// who did is over.
+    fn end_rows(&mut self) {
+        for buffer in &mut self.buffers {
+            let waits = self.jobs.iter().any(|job| match &job.work {
+                Work::Wait(buffers) => buffers.contains(&buffer.id),
+                Work::Operations { .. } => false,
+            });
+            if !waits {
+                buffer.row = None;
+            }
+        }
+    }
+
+    /// No group has it, nothing is in flight on it and no fence holds it.
+    fn is_abandoned(&self, id: BufferId) -> bool {
+        self.groups.iter().flat_map(|group| &group.members).all(|member| member.buffer != id)
+            && self.endings.iter().all(|ending| ending.part.buffer != id)
+            && !self.has_operations(id)
+    }
+
+    /// Lets buffers go that nobody has any more.
+    fn let_go(&mut self) {
+        let all = self.buffers.iter().map(|buffer| buffer.id);
+        let mut abandoned: Vec<_> = all.filter(|id| self.is_abandoned(*id)).collect();
+        abandoned.sort_by_key(|id| self.order.iter().position(|other| other == id));
+        for id in abandoned {
+            let ops = self.buffer(id).last_plan();
+            if ops.is_empty() {
+                self.forget(id, false);
+            } else {
+                let told = Told::Sync { group: None, waits: vec![], ops: ops.clone() };
+                self.issue(None, Work::Operations { ops, last_ones: true, written: vec![] }, told);
+            }
+        }
+    }
+
+    /// `failed`: its last operations did not all succeed.
+    fn forget(&mut self, id: BufferId, failed: bool) {
+        let at = self.buffers.iter().position(|buffer| buffer.id == id).expect("a known buffer");
+        let mut buffer = self.buffers.remove(at);
+        let owed = failed && (buffer.open.is_some() || buffer.cpu_dirty);
+        if owed && (buffer.cpu_dirty || buffer.has_cpu_at_work()) {
+            buffer.evictions.push(Access::Write);
+        }
+        (buffer.device_dirty, buffer.row) = (true, None);
+        let marked = buffer.is_evicted() || buffer.is_torn();
+        if !marked && !owed || self.remembered == 0 {
+            self.told.push(Told::Forget(id));
+            return;
+        }
+        self.stats.remembered += 1;
+        self.stats.remembered_for_end += u64::from(owed);
+        self.told.push(Told::Remember(id));
+        self.memory.push(buffer);
+        if self.memory.len() > self.remembered {
+            self.told.push(Told::Forget(self.memory.remove(0).id));
+            self.stats.forgotten_for_room += 1;
+        }
     }
 
     pub fn next_deadline(&self) -> Option<Time> {
@@ -539,11 +1147,74 @@ impl Naive {
         let locks = self.groups.iter().filter_map(|group| group.expires);
         grants.chain(locks).chain(self.fences.iter().map(|fence| fence.deadline)).min()
     }
+
+    pub fn phase(&self, id: GroupId) -> Option<Phase> {
+        self.groups.iter().find(|group| group.id == id).map(Group::phase)
+    }
+
+    pub fn remembered(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// What is known of a buffer, to be compared with what the engine shows.
+    pub fn view(&self, id: BufferId) -> View {
+        let buffer = self.buffer(id);
+        let groups = || self.groups.iter();
+        let members =
+            || groups().flat_map(|group| group.members.iter().map(move |member| (group, member)));
+        let of = || members().filter(|(_, member)| member.buffer == id);
+        let lock = |group: &Group, access| (Ticket(group.ticket), group.token, group.id, access);
+        let holders = of().filter_map(|(group, member)| Some(lock(group, member.has?)));
+        let mut holders: Vec<_> = holders.collect();
+        let waiters = self.waiters(id).map(|(group, member)| lock(group, member.want));
+        let mut waiters: Vec<_> = waiters.collect();
+        holders.sort_unstable();
+        waiters.sort_unstable();
+        let marks = (buffer.is_evicted(), buffer.is_torn(), self.has_operations(id));
+        let cache = (buffer.device_dirty, buffer.cpu_dirty, buffer.open);
+        View {
+            members: of().count(),
+            holders,
+            waiters,
+            generation: buffer.generation,
+            marks,
+            cache,
+        }
+    }
+
+    /// Every buffer that a group has, or that something is pending of.
+    pub fn buffers(&self) -> usize {
+        self.buffers.len()
+    }
+
+    pub fn count_shared_holds(&mut self) {
+        let shared = self.buffers.iter().filter(|buffer| {
+            let members = self.groups.iter().flat_map(|group| &group.members);
+            members.filter(|m| m.buffer == buffer.id && m.granted.is_some()).count() > 1
+        });
+        self.stats.shared_holds += shared.count() as u64;
+    }
+}
+
+/// A lock's part in a buffer.
+pub type LockPart = (Ticket, Token, GroupId, Access);
+
+/// See [`Naive::view`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    pub members: usize,
+    pub holders: Vec<LockPart>,
+    pub waiters: Vec<LockPart>,
+    pub generation: u64,
+    /// Evicted, torn, operations in flight.
+    pub marks: (bool, bool, bool),
+    /// Written by a device, written by the CPU, open.
+    pub cache: (bool, bool, Option<SyncFlags>),
 }
 
 /// Whether the first lacks something that the second has, in conflict.
 fn wants_of(one: &Group, other: &Group) -> bool {
-    one.members.iter().filter(|mine| mine.has != Some(mine.want)).any(|mine| {
+    one.members.iter().filter(|mine| mine.lacks()).any(|mine| {
         other.members.iter().any(|theirs| {
             theirs.buffer == mine.buffer && theirs.has.is_some_and(|has| has.conflicts(mine.want))
         })
