@@ -14,38 +14,47 @@
 //! [`Ticket`], the stamp by which groups are ordered by age (`ww_acquire_ctx` in the kernel's
 //! `ww_mutex.h`); the grant is named by a [`Token`], which is never reused.
 //!
-//! 1. **Wound-wait.** A group keeps its ticket until it is granted and released; being cancelled,
-//!    timed out, wounded or failed by a cache operation does not make it younger (for as long as a
-//!    grant can last). A waiter never waits behind a younger group that is still acquiring. In the
-//!    kernel the younger is *wounded*, gives back what it took, and queues again; the engine knows
-//!    a group's whole list in advance, so a group takes all or nothing, and has nothing to give
-//!    back. A *granted* group is never preempted by age: only its unlock, its deadline or its death
-//!    end a grant.
+//! 1. **Wound-wait.** A group keeps its ticket until it is granted and released. A ticket lives as long
+//!    as the longest grant, from its birth; while it lives, being cancelled, timed out, wounded or
+//!    failed does not make a group younger. A kept ticket passes nobody who stood at a buffer first. A
+//!    waiter never waits behind a younger group that is still acquiring. In the kernel the younger is
+//!    *wounded*, gives back what it took, and queues again; the engine knows a group's whole list in
+//!    advance, so a group takes all or nothing, and has nothing to give back. A *granted* group is
+//!    never preempted by age: only its unlock, its deadline or its death end a grant.
 //! 2. **No overtaking.** On a buffer that two waiters want in conflict, the older is served first,
 //!    even while it waits for another buffer; readers do not starve a writer. A waiter that
 //!    conflicts with nobody ahead of it, on any of its buffers, is granted at once.
 //! 3. **Growth.** A group that holds may add buffers, or want WRITE where it holds READ, and lock
 //!    again, with its ticket, token and deadline. If it would wait while an older waiter wants what
-//!    it holds, it is refused ([`Error::Deadlock`]); if the older one comes while it waits, its wait
-//!    ends ([`Effect::Wounded`]). Either way it still holds what it held, gets no more, and is to
-//!    unlock and lock again, with the same ticket. Locking what is held already is
+//!    it holds, or pass a waiter who stood first after its ticket's life, it is refused
+//!    ([`Error::Deadlock`]); if the older one comes while it waits, its wait ends
+//!    ([`Effect::Wounded`]). Either way it still holds what it held, gets no more, and is to
+//!    unlock and lock again, with the same ticket while that lives. Locking what is held already is
 //!    [`Error::AlreadyLocked`].
 //! 4. **Forced release.** A grant ends at its deadline. The holder is told, its token is dead, and
-//!    the next holder of each buffer is told too (`EOWNERDEAD` of robust mutexes), until one grant
-//!    of the buffer that began after the eviction has ended in order. A holder that dies is treated
-//!    the same, at once; and one whose release fence fails, or has not signalled when as much time
-//!    has passed since the unlock as a grant lasts.
+//!    the next holder of each buffer is told too (`EOWNERDEAD` of robust mutexes): that the evicted
+//!    one may still be at work ([`GrantedBuffer::evicted`]), until one grant that began after the
+//!    eviction has ended in order; and, after a writer, that the content is torn
+//!    ([`GrantedBuffer::torn`]), until an exclusive one has. A holder that dies is treated the same,
+//!    at once; and one whose release fence fails, or has not signalled when as much time has passed
+//!    since the unlock as a grant lasts. A buffer that nobody has any more is remembered, if it is
+//!    marked.
 //! 5. **Counts never go wrong.** State is read and changed in one call, under one `&mut`. In the
 //!    2013 RFC two timeouts could both see a count of 2 and both decrement it.
 //! 6. **Fences.** A buffer that is unlocked but for a fence is granted to the next device at once,
 //!    with the fence ([`Engine::acquire_fences`]), and to the CPU when the fence has signalled.
 //!    A writer's fence concerns everybody, a reader's the next writer. Nobody passes a fence while an
 //!    evicted holder may be at work.
-//! 7. **Generations.** Every exclusive grant advances the buffer's generation, and every grant
+//! 7. **Implicit fences.** The CPU waits for those, too, if the caller expects any
+//!    ([`Effect::Wait`]). Such a wait keeps nobody else, and all locks behind one fence that does not
+//!    signal fail at the same time.
+//! 8. **Generations.** Every exclusive grant advances the buffer's generation, and every grant
 //!    reports it.
-//! 8. **Cost.** A call compares O(buffers of the group x log waiters) times; a waiter with a kept
-//!    ticket moves those younger than it by one place in an array. Nothing is kept of a buffer that
-//!    no group has, and locking and unlocking allocate nothing once the tables have their size.
+//! 9. **One instant.** Deadlines come before time-outs ([`Engine::tick`]).
+//! 10. **Cost.** A call takes its group's size times a logarithm of waiters, holders or fences; a lock
+//!     that leaves the middle of a queue, or comes back there, moves the waiters on the shorter side.
+//!     Nothing but marks is kept of a buffer that no group has, and locking and unlocking allocate
+//!     nothing once the tables have their size.
 //!
 //! A grant is announced when the cache operations that it needs are done; see [`coherence`].
 //!

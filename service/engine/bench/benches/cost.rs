@@ -42,7 +42,9 @@ const ROWS: &[Row] = &[
 
 fn main() {
     if std::env::args().any(|arg| arg == "--test") {
-        ROWS.iter().for_each(|(_, measure)| drop(black_box(measure(10))));
+        for (_, measure) in ROWS {
+            let _ = black_box(measure(10));
+        }
         return;
     }
     println!("| one call, ns | n = 10^2 | 10^3 | 10^4 | 10^5 |\n|---|---|---|---|---|");
@@ -121,7 +123,9 @@ fn queue_of_writers(n: usize) -> (f64, f64) {
     let mut world = World::new();
     let groups = world.groups(n + 1, &[(1, DmaWrite)]);
     let mut held = (groups[0], world.lock(groups[0]));
-    let lock = time(n, |nth| drop(black_box(world.lock(groups[nth + 1]))));
+    let lock = time(n, |nth| {
+        let _ = black_box(world.lock(groups[nth + 1]));
+    });
     let unlock = time(n, |_| {
         world.unlock(held.0, held.1, &[]);
         held = world.granted.pop().expect("the next one");
@@ -139,7 +143,9 @@ fn reader_behind_a_writer(n: usize) -> f64 {
     let writer = world.group(&[(1, DmaWrite)]);
     world.lock(writer);
     let late = world.groups(1_000, &[(1, DmaRead)]);
-    time(late.len(), |nth| drop(black_box(world.lock(late[nth]))))
+    time(late.len(), |nth| {
+        let _ = black_box(world.lock(late[nth]));
+    })
 }
 
 fn reader_among_readers(n: usize) -> f64 {
@@ -272,7 +278,9 @@ fn own_buffers(n: usize) -> f64 {
     let groups: Vec<GroupId> = (0..n as u64)
         .map(|at| world.group(&[0, 1, 2, 3].map(|nth| (4 * at + nth, DmaWrite))))
         .collect();
-    groups[1..].iter().for_each(|group| drop(world.lock(*group)));
+    for group in &groups[1..] {
+        world.lock(*group);
+    }
     time(100_000, |_| {
         let token = world.lock(black_box(groups[0]));
         world.unlock(groups[0], token, &[]);
@@ -282,7 +290,9 @@ fn own_buffers(n: usize) -> f64 {
 fn middle(n: usize) -> (f64, f64) {
     let mut world = World::new();
     let groups = world.groups(n + 1, &[(1, DmaWrite)]);
-    groups.iter().for_each(|group| drop(world.lock(*group)));
+    for group in &groups {
+        world.lock(*group);
+    }
     let in_the_middle = groups[n / 2];
     let (mut cancel, mut lock) = (0.0, 0.0);
     const ROUNDS: usize = 1_000;
@@ -291,7 +301,9 @@ fn middle(n: usize) -> (f64, f64) {
             world.engine.cancel(NOW, in_the_middle, &mut world.fx).expect("it waits");
             world.listen();
         });
-        lock += time(1, |_| drop(black_box(world.lock(in_the_middle))));
+        lock += time(1, |_| {
+            let _ = black_box(world.lock(in_the_middle));
+        });
     }
     (cancel / ROUNDS as f64, lock / ROUNDS as f64)
 }
