@@ -14,7 +14,7 @@
 
 use crate::arena::Ix;
 use crate::effects::Grant;
-use crate::group::{Entry, Group, Request, Stage, NEVER};
+use crate::group::{Entry, Group, Request, Stage};
 use crate::queue::Waiter;
 use crate::slot::Slot;
 use crate::{Effect, Effects, Engine, Error, Implicit, LockOutcome, Ticket, Time, Token};
@@ -23,9 +23,9 @@ impl Engine {
     /// The ticket of a group's next lock: that of its grant, the one that it has kept, or a new one,
     /// which is the youngest.
     ///
-    /// A kept ticket lives for as long as the longest grant, from its birth, and does not pass a waiter
-    /// who stood at the buffer first. So age can be used where one has waited, and nowhere else:
-    /// whoever keeps a hundred tickets on buffers of his own passes nobody with them.
+    /// A kept ticket lives for as long as the longest grant, from its birth, and passes nobody who came
+    /// while its group was away. So age is of use to those who stay in line, and a hundred groups that
+    /// have been somewhere once pass nobody.
     pub(crate) fn ticket_of(&self, now: Time, at: Ix<Group>) -> Ticket {
         let group = &self.groups[at];
         if group.grant.is_some() {
@@ -37,13 +37,14 @@ impl Engine {
         }
     }
 
-    /// Whether with this ticket a group would pass a waiter, in conflict with it, who came to the
-    /// buffer before it did.
+    /// Whether with this ticket a group would pass a waiter, in conflict with it, who came to a buffer
+    /// while the group was away, or before it came there itself.
     fn passes(&self, at: Ix<Group>, ticket: Ticket) -> bool {
-        self.groups[at].entries.iter().any(|entry| {
-            let since = if entry.arrived == 0 { ticket } else { Ticket(entry.arrived) };
-            let queue = &self.slots[entry.slot].queue;
-            entry.lacks() && queue.bars_between(ticket, since, entry.want.is_exclusive())
+        let group = &self.groups[at];
+        group.entries.iter().any(|entry| {
+            let behind = if entry.late { ticket } else { group.left };
+            let youngest = self.slots[entry.slot].queue.youngest(entry.want.is_exclusive());
+            entry.lacks() && youngest.is_some_and(|youngest| youngest > behind)
         })
     }
 
@@ -198,13 +199,9 @@ impl Engine {
         if ticket.0 > last.ticket {
             last.ticket = ticket.0;
             group.life = now.after(limits.max_hold);
-            if group.late {
-                group.entries.iter_mut().for_each(|entry| entry.arrived = 0);
-                group.late = false;
+            if std::mem::take(&mut group.late) {
+                group.entries.iter_mut().for_each(|entry| entry.late = false);
             }
-        } else if group.late {
-            let late = group.entries.iter_mut().filter(|entry| entry.arrived == NEVER);
-            late.for_each(|entry| entry.arrived = last.ticket);
         }
         if group.grant.is_none() {
             last.token += 1;

@@ -14,7 +14,7 @@ use crate::arena::Ix;
 use crate::coherence::Coherence;
 use crate::evictions::Evictions;
 use crate::fence::{Ending, Part};
-use crate::group::{Entry, Group, Held, Request, Stage, NEVER};
+use crate::group::{Entry, Group, Held, Request, Stage};
 use crate::slot::Slot;
 use crate::sync::Work;
 use crate::{Access, BufferId, Engine, FenceId, JobId, Ticket, Time};
@@ -55,12 +55,14 @@ impl Engine {
 
     fn encode_group(&self, group: &Group, order: &[BufferId], tickets: &[Ticket]) -> Vec<u8> {
         let Group { id: _, hold: _, entries, ticket: _, token: _, .. } = group;
-        let Group { life, kept, late: _, request, grant, .. } = group;
+        let Group { life, kept, left, late: _, request, grant, .. } = group;
         let rank = ticket(group).and_then(|ticket| tickets.binary_search(&ticket).ok());
         let over = rank.is_some() && *life == Time(0);
         let mut bytes = vec![
             rank.map_or(0, |rank| rank as u8 + 1),
             u8::from(kept.is_some()) | u8::from(over) << 1,
+            // Only its order among the tickets that there are matters.
+            kept.map_or(0, |_| tickets.partition_point(|ticket| ticket <= left) as u8),
         ];
         bytes.push(match request {
             None => 0,
@@ -81,13 +83,7 @@ impl Engine {
                 None => bytes.push(0),
                 Some(entry) => {
                     self.encode_entry(entry, &mut bytes);
-                    // Only its order among the tickets that there are matters.
-                    let arrived = if entry.arrived == 0 { group.ticket.0 } else { entry.arrived };
-                    bytes.push(match arrived {
-                        _ if rank.is_none() => 0,
-                        NEVER => u8::MAX,
-                        arrived => 1 + tickets.partition_point(|t| t.0 <= arrived) as u8,
-                    });
+                    bytes.push(u8::from(entry.late && rank.is_some()));
                 }
             }
         }
@@ -95,7 +91,7 @@ impl Engine {
     }
 
     fn encode_entry(&self, entry: &Entry, bytes: &mut Vec<u8>) {
-        let Entry { slot, want, hold, granted, waits, gated, seen, arrived: _ } = entry;
+        let Entry { slot, want, hold, granted, waits, gated, seen, late: _ } = entry;
         let [want, hold, granted] = [Some(*want), *hold, *granted].map(code);
         bytes.extend([1 + want, hold << 4 | granted, u8::from(*gated > 0) | u8::from(*waits) << 1]);
         bytes.push(if granted == 0 { 0 } else { self.eviction_rank(*slot, *seen) });

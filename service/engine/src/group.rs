@@ -36,7 +36,10 @@ pub(crate) struct Group {
     /// The ticket of a lock that ended without a grant, or of a grant that was wounded. The next lock
     /// has it, while it lives.
     pub kept: Option<Ticket>,
-    /// Some entry has come to its buffer later than the ticket was born: [`Entry::arrived`].
+    /// The newest ticket when the group left with the one that it keeps: who has a younger one came
+    /// while it was away.
+    pub left: Ticket,
+    /// Some entry is [`Entry::late`].
     pub late: bool,
     pub request: Option<Request>,
     pub grant: Option<Held>,
@@ -92,13 +95,10 @@ pub(crate) struct Entry {
     pub gated: u32,
     /// Evictions that the buffer had seen when the grant began.
     pub seen: u64,
-    /// The newest ticket when the group came to this buffer under the ticket that it has; 0: the two
-    /// are the same; [`NEVER`]: it has not come yet.
-    pub arrived: u64,
+    /// The group has come to this buffer, or wants it exclusively, since its ticket was born: others may
+    /// have stood there first.
+    pub late: bool,
 }
-
-/// The group has not stood at this buffer under its ticket: later than everybody who has.
-pub(crate) const NEVER: u64 = u64::MAX;
 
 /// Where an entry that is held can be found. Stable while it is: see [`Group::entries`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,6 +117,7 @@ impl Group {
             token: Token(0),
             life: Time(0),
             kept: None,
+            left: Ticket(0),
             late: false,
             request: None,
             grant: None,
@@ -161,7 +162,7 @@ impl Group {
     /// been added, or wants more.
     pub fn comes_late(&mut self, nth: usize) {
         if self.grant.is_some() || self.kept.is_some() {
-            self.entries[nth].arrived = NEVER;
+            self.entries[nth].late = true;
             self.late = true;
         }
     }
@@ -186,7 +187,7 @@ impl Place {
 impl Entry {
     pub fn new(slot: Ix<Slot>, want: Access) -> Self {
         let (hold, granted) = (None, None);
-        Self { slot, want, hold, granted, waits: false, gated: 0, seen: 0, arrived: 0 }
+        Self { slot, want, hold, granted, waits: false, gated: 0, seen: 0, late: false }
     }
 
     /// What it holds and the client does not know of yet.

@@ -12,7 +12,7 @@
 //! Waiting at the end of the queue (a new ticket) and leaving from its head cost O(1). Elsewhere (a
 //! kept ticket comes back, a lock is cancelled or times out in the middle) it is a binary search, and
 //! a move of the 16 bytes of each waiter on the shorter side. The tickets of exclusive waiters stand
-//! in a list of their own, so that a reader finds the oldest of them in O(1).
+//! in a list of their own, so that a reader finds the oldest and the youngest of them in O(1).
 //!
 //! Knows nothing of groups but their index, and of the holders whom they admit.
 
@@ -64,17 +64,12 @@ impl Queue {
         oldest.is_some_and(|oldest| oldest < ticket)
     }
 
-    /// Whether a waiter that conflicts with such an access has a ticket younger than `after`, but
-    /// not younger than `until`.
-    pub fn bars_between(&self, after: Ticket, until: Ticket, exclusive: bool) -> bool {
-        let next = if exclusive {
-            let at = self.waiters.partition_point(|waiter| waiter.ticket <= after);
-            self.waiters.get(at).map(|waiter| waiter.ticket)
-        } else {
-            let at = self.exclusive.partition_point(|ticket| *ticket <= after);
-            self.exclusive.get(at).copied()
-        };
-        next.is_some_and(|next| next <= until)
+    /// The youngest waiter that conflicts with such an access.
+    pub fn youngest(&self, exclusive: bool) -> Option<Ticket> {
+        if exclusive {
+            return self.waiters.back().map(|waiter| waiter.ticket);
+        }
+        self.exclusive.back().copied()
     }
 
     /// Lets a waiter in at its place. It is not clear yet; those in the range, which is empty unless

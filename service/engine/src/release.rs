@@ -11,7 +11,7 @@ use crate::arena::Ix;
 use crate::fence::{Ending, Fence, Gate, Part};
 use crate::group::{Group, Place, Stage};
 use crate::slot::Slot;
-use crate::{BufferId, Effect, Effects, Engine, Error, EvictionCause, ReleaseFence, Time};
+use crate::{BufferId, Effect, Effects, Engine, Error, EvictionCause, ReleaseFence, Ticket, Time};
 
 /// How a grant ends.
 #[derive(Clone, Copy, Debug)]
@@ -129,6 +129,7 @@ impl Engine {
     pub(crate) fn keep_ticket(&mut self, now: Time, at: Ix<Group>) {
         let group = &mut self.groups[at];
         group.kept = (now < group.life).then_some(group.ticket);
+        group.left = Ticket(self.last.ticket);
     }
 
     /// Ends a grant but for fences, whose time counts from now. Refuses if there is one for a buffer

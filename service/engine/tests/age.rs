@@ -78,6 +78,24 @@ fn a_kept_ticket_is_of_use_where_it_has_waited() {
 }
 
 #[test]
+fn a_kept_ticket_passes_nobody_who_came_while_its_group_was_away() {
+    for access in [DmaRead, DmaWrite] {
+        let mut world = World::new();
+        let holder = world.group(&[(1, DmaWrite)]);
+        let held = world.lock(holder);
+        let old = world.group(&[(1, DmaWrite)]);
+        world.lock(old);
+        world.cancel(old).unwrap();
+        let young = world.group(&[(1, access)]);
+        world.lock(young);
+        world.lock(old);
+        world.forget_events();
+        world.unlock(holder, held);
+        assert_eq!(world.granted(), [young]);
+    }
+}
+
+#[test]
 fn a_reader_that_comes_back_as_a_writer_comes_late() {
     let mut world = World::new();
     let holder = world.group(&[(1, DmaWrite)]);
@@ -178,6 +196,25 @@ fn siege_by_tickets_kept_on_a_private_buffer() {
         }
     });
     assert_eq!(waited, 1, "longer than the holder that was there before it");
+}
+
+#[test]
+fn siege_by_tickets_kept_on_the_victims_buffer() {
+    let mut world = crowd();
+    let first = world.group(&[(SHARED, DmaWrite)]);
+    world.lock(first);
+    let attackers: Vec<GroupId> = (0..GROUPS).map(|_| world.group(&[(SHARED, DmaWrite)])).collect();
+    for attacker in &attackers {
+        world.lock(*attacker);
+    }
+    // They leave when the victim is about to come, and come back behind its back.
+    attackers.iter().for_each(|attacker| world.cancel(*attacker).unwrap());
+    let victim = world.group(&[(SHARED, DmaWrite)]);
+    world.lock(victim);
+    let waited = besiege(world, victim, |world| {
+        attackers.iter().for_each(|attacker| drop(world.try_to_lock(*attacker)));
+    });
+    assert_eq!(waited, 1);
 }
 
 #[test]

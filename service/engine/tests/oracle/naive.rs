@@ -146,6 +146,8 @@ struct Group {
     /// When the ticket's life is over.
     life: Time,
     keeps_ticket: bool,
+    /// The newest ticket when it was left with the one that it keeps.
+    left: u64,
     token: Token,
     deadline: Option<Time>,
     expires: Option<Time>,
@@ -175,8 +177,9 @@ struct Member {
     granted: Option<Access>,
     /// How many evictions the buffer had seen when it was granted.
     seen: usize,
-    /// The newest ticket when the group first locked with it under its ticket.
-    arrived: Option<u64>,
+    /// Whether it has been there, wanted like this, in the lock that drew the ticket. `None`: it has not
+    /// been locked since it was added or wanted more.
+    from_the_beginning: Option<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -393,6 +396,7 @@ impl Naive {
             ticket: 0,
             life: Time(0),
             keeps_ticket: false,
+            left: 0,
             token: Token(0),
             deadline: None,
             expires: None,
@@ -428,12 +432,13 @@ impl Naive {
             }
             if access.is_exclusive() && member.want != access {
                 member.want = access;
-                member.arrived = None;
+                member.from_the_beginning = None;
             }
             return Ok(member.want);
         }
-        let (has, granted, arrived) = (None, None, None);
-        group.members.push(Member { buffer, want: access, has, granted, seen: 0, arrived });
+        let (has, granted, from_the_beginning) = (None, None, None);
+        let member = Member { buffer, want: access, has, granted, seen: 0, from_the_beginning };
+        group.members.push(member);
         if self.buffers.iter().all(|known| known.id != buffer) {
             let memory = self.memory.iter().position(|known| known.id == buffer);
             self.stats.came_back += u64::from(memory.is_some());
@@ -503,7 +508,7 @@ impl Naive {
         }
         self.last_ticket = self.last_ticket.max(ticket);
         self.last_token += u64::from(!holds);
-        let (last_token, last_ticket) = (self.last_token, self.last_ticket);
+        let last_token = self.last_token;
         let life = now.0 + self.max_hold;
         let group = &mut self.groups[at];
         if !holds {
@@ -514,8 +519,7 @@ impl Naive {
             group.life = Time(life);
         }
         for member in &mut group.members {
-            let arrived = if old { member.arrived.unwrap_or(last_ticket) } else { ticket };
-            member.arrived = Some(arrived);
+            member.from_the_beginning = Some(!old || member.from_the_beginning == Some(true));
         }
         group.keeps_ticket = false;
         group.state = State::Waiting;
@@ -532,14 +536,15 @@ impl Naive {
         Ok(token)
     }
 
-    /// Whether with the ticket that it has the group would pass somebody who stood at a buffer first.
+    /// Whether with the ticket that it has the group would pass somebody who came to a buffer while it
+    /// was away, or any younger one at a buffer that it has come to since it drew the ticket.
     fn would_pass(&self, at: usize) -> bool {
         let group = &self.groups[at];
         group.members.iter().filter(|mine| mine.lacks()).any(|mine| {
             self.waiters(mine.buffer).any(|(other, theirs)| {
-                theirs.want.conflicts(mine.want)
-                    && other.ticket > group.ticket
-                    && mine.arrived.is_none_or(|arrived| other.ticket <= arrived)
+                let behind =
+                    if mine.from_the_beginning == Some(true) { group.left } else { group.ticket };
+                theirs.want.conflicts(mine.want) && other.ticket > behind
             })
         })
     }
@@ -780,8 +785,10 @@ impl Naive {
     /// A pending lock ends without a grant. What is granted stays; if there is nothing, the ticket does.
     fn give_up(&mut self, at: usize) {
         self.take_back(at);
+        let newest = self.last_ticket;
         let group = &mut self.groups[at];
         group.keeps_ticket = !group.holds();
+        group.left = newest;
     }
 
     fn take_back(&mut self, at: usize) {
@@ -825,6 +832,7 @@ impl Naive {
         let (wounded, hold) = (group.wounded, group.hold);
         let parts = self.end(at);
         self.groups[at].keeps_ticket = wounded;
+        self.groups[at].left = self.last_ticket;
         for part in parts {
             let own = given.iter().any(|given| given.buffer == Some(part.buffer));
             let whose = if own { Some(part.buffer) } else { None };
