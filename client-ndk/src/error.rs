@@ -67,7 +67,7 @@ pub enum Error {
     NoResources,
     /// `ERROR_DEADLOCK`, or a WOUNDED event: an older group waits for what this one holds, and waiting
     /// for more could deadlock (the kernel's `-EDEADLK`). Or the life of this group's ticket is over,
-    /// and another group stood first at a buffer that it wants. Unlock and lock again: that lock has
+    /// and another group waits already for a buffer that it wants. Unlock and lock again: that lock has
     /// the old ticket while that lives. Until then the grant can't grow.
     #[error("another group comes before this one, which holds: unlock, and lock again")]
     Deadlock,

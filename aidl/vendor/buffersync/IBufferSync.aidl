@@ -63,7 +63,7 @@ interface IBufferSync {
     /**
      * lock() of a group that holds: an older lock waits for what it holds, so that waiting for more
      * could deadlock (kernel: -EDEADLK). Or the life of the group's ticket is over, and the lock would
-     * pass a conflicting one that stood first at a buffer (see ISyncGroup). unlock() what is held and
+     * pass a conflicting one that waits at a buffer already (see ISyncGroup). unlock() what is held and
      * lock() again: that lock covers what was added, and has the old ticket while that lives. Until
      * then the group gets no more.
      */

@@ -18,8 +18,9 @@ import vendor.buffersync.ReleaseFence;
  * unlocked. A lock that is cancelled, times out, fails or is wounded leaves its ticket to the
  * group's next lock. A ticket lives for Capabilities.maxHoldMs from the request that drew it, and
  * nothing renews it: after that the group's next lock draws a new one. A ticket that was kept passes
- * nobody who stood at a buffer first: if, on one of the lock's buffers, a conflicting lock waits that
- * came there before this group did, the lock draws a new ticket.
+ * nobody who came while the group was away: if, on one of the lock's buffers, a conflicting lock waits
+ * that came there meanwhile, or a younger one waits at a buffer that was added since, the lock draws a
+ * new ticket.
  *
  * Who waits for what, when work is handed over with a fence (">" asks, "*" is granted, "F" is the
  * fence that the work's driver made, "!" it signals; unlock(F) is unlockWithFences()):
@@ -102,7 +103,7 @@ interface ISyncGroup {
      * the growth ends. If it had to wait while an older lock waits for what it holds, the answer is
      * ERROR_DEADLOCK; if an older lock comes later, the wait ends with a WOUNDED record. If the life
      * of its ticket is over, the answer is ERROR_DEADLOCK also where it would pass a conflicting lock
-     * that waits and stood there first. If the grant had been taken away by then, it is an ordinary
+     * that waits there already. If the grant had been taken away by then, it is an ordinary
      * lock, as its new token tells.
      *
      * @param timeoutNs how long to wait at most, in nanoseconds; 0: as long as it takes, which other

@@ -137,7 +137,7 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
      * An older group waits for what this one holds, and waiting for more could deadlock (the
      * kernel's EDEADLK): unlock, and lock again. That lock has the old place in line, which lasts for
      * ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS from the request that took it. When that is over, a lock
-     * that would pass another group, which stood first at a buffer, ends with this too.
+     * that would pass another group, which waits for a buffer already, ends with this too.
      */
     ABUFFERSYNC_ERROR_DEADLOCK = -18,
     /** The grant was taken away at its deadline: the work since may be lost. */

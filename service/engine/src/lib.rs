@@ -16,8 +16,8 @@
 //!
 //! 1. **Wound-wait.** A group keeps its ticket until it is granted and released. A ticket lives as long
 //!    as the longest grant, from its birth; while it lives, being cancelled, timed out, wounded or
-//!    failed does not make a group younger. A kept ticket passes nobody who stood at a buffer first. A
-//!    waiter never waits behind a younger group that is still acquiring. In the kernel the younger is
+//!    failed does not make a group younger. A kept ticket passes nobody who came while its group was
+//!    away. A waiter never waits behind a younger group that is still acquiring. In the kernel the younger is
 //!    *wounded*, gives back what it took, and queues again; the engine knows a group's whole list in
 //!    advance, so a group takes all or nothing, and has nothing to give back. A *granted* group is
 //!    never preempted by age: only its unlock, its deadline or its death end a grant.
@@ -26,7 +26,7 @@
 //!    conflicts with nobody ahead of it, on any of its buffers, is granted at once.
 //! 3. **Growth.** A group that holds may add buffers, or want WRITE where it holds READ, and lock
 //!    again, with its ticket, token and deadline. If it would wait while an older waiter wants what
-//!    it holds, or pass a waiter who stood first after its ticket's life, it is refused
+//!    it holds, or pass a waiter after its ticket's life, it is refused
 //!    ([`Error::Deadlock`]); if the older one comes while it waits, its wait ends
 //!    ([`Effect::Wounded`]). Either way it still holds what it held, gets no more, and is to
 //!    unlock and lock again, with the same ticket while that lives. Locking what is held already is

@@ -44,8 +44,8 @@ public enum ErrorCode {
     /**
      * An older group waits for what this one holds (the kernel's EDEADLK): unlock, and lock again. That
      * lock has the old place in line, which lasts for {@link Capabilities#maxHold} from the request
-     * that took it. When that is over, a lock that would pass another group, which stood first at a
-     * buffer, ends with this too.
+     * that took it. When that is over, a lock that would pass another group, which waits for a buffer
+     * already, ends with this too.
      */
     DEADLOCK(-18),
     /** The grant was taken away at its deadline: the work since may be lost. */
