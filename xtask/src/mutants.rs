@@ -6,6 +6,10 @@
 //! A mutant is a piece of source and what takes its place ([`list`]). The engine is copied to a
 //! folder of its own, so that the project's files are never touched, and built there once; each
 //! mutant then costs one crate. A mutant is caught when a test fails or does not come back.
+//!
+//! Tests that know a rule by its name take a second, and go first. The general checks (oracle, model,
+//! coherence, histories) are asked if those notice nothing. Where a mutant is a fault that was found by
+//! others, the general checks alone are asked: a check has to see the next one of its kind.
 
 mod list;
 
@@ -20,16 +24,58 @@ use crate::{root, target};
 use list::{Mutant, MUTANTS};
 
 /// A run that takes this long does not come back. Unbroken, it takes a fifth of that.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// Some tests, and how they are built.
+struct Suite {
+    /// Its target folder.
+    name: &'static str,
+    args: &'static [&'static str],
+    /// Quick tests need not be quick code.
+    optimised: bool,
+}
+
+const NAMED: Suite = Suite {
+    name: "named",
+    args: &[
+        "--lib",
+        "--test",
+        "rules",
+        "--test",
+        "growth",
+        "--test",
+        "jobs",
+        "--test",
+        "marks",
+        "--test",
+        "age",
+        "--test",
+        "ww_mutex",
+        "--test",
+        "allocation",
+    ],
+    optimised: false,
+};
+
+const GENERAL: Suite = Suite {
+    name: "general",
+    args: &["--test", "oracle", "--test", "coherence", "--test", "model", "--test", "histories"],
+    optimised: true,
+};
 
 /// Runs those whose name contains one of `words`, or all; 0 if every one was caught.
 pub fn run(words: &[String]) -> Result<i32, Failure> {
     let copy = target().join("mutants");
     prepare(&copy).map_err(|error| Failure(format!("{}: {error}", copy.display())))?;
-    print!("unbroken ... ");
-    match test(&copy)? {
-        Verdict::Survived(time) => println!("ok, {:.1} s", time.as_secs_f32()),
-        verdict => return Err(Failure(format!("the engine's tests fail unbroken: {verdict:?}"))),
+    for suite in [&NAMED, &GENERAL] {
+        match test(&copy, suite)? {
+            Verdict::Survived(time) => {
+                println!("unbroken, {} tests: ok, {:.1} s", suite.name, time.as_secs_f32());
+            }
+            verdict => {
+                return Err(Failure(format!("the engine's tests fail unbroken: {verdict:?}")))
+            }
+        }
     }
     let chosen = |mutant: &&Mutant| {
         words.is_empty() || words.iter().any(|word| mutant.breaks.contains(word.as_str()))
@@ -112,36 +158,50 @@ fn try_one(copy: &Path, mutant: &Mutant) -> Result<Verdict, Failure> {
     let (file, source) = source_of(copy, mutant)?;
     let failure = |error: std::io::Error| Failure(format!("{}: {error}", file.display()));
     fs::write(&file, source.replacen(mutant.from, mutant.to, 1)).map_err(failure)?;
-    let verdict = test(copy);
+    let verdict = ask(copy, mutant);
     fs::write(&file, source).map_err(failure)?;
     verdict
 }
 
-fn test(copy: &Path) -> Result<Verdict, Failure> {
+fn ask(copy: &Path, mutant: &Mutant) -> Result<Verdict, Failure> {
+    if !mutant.general {
+        let verdict = test(copy, &NAMED)?;
+        if !matches!(verdict, Verdict::Survived(_)) {
+            return Ok(verdict);
+        }
+    }
+    test(copy, &GENERAL)
+}
+
+fn test(copy: &Path, suite: &Suite) -> Result<Verdict, Failure> {
     let begin = Instant::now();
     let log = copy.join("log");
     // A mutant that does not compile would be no mutant.
-    let built = cargo(copy, &["test", "--quiet", "--no-run"], &log)?;
+    let built = cargo(copy, suite, &["--no-run"], &log)?;
     if !wait(built)?.is_some_and(|status| status.success()) {
         let log = fs::read_to_string(&log).unwrap_or_default();
         return Err(Failure(format!("a mutant does not compile:\n{log}")));
     }
-    let child = cargo(copy, &["test", "--quiet", "--lib", "--tests"], &log)?;
-    Ok(match wait(child)? {
+    Ok(match wait(cargo(copy, suite, &[], &log)?)? {
         None => Verdict::Hung,
         Some(status) if status.success() => Verdict::Survived(begin.elapsed()),
         Some(status) => Verdict::Failed(first_failure(&log).unwrap_or(status.to_string())),
     })
 }
 
-fn cargo(copy: &Path, args: &[&str], log: &PathBuf) -> Result<Child, Failure> {
+fn cargo(copy: &Path, suite: &Suite, more: &[&str], log: &PathBuf) -> Result<Child, Failure> {
     use std::os::unix::process::CommandExt;
     let failure = |error: std::io::Error| Failure(format!("cargo: {error}"));
     let output = fs::File::create(log).map_err(failure)?;
     let errors = output.try_clone().map_err(failure)?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(copy).args(args).args(["--package", "buffersync-engine"]);
-    cargo.env("CARGO_TARGET_DIR", copy.join("target")).env("RUST_BACKTRACE", "0");
+    cargo.current_dir(copy).args(["test", "--quiet", "--package", "buffersync-engine"]);
+    cargo.args(suite.args).args(more);
+    cargo.env("CARGO_TARGET_DIR", copy.join("target").join(suite.name)).env("RUST_BACKTRACE", "0");
+    cargo.env("CARGO_PROFILE_TEST_DEBUG", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
+    if !suite.optimised {
+        cargo.env("CARGO_PROFILE_TEST_OPT_LEVEL", "0").env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
+    }
     // Enough to find a fault; its size does not matter.
     cargo.env("PROPTEST_MAX_SHRINK_ITERS", "0");
     // Its own process group, so that a test that does not come back goes with cargo.
