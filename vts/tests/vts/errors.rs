@@ -281,11 +281,12 @@ fn a_release_fence_must_be_a_sync_file_and_the_grant_goes_on() {
 
 fn the_dump_names_buffers_holders_and_waiters_and_is_bounded() {
     let buffer = heap::allocate(SIZE).expect("heap");
+    let crowd: Vec<Group> = (0..230).map(|_| Group::open("vts/crowd")).collect();
+    // Last, so that the holder is not evicted meanwhile.
     let mut holder = Group::of("vts/dump-holder", &buffer, Access::DMA_WRITE);
     holder.lock();
     let mut waiter = Group::of("vts/dump-waiter", &buffer, Access::READ);
     waiter.lock_must_wait();
-    let crowd: Vec<Group> = (0..230).map(|_| Group::open("vts/crowd")).collect();
     let text = dump(&[]);
     let inode =
         nix::sys::stat::fstat(buffer.as_fd().as_raw_fd()).expect("fstat").st_ino.to_string();

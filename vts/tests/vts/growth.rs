@@ -119,14 +119,15 @@ fn a_lock_that_times_out_is_told_and_leaves_its_ticket() {
     let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
     let held = holder.lock();
     let mut hasty = Group::of("vts/hasty", &buffer, Access::DMA_WRITE);
+    let mut young = Group::of("vts/young", &buffer, Access::DMA_WRITE);
     let begin = now_ns();
-    let reply = hasty.binder.lock(200_000_000).expect("lock");
+    let reply = hasty.binder.lock(2_000_000_000).expect("lock");
+    // It stands behind the other, and does not come while that is away.
+    young.lock_must_wait();
     let record = hasty.next_event().expect("a time-out");
     assert_eq!((record.kind, record.token), (event::TIMED_OUT, reply.token));
-    assert!(now_ns() - begin >= 200_000_000, "too early");
+    assert!(now_ns() - begin >= 2_000_000_000, "too early");
     assert_eq!(error(hasty.binder.cancel()), ERROR_NOT_QUEUED);
-    let mut young = Group::of("vts/young", &buffer, Access::DMA_WRITE);
-    young.lock_must_wait();
     hasty.lock_must_wait();
     holder.unlock(&held);
     let grant = hasty.next_grant();
