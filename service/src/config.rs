@@ -179,7 +179,7 @@ const NUMBERS: &[Number] = &[
         min: 0,
         max: 65_536,
         field: |c| &mut c.max_remembered,
-        help: "buffers that no group has any more whose content is remembered as torn",
+        help: "buffers that no group has any more and that are remembered as evicted or torn",
     },
     Number {
         name: "max-fds-per-handle",

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use buffersync_engine::Token;
 
-/// As many are kept. IBufferSync.aidl (ERROR_EVICTED) says so to clients.
+/// How many are kept. IBufferSync.aidl (ERROR_EVICTED) says so to clients.
 pub const KEPT: usize = 16;
 
 /// See the module.

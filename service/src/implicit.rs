@@ -36,7 +36,7 @@ pub(crate) struct Waits {
     last_watch: u64,
 }
 
-/// A lock's wait.
+/// One lock that waits.
 struct Wait {
     uid: u32,
     /// Where it is watched; `None` while a worker has it, or is to have it.
@@ -153,15 +153,18 @@ impl Arbiter {
             let (fd, until) = (Arc::clone(fd), job.until);
             Watch { number: *last_watch, fd, wanted, until, wait: None, jobs: Vec::new() }
         });
-        let served = watch.wanted.contains(wanted) && watch.until <= job.until;
+        let before = watch.order(buffer);
         watch.wanted |= wanted;
         watch.until = watch.until.min(job.until);
         watch.jobs.push(job);
         if new {
             return Some(watch.order(buffer));
         }
-        // While somebody makes it, that one looks again. Otherwise it is made anew.
-        let wait = if served { None } else { watch.wait.take() }?;
+        if watch.is_served_by(&before) {
+            return None;
+        }
+        // None: another thread makes the watch, and looks at the table itself.
+        let wait = watch.wait.take()?;
         drop(self.reactor.forget(wait));
         Some(watch.order(buffer))
     }
@@ -208,8 +211,7 @@ impl Arbiter {
                 return;
             }
             for job in self.end_watch(state, buffer) {
-                let ready = job.until > now;
-                if !ready {
+                if job.until <= now {
                     state.watch_failed(&job, buffer, Errno::ETIMEDOUT, now);
                 } else if let Some(wait) = state.waits.by_job.get_mut(&job.id) {
                     wait.at = None;

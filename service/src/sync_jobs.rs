@@ -10,10 +10,9 @@
 //! * a worker first asks by poll(2), and a job whose buffers are not free ends ([`Outcome::Blocked`]);
 //! * in the moment between poll and ioctl a fence can still appear: a timer then interrupts the
 //!   ioctl (the kernel's wait is interruptible), and the job ends in the same way;
-//! * no uid has more than all workers but one, and uids take turns.
+//! * a uid gets at most all workers but one, if there are several, and uids take turns.
 //!
-//! The lock table then has the lock wait with no operation in flight, so that nobody else waits for
-//! it. A wait is a job, too: one look, and if a fence is pending the job goes back to
+//! The lock then waits with no operation in flight, and others that may share the buffer go past it. A wait is a job, too: one look, and if a fence is pending the job goes back to
 //! [`crate::implicit`]. Knows dma-bufs, not the lock table.
 
 use std::collections::{HashMap, VecDeque};

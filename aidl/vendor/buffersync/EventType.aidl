@@ -28,8 +28,9 @@ enum EventType {
     BUFFER = 2,
     /**
      * A queued lock ended without a grant. flags: with FENCE, an implicit fence of buffer value0 did
-     * not signal within Capabilities.maxHoldMs (tryLock(): had not signalled), and value1 is ETIMEDOUT;
-     * without it, cache maintenance of buffer value0 failed with errno value1. The group holds what it
+     * not signal within Capabilities.maxHoldMs (tryLock(): had not signalled); without it, cache
+     * maintenance of buffer value0 failed. value1 is an errno, ETIMEDOUT for a fence that did not
+     * signal. The group holds what it
      * held before the lock, and can be locked again; if it holds nothing, with its old ticket while
      * that lives (see ISyncGroup).
      *
@@ -47,9 +48,8 @@ enum EventType {
     /**
      * A queued lock that was to grow a grant ended without it: an older lock wants what the group
      * holds, and waiting on could deadlock (the kernel's -EDEADLK). The group still holds what it
-     * held. unlock() it, then lock() again: that lock has the old ticket while that lives (see
-     * ISyncGroup), so the group is served before everybody younger. Until then lock() throws
-     * ERROR_DEADLOCK.
+     * held. unlock() it, then lock() again: that lock has the old ticket, as far as that may be
+     * kept (see ISyncGroup). Until then lock() throws ERROR_DEADLOCK.
      */
     WOUNDED = 5,
     /**

@@ -18,9 +18,9 @@ import vendor.buffersync.ReleaseFence;
  * unlocked. A lock that is cancelled, times out, fails or is wounded leaves its ticket to the
  * group's next lock. A ticket lives for Capabilities.maxHoldMs from the request that drew it, and
  * nothing renews it: after that the group's next lock draws a new one. A ticket that was kept passes
- * nobody who came while the group was away: if, on one of the lock's buffers, a conflicting lock waits
- * that came there meanwhile, or a younger one waits at a buffer that was added since, the lock draws a
- * new ticket.
+ * nobody who drew one while the group was away: if such a lock waits, in conflict, at one of the lock's
+ * buffers, or any younger one at a buffer that was added or strengthened since, the lock draws a new
+ * ticket.
  *
  * Who waits for what, when work is handed over with a fence (">" asks, "*" is granted, "F" is the
  * fence that the work's driver made, "!" it signals; unlock(F) is unlockWithFences()):
@@ -96,7 +96,7 @@ interface ISyncGroup {
      *
      * A lock for the CPU waits for the implicit fences of its buffers too (see
      * GroupOptions.implicitFences), and fails if one does not signal (EventType.LOCK_FAILED). That
-     * wait concerns this lock only: devices, and readers that may share the buffer, go past it.
+     * wait is the lock's own: devices and readers that may share the buffer with it go past it.
      *
      * In a group that holds, lock() grows the grant by what was added since: same token, same
      * deadline, and the reply or GRANTED record names all buffers. What it holds it keeps, however

@@ -23,8 +23,8 @@ impl Engine {
     /// The ticket of a group's next lock: that of its grant, the one that it has kept, or a new one,
     /// which is the youngest.
     ///
-    /// A kept ticket lives for as long as the longest grant, from its birth, and passes nobody who came
-    /// while its group was away. So age is of use to those who stay in line, and a hundred groups that
+    /// A kept ticket lives for as long as the longest grant, from its birth, and passes nobody who drew
+    /// a ticket while its group was away. So age is of use to those who stay in line, and a hundred groups that
     /// have been somewhere once pass nobody.
     pub(crate) fn ticket_of(&self, now: Time, at: Ix<Group>) -> Ticket {
         let group = &self.groups[at];
@@ -167,7 +167,8 @@ impl Engine {
     }
 
     /// Wounds the younger groups that wait while they hold what this waiter wants: their wait ends.
-    /// All who hold one buffer are in its way, or none is: they are one exclusive holder, or share.
+    /// Either all holders of a buffer conflict with the waiter or none does: a buffer has one exclusive
+    /// holder, or only shared ones.
     pub(crate) fn wound_younger(&mut self, at: Ix<Group>, fx: &mut Effects) {
         for nth in 0..self.groups[at].entries.len() {
             let group = &self.groups[at];

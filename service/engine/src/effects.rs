@@ -31,9 +31,10 @@ pub enum Effect {
         /// At least one.
         ops: Span,
     },
-    /// Wait until the implicit fences of all of `ops` have signalled and are seen so at once, then call
+    /// Wait until one poll(2) finds the implicit fences of all of `ops` signalled, then call
     /// [`Engine::job_done`]. If they are not at `until`, it has failed, with the buffer that was not
-    /// ready as the next operation. Even if `until` has passed, look once. Nobody else waits for it.
+    /// ready as the next operation. Even if `until` has passed, look once. Locks that may share the
+    /// buffers do not wait for it.
     ///
     /// [`Engine::job_done`]: crate::Engine::job_done
     Wait {

@@ -31,7 +31,7 @@ pub(crate) struct Part {
     /// The place of its gate in the buffer's list.
     pub at: u32,
     pub ending: Ix<Ending>,
-    /// What its giver had.
+    /// The access that the giver of the fence had.
     pub access: Access,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Ending {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gate {
     pub fence: Ix<Fence>,
-    /// Which part of the fence.
+    /// The part of the fence that is this gate.
     pub nth: u32,
 }
 
@@ -123,7 +123,7 @@ impl Gates {
         }
     }
 
-    /// As many of each list were given by the CPU, for checkers: of writers, of readers.
+    /// How many fences of each list the CPU gave, for checkers: of writers, of readers.
     pub fn by_cpu(&self) -> [u32; 2] {
         [self.cpu_writers, self.cpu_readers]
     }

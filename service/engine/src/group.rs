@@ -36,8 +36,8 @@ pub(crate) struct Group {
     /// The ticket of a lock that ended without a grant, or of a grant that was wounded. The next lock
     /// has it, while it lives.
     pub kept: Option<Ticket>,
-    /// The newest ticket when the group left with the one that it keeps: who has a younger one came
-    /// while it was away.
+    /// The newest ticket that existed when the group kept its own. Younger ones were drawn while it was
+    /// away.
     pub left: Ticket,
     /// Some entry is [`Entry::late`].
     pub late: bool,

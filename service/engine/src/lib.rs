@@ -16,8 +16,8 @@
 //!
 //! 1. **Wound-wait.** A group keeps its ticket until it is granted and released. A ticket lives as long
 //!    as the longest grant, from its birth; while it lives, being cancelled, timed out, wounded or
-//!    failed does not make a group younger. A kept ticket passes nobody who came while its group was
-//!    away. A waiter never waits behind a younger group that is still acquiring. In the kernel the younger is
+//!    failed does not make a group younger. A kept ticket passes nobody who drew one while its group
+//!    was away. A waiter never waits behind a younger group that is still acquiring. In the kernel the younger is
 //!    *wounded*, gives back what it took, and queues again; the engine knows a group's whole list in
 //!    advance, so a group takes all or nothing, and has nothing to give back. A *granted* group is
 //!    never preempted by age: only its unlock, its deadline or its death end a grant.
@@ -46,14 +46,14 @@
 //!    A writer's fence concerns everybody, a reader's the next writer. Nobody passes a fence while an
 //!    evicted holder may be at work.
 //! 7. **Implicit fences.** The CPU waits for those, too, if the caller expects any
-//!    ([`Effect::Wait`]). Such a wait keeps nobody else, and all locks behind one fence that does not
-//!    signal fail at the same time.
+//!    ([`Effect::Wait`]). Locks that may share the buffer go past such a wait, and all locks behind one
+//!    fence that does not signal fail at the same time.
 //! 8. **Generations.** Every exclusive grant advances the buffer's generation, and every grant
 //!    reports it.
 //! 9. **One instant.** Deadlines come before time-outs ([`Engine::tick`]).
 //! 10. **Cost.** A call takes its group's size times a logarithm of waiters, holders or fences; a lock
 //!     that leaves the middle of a queue, or comes back there, moves the waiters on the shorter side.
-//!     Nothing but marks is kept of a buffer that no group has, and locking and unlocking allocate
+//!     Nothing but [`Limits::remembered`] is kept of buffers that no group has, and locking and unlocking allocate
 //!     nothing once the tables have their size.
 //!
 //! A grant is announced when the cache operations that it needs are done; see [`coherence`].

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is kept of buffers that no group has any more: their marks.
+//! What is kept of buffers that no group has any more: marks, generation, and an END that is owed.
 //!
 //! A camera dies in the middle of a frame, and its group was the buffer's only one; the codec adds the
 //! buffer afterwards and has to be told. So a buffer that is marked, or whose CPU writes could not be

@@ -3,7 +3,7 @@
 
 //! One buffer: how it is held, who waits for it, and what is true of it.
 //!
-//! Knows of groups only where they have their entries, and of those what it is told.
+//! Knows groups only by the places of their entries.
 
 use crate::arena::Ix;
 use crate::coherence::{Coherence, Plan};
@@ -25,7 +25,7 @@ pub(crate) struct Slot {
     pub queue: Queue,
     /// Cache operations in flight. Nobody is granted the buffer meanwhile.
     pub job: Option<JobPart>,
-    /// What is seldom there. Made when it is needed first, and kept.
+    /// Fences and waits. Most buffers never have any, so it is allocated at first use, and kept.
     pub traffic: Option<Box<Traffic>>,
     pub coherence: Coherence,
     /// Exclusive grants so far.
@@ -80,13 +80,13 @@ impl Slot {
         self.traffic.iter().flat_map(move |traffic| traffic.fences.concerning(access))
     }
 
-    /// Whether there is one.
+    /// Whether a release fence is pending that such an access has to wait for.
     #[inline]
     pub fn is_fenced_for(&self, access: Access) -> bool {
         self.traffic.as_ref().is_some_and(|traffic| traffic.fences.concern(access))
     }
 
-    /// Whether a lock waits for an implicit fence here, or has until just now.
+    /// Whether the time of a row of waits for implicit fences is running.
     pub fn is_awaited(&self) -> bool {
         self.traffic.as_ref().is_some_and(|traffic| traffic.since.is_some())
     }
@@ -141,8 +141,8 @@ impl Slot {
         self.holders.change(before, after);
     }
 
-    /// A holder that had `access` was evicted. That it may have written is known since its grant, and
-    /// that it may go on comes into the books when it counts as gone.
+    /// A holder that had `access` was evicted. Its grant has set the dirty bit already; the bit is set
+    /// again when the holder counts as gone.
     pub fn evicted(&mut self, access: Access) {
         self.evictions.add(access);
     }
@@ -155,8 +155,8 @@ impl Slot {
         }
     }
 
-    /// Those evicted before `seen` count as gone now. They, and those evicted since, may have written
-    /// all the while, after operations that are in flight too.
+    /// Evictions up to number `seen` count as gone. Everybody evicted until now may have written until
+    /// now, so the dirty bits are set again, and once more when operations that are in flight end.
     #[cold]
     fn settle(&mut self, access: Access, seen: u64) {
         let before = self.evictions;

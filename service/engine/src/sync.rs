@@ -18,11 +18,11 @@
 //! a lock that is given up meanwhile leaves them, and whoever takes the buffer next waits.
 //!
 //! A wait for an implicit fence is the lock's own. START would wait inside the kernel (dma-buf.c), so
-//! a lock has it looked for before one is issued ([`Effect::Sync`]), and waits with nothing in flight:
-//! devices, and readers who find their own fences signalled, go past it. Where others wait already it
-//! waits as well, and issues nothing before. The time for that counts from when the first of an unbroken
-//! row of locks began to wait at a buffer ([`Traffic::since`]), so that all locks behind one fence that
-//! does not signal fail at the same time, one after another in the same moment if they have to.
+//! the caller looks before it issues one ([`Effect::Sync`]), and the lock waits with nothing in flight:
+//! others that may share the buffer go past it. Where the time of a row of waits is running, a lock
+//! waits as well, and issues nothing before. That time counts from when the first of an unbroken row of
+//! locks began to wait at a buffer ([`Traffic::since`]). So all locks behind one fence that does not
+//! signal fail at the same time; those that hold the buffer one after the other, in the same moment.
 //!
 //! [`Traffic::since`]: crate::slot::Traffic::since
 
@@ -46,15 +46,15 @@ pub(crate) struct Job {
     pub work: Work,
 }
 
-/// What a job is.
+/// What the caller does for a job.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     /// Cache operations. The buffers are linked from [`JobPart`] to [`JobPart`].
     Sync {
         first: Ix<Slot>,
         last: Ix<Slot>,
-        /// They are the last ones of a buffer that no group has. Known when they are issued: a group
-        /// may come, or another may go, while they are in flight.
+        /// The job cleans a buffer that no group has. Decided when the job is made, because groups may
+        /// come or go while it is in flight.
         retires: bool,
     },
     /// A wait for implicit fences, of the entries of the group that say so.
@@ -233,8 +233,8 @@ impl Engine {
         }
     }
 
-    /// After a call, or an instant of a late one: where nobody waits any more, the next one's time begins
-    /// anew.
+    /// Runs at the end of each call, and after each instant that a late tick handles. Clears the time of
+    /// rows in which nobody waits any more.
     pub(crate) fn end_rows(&mut self) {
         while let Some(at) = self.work.next_row() {
             let traffic = self.slots.get_mut(at).and_then(|slot| slot.traffic.as_mut());
@@ -364,8 +364,8 @@ impl Engine {
                 let wait = self.begin_wait(now, group, fx);
                 self.set_stage(group, Stage::Waiting(wait));
             }
-            // Its fences have just been found signalled.
-            (End::Done, _) | (End::Failed(_), None) => self.go_on_with(now, group, fx),
+            // Its fences have just been found signalled. (A failure is always of a buffer.)
+            (End::Done | End::Failed(_), _) => self.go_on_with(now, group, fx),
         }
     }
 
@@ -467,8 +467,9 @@ impl Engine {
         }
     }
 
-    /// Lets a buffer go that nobody has. `failed`: its last operations did. Then an END is owed, and
-    /// if the CPU had written, the content that others see is not whole.
+    /// Lets a buffer go that nobody has. `failed`: its last operations failed or were blocked. They are
+    /// not tried again: then an END is owed, and if the CPU had written, the content that others see is
+    /// not whole, as after an eviction.
     fn forget(&mut self, at: Ix<Slot>, failed: bool, fx: &mut Effects) {
         let Some(mut slot) = self.slots.remove(at) else { return };
         self.slot_ids.remove(&slot.id);

@@ -69,7 +69,7 @@ impl fmt::Debug for GroupId {
 pub struct Token(pub u64);
 
 /// The stamp by which locks are ordered: smaller is older (kernel: `ww_acquire_ctx.stamp`). A group
-/// keeps it until it is granted and released.
+/// has it until it is granted and released, or until its life is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
@@ -155,8 +155,8 @@ pub struct Limits {
     /// What no group can exceed. It is also how long a ticket lives, and how long a lock waits for
     /// an implicit fence.
     pub max_hold: Duration,
-    /// Buffers that no group has any more and whose marks are remembered. When there are more, the
-    /// oldest is forgotten.
+    /// Buffers that no group has any more and that are remembered, for their marks or an END that is
+    /// owed. When there are more, the oldest is forgotten.
     pub remembered: usize,
 }
 
@@ -201,15 +201,16 @@ pub enum Error {
     AlreadyLocked,
     /// The group waits for its lock already.
     AlreadyQueued,
-    /// A buffer is held, or waited for, by somebody else.
+    /// A buffer is held, or waited for, by somebody else, or operations or fences are pending on it.
     WouldBlock,
     /// No lock of the group is waiting.
     NotQueued,
     /// The token names no grant that the group holds.
     BadToken,
-    /// An older group wants what this one holds, and waiting for more could deadlock: the group is
-    /// to unlock what it holds and to lock again, which it does with its old ticket (kernel:
-    /// `-EDEADLK`). Until then it gets no more.
+    /// An older group wants what this one holds, and waiting for more could deadlock (kernel:
+    /// `-EDEADLK`). Or the ticket's life is over, and the lock would pass a waiter. The group is to
+    /// unlock what it holds and to lock again, with its old ticket while that lives. Until then it gets
+    /// no more.
     Deadlock,
     /// CPU and device access of one buffer in one group.
     AccessConflict,

@@ -69,5 +69,6 @@ impl Work {
             && self.ready.is_empty()
             && self.abandoned.is_empty()
             && self.rows.is_empty()
+            && self.due.is_empty()
     }
 }

@@ -41,6 +41,24 @@ fn a_ticket_lives_from_its_birth_and_nothing_renews_it() {
 }
 
 #[test]
+fn a_ticket_that_is_kept_in_line_is_not_renewed_either() {
+    let mut world = World::new();
+    let [holder, next, hoarder, young] = [(); 4].map(|()| world.group(&[(1, DmaWrite)]));
+    for group in [holder, next, hoarder, young] {
+        world.lock(group);
+    }
+    // The next one holds when the ticket's life is over; the young one has stayed in line all the while.
+    for (passed, expected) in [(3_000, [hoarder, young]), (3_000, [young, hoarder])] {
+        world.pass(passed);
+        world.cancel(hoarder).unwrap();
+        world.lock(hoarder);
+        let mut waiting = world.engine.waiting_by_age();
+        waiting.retain(|group| *group != next);
+        assert_eq!(waiting, expected);
+    }
+}
+
+#[test]
 fn a_kept_ticket_passes_nobody_who_stood_at_the_buffer_first() {
     for victim_access in [DmaRead, DmaWrite] {
         let mut world = World::new();

@@ -93,6 +93,29 @@ fn a_cpu_reader_that_becomes_a_writer_is_written_back() {
 }
 
 #[test]
+fn an_older_writer_wounds_all_readers_that_grow() {
+    let mut world = World::new();
+    let old = world.group(&[(3, DmaWrite)]);
+    world.lock(old);
+    let blocker = world.group(&[(2, DmaWrite)]);
+    world.lock(blocker);
+    let young = [(); 3].map(|()| world.group(&[(1, DmaRead)]));
+    for group in young {
+        world.lock(group);
+        world.add(group, &[(2, DmaRead)]);
+        world.lock(group);
+    }
+    world.forget_events();
+    world.add(old, &[(1, DmaWrite)]);
+    world.lock(old);
+    let wounded = world.told().into_iter().filter_map(|told| match told {
+        Effect::Wounded { group, .. } => Some(group),
+        _ => None,
+    });
+    assert_eq!(wounded.collect::<Vec<_>>(), young);
+}
+
+#[test]
 fn of_two_readers_that_both_want_to_write_the_younger_is_refused() {
     let mut world = World::new();
     let old = world.group(&[(1, DmaRead)]);
