@@ -231,47 +231,43 @@ fn served_in_order(holder: (&Group, &Grant), first: &mut Group, second: &mut Gro
     second.unlock(&grant);
 }
 
-fn a_ticket_is_kept_as_long_as_the_longest_grant_and_no_longer() {
+/// A hoarder stands in line before a young group, who stays there, until the life of the hoarder's ticket
+/// is over. Then it leaves, and comes back behind the young one.
+fn outlive_a_ticket(mut meanwhile: impl FnMut(&mut Group)) {
     let Some(longest) = life_of_a_ticket() else { return };
     let buffer = heap::allocate(SIZE).expect("heap");
-    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_READ);
-    let held = holder.lock();
-    let mut late = Group::of("vts/late", &buffer, Access::DMA_WRITE);
-    late.lock_must_wait();
-    late.binder.cancel().expect("cancel");
-    holder.unlock(&held);
-    std::thread::sleep(longest + LATER);
-    let held = holder.lock();
+    // The next one is granted when the holder is evicted, and holds when the ticket's life is over.
+    let [mut holder, mut next] = ["vts/holder", "vts/next"].map(|name| {
+        let group = Group::with_hold(name, i32::MAX);
+        group.add(&buffer, Access::DMA_WRITE);
+        group
+    });
+    holder.lock();
+    next.lock_must_wait();
+    let mut hoarder = Group::of("vts/hoarder", &buffer, Access::DMA_WRITE);
+    hoarder.lock_must_wait();
+    let begin = Instant::now();
     let mut young = Group::of("vts/young", &buffer, Access::DMA_WRITE);
     young.lock_must_wait();
-    late.lock_must_wait();
-    served_in_order((&holder, &held), &mut young, &mut late);
+    while begin.elapsed() < longest + LATER {
+        meanwhile(&mut hoarder);
+    }
+    hoarder.binder.cancel().expect("cancel");
+    hoarder.lock_must_wait();
+    let held = next.next_grant();
+    served_in_order((&next, &held), &mut young, &mut hoarder);
+}
+
+fn a_ticket_is_kept_as_long_as_the_longest_grant_and_no_longer() {
+    outlive_a_ticket(|_| std::thread::sleep(SHORT));
 }
 
 fn a_ticket_is_not_renewed_by_locking_and_cancelling() {
-    let Some(longest) = life_of_a_ticket() else { return };
-    let [x, own] = [(); 2].map(|()| heap::allocate(SIZE).expect("heap"));
-    let mut keeper = Group::of("vts/keeper", &own, Access::DMA_WRITE);
-    let mut hoarder = Group::of("vts/hoarder", &x, Access::DMA_WRITE);
-    hoarder.add(&own, Access::DMA_WRITE);
-    let mut held = keeper.lock();
-    let begin = Instant::now();
-    hoarder.lock_must_wait();
-    while begin.elapsed() < longest + LATER {
+    outlive_a_ticket(|hoarder| {
         hoarder.binder.cancel().expect("cancel");
-        // Before its deadline.
-        keeper.unlock(&held);
-        held = keeper.lock();
         hoarder.lock_must_wait();
-    }
-    hoarder.binder.cancel().expect("cancel");
-    keeper.unlock(&held);
-    let mut holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
-    let mut honest = Group::of("vts/honest", &x, Access::DMA_WRITE);
-    let held = holder.lock();
-    honest.lock_must_wait();
-    hoarder.lock_must_wait();
-    served_in_order((&holder, &held), &mut honest, &mut hoarder);
+        std::thread::sleep(SHORT);
+    });
 }
 
 fn a_ticket_of_another_buffer_passes_no_waiter_that_stood_there_first() {
