@@ -230,7 +230,9 @@ fn siege_by_tickets_kept_on_the_victims_buffer() {
     let victim = world.group(&[(SHARED, DmaWrite)]);
     world.lock(victim);
     let waited = besiege(world, victim, |world| {
-        attackers.iter().for_each(|attacker| drop(world.try_to_lock(*attacker)));
+        for attacker in &attackers {
+            let _ = world.try_to_lock(*attacker);
+        }
     });
     assert_eq!(waited, 1);
 }
