@@ -11,7 +11,9 @@
 //! Which locks wait is kept under the state mutex. The watch itself is made without it, by the worker
 //! that has looked: epoll_ctl(2) on a dma-buf takes its reservation lock, which a driver may hold for a
 //! while. So a watch is in the table before it is in the reactor, and whoever makes it looks at the
-//! table again afterwards ([`Arbiter::keep_watching`]).
+//! table again afterwards ([`Arbiter::keep_watching`]). If everybody has left meanwhile and others have
+//! come, two workers make a watch of one buffer, and the second finds EEXIST. Its waits are looked at
+//! again; by then the first one has taken its watch back.
 //!
 //! Bounds: each group has one wait at most, and each buffer one watch.
 
@@ -190,7 +192,11 @@ impl Arbiter {
                     (Err((errno, _)), watch) => {
                         watch?;
                         for job in self.end_watch(state, buffer) {
-                            state.watch_failed(&job, buffer, errno, now);
+                            if errno == Errno::EEXIST {
+                                self.look_again(state, job);
+                            } else {
+                                state.watch_failed(&job, buffer, errno, now);
+                            }
                         }
                         None
                     }
@@ -213,12 +219,19 @@ impl Arbiter {
             for job in self.end_watch(state, buffer) {
                 if job.until <= now {
                     state.watch_failed(&job, buffer, Errno::ETIMEDOUT, now);
-                } else if let Some(wait) = state.waits.by_job.get_mut(&job.id) {
-                    wait.at = None;
-                    self.queue.push(job);
+                } else {
+                    self.look_again(state, job);
                 }
             }
         });
+    }
+
+    /// Has a worker look on behalf of a wait that is not watched any more.
+    fn look_again(&self, state: &mut State, job: SyncJob) {
+        if let Some(wait) = state.waits.by_job.get_mut(&job.id) {
+            wait.at = None;
+            self.queue.push(job);
+        }
     }
 }
 
@@ -246,5 +259,58 @@ impl State {
             let failure = Failure { succeeded: nth, reason: errno as i32 };
             self.engine.job_done(now, id, Err(failure), &mut self.effects);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const BUFFER: BufferId = BufferId(1);
+
+    /// A wait for something that is never ready, as a worker has it.
+    fn begin(state: &mut State, id: u64, fd: &Arc<OwnedFd>) -> SyncJob {
+        let id = JobId(id);
+        state.waits.by_job.insert(id, Wait { uid: 1, at: None });
+        let until = crate::clock::now().after(std::time::Duration::from_secs(60));
+        let looks = vec![Look { buffer: BUFFER, fd: Arc::clone(fd), wanted: PollFlags::POLLIN }];
+        SyncJob { id, uid: 1, looks, operations: Vec::new(), until }
+    }
+
+    #[test]
+    fn a_wait_that_comes_while_a_watch_is_taken_back_does_not_fail() {
+        let arbiter = Arbiter::new(Config::default()).unwrap();
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        let fd = Arc::new(read);
+        // A worker has made a watch, and has not entered it yet.
+        let order = arbiter.with(|state, _| {
+            let job = begin(state, 1, &fd);
+            arbiter.join_watch(state, job, 0)
+        });
+        let order = order.unwrap();
+        let value = Waiting::Implicit { buffer: BUFFER, number: order.number };
+        let made = arbiter.reactor.watch(Arc::clone(&order.fd), order.wanted, order.until, value);
+        // Its lock is cancelled, and another one waits for the same buffer.
+        arbiter.with(|state, _| arbiter.drop_wait(state, JobId(1)));
+        let job = arbiter.with(|state, _| begin(state, 2, &fd));
+        arbiter.wait_goes_on(job, 0);
+        arbiter.with(|state, _| {
+            assert!(state.waits.by_job.contains_key(&JobId(2)), "it has failed");
+            assert!(state.waits.watches.is_empty());
+        });
+        assert_eq!(arbiter.queue.len(), 1, "it is looked at again");
+        // The first worker takes its watch back; then there is room for the other's.
+        arbiter.reactor.forget(made.unwrap());
+        let again = arbiter.with(|state, _| {
+            let job = begin(state, 2, &fd);
+            arbiter.join_watch(state, job, 0)
+        });
+        arbiter.keep_watching(again.unwrap());
+        arbiter.with(|state, _| {
+            assert!(state.waits.watches[&BUFFER].wait.is_some());
+            arbiter.drop_wait(state, JobId(2));
+        });
+        assert!(arbiter.reactor.is_empty());
     }
 }

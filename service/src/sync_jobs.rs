@@ -12,8 +12,9 @@
 //!   ioctl (the kernel's wait is interruptible), and the job ends in the same way;
 //! * a uid gets at most all workers but one, if there are several, and uids take turns.
 //!
-//! The lock then waits with no operation in flight, and others that may share the buffer go past it. A wait is a job, too: one look, and if a fence is pending the job goes back to
-//! [`crate::implicit`]. Knows dma-bufs, not the lock table.
+//! The lock then waits with no operation in flight, and others that may share the buffer go past it. A
+//! wait is a job, too: one look, and if a fence is pending the job goes back to `implicit`. Knows
+//! dma-bufs, not the lock table.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};

@@ -69,8 +69,11 @@
 //! engine.add(codec, frame, Access::DmaRead).unwrap();
 //!
 //! // The camera has the frame at once; the codec waits for it.
-//! let Ok(LockOutcome::Granted(grant)) = engine.lock(now, camera, None, &mut fx) else { panic!() };
-//! let Ok(LockOutcome::Pending(_)) = engine.lock(now, codec, None, &mut fx) else { panic!() };
+//! let implicit = Implicit::Unknown;
+//! let outcome = engine.lock(now, camera, None, implicit, &mut fx);
+//! let Ok(LockOutcome::Granted(grant)) = outcome else { panic!() };
+//! let outcome = engine.lock(now, codec, None, implicit, &mut fx);
+//! assert!(matches!(outcome, Ok(LockOutcome::Pending(_))));
 //! assert!(fx.is_empty());
 //!
 //! // When the camera lets go, the codec is granted. No cache operation between two devices.
