@@ -290,7 +290,7 @@ mod tests {
         });
         let order = order.unwrap();
         let value = Waiting::Implicit { buffer: BUFFER, number: order.number };
-        let made = arbiter.reactor.watch(Arc::clone(&order.fd), order.wanted, order.until, value);
+        let made = arbiter.reactor.watch(order.fd.clone(), order.wanted, order.until, value);
         // Its lock is cancelled, and another one waits for the same buffer.
         arbiter.with(|state, _| arbiter.drop_wait(state, JobId(1)));
         let job = arbiter.with(|state, _| begin(state, 2, &fd));

@@ -35,7 +35,8 @@ enum EventType {
      * that lives (see ISyncGroup).
      *
      * Locks that wait for the same fence fail at the same time: the time counts from when the first of
-     * an unbroken row of them began to wait. A lock whose turn comes after that fails after one look.
+     * them began to wait. A lock that had asked by then, and comes to its turn later, fails after one
+     * look.
      */
     LOCK_FAILED = 3,
     /**

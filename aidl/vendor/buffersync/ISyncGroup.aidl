@@ -18,9 +18,8 @@ import vendor.buffersync.ReleaseFence;
  * unlocked. A lock that is cancelled, times out, fails or is wounded leaves its ticket to the
  * group's next lock. A ticket lives for Capabilities.maxHoldMs from the request that drew it, and
  * nothing renews it: after that the group's next lock draws a new one. A ticket that was kept passes
- * nobody who drew one while the group was away: if such a lock waits, in conflict, at one of the lock's
- * buffers, or any younger one at a buffer that was added or strengthened since, the lock draws a new
- * ticket.
+ * nobody who came while the group was away: if a younger lock waits, in conflict, at a buffer to which
+ * somebody came meanwhile, or which was added or strengthened since, the lock draws a new ticket.
  *
  * Who waits for what, when work is handed over with a fence (">" asks, "*" is granted, "F" is the
  * fence that the work's driver made, "!" it signals; unlock(F) is unlockWithFences()):

@@ -23,8 +23,8 @@ impl Engine {
     /// The ticket of a group's next lock: that of its grant, the one that it has kept, or a new one,
     /// which is the youngest.
     ///
-    /// A kept ticket lives for as long as the longest grant, from its birth, and passes nobody who drew
-    /// a ticket while its group was away. So age is of use to those who stay in line, and a hundred groups that
+    /// A kept ticket lives for as long as the longest grant, from its birth, and passes nobody who came
+    /// while its group was away. So age is of use to those who stay in line, and a hundred groups that
     /// have been somewhere once pass nobody.
     pub(crate) fn ticket_of(&self, now: Time, at: Ix<Group>) -> Ticket {
         let group = &self.groups[at];
@@ -42,9 +42,11 @@ impl Engine {
     fn passes(&self, at: Ix<Group>, ticket: Ticket) -> bool {
         let group = &self.groups[at];
         group.entries.iter().any(|entry| {
-            let behind = if entry.late { ticket } else { group.left };
-            let youngest = self.slots[entry.slot].queue.youngest(entry.want.is_exclusive());
-            entry.lacks() && youngest.is_some_and(|youngest| youngest > behind)
+            let (queue, exclusive) = (&self.slots[entry.slot].queue, entry.want.is_exclusive());
+            // Whoever has come meanwhile may have left again; then an age is lost for nothing.
+            entry.lacks()
+                && queue.youngest(exclusive).is_some_and(|youngest| youngest > ticket)
+                && (entry.late || queue.has_come_since(group.left, exclusive))
         })
     }
 
@@ -141,6 +143,7 @@ impl Engine {
         request: Request,
     ) -> Token {
         self.counters.queued += 1;
+        self.last.arrival.0 += 1;
         let stage = Stage::Queued { blocked: 0 };
         let token = self.accept(now, at, ticket, Request { stage, ..request });
         self.arm(at);
@@ -155,7 +158,7 @@ impl Engine {
                 let exclusive = entry.want.is_exclusive();
                 let waiter = Waiter { ticket, group: at, exclusive, upgrade: entry.is_upgrade() };
                 blocked += 1;
-                let demoted = self.slots[slot].queue.insert(waiter);
+                let demoted = self.slots[slot].queue.insert(waiter, self.last.arrival);
                 demoted.for_each(|nth| self.block(slot, nth));
                 self.work.touch(slot, &self.slots[slot]);
             }
@@ -169,7 +172,7 @@ impl Engine {
     /// Wounds the younger groups that wait while they hold what this waiter wants: their wait ends.
     /// Either all holders of a buffer conflict with the waiter or none does: a buffer has one exclusive
     /// holder, or only shared ones.
-    pub(crate) fn wound_younger(&mut self, at: Ix<Group>, fx: &mut Effects) {
+    pub(crate) fn wound_younger(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
         for nth in 0..self.groups[at].entries.len() {
             let group = &self.groups[at];
             let Entry { slot, want, .. } = group.entries[nth];
@@ -181,7 +184,7 @@ impl Engine {
             while let Some((_, _, victim)) =
                 self.growing.range(younger..).next().filter(|(of, _, _)| *of == slot).copied()
             {
-                self.wound(victim, fx);
+                self.wound(now, victim, fx);
             }
         }
     }
@@ -237,17 +240,15 @@ impl Engine {
         }
     }
 
-    /// The end of a call: everybody goes on who can.
+    /// Goes on until nobody is left who could.
     #[inline]
     pub(crate) fn settle(&mut self, now: Time, fx: &mut Effects) {
         if !self.work.is_empty() {
             self.go_on(now, fx);
-            self.end_rows();
         }
     }
 
-    /// Goes on until nobody is left who could.
-    pub(crate) fn go_on(&mut self, now: Time, fx: &mut Effects) {
+    fn go_on(&mut self, now: Time, fx: &mut Effects) {
         loop {
             while let Some(slot) = self.work.next_touched() {
                 self.review(slot);
@@ -299,8 +300,8 @@ impl Engine {
         }
     }
 
-    fn wound(&mut self, at: Ix<Group>, fx: &mut Effects) {
-        self.withdraw(at, fx);
+    fn wound(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
+        self.withdraw(now, at, fx);
         let group = &mut self.groups[at];
         if let Some(held) = &mut group.grant {
             held.wounded = true;

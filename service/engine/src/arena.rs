@@ -65,10 +65,6 @@ impl<T> Arena<T> {
         self.cells.get(at.position())?.as_ref()
     }
 
-    pub fn get_mut(&mut self, at: Ix<T>) -> Option<&mut T> {
-        self.cells.get_mut(at.position())?.as_mut()
-    }
-
     pub fn remove(&mut self, at: Ix<T>) -> Option<T> {
         let value = self.cells.get_mut(at.position())?.take();
         if value.is_some() {

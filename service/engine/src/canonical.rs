@@ -61,12 +61,10 @@ impl Engine {
         let mut bytes = vec![
             rank.map_or(0, |rank| rank as u8 + 1),
             u8::from(kept.is_some()) | u8::from(over) << 1,
-            // Only its order among the tickets that there are matters.
-            kept.map_or(0, |_| tickets.partition_point(|ticket| ticket <= left) as u8),
         ];
         bytes.push(match request {
             None => 0,
-            Some(Request { expires: _, patience: _, stage }) => match stage {
+            Some(Request { expires: _, asked: _, patience: _, stage }) => match stage {
                 Stage::Queued { blocked: _ } => 1,
                 Stage::Gated(_) => 2,
                 Stage::Syncing(_) => 3,
@@ -83,7 +81,12 @@ impl Engine {
                 None => bytes.push(0),
                 Some(entry) => {
                     self.encode_entry(entry, &mut bytes);
-                    bytes.push(u8::from(entry.late && rank.is_some()));
+                    // Who has come while the group was away.
+                    let queue = &self.slots[entry.slot].queue;
+                    let come = [false, true].map(|w| queue.has_come_since(*left, w));
+                    let [reader, writer] = come.map(|come| u8::from(come && kept.is_some()));
+                    let late = u8::from(entry.late && rank.is_some());
+                    bytes.push(late | reader << 1 | writer << 2);
                 }
             }
         }
@@ -93,7 +96,7 @@ impl Engine {
     fn encode_entry(&self, entry: &Entry, bytes: &mut Vec<u8>) {
         let Entry { slot, want, hold, granted, waits, gated, seen, late: _ } = entry;
         let [want, hold, granted] = [Some(*want), *hold, *granted].map(code);
-        bytes.extend([1 + want, hold << 4 | granted, u8::from(*gated > 0) | u8::from(*waits) << 1]);
+        bytes.extend([1 + want, hold << 4 | granted, u8::from(*gated > 0) | flags(*waits) << 1]);
         bytes.push(if granted == 0 { 0 } else { self.eviction_rank(*slot, *seen) });
     }
 
@@ -173,6 +176,8 @@ impl Engine {
                     bytes.extend(part.gone.map(u8::from));
                 }
             }
+            let rows = slot.traffic.as_ref().map(|traffic| traffic.rows).unwrap_or_default();
+            bytes.extend(rows.map(|row| u8::from(row.since.is_some())));
             let parts = self.parts_on(slot);
             for (id, part) in &parts {
                 let rank = fences.binary_search(id).unwrap_or(0);

@@ -64,9 +64,9 @@ pub enum SyncKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SyncFlags {
     /// `DMA_BUF_SYNC_READ`.
-    Read,
+    Read = 0,
     /// `DMA_BUF_SYNC_RW`.
-    ReadWrite,
+    ReadWrite = 1,
 }
 
 /// One cache operation on one buffer.

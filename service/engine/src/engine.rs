@@ -22,6 +22,7 @@ use crate::arena::{Arena, IdMap, Ix};
 use crate::effects::Grant;
 use crate::fence::{Ending, Fence};
 use crate::group::{Entry, Group, Held, Request, Stage};
+use crate::queue::Arrival;
 use crate::release::End;
 use crate::remembered::Remembered;
 use crate::slot::Slot;
@@ -67,6 +68,7 @@ pub(crate) struct Last {
     pub group: u64,
     pub token: u64,
     pub ticket: u64,
+    pub arrival: Arrival,
     pub job: u64,
 }
 
@@ -148,9 +150,9 @@ impl Engine {
         match how {
             Close::Died => {
                 self.counters.deaths += 1;
-                self.end_grant(at, End::Evicted, fx);
+                self.end_grant(now, at, End::Evicted, fx);
             }
-            Close::Closed => self.end_grant(at, End::InOrder, fx),
+            Close::Closed => self.end_grant(now, at, End::InOrder, fx),
         }
         self.group_timers.set(at, None);
         if let Some(group) = self.groups.remove(at) {
@@ -232,14 +234,14 @@ impl Engine {
             return Ok(LockOutcome::Granted(grant));
         }
         let expires = timeout.map(|timeout| now.after(timeout));
-        let request = Request { expires, stage: Stage::Gated(0), patience: None };
+        let request = Request { expires, stage: Stage::Gated(0), asked: now, patience: None };
         let ticket = self.ticket_of(now, at);
         if self.is_free(now, at, ticket) {
             return Ok(self.take_at_once(now, at, ticket, request, implicit, fx));
         }
         self.refuse_deadlock(now, at)?;
         let token = self.enqueue(now, at, ticket, request);
-        self.wound_younger(at, fx);
+        self.wound_younger(now, at, fx);
         self.settle(now, fx);
         Ok(LockOutcome::Pending(token))
     }
@@ -259,7 +261,8 @@ impl Engine {
         if !self.is_free(now, at, ticket) || self.is_gated(at) {
             return Err(Error::WouldBlock);
         }
-        let request = Request { expires: None, stage: Stage::Gated(0), patience: Some(now) };
+        let request =
+            Request { expires: None, stage: Stage::Gated(0), asked: now, patience: Some(now) };
         Ok(self.take_at_once(now, at, ticket, request, implicit, fx))
     }
 
@@ -293,7 +296,7 @@ impl Engine {
         let held = self.groups[at].grant.filter(|_| self.groups[at].token == token);
         let Held { wounded, .. } = held.ok_or(Error::BadToken)?;
         if fences.is_empty() {
-            self.end_grant(at, End::InOrder, fx);
+            self.end_grant(now, at, End::InOrder, fx);
         } else {
             self.end_grant_fenced(now, at, fences, fx)?;
         }
@@ -378,8 +381,8 @@ impl Engine {
     /// still wait. So a lock that gets its buffers in the moment of its time-out is granted.
     pub fn tick(&mut self, now: Time, fx: &mut Effects) {
         while let Some(time) = self.next_deadline().filter(|time| *time <= now) {
-            self.deadlines_at(time, fx);
-            self.go_on(now, fx);
+            self.deadlines_at(now, time, fx);
+            self.settle(now, fx);
             self.time_outs_at(now, time, fx);
             self.settle(now, fx);
         }
@@ -415,7 +418,7 @@ impl Engine {
     pub fn expire(&mut self, now: Time, id: GroupId, fx: &mut Effects) {
         let at = self.find(id).ok();
         if let Some(at) = at.filter(|at| self.groups[*at].grant.is_some()) {
-            self.evict(at, fx);
+            self.evict(now, at, fx);
             self.settle(now, fx);
         }
     }
@@ -450,7 +453,7 @@ impl Engine {
 
     /// Ends all grants and fences whose deadline is at this instant. Groups whose timer was early, or
     /// whose lock has waited long enough, are left in `work.due`.
-    fn deadlines_at(&mut self, time: Time, fx: &mut Effects) {
+    fn deadlines_at(&mut self, now: Time, time: Time, fx: &mut Effects) {
         while let Some((_, at)) = self.fence_timers.first().filter(|(other, _)| *other == time) {
             fx.push(Effect::DropFence { fence: self.fences[at].id });
             self.end_fence(at, false, fx);
@@ -459,7 +462,7 @@ impl Engine {
             // Where nothing is due at this instant, the timer was early.
             self.group_timers.set(at, None);
             if self.groups[at].grant.is_some_and(|held| held.deadline == time) {
-                self.evict(at, fx);
+                self.evict(now, at, fx);
             }
             self.work.due.push(at);
         }
@@ -501,13 +504,13 @@ impl Engine {
     }
 
     /// Ends the grant of a group at its deadline.
-    fn evict(&mut self, at: Ix<Group>, fx: &mut Effects) {
+    fn evict(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
         let group = &self.groups[at];
         if group.grant.is_some() {
             let cause = EvictionCause::Deadline;
             fx.push(Effect::Evicted { group: group.id, token: group.token, cause });
             self.counters.evictions += 1;
-            self.end_grant(at, End::Evicted, fx);
+            self.end_grant(now, at, End::Evicted, fx);
         }
     }
 

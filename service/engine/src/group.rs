@@ -15,9 +15,10 @@
 use std::time::Duration;
 
 use crate::arena::Ix;
+use crate::queue::Arrival;
 use crate::slot::Slot;
 use crate::sync::Job;
-use crate::{Access, Error, GroupId, Phase, Ticket, Time, Token};
+use crate::{Access, Error, GroupId, Phase, SyncFlags, Ticket, Time, Token};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -36,9 +37,9 @@ pub(crate) struct Group {
     /// The ticket of a lock that ended without a grant, or of a grant that was wounded. The next lock
     /// has it, while it lives.
     pub kept: Option<Ticket>,
-    /// The newest ticket that existed when the group kept its own. Younger ones were drawn while it was
-    /// away.
-    pub left: Ticket,
+    /// The last arrival at any queue when the group kept its ticket. Who has come later came while it
+    /// was away.
+    pub left: Arrival,
     /// Some entry is [`Entry::late`].
     pub late: bool,
     pub request: Option<Request>,
@@ -51,6 +52,8 @@ pub(crate) struct Request {
     /// When the client has waited long enough.
     pub expires: Option<Time>,
     pub stage: Stage,
+    /// When the client asked.
+    pub asked: Time,
     /// When it has waited long enough for implicit fences, whoever else waits for them. Known when it
     /// begins to wait for one; a `try_lock` never waits.
     pub patience: Option<Time>,
@@ -89,8 +92,8 @@ pub(crate) struct Entry {
     pub hold: Option<Access>,
     /// What of it the client knows.
     pub granted: Option<Access>,
-    /// It is one of the slot's waits for implicit fences.
-    pub waits: bool,
+    /// It is one of the slot's waits for these implicit fences.
+    pub waits: Option<SyncFlags>,
     /// Its place in the slot's list of those who wait at its gates, counted from 1; 0: in none.
     pub gated: u32,
     /// Evictions that the buffer had seen when the grant began.
@@ -117,7 +120,7 @@ impl Group {
             token: Token(0),
             life: Time(0),
             kept: None,
-            left: Ticket(0),
+            left: Arrival::default(),
             late: false,
             request: None,
             grant: None,
@@ -187,7 +190,7 @@ impl Place {
 impl Entry {
     pub fn new(slot: Ix<Slot>, want: Access) -> Self {
         let (hold, granted) = (None, None);
-        Self { slot, want, hold, granted, waits: false, gated: 0, seen: 0, late: false }
+        Self { slot, want, hold, granted, waits: None, gated: 0, seen: 0, late: false }
     }
 
     /// What it holds and the client does not know of yet.

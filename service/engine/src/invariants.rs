@@ -74,7 +74,7 @@ impl Engine {
             let entries = self.entries_on(at).filter(|(_, entry)| entry.gated > 0);
             entries.filter(|(_, e)| e.hold == Some(access)).map(|(place, _)| place).collect()
         };
-        let waits = self.entries_on(at).filter(|(_, entry)| entry.waits).count();
+        let waits = self.entries_on(at).filter(|(_, entry)| entry.waits.is_some()).count();
         let Some(traffic) = &slot.traffic else {
             let none = Access::ALL.into_iter().all(|access| gated(access).is_empty());
             return ensure(none && waits == 0, "waits at no gate");
@@ -88,8 +88,8 @@ impl Engine {
             });
             ensure(placed, "misplaced at a gate")?;
         }
-        ensure(traffic.waits as usize == waits, "miscounted waits for implicit fences")?;
-        ensure(waits > 0 || traffic.since.is_none(), "time runs for nobody")?;
+        let counted: u32 = traffic.rows.iter().map(|row| row.waits).sum();
+        ensure(counted as usize == waits, "miscounted waits for implicit fences")?;
         let by_cpu = [true, false].map(|writers| {
             let parts = traffic.fences.iter().map(|g| self.fences[g.fence].parts[g.nth as usize]);
             parts.filter(|p| !p.access.is_dma() && p.access.is_exclusive() == writers).count()
@@ -138,7 +138,7 @@ impl Engine {
         let granted = entries().filter(|entry| entry.granted.is_some()).count();
         ensure(group.grant.is_some() == (granted > 0), "a grant of nothing, or none of something")?;
         let gated = entries().filter(|entry| entry.gated > 0).count();
-        let waits = entries().filter(|entry| entry.waits).count();
+        let waits = entries().filter(|entry| entry.waits.is_some()).count();
         match group.request.as_ref().map(|request| request.stage) {
             None | Some(Stage::Queued { .. }) => {
                 ensure(entries().all(|e| e.taken().is_none()), "has taken what is not granted")?;

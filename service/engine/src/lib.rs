@@ -16,8 +16,8 @@
 //!
 //! 1. **Wound-wait.** A group keeps its ticket until it is granted and released. A ticket lives as long
 //!    as the longest grant, from its birth; while it lives, being cancelled, timed out, wounded or
-//!    failed does not make a group younger. A kept ticket passes nobody who drew one while its group
-//!    was away. A waiter never waits behind a younger group that is still acquiring. In the kernel the younger is
+//!    failed does not make a group younger. A kept ticket passes nobody who came while its group was
+//!    away. A waiter never waits behind a younger group that is still acquiring. In the kernel the younger is
 //!    *wounded*, gives back what it took, and queues again; the engine knows a group's whole list in
 //!    advance, so a group takes all or nothing, and has nothing to give back. A *granted* group is
 //!    never preempted by age: only its unlock, its deadline or its death end a grant.

@@ -43,7 +43,13 @@ pub(crate) struct Queue {
     clear: usize,
     /// The tickets of the exclusive ones among them, the oldest first.
     exclusive: VecDeque<Ticket>,
+    /// The last arrival here, of anybody and of an exclusive waiter, who may have left since.
+    last: [Arrival; 2],
 }
+
+/// Numbers the moments at which waiters came to queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Arrival(pub u64);
 
 impl Queue {
     pub fn is_empty(&self) -> bool {
@@ -72,14 +78,22 @@ impl Queue {
         self.exclusive.back().copied()
     }
 
+    /// Whether a waiter that conflicts with such an access may have come after this arrival.
+    pub fn has_come_since(&self, arrival: Arrival, exclusive: bool) -> bool {
+        let [anybody, writer] = self.last;
+        arrival < if exclusive { anybody } else { writer }
+    }
+
     /// Lets a waiter in at its place. It is not clear yet; those in the range, which is empty unless
     /// an older waiter came late, are not clear any more.
-    pub fn insert(&mut self, waiter: Waiter) -> Range<usize> {
+    pub fn insert(&mut self, waiter: Waiter, arrival: Arrival) -> Range<usize> {
+        self.last[0] = arrival;
         let at = self.place(waiter.ticket);
         let unclear = at..self.clear.max(at);
         self.clear = self.clear.min(at);
         self.waiters.insert(at, waiter);
         if waiter.exclusive {
+            self.last[1] = arrival;
             let at = place_in(&self.exclusive, waiter.ticket, |ticket| *ticket);
             self.exclusive.insert(at, waiter.ticket);
         }

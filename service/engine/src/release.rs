@@ -11,7 +11,7 @@ use crate::arena::Ix;
 use crate::fence::{Ending, Fence, Gate, Part};
 use crate::group::{Group, Place, Stage};
 use crate::slot::Slot;
-use crate::{BufferId, Effect, Effects, Engine, Error, EvictionCause, ReleaseFence, Ticket, Time};
+use crate::{BufferId, Effect, Effects, Engine, Error, EvictionCause, ReleaseFence, Time};
 
 /// How a grant ends.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +27,8 @@ pub(crate) enum End<'a> {
 
 impl Engine {
     /// Ends a grant, if there is one, and the pending lock, if there is one.
-    pub(crate) fn end_grant(&mut self, at: Ix<Group>, how: End<'_>, fx: &mut Effects) {
-        self.withdraw(at, fx);
+    pub(crate) fn end_grant(&mut self, now: Time, at: Ix<Group>, how: End<'_>, fx: &mut Effects) {
+        self.withdraw(now, at, fx);
         let Self { groups, slots, fences, endings, work, .. } = self;
         let group = &mut groups[at];
         if group.grant.take().is_none() {
@@ -71,13 +71,13 @@ impl Engine {
 
     /// Takes a pending lock back: out of the queues, or from the buffers that it has taken. What is
     /// granted stays.
-    pub(crate) fn withdraw(&mut self, at: Ix<Group>, fx: &mut Effects) {
+    pub(crate) fn withdraw(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
         let Some(request) = self.groups[at].request.take() else { return };
         match request.stage {
             Stage::Queued { .. } => return self.leave_queues(at),
             Stage::Gated(_) => {}
             Stage::Waiting(job) => {
-                self.end_wait(at, false);
+                self.end_wait(now, at, false);
                 if let Some(job) = self.jobs.remove(job) {
                     self.job_ids.remove(&job.id);
                     fx.push(Effect::DropWait { job: job.id });
@@ -119,7 +119,7 @@ impl Engine {
     /// A pending lock ends without a grant, and not because its group does. A group that holds
     /// nothing may come back with its ticket.
     pub(crate) fn give_up(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
-        self.withdraw(at, fx);
+        self.withdraw(now, at, fx);
         if self.groups[at].grant.is_none() {
             self.keep_ticket(now, at);
         }
@@ -129,7 +129,7 @@ impl Engine {
     pub(crate) fn keep_ticket(&mut self, now: Time, at: Ix<Group>) {
         let group = &mut self.groups[at];
         group.kept = (now < group.life).then_some(group.ticket);
-        group.left = Ticket(self.last.ticket);
+        group.left = self.last.arrival;
     }
 
     /// Ends a grant but for fences, whose time counts from now. Refuses if there is one for a buffer
@@ -158,7 +158,7 @@ impl Engine {
             })
             .collect();
         named.sort_by_key(|(buffer, _)| *buffer);
-        self.end_grant(at, End::Fenced(&named), fx);
+        self.end_grant(now, at, End::Fenced(&named), fx);
         for (_, fence) in named {
             // Every buffer had another: nobody waits for this one.
             if self.fences.get(fence).is_some_and(|fence| fence.parts.is_empty()) {

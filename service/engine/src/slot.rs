@@ -5,6 +5,8 @@
 //!
 //! Knows groups only by the places of their entries.
 
+use std::time::Duration;
+
 use crate::arena::Ix;
 use crate::coherence::{Coherence, Plan};
 use crate::evictions::Evictions;
@@ -41,10 +43,31 @@ pub(crate) struct Traffic {
     /// Entries that wait for operations or fences to end, by what they want ([`Access::ALL`]): whether
     /// a gate is open depends on that alone.
     pub gated: [Vec<Place>; 4],
-    /// Locks that wait for implicit fences in the dma-buf.
+    /// Locks that wait for implicit fences in the dma-buf: those of writers, and all of them.
+    pub rows: [Row; 2],
+}
+
+/// Locks that wait one after the other, or at once, for the implicit fences of a buffer, with one time
+/// limit for all.
+///
+/// A row goes on while somebody waits, and with those who had asked by then and come to their turn
+/// later. It is not joined by who asks when its time is over: such a lock has nothing to do with the
+/// fence that the first one met, and nobody can make its time short by waiting before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Row {
     pub waits: u32,
-    /// When the first of an unbroken row of them began to wait.
+    /// When the first of them began to wait; `None` if the fences have been seen signalled since.
     pub since: Option<Time>,
+    /// When the last of them stopped.
+    pub ended: Time,
+}
+
+impl Row {
+    /// When the row began, for a lock that asked at this moment and may wait as long as `limit`.
+    pub fn joined(&self, asked: Time, limit: Duration) -> Option<Time> {
+        let since = self.since.filter(|_| self.waits > 0 || asked <= self.ended)?;
+        (asked <= since.after(limit)).then_some(since)
+    }
 }
 
 /// A buffer's part in a job.
@@ -86,9 +109,10 @@ impl Slot {
         self.traffic.as_ref().is_some_and(|traffic| traffic.fences.concern(access))
     }
 
-    /// Whether the time of a row of waits for implicit fences is running.
-    pub fn is_awaited(&self) -> bool {
-        self.traffic.as_ref().is_some_and(|traffic| traffic.since.is_some())
+    /// When the row of waits for implicit fences began that a lock joins which asked at this moment.
+    pub fn row_of(&self, asked: Time, limit: Duration) -> Option<Time> {
+        let rows = &self.traffic.as_ref()?.rows;
+        rows.iter().filter_map(|row| row.joined(asked, limit)).min()
     }
 
     pub fn has_fences(&self) -> bool {

@@ -20,18 +20,18 @@
 //! A wait for an implicit fence is the lock's own. START would wait inside the kernel (dma-buf.c), so
 //! the caller looks before it issues one ([`Effect::Sync`]), and the lock waits with nothing in flight:
 //! others that may share the buffer go past it. Where the time of a row of waits is running, a lock
-//! waits as well, and issues nothing before. That time counts from when the first of an unbroken row of
-//! locks began to wait at a buffer ([`Traffic::since`]). So all locks behind one fence that does not
-//! signal fail at the same time; those that hold the buffer one after the other, in the same moment.
+//! waits as well, and issues nothing before. That time counts from when the first of a row of locks began
+//! to wait at a buffer ([`Row`]). So all locks behind one fence that does not signal fail
+//! at the same time; those that hold the buffer one after the other, in the same moment.
 //!
-//! [`Traffic::since`]: crate::slot::Traffic::since
+//! [`Row`]: crate::slot::Row
 
 use crate::arena::Ix;
 use crate::coherence::{Coherence, Plan, SyncOp};
 use crate::effects::{FailureCause, Grant, Span};
 use crate::group::{Entry, Group, Held, Place, Stage};
 use crate::remembered::History;
-use crate::slot::{JobPart, Slot, Traffic};
+use crate::slot::{JobPart, Slot};
 use crate::{
     Access, BufferId, Effect, Effects, Engine, Failure, GrantedBuffer, Implicit, JobId, SyncFlags,
     SyncKind, Time,
@@ -90,7 +90,7 @@ impl Engine {
         let unknown = implicit == Implicit::Unknown;
         let stage = if gated > 0 {
             Stage::Gated(gated)
-        } else if unknown && self.fences_to_find(at).any(|slot| slot.is_awaited()) {
+        } else if unknown && self.is_in_a_row(at) {
             Stage::Waiting(self.begin_wait(now, at, fx))
         } else if let Some(job) = self.start_operations(at, fx) {
             Stage::Syncing(job)
@@ -172,6 +172,15 @@ impl Engine {
         found.map(|entry| &self.slots[entry.slot])
     }
 
+    /// Whether a new access of a group joins a row of waits.
+    fn is_in_a_row(&self, at: Ix<Group>) -> bool {
+        let Some(asked) = self.groups[at].request.as_ref().map(|request| request.asked) else {
+            return false;
+        };
+        let limit = self.limits.max_hold;
+        self.fences_to_find(at).any(|slot| slot.row_of(asked, limit).is_some())
+    }
+
     /// What has to be awaited before an entry is granted: the implicit fences that concern the CPU's
     /// access, and all of them where a START for RW has to be issued, whoever it is for.
     fn fences_before(&self, entry: &Entry) -> Option<SyncFlags> {
@@ -194,21 +203,26 @@ impl Engine {
     /// Has the caller wait for implicit fences on behalf of a lock.
     fn begin_wait(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) -> Ix<Job> {
         let ops = self.collect_waits(at, fx);
-        let mut until = now.after(self.limits.max_hold);
+        let limit = self.limits.max_hold;
+        let asked = self.groups[at].request.as_ref().map_or(now, |request| request.asked);
+        let mut until = now.after(limit);
         for nth in 0..self.groups[at].entries.len() {
-            if self.fences_before(&self.groups[at].entries[nth]).is_none() {
-                continue;
+            let entry = &self.groups[at].entries[nth];
+            let Some(flags) = self.fences_before(entry) else { continue };
+            let slot = &mut self.slots[entry.slot];
+            let joined = slot.row_of(asked, limit);
+            until = until.min(joined.unwrap_or(now).after(limit));
+            let row = &mut slot.traffic.get_or_insert_default().rows[flags as usize];
+            if row.waits == 0 && row.joined(asked, limit).is_none() {
+                row.since = None;
             }
-            let entry = &mut self.groups[at].entries[nth];
-            entry.waits = true;
-            let traffic = self.slots[entry.slot].traffic.get_or_insert_default();
-            traffic.waits += 1;
-            let since = *traffic.since.get_or_insert(now);
-            until = until.min(since.after(self.limits.max_hold));
+            row.since.get_or_insert(joined.unwrap_or(now));
+            row.waits += 1;
+            self.groups[at].entries[nth].waits = Some(flags);
         }
         let group = &mut self.groups[at];
         if let Some(request) = &mut group.request {
-            until = until.min(*request.patience.get_or_insert(now.after(self.limits.max_hold)));
+            until = until.min(*request.patience.get_or_insert(now.after(limit)));
         }
         let group = group.id;
         let (id, wait) = self.new_job(Some(at), Work::Wait);
@@ -217,29 +231,18 @@ impl Engine {
     }
 
     /// A wait is over, or is taken back.
-    pub(crate) fn end_wait(&mut self, at: Ix<Group>, signalled: bool) {
-        let Self { groups, slots, work, .. } = self;
+    pub(crate) fn end_wait(&mut self, now: Time, at: Ix<Group>, signalled: bool) {
+        let Self { groups, slots, .. } = self;
         for entry in &mut groups[at].entries {
-            if !std::mem::take(&mut entry.waits) {
-                continue;
-            }
+            let Some(flags) = entry.waits.take() else { continue };
             let Some(traffic) = &mut slots[entry.slot].traffic else { continue };
-            traffic.waits -= 1;
+            let row = &mut traffic.rows[flags as usize];
+            row.waits -= 1;
+            row.ended = now;
             if signalled {
-                traffic.since = None;
-            } else if traffic.waits == 0 {
-                work.row_may_end(entry.slot);
-            }
-        }
-    }
-
-    /// Runs at the end of each call, and after each instant that a late tick handles. Clears the time of
-    /// rows in which nobody waits any more.
-    pub(crate) fn end_rows(&mut self) {
-        while let Some(at) = self.work.next_row() {
-            let traffic = self.slots.get_mut(at).and_then(|slot| slot.traffic.as_mut());
-            if let Some(Traffic { waits: 0, since, .. }) = traffic.map(|traffic| &mut **traffic) {
-                *since = None;
+                // All of them are signalled, or those of writers.
+                let seen = if flags == SyncFlags::ReadWrite { 2 } else { 1 };
+                traffic.rows[..seen].iter_mut().for_each(|row| row.since = None);
             }
         }
     }
@@ -349,7 +352,7 @@ impl Engine {
     pub(crate) fn end_job(&mut self, now: Time, at: Ix<Job>, end: End, fx: &mut Effects) {
         let failed_on = match self.jobs[at].work {
             Work::Sync { .. } => self.end_operations(at, end, fx),
-            Work::Wait => self.end_waiting(at, end),
+            Work::Wait => self.end_waiting(now, at, end),
         };
         let Some(Job { group: Some(group), work, .. }) = self.jobs.remove(at) else { return };
         match (end, failed_on) {
@@ -377,17 +380,18 @@ impl Engine {
     }
 
     /// What the fences of a lock's wait were found to be; the buffer of the one that did not signal.
-    fn end_waiting(&mut self, at: Ix<Job>, end: End) -> Option<BufferId> {
+    fn end_waiting(&mut self, now: Time, at: Ix<Job>, end: End) -> Option<BufferId> {
         let group = self.jobs[at].group?;
         let waited = match end {
             End::Failed(Failure { succeeded, .. }) => {
-                let entries = || self.groups[group].entries.iter().filter(|entry| entry.waits);
+                let waits = |entry: &&Entry| entry.waits.is_some();
+                let entries = || self.groups[group].entries.iter().filter(waits);
                 let entry = entries().nth(succeeded).or_else(|| entries().next());
                 entry.map(|entry| self.slots[entry.slot].id)
             }
             _ => None,
         };
-        self.end_wait(group, waited.is_none());
+        self.end_wait(now, group, waited.is_none());
         waited
     }
 

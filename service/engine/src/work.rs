@@ -21,8 +21,6 @@ pub(crate) struct Work {
     ready: BinaryHeap<Reverse<(Ticket, Ix<Group>)>>,
     /// Buffers that nobody may have any more.
     abandoned: Vec<Ix<Slot>>,
-    /// Buffers where the last lock of a row has stopped waiting for implicit fences.
-    rows: Vec<Ix<Slot>>,
     /// Groups whose deadline or time-out is being looked at.
     pub due: Vec<Ix<Group>>,
 }
@@ -56,19 +54,10 @@ impl Work {
         self.abandoned.pop()
     }
 
-    pub fn row_may_end(&mut self, at: Ix<Slot>) {
-        self.rows.push(at);
-    }
-
-    pub fn next_row(&mut self) -> Option<Ix<Slot>> {
-        self.rows.pop()
-    }
-
     pub fn is_empty(&self) -> bool {
         self.touched.is_empty()
             && self.ready.is_empty()
             && self.abandoned.is_empty()
-            && self.rows.is_empty()
             && self.due.is_empty()
     }
 }

@@ -114,6 +114,23 @@ fn a_kept_ticket_passes_nobody_who_came_while_its_group_was_away() {
 }
 
 #[test]
+fn a_kept_ticket_passes_nobody_who_came_back_first() {
+    let mut world = World::new();
+    let holder = world.group(&[(1, DmaWrite)]);
+    let held = world.lock(holder);
+    let groups = [(); 3].map(|()| world.group(&[(1, DmaWrite)]));
+    groups.map(|group| world.lock(group));
+    groups.map(|group| world.cancel(group).unwrap());
+    // The youngest of them comes back when nobody is there.
+    world.lock(groups[2]);
+    world.lock(groups[0]);
+    world.lock(groups[1]);
+    world.forget_events();
+    world.unlock(holder, held);
+    assert_eq!(world.granted(), [groups[2]]);
+}
+
+#[test]
 fn a_reader_that_comes_back_as_a_writer_comes_late() {
     let mut world = World::new();
     let holder = world.group(&[(1, DmaWrite)]);

@@ -273,6 +273,54 @@ fn all_locks_behind_a_hung_fence_fail_at_the_same_time() {
     }
 }
 
+/// A world in which a buffer needs no operation, and what waits for its fences is held back.
+fn ready_but_for_fences() -> World {
+    let mut world = with_implicit_fences();
+    let writer = world.group(&[(1, Write)]);
+    world.cycle(writer);
+    world.hold_waits = true;
+    world
+}
+
+#[test]
+fn a_readers_look_says_nothing_of_the_fences_that_a_writer_waits_for() {
+    let mut world = ready_but_for_fences();
+    let [first, second] = [(); 2].map(|()| world.group(&[(1, Write)]));
+    let reader = world.group(&[(1, Read)]);
+    world.lock(first);
+    let reading = world.lock(reader);
+    world.lock(second);
+    // A device reads: the writer waits in vain, the reader does not.
+    world.pass(5_000);
+    world.finish_wait(false);
+    world.forget_events();
+    world.finish_wait(true);
+    assert_eq!(world.granted(), [reader]);
+    world.pass(1_000);
+    world.unlock(reader, reading);
+    assert!(world.waits[0].1 <= world.now, "the second writer's time began anew");
+}
+
+#[test]
+fn nobody_makes_anothers_time_short_by_waiting_before() {
+    let mut world = ready_but_for_fences();
+    // One of two strangers always waits: for a fence of a buffer of their own.
+    let strangers = [(); 2].map(|()| world.group(&[(1, Read), (2, Read)]));
+    world.hold_waits = false;
+    world.cycle(strangers[0]);
+    world.hold_waits = true;
+    world.lock(strangers[0]);
+    for turn in 1..10 {
+        world.pass(3_000);
+        world.lock(strangers[turn % 2]);
+        world.cancel(strangers[(turn + 1) % 2]).unwrap();
+    }
+    let victim = world.group(&[(1, Read)]);
+    world.lock(victim);
+    let (_, until) = *world.waits.last().unwrap();
+    assert_eq!(seconds(until), seconds(world.now) + 5);
+}
+
 #[test]
 fn try_lock_looks_once_and_does_not_wait() {
     let mut world = with_implicit_fences();

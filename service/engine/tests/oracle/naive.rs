@@ -126,6 +126,9 @@ pub struct Naive {
     last_group: u64,
     last_token: u64,
     last_ticket: u64,
+    last_arrival: u64,
+    /// Of the call that is being answered.
+    now: Time,
     last_job: u64,
     pub told: Vec<Told>,
     /// The jobs among it, by number.
@@ -146,8 +149,10 @@ struct Group {
     /// When the ticket's life is over.
     life: Time,
     keeps_ticket: bool,
-    /// The newest ticket when it was left with the one that it keeps.
+    /// The last arrival anywhere when it was left with the ticket that it keeps.
     left: u64,
+    /// When its lock was asked for.
+    asked: Time,
     token: Token,
     deadline: Option<Time>,
     expires: Option<Time>,
@@ -167,6 +172,14 @@ enum State {
     Syncing(u64),
     /// Has its buffers, but for implicit fences.
     Looking(u64),
+}
+
+/// When the first of some locks began to wait for implicit fences that have not been found signalled
+/// since, and when the last of them stopped.
+#[derive(Clone, Copy, Debug, Default)]
+struct Row {
+    since: Option<Time>,
+    ended: Time,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -223,7 +236,7 @@ enum Work {
         last_ones: bool,
         written: Vec<(BufferId, Access)>,
     },
-    Wait(Vec<BufferId>),
+    Wait(Vec<(BufferId, SyncFlags)>),
 }
 
 #[derive(Clone, Debug)]
@@ -239,8 +252,10 @@ struct Buffer {
     open: Option<SyncFlags>,
     cpu_dirty: bool,
     device_dirty: bool,
-    /// When the first of an unbroken row of locks began to wait for implicit fences.
-    row: Option<Time>,
+    /// Locks that wait for the implicit fences of writers, and for all of them.
+    rows: [Row; 2],
+    /// The last arrival in its queue, of anybody and of an exclusive waiter.
+    arrivals: [u64; 2],
 }
 
 impl Buffer {
@@ -254,7 +269,8 @@ impl Buffer {
             open: None,
             cpu_dirty: false,
             device_dirty: true,
-            row: None,
+            rows: [Row::default(); 2],
+            arrivals: [0; 2],
         }
     }
 
@@ -375,6 +391,8 @@ impl Naive {
             jobs: Vec::new(),
             last_group: 0,
             last_token: 0,
+            last_arrival: 0,
+            now: Time(0),
             last_ticket: 0,
             last_job: 0,
             told: Vec::new(),
@@ -397,6 +415,7 @@ impl Naive {
             life: Time(0),
             keeps_ticket: false,
             left: 0,
+            asked: Time(0),
             token: Token(0),
             deadline: None,
             expires: None,
@@ -471,6 +490,7 @@ impl Naive {
         wait: Option<Option<u64>>,
         implicit: Implicit,
     ) -> Result<Token, Error> {
+        self.now = now;
         let at = self.at(id);
         let group = &self.groups[at];
         let holds = group.holds();
@@ -523,30 +543,47 @@ impl Naive {
         }
         group.keeps_ticket = false;
         group.state = State::Waiting;
+        group.asked = now;
         group.expires = wait.flatten().map(|timeout| Time(now.0 + timeout));
         group.patience = wait.is_none().then_some(now);
         let token = group.token;
         if free {
             self.take(now, at, implicit == Implicit::Idle);
         } else {
+            self.arrive(at);
             self.wound_younger_than(at);
         }
         self.go_on(now);
-        self.end_rows();
         Ok(token)
     }
 
-    /// Whether with the ticket that it has the group would pass somebody who came to a buffer while it
-    /// was away, or any younger one at a buffer that it has come to since it drew the ticket.
+    /// Whether with the ticket that it has the group would pass somebody younger, at a buffer to which
+    /// somebody came while it was away, or to which it has come itself since it drew the ticket.
     fn would_pass(&self, at: usize) -> bool {
         let group = &self.groups[at];
         group.members.iter().filter(|mine| mine.lacks()).any(|mine| {
             self.waiters(mine.buffer).any(|(other, theirs)| {
-                let behind =
-                    if mine.from_the_beginning == Some(true) { group.left } else { group.ticket };
-                theirs.want.conflicts(mine.want) && other.ticket > behind
+                let class = usize::from(!mine.want.is_exclusive());
+                let come = self.buffer(mine.buffer).arrivals[class] > group.left;
+                theirs.want.conflicts(mine.want)
+                    && other.ticket > group.ticket
+                    && (come || mine.from_the_beginning != Some(true))
             })
         })
+    }
+
+    fn arrive(&mut self, at: usize) {
+        self.last_arrival += 1;
+        let arrival = self.last_arrival;
+        let lacking = self.groups[at].members.iter().filter(|member| member.lacks());
+        let lacking: Vec<_> = lacking.map(|m| (m.buffer, m.want.is_exclusive())).collect();
+        for (id, exclusive) in lacking {
+            let arrivals = &mut self.buffer_mut(id).arrivals;
+            arrivals[0] = arrival;
+            if exclusive {
+                arrivals[1] = arrival;
+            }
+        }
     }
 
     /// Who stands in the queue of a buffer.
@@ -669,7 +706,7 @@ impl Naive {
             new.flat_map(|member| self.buffer(member.buffer).plan(member.want)).collect();
         let waits = self.waits_of(at);
         // Where others wait it waits as well, and issues nothing before.
-        let awaited = waits.iter().any(|wait| self.buffer(wait.buffer).row.is_some());
+        let awaited = waits.iter().any(|wait| self.joined(at, wait.buffer).is_some());
         if awaited && !idle {
             self.stats.waits_before_operations += u64::from(!ops.is_empty());
             self.look(now, at);
@@ -709,20 +746,58 @@ impl Naive {
         let ops = self.waits_of(at);
         let own = *self.groups[at].patience.get_or_insert(Time(now.0 + self.max_hold));
         let mut until = own;
-        let buffers: Vec<_> = ops.iter().map(|op| op.buffer).collect();
-        for id in &buffers {
-            let known = self.buffer(*id).row;
+        let buffers: Vec<_> = ops.iter().map(|op| (op.buffer, op.flags)).collect();
+        for (id, flags) in &buffers {
+            let known = self.joined(at, *id);
             self.stats.waits_in_a_row += u64::from(known.is_some_and(|since| since < now));
-            let since = *self.buffer_mut(*id).row.get_or_insert(now);
+            let since = known.unwrap_or(now);
             until = until.min(Time(since.0 + self.max_hold));
+            let own = self.joined_row(at, *id, *flags).is_some();
+            let waits = self.waits_at(*id, *flags);
+            let row = &mut self.buffer_mut(*id).rows[*flags as usize];
+            if !own && !waits || row.since.is_none() {
+                row.since = Some(since);
+            }
         }
         let group = self.groups[at].id;
         let devices = self.groups[at].members.iter().filter(|m| m.want.is_dma());
-        let devices = devices.filter(|m| buffers.contains(&m.buffer)).count();
+        let devices = devices.filter(|m| buffers.iter().any(|(id, _)| *id == m.buffer)).count();
         self.stats.waits_for_devices += devices as u64;
         self.stats.waits += 1;
         let told = Told::Wait { group, ops, until };
         self.groups[at].state = State::Looking(self.issue(Some(group), Work::Wait(buffers), told));
+    }
+
+    /// Whether a lock waits for these implicit fences of a buffer.
+    fn waits_at(&self, id: BufferId, flags: SyncFlags) -> bool {
+        self.jobs.iter().any(|job| match &job.work {
+            Work::Wait(buffers) => buffers.contains(&(id, flags)),
+            Work::Operations { .. } => false,
+        })
+    }
+
+    /// When a row began that a group's lock belongs to: it goes on, or the lock was asked for before it
+    /// stopped; and it was asked for before the time was over.
+    fn joined_row(&self, at: usize, id: BufferId, flags: SyncFlags) -> Option<Time> {
+        let Row { since, ended } = self.buffer(id).rows[flags as usize];
+        let asked = self.groups[at].asked;
+        since
+            .filter(|_| self.waits_at(id, flags) || asked <= ended)
+            .filter(|since| asked.0 <= since.0 + self.max_hold)
+    }
+
+    /// The same, of either row of the buffer.
+    fn joined(&self, at: usize, id: BufferId) -> Option<Time> {
+        let rows = [SyncFlags::Read, SyncFlags::ReadWrite];
+        rows.into_iter().filter_map(|flags| self.joined_row(at, id, flags)).min()
+    }
+
+    /// A wait is over at this moment.
+    fn wait_is_over(&mut self, buffers: &[(BufferId, SyncFlags)]) {
+        let now = self.now;
+        for (id, flags) in buffers {
+            self.buffer_mut(*id).rows[*flags as usize].ended = now;
+        }
     }
 
     fn issue(&mut self, group: Option<GroupId>, work: Work, told: Told) -> u64 {
@@ -772,20 +847,20 @@ impl Naive {
     }
 
     pub fn cancel(&mut self, now: Time, id: GroupId) -> Result<(), Error> {
+        self.now = now;
         let at = self.at(id);
         if self.groups[at].state == State::Quiet {
             return Err(Error::NotQueued);
         }
         self.give_up(at);
         self.go_on(now);
-        self.end_rows();
         Ok(())
     }
 
     /// A pending lock ends without a grant. What is granted stays; if there is nothing, the ticket does.
     fn give_up(&mut self, at: usize) {
         self.take_back(at);
-        let newest = self.last_ticket;
+        let newest = self.last_arrival;
         let group = &mut self.groups[at];
         group.keeps_ticket = !group.holds();
         group.left = newest;
@@ -804,7 +879,10 @@ impl Naive {
                 job.into_iter().for_each(|job| job.group = None);
             }
             State::Looking(number) => {
-                self.jobs.retain(|job| job.number != number);
+                let job = self.jobs.iter().position(|job| job.number == number).expect("a wait");
+                if let Work::Wait(buffers) = self.jobs.remove(job).work {
+                    self.wait_is_over(&buffers);
+                }
                 self.told.push(Told::DropWait(number));
                 self.stats.waits_dropped += 1;
             }
@@ -818,6 +896,7 @@ impl Naive {
         token: Token,
         given: &[ReleaseFence],
     ) -> Result<(), Error> {
+        self.now = now;
         let at = self.at(id);
         let group = &self.groups[at];
         if !group.holds() || group.token != token {
@@ -832,7 +911,7 @@ impl Naive {
         let (wounded, hold) = (group.wounded, group.hold);
         let parts = self.end(at);
         self.groups[at].keeps_ticket = wounded;
-        self.groups[at].left = self.last_ticket;
+        self.groups[at].left = self.last_arrival;
         for part in parts {
             let own = given.iter().any(|given| given.buffer == Some(part.buffer));
             let whose = if own { Some(part.buffer) } else { None };
@@ -860,7 +939,6 @@ impl Naive {
             }
         }
         self.go_on(now);
-        self.end_rows();
         Ok(())
     }
 
@@ -916,6 +994,7 @@ impl Naive {
     }
 
     pub fn close(&mut self, now: Time, id: GroupId, how: Close) {
+        self.now = now;
         let at = self.at(id);
         if let State::Syncing(number) = self.groups[at].state {
             let job = self.jobs.iter_mut().find(|job| job.number == number);
@@ -928,14 +1007,13 @@ impl Naive {
         }
         self.groups.remove(at);
         self.go_on(now);
-        self.end_rows();
     }
 
     pub fn fence_done(&mut self, now: Time, id: FenceId, ok: bool) {
+        self.now = now;
         if self.fences.iter().any(|fence| fence.id == id) {
             self.end_fence(id, ok);
             self.go_on(now);
-            self.end_rows();
         }
     }
 
@@ -966,6 +1044,7 @@ impl Naive {
     }
 
     pub fn job_ended(&mut self, now: Time, number: u64, end: End) {
+        self.now = now;
         let at = self.jobs.iter().position(|job| job.number == number).expect("a job");
         let Job { group, closed, work, .. } = self.jobs.remove(at);
         let at = group.map(|group| self.at(group));
@@ -976,12 +1055,20 @@ impl Naive {
                 (ops.iter().map(|op| op.buffer).collect(), FailureCause::Operation)
             }
             Work::Wait(buffers) => {
+                self.wait_is_over(&buffers);
                 if matches!(end, End::Done) {
-                    buffers.iter().for_each(|buffer| self.buffer_mut(*buffer).row = None);
+                    for (id, flags) in &buffers {
+                        let rows = &mut self.buffer_mut(*id).rows;
+                        rows[0].since = None;
+                        if *flags == SyncFlags::ReadWrite {
+                            rows[1].since = None;
+                        }
+                    }
                 } else {
                     self.stats.waits_failed += 1;
                 }
-                (buffers, FailureCause::ImplicitFence)
+                let buffers = buffers.into_iter().map(|(id, _)| id);
+                (buffers.collect(), FailureCause::ImplicitFence)
             }
         };
         if let Some(at) = at {
@@ -1002,7 +1089,6 @@ impl Naive {
             }
         }
         self.go_on(now);
-        self.end_rows();
     }
 
     fn count_end(&mut self, end: End, group: Option<GroupId>, closed: bool, last_ones: bool) {
@@ -1051,6 +1137,7 @@ impl Naive {
     }
 
     pub fn tick(&mut self, now: Time) {
+        self.now = now;
         while let Some(due) = self.next_deadline().filter(|due| *due <= now) {
             self.stats.late_instants += u64::from(due < now);
             let mut deadlines = 0;
@@ -1080,26 +1167,11 @@ impl Naive {
                 }
             }
             self.go_on(now);
-            self.end_rows();
             let stats = &mut self.stats;
             stats.instants_with_two_deadlines += u64::from(deadlines > 1);
             stats.instants_with_two_time_outs += u64::from(time_outs > 1);
             stats.instants_with_deadline_and_time_out += u64::from(deadlines > 0 && time_outs > 0);
             stats.saved_from_time_out += (before - time_outs) as u64;
-        }
-    }
-
-    /// At the end of a call, or of an instant: where nobody waits for implicit fences, the row of those
-    /// who did is over.
-    fn end_rows(&mut self) {
-        for buffer in &mut self.buffers {
-            let waits = self.jobs.iter().any(|job| match &job.work {
-                Work::Wait(buffers) => buffers.contains(&buffer.id),
-                Work::Operations { .. } => false,
-            });
-            if !waits {
-                buffer.row = None;
-            }
         }
     }
 
@@ -1134,7 +1206,8 @@ impl Naive {
         if owed && (buffer.cpu_dirty || buffer.has_cpu_at_work()) {
             buffer.evictions.push(Access::Write);
         }
-        (buffer.device_dirty, buffer.row) = (true, None);
+        (buffer.device_dirty, buffer.rows) = (true, [Row::default(); 2]);
+        buffer.arrivals = [0; 2];
         let marked = buffer.is_evicted() || buffer.is_torn();
         if !marked && !owed || self.remembered == 0 {
             self.told.push(Told::Forget(id));
