@@ -119,8 +119,12 @@ fn a_kept_ticket_passes_nobody_who_came_back_first() {
     let holder = world.group(&[(1, DmaWrite)]);
     let held = world.lock(holder);
     let groups = [(); 3].map(|()| world.group(&[(1, DmaWrite)]));
-    groups.map(|group| world.lock(group));
-    groups.map(|group| world.cancel(group).unwrap());
+    for group in groups {
+        world.lock(group);
+    }
+    for group in groups {
+        world.cancel(group).unwrap();
+    }
     // The youngest of them comes back when nobody is there.
     world.lock(groups[2]);
     world.lock(groups[0]);
