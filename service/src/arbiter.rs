@@ -115,7 +115,8 @@ pub(crate) struct State {
     /// Of these buffers, and of those that are remembered.
     by_identity: HashMap<Identity, BufferId>,
     /// Buffers that no group has and of which the engine remembers something. An identity is the inode
-    /// number of a dma-buf, and the kernel (dma-buf.c) counts those up in 64 bits: none comes again.
+    /// number of a dma-buf. The kernel counts those up, so that the same one comes again after 2^32
+    /// dma-bufs at the earliest; that one would inherit a mark.
     remembered: ById<BufferId, Identity>,
     pub(crate) groups: ByGroup<Group>,
     /// What clients name groups by that are not the object of the call. The keys are random numbers.
@@ -585,14 +586,13 @@ impl State {
         for ((identity, fd), known) in found.iter().zip(&known) {
             // One that is remembered has a name and no descriptor.
             let has_it = known.is_some_and(|known| self.buffers.contains_key(&known));
-            own.push(match has_it {
-                true => None,
-                false => {
-                    let fd = fd.try_clone_to_owned();
-                    let fd = Arc::new(fd.map_err(|_| Error::NoResources("descriptors"))?);
-                    let size = dmabuf::size(fd.as_fd()).unwrap_or(0);
-                    Some(Buffer { size, identity: *identity, fd })
-                }
+            own.push(if has_it {
+                None
+            } else {
+                let fd = fd.try_clone_to_owned();
+                let fd = Arc::new(fd.map_err(|_| Error::NoResources("descriptors"))?);
+                let size = dmabuf::size(fd.as_fd()).unwrap_or(0);
+                Some(Buffer { size, identity: *identity, fd })
             });
         }
         self.quotas.charge(uid, Kind::Buffers, newcomers)?;
