@@ -93,6 +93,25 @@ fn a_cpu_reader_that_becomes_a_writer_is_written_back() {
 }
 
 #[test]
+fn an_older_reader_wounds_no_reader_that_grows() {
+    let mut world = World::new();
+    let old = world.group(&[(3, DmaWrite)]);
+    world.lock(old);
+    let blocker = world.group(&[(2, DmaWrite)]);
+    world.lock(blocker);
+    let young = world.group(&[(1, DmaRead)]);
+    world.lock(young);
+    world.add(young, &[(2, DmaRead)]);
+    world.lock(young);
+    world.forget_events();
+    // It waits for buffer 2, and shares buffer 1.
+    world.add(old, &[(1, DmaRead), (2, DmaRead)]);
+    world.lock(old);
+    assert_eq!(world.told(), []);
+    assert!(matches!(world.engine.phase(young), Some(Phase::Growing { .. })));
+}
+
+#[test]
 fn an_older_writer_wounds_all_readers_that_grow() {
     let mut world = World::new();
     let old = world.group(&[(3, DmaWrite)]);
