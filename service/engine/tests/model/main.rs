@@ -579,7 +579,7 @@ fn two_groups_three_buffers() {
 
 #[test]
 fn three_groups_two_buffers() {
-    explore("3 groups x 2 buffers", Locking::new(3, 2), some());
+    explore("3 groups x 2 buffers", Locking::new(3, 2), a_million());
 }
 
 #[test]
