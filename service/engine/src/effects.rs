@@ -51,7 +51,7 @@ pub enum Effect {
     },
     /// A wait for implicit fences is not needed any more.
     DropWait {
-        /// Which; [`Engine::job_done`] ignores it from here on.
+        /// The job of the wait. [`Engine::job_done`] ignores it from here on.
         ///
         /// [`Engine::job_done`]: crate::Engine::job_done
         job: JobId,
@@ -73,7 +73,7 @@ pub enum Effect {
         buffer: BufferId,
         /// The caller's own reason, an errno say; the engine hands it through.
         reason: i32,
-        /// What failed.
+        /// An operation, or a wait for a fence.
         cause: FailureCause,
     },
     /// A lock that was pending has waited as long as it wanted to: tell the group. It holds what it
@@ -111,7 +111,7 @@ pub enum Effect {
     /// No group has this buffer any more: let it go, but keep its name. The engine remembers what the
     /// next group is to be told, until [`Effect::Forget`].
     Remember {
-        /// Which.
+        /// The buffer to be let go.
         buffer: BufferId,
     },
     /// No group has this buffer any more, and nothing is kept of it: its name is free.
