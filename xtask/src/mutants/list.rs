@@ -343,7 +343,7 @@ pub const MUTANTS: &[Mutant] = &[
         "sync.rs", "request.patience.get_or_insert(", "request.patience.insert("),
     fault("the time for a fence begins anew when one of a row has failed",
         "sync.rs", "row.ended = now;", "row.since = None;"),
-    fault("who asks after a row's time joins it",
+    mutant("who asks after a row's time joins it",
         "slot.rs", "(asked <= since.after(limit)).then_some(since)", "(asked <= since.after(limit) || true).then_some(since)"),
     fault("who asks when a row has stopped joins it",
         "slot.rs", "self.waits > 0 || asked <= self.ended)", "true)"),
