@@ -6,7 +6,8 @@
 //! The engine knows fences by number and decides who waits for which; here are the sync_files that
 //! the numbers stand for. A release fence is watched by the reactor until it signals, and kept by
 //! the grants that have to wait for it, so that its error can still be seen when its time is up.
-//! Whoever keeps it last drops it, and with it the giver's charge.
+//! Whoever keeps it last drops it, and with it the giver's charge. What goes out is a file of the
+//! service's own, whoever made the fence (`SyncFile`).
 //!
 //! Fences are made and merged by the caller's own thread, outside of the arbiter's mutex. No call
 //! here waits for a fence.
@@ -31,13 +32,44 @@ use crate::sync_file::{self, Status};
 /// A release fence that was given with an unlock.
 #[derive(Debug)]
 pub struct Fence {
-    fd: OwnedFd,
+    file: SyncFile,
     _charge: Charge,
+}
+
+/// A fence's sync_file, by who opened it.
+///
+/// SELinux asks whoever receives a descriptor for `fd use` of the domain that *opened* the file, and a dup
+/// is the same file: if the giver's file were handed on, its next holder would need a rule about a
+/// domain of which it may know nothing, and without the rule the kernel drops the whole reply, after
+/// the lock was granted.
+#[derive(Debug)]
+enum SyncFile {
+    /// The service: a new file with the same fences.
+    Own(OwnedFd),
+    /// The giver: fences that had failed before they were given. A new file would leave out what has
+    /// signalled already, and its error with it (kernel: sync_file.c, dma_fence_unwrap_merge). By this
+    /// one the failure is told; it is handed to nobody.
+    OfGiver(OwnedFd),
 }
 
 impl AsFd for Fence {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        match &self.file {
+            SyncFile::Own(fd) | SyncFile::OfGiver(fd) => fd.as_fd(),
+        }
+    }
+}
+
+impl SyncFile {
+    fn of(given: BorrowedFd<'_>) -> Result<Self, Errno> {
+        let own = sync_file::merge(given, given)?;
+        // In this order: a fence that fails from now on is in the new file.
+        let lost = sync_file::status(given) == Status::Failed
+            && sync_file::status(own.as_fd()) != Status::Failed;
+        if lost {
+            return Ok(Self::OfGiver(duplicate(given)?));
+        }
+        Ok(Self::Own(own))
     }
 }
 
@@ -104,11 +136,11 @@ impl Arbiter {
         })
     }
 
-    /// Duplicates of what was given, which come and go outside of the mutex, and are in the dma-bufs by
-    /// then, if the group wants that.
-    fn take(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<Vec<OwnedFd>, Error> {
+    /// The service's own sync_files of what was given, made outside of the mutex. By then the fences are
+    /// in the dma-bufs, if the group wants that.
+    fn take(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<Vec<SyncFile>, Error> {
         self.import(id, token, given)?;
-        let own: Result<_, _> = given.iter().map(|given| given.fd.try_clone_to_owned()).collect();
+        let own: Result<_, _> = given.iter().map(|given| SyncFile::of(given.fd)).collect();
         own.map_err(|_| Error::NoResources("descriptors"))
     }
 
@@ -119,7 +151,7 @@ impl Arbiter {
         id: GroupId,
         token: Token,
         given: &[Given<'_>],
-        own: Vec<OwnedFd>,
+        own: Vec<SyncFile>,
         now: Time,
     ) -> Result<(), Error> {
         let named = self.watch_all(state, id, given, own, now)?;
@@ -159,7 +191,9 @@ impl Arbiter {
         let no_resources = |_: Errno| Error::NoResources("descriptors");
         let mut merged = None;
         for fence in explicit.values() {
-            merge_into(&mut merged, fence.as_fd()).map_err(no_resources)?;
+            if let SyncFile::Own(fd) = &fence.file {
+                merge_into(&mut merged, fd.as_fd()).map_err(no_resources)?;
+            }
         }
         for (fd, access) in implicit {
             let exported = dmabuf::export_sync_file(fd.as_fd(), access.is_exclusive());
@@ -202,7 +236,7 @@ impl Arbiter {
         state: &mut State,
         id: GroupId,
         given: &[Given<'_>],
-        own: Vec<OwnedFd>,
+        own: Vec<SyncFile>,
         now: Time,
     ) -> Result<Vec<ReleaseFence>, Error> {
         let group = state.group(id)?;
@@ -211,8 +245,8 @@ impl Arbiter {
         }
         let uid = group.uid;
         let mut named = Vec::with_capacity(given.len());
-        for (given, fd) in given.iter().zip(own) {
-            match self.watch(state, id, uid, fd, now) {
+        for (given, file) in given.iter().zip(own) {
+            match self.watch(state, id, uid, file, now) {
                 Ok(fence) => named.push(ReleaseFence { fence, buffer: given.buffer }),
                 Err(error) => {
                     self.unwatch(state, &named);
@@ -228,10 +262,10 @@ impl Arbiter {
         state: &mut State,
         group: GroupId,
         uid: u32,
-        fd: OwnedFd,
+        file: SyncFile,
         now: Time,
     ) -> Result<FenceId, Error> {
-        let fence = Arc::new(Fence { fd, _charge: state.quotas.charge_fence(uid)? });
+        let fence = Arc::new(Fence { file, _charge: state.quotas.charge_fence(uid)? });
         state.last_fence += 1;
         let id = FenceId(state.last_fence);
         // The engine has the deadline and ends the wait; the reactor's own is beyond it.
@@ -343,17 +377,20 @@ fn check<'a>(given: &'a [Given<'a>]) -> Result<&'a [Given<'a>], Error> {
     }
 }
 
-/// Merges a fence into what there is. One that has signalled in order need not be waited for; one
-/// that failed is to be seen.
+/// Merges a fence of the service's own into what there is. What has signalled in order need not be waited
+/// for; what failed is to be seen.
 fn merge_into(merged: &mut Option<OwnedFd>, fence: BorrowedFd<'_>) -> Result<(), Errno> {
     if sync_file::status(fence) == Status::Signalled {
         return Ok(());
     }
     *merged = Some(match merged {
         Some(other) => sync_file::merge(other.as_fd(), fence)?,
-        None => fence
-            .try_clone_to_owned()
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EMFILE)))?,
+        None => duplicate(fence)?,
     });
     Ok(())
+}
+
+fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let duplicate = fd.try_clone_to_owned();
+    duplicate.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EMFILE)))
 }

@@ -1,14 +1,27 @@
 dnl Copyright 2026 The buffersync Authors
 dnl SPDX-License-Identifier: Apache-2.0
 dnl
-dnl The macros of AOSP's te_macros that the vendor's files use: their names and what they mean, no more
-dnl than is needed here.
+dnl The macros of AOSP's te_macros that the vendor's files use, with AOSP's names and AOSP's meaning: as a
+dnl build for a device of today has them (full Treble, properties with owners, userdebug). What they say about
+dnl classes that nobody here asks about is left out.
 dnl
-dnl hal_attribute(x): a HAL, whoever serves it and whoever uses it.
+dnl userdebug_or_eng(rules): on development builds, which this is.
+define(`userdebug_or_eng', `$1')dnl
+dnl build_test_only(rules): checked when a policy is built.
+define(`build_test_only', ifelse(target_exclude_build_test, `true', , `$1'))dnl
+dnl hal_attribute(x): a HAL, whoever serves it and whoever uses it. Nobody becomes either but by the macros below.
 define(`hal_attribute', `
 attribute hal_$1;
+expandattribute hal_$1 true;
 attribute hal_$1_client;
+expandattribute hal_$1_client true;
 attribute hal_$1_server;
+expandattribute hal_$1_server false;
+neverallow { hal_$1_server -halserverdomain } domain:process fork;
+build_test_only(`
+neverallow { hal_$1_server -hal_$1 } domain:process fork;
+neverallow { hal_$1_client -halclientdomain } domain:process fork;
+')
 ')dnl
 dnl hal_server_domain(domain, hal): the domain serves the HAL.
 define(`hal_server_domain', `
@@ -21,17 +34,24 @@ define(`hal_client_domain', `
 typeattribute $1 halclientdomain;
 typeattribute $1 $2_client;
 ')dnl
-dnl hal_attribute_service(hal, service): the HAL's servers, and nobody else, register it; its clients find it.
+dnl add_service(domain, service): registers it, and nobody else does.
+define(`add_service', `
+allow $1 $2:service_manager { add find };
+neverallow { domain -$1 } $2:service_manager add;
+')dnl
+dnl hal_attribute_service(hal, service): the HAL's servers, and nobody else, register it; its clients, and nobody
+dnl else but tools that see everything, find it. (The testbed's shell, kernel, is such a tool.)
 define(`hal_attribute_service', `
 allow $1_client $2:service_manager find;
-allow $1_server $2:service_manager { add find };
-neverallow { domain -$1_server } $2:service_manager add;
+add_service($1_server, $2)
+build_test_only(`
+neverallow { domain -$1_client -$1_server -shell -kernel } $2:service_manager find;
+')
 ')dnl
-dnl binder_use(domain): may talk to the service manager.
+dnl binder_use(domain): may talk to the service manager. (The driver's node is everybody's, by another rule.)
 define(`binder_use', `
 allow $1 servicemanager:binder { call transfer };
 allow servicemanager $1:binder { call transfer };
-allow $1 binder_device:chr_file { ioctl read write open map getattr };
 ')dnl
 dnl binder_call(client, server): calls, the objects in them, and the descriptors of the replies.
 define(`binder_call', `
@@ -39,22 +59,46 @@ allow $1 $2:binder { call transfer };
 allow $2 $1:binder transfer;
 allow $1 $2:fd use;
 ')dnl
-dnl init_daemon_domain(domain): init starts DOMAIN_exec in the domain.
-define(`init_daemon_domain', `
-allow init $1_exec:file { getattr open read execute map };
-allow $1 $1_exec:file { entrypoint getattr open read execute map };
-allow init $1:process { transition siginh rlimitinh noatsecure };
-allow $1 init:process sigchld;
-type_transition init $1_exec:process $1;
+dnl tmpfs_domain(domain): files that it makes on a tmpfs have a label of its own.
+define(`tmpfs_domain', `
+type_transition $1 tmpfs:file $1_tmpfs;
+allow $1 $1_tmpfs:file { read write getattr map };
 ')dnl
+dnl domain_auto_trans(old, program, new): who starts the program is in the new domain.
+define(`domain_auto_trans', `
+allow $1 $2:file { getattr open read execute map };
+allow $1 $3:process { transition siginh rlimitinh };
+dontaudit $1 $3:process noatsecure;
+allow $3 $2:file { entrypoint open read execute getattr map };
+ifelse($1, `init', `', `allow $3 $1:process sigchld;')
+type_transition $1 $2:process $3;
+')dnl
+dnl init_daemon_domain(domain): init starts DOMAIN_exec in the domain.
+define(`init_daemon_domain', `domain_auto_trans(init, $1_exec, $1)')dnl
 dnl get_prop(domain, property): reads it.
 define(`get_prop', `
 allow $1 $2:file { getattr open read map };
 ')dnl
-dnl userdebug_or_eng(rules): on development builds, which this is.
-define(`userdebug_or_eng', `$1')dnl
-dnl vendor_restricted_prop(property): written by the vendor's domains, read by whoever is allowed.
+dnl set_prop(domain, property): has init set it.
+define(`set_prop', `
+allow $1 property_socket:sock_file write;
+allow $1 init:unix_stream_socket connectto;
+allow $1 $2:property_service set;
+get_prop($1, $2)
+')dnl
+dnl define_prop(property, owner, scope)
+define(`define_prop', `
+type $1, property_type, $2_property_type, $2_$3_property_type;
+')dnl
+dnl vendor_restricted_prop(property): the vendor's domains may be allowed to write it, the platform's may not,
+dnl but for init.
 define(`vendor_restricted_prop', `
-type $1, property_type;
-neverallow { domain -init } $1:property_service set;
+define_prop($1, vendor, restricted)
+neverallow { coredomain -init } $1:property_service set;
+')dnl
+dnl dump_hal(hal): bug reports have what the HAL prints into a pipe of dumpstate's.
+define(`dump_hal', `
+hal_client_domain(dumpstate, $1)
+allow $1_server dumpstate:fifo_file write;
+allow $1_server dumpstate:fd use;
 ')dnl

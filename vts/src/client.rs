@@ -7,9 +7,13 @@
 //! `hold`: locks, prints "granted", holds until it is killed. `queue`: requests the lock, prints
 //! "queued", waits until it is killed. `groups`: opens groups until it is refused, prints how many,
 //! waits. `queues`: queues locks of as many groups as it may, prints how many,
-//! waits. Without a buffer, these end by themselves: `own` allocates one, locks it at once and by
-//! event, passes a fence, prints "granted"; `call` makes one call; `dump` has the service print its state.
+//! waits.
+//!
+//! These end by themselves. `give` receives a buffer and perhaps a fence, locks, says a byte, hears a byte, unlocks with
+//! the fence; `take` receives the buffer, queues a lock, says a byte, is granted with an acquire fence if there
+//! was one, says another byte. `call` makes one call; `dump` has the service print its state.
 
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -18,8 +22,8 @@ use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_testbed_guest::fdpass;
 
-use crate::fence::{has_signalled, Pending};
-use crate::hal::{dump, error, eventually, service, Group};
+use crate::fence::has_signalled;
+use crate::hal::{dump, error, service, Group};
 
 /// The first argument that makes the suite's program a client.
 pub const VERB: &str = "client";
@@ -28,7 +32,8 @@ pub const VERB: &str = "client";
 pub fn run(mut args: impl Iterator<Item = String>) -> ! {
     let verb = args.next().expect("a verb");
     match verb.as_str() {
-        "own" => own(),
+        "give" => give(&socket()),
+        "take" => take(&socket()),
         "call" => {
             service().getCapabilities().expect("capabilities");
             std::process::exit(0)
@@ -40,8 +45,7 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
         _ => {}
     }
     let access = Access(args.next().and_then(|bits| bits.parse().ok()).expect("an access"));
-    let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned().expect("dup");
-    let buffer = fdpass::receive(&UnixStream::from(socket)).expect("the buffer").remove(0);
+    let buffer = fdpass::receive(&socket()).expect("the buffer").remove(0);
     // Kept until the end: what is dropped is let go.
     let mut groups = Vec::new();
     match verb.as_str() {
@@ -85,21 +89,36 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
     rest();
 }
 
-/// With a buffer of its own, whose descriptor is in its own domain.
-fn own() -> ! {
-    let buffer = buffersync_testbed_guest::heap::allocate(4096).expect("heap");
-    let mut group = Group::of("vts/own", &buffer, Access::DMA_WRITE);
-    let mut other = Group::of("vts/other", &buffer, Access::DMA_READ);
-    let (pending, held) = (Pending::new(), group.lock());
-    // Through the event pipe too, and with a fence: given, and taken.
-    let queued = other.binder.lock(0).expect("lock");
-    group.unlock_fenced(&held, &pending.sync_file);
-    let held = other.granted(&queued);
-    let fence = other.acquire_fence(&held, 0).expect("an acquire fence");
-    pending.signal();
-    eventually("the fence signals", || has_signalled(&fence));
-    other.unlock(&held);
-    println!("granted");
+fn socket() -> UnixStream {
+    let socket: OwnedFd = std::io::stdin().as_fd().try_clone_to_owned().expect("dup");
+    UnixStream::from(socket)
+}
+
+/// Descriptors that somebody else has opened, used as a giver uses them.
+fn give(mut socket: &UnixStream) -> ! {
+    let fds = fdpass::receive(socket).expect("a buffer");
+    let mut group = Group::of("vts/give", &fds[0], Access::DMA_WRITE);
+    let held = group.lock();
+    socket.write_all(b"h").expect("socket");
+    socket.read_exact(&mut [0]).expect("socket");
+    match fds.get(1) {
+        Some(fence) => group.unlock_fenced(&held, fence),
+        None => group.unlock(&held),
+    }
+    std::process::exit(0)
+}
+
+/// The same as the next holder uses them: through the event pipe, and with the giver's fence.
+fn take(mut socket: &UnixStream) -> ! {
+    let fds = fdpass::receive(socket).expect("a buffer");
+    let mut group = Group::of("vts/take", &fds[0], Access::DMA_READ);
+    let queued = group.binder.lock(0).expect("lock");
+    socket.write_all(b"q").expect("socket");
+    let held = group.granted(&queued);
+    let fence = group.acquire_fence(&held, 0).expect("an acquire fence");
+    assert!(!has_signalled(&fence), "it is pending");
+    group.unlock(&held);
+    socket.write_all(b"g").expect("socket");
     std::process::exit(0)
 }
 

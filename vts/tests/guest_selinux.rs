@@ -9,12 +9,15 @@
 //! manager is one that asks SELinux, as Android's does and rsb_hub does not.
 
 use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
-use buffersync_testbed_guest::selinux::{denials, enforce, label, load, unlimited_log};
+use buffersync_testbed_guest::fdpass;
+use buffersync_testbed_guest::selinux::{allows, denials, enforce, label, load, unlimited_log};
 use buffersync_testbed_guest::stack::Stack;
 use buffersync_testbed_guest::user::User;
 
@@ -23,6 +26,18 @@ const PLACE: &str = "/tmp/selinux";
 const SERVICE: &str = "vendor.buffersync-service";
 const SERVICE_DOMAIN: &str = "hal_buffersync_default";
 const CAMERA: &str = "hal_camera_default";
+const ALLOCATOR: &str = "hal_graphics_allocator_default";
+const COMPOSER: &str = "hal_graphics_composer_default";
+
+/// What each kind of client hands over: who it is, who opened the buffer, who the fence.
+const HANDED: [(User, &str, &str, Option<&str>); 6] = [
+    (User::CAMERA, CAMERA, ALLOCATOR, Some("surfaceflinger")),
+    (User::CAMERA, CAMERA, ALLOCATOR, Some("untrusted_app")),
+    (User::CODEC, "mediacodec", "mediaserver", Some("hal_camera_usb")),
+    (User::PREVIEW, "app", ALLOCATOR, Some(COMPOSER)),
+    (User::PREVIEW, "app", "mediaswcodec", None),
+    (User::STUCK, "hal_npu_default", ALLOCATOR, Some("hal_npu_default")),
+];
 
 fn stage(name: &str) -> PathBuf {
     std::env::var_os("BUFFERSYNC_STAGE").map_or_else(|| "/stage".into(), PathBuf::from).join(name)
@@ -55,12 +70,83 @@ fn reads(domain: &str, path: &str) -> bool {
 /// Whether a domain can use a descriptor that another one has opened.
 fn passes(from: &str, to: &str) -> bool {
     let (giver, taker) = UnixStream::pair().expect("socketpair");
-    let stranger = |domain: &str, verb: &str, socket: UnixStream| {
-        let mut command = command(User::ROOT, domain, stage("bin/buffersync-stranger"));
-        succeeds(command.arg(verb).stdin(std::os::fd::OwnedFd::from(socket)))
+    let opener = |domain: &str, verb: &str, socket: UnixStream| {
+        let mut command = command(User::ROOT, domain, stage("bin/buffersync-opener"));
+        succeeds(command.arg(verb).stdin(OwnedFd::from(socket)))
     };
-    assert!(stranger(from, "give", giver), "nothing was sent");
-    stranger(to, "take", taker)
+    assert!(opener(from, "pipe", giver), "nothing was sent");
+    opener(to, "use", taker)
+}
+
+/// A process with a socket to it. Its standard output would say what it panicked with.
+struct Peer {
+    child: Child,
+    socket: UnixStream,
+}
+
+impl Peer {
+    fn start(command: &mut Command) -> io::Result<Self> {
+        let (socket, of_peer) = UnixStream::pair()?;
+        let command = command.stdin(OwnedFd::from(of_peer));
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        Ok(Self { child, socket })
+    }
+
+    /// Somebody who opens a `buffer` or a `fence`; and what it has opened.
+    fn opener(domain: &str, what: &str) -> io::Result<(Self, OwnedFd)> {
+        let mut command = command(User::ROOT, domain, stage("bin/buffersync-opener"));
+        let opener = Self::start(command.arg(what))?;
+        let fd = fdpass::receive(&opener.socket)?.pop().ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok((opener, fd))
+    }
+
+    /// A client, and the descriptors that it works with.
+    fn client(user: User, domain: &str, verb: &str, fds: &[&OwnedFd]) -> io::Result<Self> {
+        let mut command = command(user, domain, stage("bin/VtsHalBufferSyncTargetTest"));
+        let client = Self::start(command.args(["client", verb]))?;
+        fdpass::send(&client.socket, &fds.iter().map(|fd| fd.as_fd()).collect::<Vec<_>>())?;
+        Ok(client)
+    }
+
+    fn hears(&self) -> io::Result<()> {
+        (&self.socket).write_all(b"x")
+    }
+
+    fn says(&self) -> io::Result<()> {
+        (&self.socket).read_exact(&mut [0])
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A client hands over what others have opened. If the buffer is the allocator's, an app is next, which gets
+/// the fence from the service and may not know who opened it.
+fn hands(user: User, domain: &str, of: &str, fence: Option<&str>) -> io::Result<()> {
+    let (_pool, buffer) = Peer::opener(of, "buffer")?;
+    let fence = fence.map(|domain| Peer::opener(domain, "fence")).transpose()?;
+    let fds: Vec<&OwnedFd> =
+        [&buffer].into_iter().chain(fence.as_ref().map(|(_, fd)| fd)).collect();
+    let giver = Peer::client(user, domain, "give", &fds)?;
+    giver.says()?;
+    let taker = match fence {
+        Some(_) if of == ALLOCATOR => Some(Peer::client(User::PREVIEW, "app", "take", &[&buffer])?),
+        _ => None,
+    };
+    taker.as_ref().map_or(Ok(()), Peer::says)?;
+    giver.hears()?;
+    taker.as_ref().map_or(Ok(()), Peer::says)?;
+    // At the end of its socket it is gone, having unlocked.
+    let mut giver = giver;
+    if giver.child.wait()?.success() {
+        Ok(())
+    } else {
+        Err(io::Error::other("it failed to unlock"))
+    }
 }
 
 /// Programs that the stack starts, each of which goes into its domain; the service as init starts it, by
@@ -100,6 +186,16 @@ fn label_files() {
     label(&place.join("private"), "app_data_file").expect("label");
     label(Path::new("/dev/binder"), "binder_device").expect("label");
     label(Path::new("/dev/dma_heap/system"), "dmabuf_system_heap_device").expect("label");
+    for card in fs::read_dir("/dev/dri").expect("vgem").flatten() {
+        label(&card.path(), "gpu_device").expect("label");
+    }
+}
+
+/// Whether init would set a setting of the service's for a domain. Init asks the policy about a class that
+/// the kernel does not know (system/core/init: property_service.cpp); here the test asks in its place.
+fn sets(domain: &str) -> bool {
+    let (source, target) = (format!("u:r:{domain}:s0"), "u:object_r:vendor_buffersync_prop:s0");
+    allows(&source, target, "property_service", "set").expect("selinuxfs")
 }
 
 /// What has to work on a device, or the first of it that does not.
@@ -113,7 +209,7 @@ fn works() -> Result<Stack, String> {
         return Err(format!("the service is in {domain}"));
     }
     let clients = [
-        (User::CAMERA, CAMERA, "own"),
+        (User::CAMERA, CAMERA, "call"),
         (User::CODEC, "mediacodec", "call"),
         (User::PREVIEW, "app", "call"),
         (User::ROOT, "dumpstate", "dump"),
@@ -124,8 +220,15 @@ fn works() -> Result<Stack, String> {
             return Err(format!("{domain} can't {verb}"));
         }
     }
+    for (user, domain, buffer, fence) in HANDED {
+        let what = || format!("{domain}, buffer of {buffer}, fence of {fence:?}");
+        hands(user, domain, buffer, fence).map_err(|error| format!("{}: {error}", what()))?;
+    }
     if !reads(SERVICE_DOMAIN, &format!("{PLACE}/property")) {
         return Err("the service can't read its settings".into());
+    }
+    if !sets("vendor_init") {
+        return Err("/vendor/build.prop can't have the service's settings".into());
     }
     Ok(stack)
 }
@@ -207,6 +310,14 @@ fn strangers_are_denied() {
         );
     }
     denied(
+        "a fence of an isolated app's, handed on by the camera",
+        || hands(User::CAMERA, CAMERA, ALLOCATOR, Some("isolated_app")).is_ok(),
+        &["{ use }", &source(SERVICE_DOMAIN), "tcontext=u:r:isolated_app:s0", "tclass=fd"],
+    );
+    for domain in [CAMERA, "app", "surfaceflinger", SERVICE_DOMAIN] {
+        assert!(!sets(domain), "{domain} may set the service's settings");
+    }
+    denied(
         "the service's settings, read by an app",
         || reads("app", &format!("{PLACE}/property")),
         &["vendor_buffersync_prop", &source("app")],
@@ -248,15 +359,24 @@ fn who_finds_it_can_not_call_it() {
 /// Without any one of the vendor's statements, something that has to work does not.
 fn each_statement_is_needed() {
     let list = fs::read_to_string(stage("sepolicy/statements")).expect("statements");
-    assert!(list.lines().count() >= 14, "{list}");
+    assert!(list.lines().count() >= 21, "{list}");
     for (nth, statement) in list.lines().enumerate() {
         reload(&format!("without-{nth}"));
+        let before = denials().expect("dmesg").len();
         let result = works();
         println!(
             "   without `{statement}`: {}",
             result.as_ref().err().map_or("works", |why| { why.lines().next().unwrap_or_default() })
         );
         assert!(result.is_err(), "nothing needs `{statement}`");
+        // What was opened by a domain that the service may not use: its buffer, its fence.
+        if statement.ends_with(":fd use;") {
+            let new = denials().expect("dmesg").split_off(before);
+            let told =
+                |line: &&String| line.contains("{ use }") && line.contains(&source(SERVICE_DOMAIN));
+            let told = new.iter().find(told).unwrap_or_else(|| panic!("no denial in {new:?}"));
+            println!("      {}", told.split("avc:").nth(1).unwrap_or(told).trim());
+        }
     }
 }
 

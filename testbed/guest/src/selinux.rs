@@ -4,8 +4,8 @@
 //! SELinux from the outside: policies, labels, what was denied.
 
 use std::ffi::CString;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
@@ -20,6 +20,28 @@ pub fn load(policy: &Path) -> io::Result<()> {
 /// Enforces it, or only reports.
 pub fn enforce(on: bool) -> io::Result<()> {
     fs::write(Path::new(SELINUXFS).join("enforce"), if on { "1" } else { "0" })
+}
+
+/// What the loaded policy says of a class that the kernel itself never asks about: may `source` do `permission`
+/// of `class` to `target`? Those two are contexts. (selinuxfs: `access`, `class/`; libselinux:
+/// selinux_check_access(3))
+pub fn allows(source: &str, target: &str, class: &str, permission: &str) -> io::Result<bool> {
+    let folder = Path::new(SELINUXFS).join("class").join(class);
+    let number = |path: &Path| -> io::Result<u32> {
+        let text = fs::read_to_string(path)?;
+        text.trim().parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))
+    };
+    let bit = number(&folder.join("perms").join(permission))?;
+    let index = number(&folder.join("index"))?;
+    let mut access = File::options().read(true).write(true).open(format!("{SELINUXFS}/access"))?;
+    access.write_all(format!("{source} {target} {index}").as_bytes())?;
+    let mut decision = String::new();
+    access.read_to_string(&mut decision)?;
+    // allowed, decided, auditallow, auditdeny (all in hex), sequence number, flags
+    let allowed = decision.split_whitespace().next().unwrap_or_default();
+    let allowed = u32::from_str_radix(allowed, 16);
+    let allowed = allowed.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    Ok(allowed & (1 << (bit - 1)) != 0)
 }
 
 /// Labels a file: `u:object_r:TYPE:s0`.

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
+use buffersync_testbed_guest::selinux::allows;
 use rsbinder::hub::android_16::android::os;
 use rsbinder::hub::android_16::{BnServiceManager, IServiceManager};
 use rsbinder::{BinderResult, ExceptionCode, Interface, ProcessState, SIBinder, Status, Strong};
@@ -42,7 +43,7 @@ impl ServiceManager {
         let source = source.unwrap_or_default();
         let own = || if permission == "list" { OWN } else { UNKNOWN };
         let target = self.contexts.get(name).map_or_else(own, String::as_str);
-        match selinux::allows(&source, target, permission) {
+        match allows(&source, target, selinux::CLASS, permission) {
             Ok(true) => true,
             denied => {
                 if let Err(error) = denied {
