@@ -8,6 +8,7 @@
 //! and looks it up.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,8 @@ use binder::Strong;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
 use buffersync_aidl::{runtime, Failure, DEFAULT_INSTANCE};
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
 use once_cell::sync::OnceCell;
 
 use crate::error::{Error, Result};
@@ -136,14 +139,16 @@ impl BufferSync {
     /// the service's own; `counters` prints one line of `key=value` pairs.
     pub fn dump(&self, args: &[&str]) -> Result<String> {
         let system = |what| move |error: std::io::Error| system(what, &error);
-        let (mut read, write) = std::io::pipe().map_err(system("pipe"))?;
+        let (read, write) =
+            pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::System("pipe", errno))?;
+        let mut read = File::from(read);
         // The call returns when the service has written everything, and a pipe holds 64 KiB only:
         // so somebody else must read meanwhile.
         let reader = std::thread::spawn(move || {
             let mut text = String::new();
             read.read_to_string(&mut text).map(|_| text)
         });
-        let written = self.dump_to(write.into(), args);
+        let written = self.dump_to(write, args);
         let text = match reader.join() {
             Ok(text) => text.map_err(system("read of the dump")),
             Err(_) => Err(Error::Protocol("the reader of the dump panicked")),

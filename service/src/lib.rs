@@ -9,7 +9,7 @@
 //! | [`arbiter`] | the engine behind its mutex, and who carries out its effects | binder |
 //! | [`fences`] | release and acquire fences as descriptors | binder |
 //! | [`reactor`] | one thread that waits for fences, dma-bufs and deadlines | groups |
-//! | [`sync_jobs`] | the queue and threads for `DMA_BUF_IOCTL_SYNC` | the lock table |
+//! | [`sync_jobs`], `watchdog` | the queue and threads for `DMA_BUF_IOCTL_SYNC`; what ends one that blocks | the lock table |
 //! | [`events`] | the service's end of a group's pipe | the engine |
 //! | [`dmabuf`], [`sync_file`] | the kernel's uapi | groups |
 //! | [`by_group`] | a table by the engine's ids | what is in it |
@@ -42,6 +42,7 @@ pub mod quota;
 pub mod reactor;
 pub mod sync_file;
 pub mod sync_jobs;
+mod watchdog;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -9,7 +9,7 @@
 //! three defences:
 //! * a worker first asks by poll(2), and a job whose buffers are not free ends ([`Outcome::Blocked`]);
 //! * in the moment between poll and ioctl a fence can still appear: a timer then interrupts the
-//!   ioctl (the kernel's wait is interruptible), and the job ends in the same way;
+//!   ioctl (the kernel's wait is interruptible; `watchdog`), and the job ends in the same way;
 //! * a uid gets at most all workers but one, if there are several, and uids take turns.
 //!
 //! The lock then waits with no operation in flight, and others that may share the buffer go past it. A
@@ -19,24 +19,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
 
 use buffersync_engine::{BufferId, JobId, SyncFlags, SyncKind, Time};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::signal::{
-    sigaction, SaFlags, SigAction, SigEvent, SigHandler, SigSet, SigevNotify, Signal,
-};
-use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
-use nix::time::ClockId;
 
+use crate::watchdog::Watchdog;
 use crate::{dmabuf, poison};
-
-/// How long an ioctl may block before it is interrupted. Cleaning a 256 MiB buffer takes
-/// milliseconds; and an interrupted wait has lost nothing.
-const PATIENCE: Duration = Duration::from_millis(50);
-/// Interrupts a worker's ioctl. Nothing else in the service uses it.
-const INTERRUPT: Signal = Signal::SIGUSR1;
 
 /// One cache operation on one buffer.
 #[derive(Debug)]
@@ -254,43 +243,8 @@ fn issue(operation: &Operation, watchdog: &mut Watchdog) -> Result<Issue, Errno>
     }
 }
 
-/// Interrupts this thread's system call when it takes too long.
-struct Watchdog(Timer);
-
-extern "C" fn interrupted(_signal: nix::libc::c_int) {}
-
-impl Watchdog {
-    fn new() -> Result<Self, Errno> {
-        // Without SA_RESTART: the interrupted ioctl is to return EINTR.
-        let action =
-            SigAction::new(SigHandler::Handler(interrupted), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler does nothing, so it is async-signal-safe.
-        unsafe { sigaction(INTERRUPT, &action) }?;
-        let event = SigEvent::new(SigevNotify::SigevThreadId {
-            signal: INTERRUPT,
-            thread_id: nix::unistd::gettid().as_raw(),
-            si_value: 0,
-        });
-        Timer::new(ClockId::CLOCK_MONOTONIC, event).map(Self)
-    }
-
-    /// Runs `call`, interrupted again and again once [`PATIENCE`] is over: a single signal could
-    /// arrive just before the system call begins.
-    fn guard<R>(&mut self, call: impl FnOnce() -> R) -> Result<R, Errno> {
-        let expiration =
-            Expiration::IntervalDelayed(PATIENCE.into(), Duration::from_millis(10).into());
-        self.0.set(expiration, TimerSetTimeFlags::empty())?;
-        let result = call();
-        // A zero time disarms.
-        self.0.set(Expiration::OneShot(Duration::ZERO.into()), TimerSetTimeFlags::empty())?;
-        Ok(result)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsRawFd;
-
     use super::*;
 
     fn job(id: u64, uid: u32) -> SyncJob {
@@ -349,23 +303,5 @@ mod tests {
         queue.finished(1);
         let jobs = poison::lock(&queue.jobs);
         assert!(jobs.by_uid.is_empty() && jobs.turns.is_empty());
-    }
-
-    #[test]
-    fn a_blocking_call_is_interrupted() {
-        let mut watchdog = Watchdog::new().unwrap();
-        let (read, _write) = nix::unistd::pipe().unwrap();
-        // Would wait for ever.
-        let result = watchdog.guard(|| nix::unistd::read(read.as_raw_fd(), &mut [0])).unwrap();
-        assert_eq!(result, Err(Errno::EINTR));
-    }
-
-    #[test]
-    fn the_watchdog_is_quiet_after_the_call() {
-        let mut watchdog = Watchdog::new().unwrap();
-        watchdog.guard(|| ()).unwrap();
-        let mut fds = [];
-        let slept = nix::poll::poll(&mut fds, 200u8);
-        assert_eq!(slept, Ok(0));
     }
 }

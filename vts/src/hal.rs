@@ -338,7 +338,8 @@ pub fn counter(name: &str) -> u64 {
 
 /// The service's dump, as an operator sees it.
 pub fn dump(args: &[&str]) -> String {
-    let (mut read, write) = std::io::pipe().expect("pipe");
+    let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("pipe");
+    let mut read = File::from(read);
     std::thread::scope(|scope| {
         // The call returns when all is written, and a pipe holds 64 KiB.
         let reader = scope.spawn(move || {
@@ -346,7 +347,7 @@ pub fn dump(args: &[&str]) -> String {
             read.read_to_string(&mut text).expect("text");
             text
         });
-        runtime::dump(&service(), write.into(), args).expect("dump");
+        runtime::dump(&service(), write, args).expect("dump");
         reader.join().expect("the reader")
     })
 }

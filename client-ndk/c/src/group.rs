@@ -19,11 +19,11 @@ static GROUPS: Handles<SharedGroup> = Handles::new(0x5);
 
 /// A handle for a new group.
 pub(crate) fn handle(group: SharedGroup) -> *mut ABufferSyncGroup {
-    std::ptr::without_provenance_mut(GROUPS.insert(group))
+    GROUPS.insert(group) as *mut ABufferSyncGroup
 }
 
 fn find(group: *mut ABufferSyncGroup) -> Result<Arc<SharedGroup>> {
-    GROUPS.get(group.addr()).ok_or(Failure::Handle)
+    GROUPS.get(group as usize).ok_or(Failure::Handle)
 }
 
 fn with_grant<T>(
@@ -37,7 +37,7 @@ fn with_grant<T>(
 #[no_mangle]
 pub extern "C" fn ABufferSyncGroup_close(group: *mut ABufferSyncGroup) -> ABufferSyncStatus {
     call(|| {
-        let group = GROUPS.remove(group.addr()).ok_or(Failure::Handle)?;
+        let group = GROUPS.remove(group as usize).ok_or(Failure::Handle)?;
         Ok(group.close()?)
     })
 }

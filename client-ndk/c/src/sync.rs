@@ -22,7 +22,7 @@ fn with<T>(
     sync: *mut ABufferSync,
     what: impl FnOnce(&BufferSync) -> buffersync_client::Result<T>,
 ) -> Result<T> {
-    let sync = SYNCS.get(sync.addr()).ok_or(Failure::Handle)?;
+    let sync = SYNCS.get(sync as usize).ok_or(Failure::Handle)?;
     Ok(what(&sync)?)
 }
 
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn ABufferSync_openInstance(
             unsafe { (Out::new(outSync)?, string(device)?, string(instance)?) };
         let device = device.unwrap_or(DEFAULT_DEVICE);
         let sync = BufferSync::connect_with(device, instance.unwrap_or(DEFAULT_INSTANCE))?;
-        out.set(std::ptr::without_provenance_mut(SYNCS.insert(sync)));
+        out.set(SYNCS.insert(sync) as *mut ABufferSync);
         Ok(())
     })
 }
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn ABufferSync_openInstance(
 /// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSync_close(sync: *mut ABufferSync) -> ABufferSyncStatus {
-    call(|| SYNCS.remove(sync.addr()).map(drop).ok_or(Failure::Handle))
+    call(|| SYNCS.remove(sync as usize).map(drop).ok_or(Failure::Handle))
 }
 
 /// See the header.

@@ -56,7 +56,7 @@ fn map<'local>(env: &mut JNIEnv<'local>, fd: jint, writable: Flag) -> Result<JLo
     let mapping = Mapping::new(borrowed(fd)?, writable.is_set())?;
     let size = jlong::try_from(mapping.len());
     let size = size.map_err(|_| Error::IllegalArgument("larger than memory".into()))?;
-    let values = [mapping.start().expose_provenance().cast_signed() as jlong, size];
+    let values = [mapping.start() as usize as jlong, size];
     let array = longs(env, &values)?;
     // Java has the address now, and calls `unmap` when no buffer of it is left.
     let _ = mapping.into_raw();
@@ -64,7 +64,7 @@ fn map<'local>(env: &mut JNIEnv<'local>, fd: jint, writable: Flag) -> Result<JLo
 }
 
 fn parts(address: jlong, size: jlong) -> Result<(NonNull<u8>, NonZeroUsize)> {
-    let pointer = std::ptr::with_exposed_provenance_mut(address as isize as usize);
+    let pointer = address as usize as *mut u8;
     let size = usize::try_from(size).ok().and_then(NonZeroUsize::new);
     let parts = NonNull::new(pointer).zip(size);
     Ok(parts.ok_or_else(|| Error::IllegalArgument("no mapping".into()))?)

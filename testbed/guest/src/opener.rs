@@ -33,8 +33,8 @@ fn run(verb: &str, socket: UnixStream) -> io::Result<()> {
             vgem.signal(fence)
         }
         "pipe" => {
-            let (read, mut write) = io::pipe()?;
-            write.write_all(b"x")?;
+            let (read, write) = nix::unistd::pipe()?;
+            File::from(write).write_all(b"x")?;
             fdpass::send(&socket, &[read.as_fd()])
         }
         "use" => {

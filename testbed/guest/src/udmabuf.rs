@@ -35,7 +35,8 @@ pub fn allocate(size: usize) -> io::Result<DmaBuf> {
         c"udmabuf",
         MemFdCreateFlag::MFD_ALLOW_SEALING | MemFdCreateFlag::MFD_CLOEXEC,
     )?;
-    let length = i64::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let length =
+        libc::off_t::try_from(size).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     nix::unistd::ftruncate(&memory, length)?;
     // Without this seal the driver refuses the memory: it could vanish under the dma-buf.
     fcntl(memory.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK))?;
