@@ -66,16 +66,19 @@ impl Record {
 
     /// The record that these bytes of the pipe hold.
     pub fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
-        let int = |at: usize| {
-            i32::from_ne_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        let long = |at: usize| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&bytes[at..at + 8]);
-            i64::from_ne_bytes(word)
-        };
+        let int = |at| i32::from_ne_bytes(word(bytes, at));
+        let long = |at| i64::from_ne_bytes(word(bytes, at));
         Self { kind: int(0), flags: int(4), token: long(8), value0: long(16), value1: long(24) }
     }
+}
+
+/// The bytes from `at` on.
+fn word<const SIZE: usize>(bytes: &[u8; RECORD_BYTES], at: usize) -> [u8; SIZE] {
+    let mut word = [0; SIZE];
+    for (to, from) in word.iter_mut().zip(bytes.iter().skip(at)) {
+        *to = *from;
+    }
+    word
 }
 
 /// A buffer of a grant, as a BUFFER record and `LockReply.grant` have it.

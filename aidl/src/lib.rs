@@ -9,6 +9,23 @@
 //! Where the two differ, [`runtime`] makes one of them; everything else is the same source. This
 //! crate knows nothing of the service or of the client library.
 
+// An app or a HAL has this code in its process, through the client, and Soong builds with panic=abort and overflow checks: a
+// panic is the end of the whole process. So no argument, reply or moment may lead to one.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 /// The binder runtime, where rsbinder and libbinder_rs differ.
 #[cfg_attr(libbinder_rs, path = "runtime/libbinder_rs.rs")]
 #[cfg_attr(not(libbinder_rs), path = "runtime/rsbinder.rs")]

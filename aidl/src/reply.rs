@@ -37,17 +37,18 @@ impl<'a> Granted<'a> {
 
     /// In the order of their addition.
     pub fn buffers(self) -> impl ExactSizeIterator<Item = Buffer> + 'a {
-        self.buffers.chunks_exact(NUMBERS).map(|buffer| Buffer {
-            id: buffer[0],
-            generation: buffer[1],
+        self.buffers.chunks_exact(NUMBERS).map(|buffer| match *buffer {
             // Bits beyond an int are none that there can be.
-            flags: buffer[2] as i32,
+            [id, generation, flags] => Buffer { id, generation, flags: flags as i32 },
+            // No chunk has another length.
+            _ => Buffer::default(),
         })
     }
 
     /// `LockReply.grant` of a deadline and these buffers.
     pub fn numbers(deadline_ns: i64, buffers: impl ExactSizeIterator<Item = Buffer>) -> Vec<i64> {
-        let mut numbers = Vec::with_capacity(1 + NUMBERS * buffers.len());
+        let mut numbers =
+            Vec::with_capacity(buffers.len().saturating_mul(NUMBERS).saturating_add(1));
         numbers.push(deadline_ns);
         for Buffer { id, generation, flags } in buffers {
             numbers.extend([id, generation, i64::from(flags)]);

@@ -144,10 +144,11 @@ impl BufferSync {
         let mut read = File::from(read);
         // The call returns when the service has written everything, and a pipe holds 64 KiB only:
         // so somebody else must read meanwhile.
-        let reader = std::thread::spawn(move || {
+        let reader = std::thread::Builder::new().spawn(move || {
             let mut text = String::new();
             read.read_to_string(&mut text).map(|_| text)
         });
+        let reader = reader.map_err(system("a thread for the dump"))?;
         let written = self.dump_to(write, args);
         let text = match reader.join() {
             Ok(text) => text.map_err(system("read of the dump")),

@@ -110,7 +110,7 @@ impl EventPipe {
             match nix::unistd::read(self.fd.as_raw_fd(), &mut chunk) {
                 Ok(0) => return Err(Error::ServiceDied),
                 Ok(length) => {
-                    self.bytes.extend_from_slice(&chunk[..length]);
+                    self.bytes.extend(chunk.iter().take(length));
                     return Ok(true);
                 }
                 Err(Errno::EAGAIN) => return Ok(false),

@@ -27,6 +27,10 @@ use crate::types::{monotonic, Access, BufferId, GrantInfo, GrantedBuffer, Token}
 /// before it answers, so this is met only if the service breaks its word.
 const RECORD_GRACE: Duration = Duration::from_secs(1);
 
+fn grace() -> Option<Instant> {
+    Instant::now().checked_add(RECORD_GRACE)
+}
+
 /// A set of dma-bufs that are locked and unlocked together.
 ///
 /// Dropping a group ends it in order, a waiting lock included. A group that holds when it is
@@ -353,7 +357,7 @@ impl Group {
         let mut granted = !matches!(Granted::of(reply), Ok(None));
         if !granted && self.remote()?.cancel().is_err() {
             // Granted meanwhile, or ended: its record is there, or comes now.
-            while self.events.wait(Some(Instant::now() + RECORD_GRACE))? {
+            while self.events.wait(grace())? {
                 match self.read_event()? {
                     Some(Event::Granted(grant)) if grant.token == token => granted = true,
                     Some(Event::LockFailed { token: ended, .. }) if ended == token => {}
@@ -405,7 +409,7 @@ impl Group {
         }
         let grew = matches!(self.state, State::Holding { .. });
         // Granted meanwhile: its record is there. If the service is gone, so is the lock.
-        let granted = self.await_grant(Some(Instant::now() + RECORD_GRACE));
+        let granted = self.await_grant(grace());
         if granted == Ok(true) && !grew {
             drop(self.grant());
         }
@@ -419,9 +423,7 @@ impl Group {
     fn take_back(&mut self) -> Result<bool> {
         match self.cancel() {
             Ok(()) => Ok(false),
-            Err(Error::NotQueued) if self.await_grant(Some(Instant::now() + RECORD_GRACE))? => {
-                Ok(true)
-            }
+            Err(Error::NotQueued) if self.await_grant(grace())? => Ok(true),
             Err(Error::NotQueued) => {
                 Err(Error::Protocol("a lock ended and the event pipe does not say how"))
             }
@@ -454,7 +456,7 @@ impl Group {
                 _ => {}
             },
             Event::Evicted { token, .. } => {
-                self.evictions += 1;
+                self.evictions = self.evictions.wrapping_add(1);
                 match &mut self.state {
                     State::Holding { grant, evicted, growing, .. } if grant.token == *token => {
                         *evicted = true;

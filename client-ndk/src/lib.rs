@@ -58,6 +58,23 @@
 //! The AIDL files are the manual of what each call means; this crate adds blocking, guards and
 //! types. It knows nothing of the service's insides.
 
+// An app or a HAL has this code in its process, and Soong builds with panic=abort and overflow checks: a
+// panic is the end of the whole process. So no argument, reply or moment may lead to one.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod connection;
 mod error;
 mod events;

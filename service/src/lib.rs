@@ -127,16 +127,25 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     Err(ServeError::PoolEnded)
 }
 
+/// A thread that the service can't live without: nobody is evicted or granted any more. So its end is the
+/// process's, however it ends, and clients see that at once.
+struct Vital(&'static str);
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        log::error!("thread {} ended", self.0);
+        std::process::abort();
+    }
+}
+
 /// Starts a thread that the service can't live without.
 fn start(
     name: &'static str,
     body: impl FnOnce() -> nix::errno::Errno + Send + 'static,
 ) -> Result<(), ServeError> {
     let vital = move || {
-        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
-        // Without it nobody is evicted or granted any more. Clients see the death at once.
-        log::error!("thread {name} ended: {end:?}");
-        std::process::abort();
+        let _end = Vital(name);
+        log::error!("thread {name}: {}", body());
     };
     thread::Builder::new()
         .name(name.into())

@@ -24,10 +24,16 @@ struct Program {
     standard: &'static str,
 }
 
-const PROGRAMS: [Program; 3] = [
+const PROGRAMS: [Program; 4] = [
     Program { name: "camera", source: "c/camera.c", compiler: "cc", standard: "-std=gnu11" },
     Program { name: "codec", source: "cpp/codec.cc", compiler: "c++", standard: "-std=c++17" },
     Program { name: "misuse", source: "tests/c/misuse.c", compiler: "cc", standard: "-std=gnu11" },
+    Program {
+        name: "anything",
+        source: "tests/c/anything.c",
+        compiler: "cc",
+        standard: "-std=gnu11",
+    },
 ];
 
 /// Builds everything into the stage: `prefix/` and `clients/`.

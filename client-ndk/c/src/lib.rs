@@ -16,6 +16,22 @@
 //! must be to what the header says.
 
 // Names as C has them.
+// An app or a HAL has this code in its process, and Soong builds with panic=abort and overflow checks: a
+// panic is the end of the whole process. So no argument, reply or moment may lead to one.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
 #![allow(non_snake_case)]
 
 mod arguments;

@@ -206,6 +206,17 @@ fn examples_exchange_frames_and_leak_nothing() {
         let [one, other] = buffers();
         Example::start(java(User::STUCK, "Misuse"), &[&one, &other], &[]).finish();
     });
+    step("anything from C", || {
+        let [one, other] = buffers();
+        let run = ["10000".to_string(), "1".to_string()];
+        let anything = program(User::STUCK, "anything");
+        Example::start(anything, &[&one, &other], &run).finish();
+    });
+    step("anything from Java", || {
+        let [one, other] = buffers();
+        let run = ["3000".to_string(), "1".to_string()];
+        Example::start(java(User::STUCK, "Anything"), &[&one, &other], &run).finish();
+    });
     step("the Rust client", || rust_client(&sync, &mut stack));
 }
 

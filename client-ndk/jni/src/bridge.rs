@@ -8,7 +8,6 @@
 //! are registered. A failure, and a panic too, becomes a `BufferSyncException(int code, String message)`.
 
 use std::ffi::c_void;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use buffersync_client::Error;
 use jni::objects::{JByteBuffer, JIntArray, JLongArray, JObject, JString, JThrowable, JValue};
@@ -174,12 +173,10 @@ pub fn run<'local, T: Reply>(
     env: &mut JNIEnv<'local>,
     body: impl FnOnce(&mut JNIEnv<'local>) -> Result<T>,
 ) -> T::Raw {
-    let thrown = match catch_unwind(AssertUnwindSafe(|| body(env))) {
-        Ok(Ok(result)) => return result.into_raw(),
-        Ok(Err(Failure::Client(error))) => throw(env, error.code(), &error.to_string()),
-        Ok(Err(Failure::Jni(error))) => throw(env, internal(), &error.to_string()),
-        // The words were printed by the panic hook.
-        Err(_) => throw(env, internal(), "a bug in libbuffersync_jni"),
+    let thrown = match body(env) {
+        Ok(result) => return result.into_raw(),
+        Err(Failure::Client(error)) => throw(env, error.code(), &error.to_string()),
+        Err(Failure::Jni(error)) => throw(env, internal(), &error.to_string()),
     };
     if thrown.is_err() && !env.exception_check().unwrap_or(false) {
         // Not even an exception can be made. Java must not take what follows for a result.

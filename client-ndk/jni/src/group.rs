@@ -122,7 +122,8 @@ fn event<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'l
             }
             Event::Wounded { token } => [2, token.0, 0, 0],
             Event::TimedOut { token } => [3, token.0, 0, 0],
-            Event::Evicted { token, by_fence } => [4 + jlong::from(by_fence), token.0, 0, 0],
+            Event::Evicted { token, by_fence: false } => [4, token.0, 0, 0],
+            Event::Evicted { token, by_fence: true } => [5, token.0, 0, 0],
             // One that Java has no name for.
             _ => continue,
         };

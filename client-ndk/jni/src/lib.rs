@@ -14,6 +14,23 @@
 //! | `memory` | mapped buffers, descriptors, fences |
 //! | `bridge` | from a Rust function to a method of Java's: types, exceptions |
 
+// An app or a HAL has this code in its process, and Soong builds with panic=abort and overflow checks: a
+// panic is the end of the whole process. So no argument, reply or moment may lead to one.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::string_slice,
+        clippy::todo,
+        clippy::unimplemented,
+        clippy::unreachable,
+        clippy::unwrap_used
+    )
+)]
+
 mod bridge;
 mod group;
 mod memory;

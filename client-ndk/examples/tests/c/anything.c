@@ -1,0 +1,244 @@
+/*
+ * Copyright 2026 The buffersync Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+/*
+ * Calls every function with whatever its types allow, in any order: no argument and no state may end the
+ * process. (A panic of the library would, and so would AddressSanitizer.) Only what no library can check
+ * is left out: pointers to memory that is not there, and descriptors that are somebody else's to close.
+ *
+ *   anything DMABUF_FD DMABUF_FD CALLS SEED
+ */
+
+#include <android/buffer_sync.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
+#define PICK(...) pick((const int64_t[]){__VA_ARGS__}, COUNT(((const int64_t[]){__VA_ARGS__})))
+
+enum { SYNCS = 2, GROUPS = 6 };
+
+static uint64_t state;
+static int dmabufs[2];
+/* Open ones, closed ones, and what was never one. */
+static ABufferSync* syncs[SYNCS + 3];
+static ABufferSyncGroup* groups[GROUPS + 3];
+
+/* xorshift64: the same calls for the same seed. */
+static uint64_t any(void) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+static bool seldom(void) {
+    return any() % 40 == 0;
+}
+
+static int64_t pick(const int64_t* from, size_t count) {
+    return from[any() % count];
+}
+
+static ABufferSync* any_sync(void) {
+    return seldom() ? syncs[any() % COUNT(syncs)] : syncs[0];
+}
+
+static ABufferSyncGroup* any_group(void) {
+    return seldom() ? groups[any() % COUNT(groups)] : groups[any() % GROUPS];
+}
+
+/* Memory for results: there, not there, not aligned. */
+static void* any_out(void) {
+    static _Alignas(16) char memory[4096];
+    return seldom() ? NULL : memory + (seldom() ? 1 : 0);
+}
+
+/* A descriptor that stays ours. */
+static int any_fd(void) {
+    return (int)PICK(dmabufs[0], dmabufs[0], dmabufs[1], dmabufs[1], 0, 2, -1, -2, 1 << 20, INT_MIN, INT_MAX);
+}
+
+/* One that the library takes. */
+static int any_taken(void) {
+    int fd = (int)PICK(-1, -1, -1, -2, 1 << 20, INT_MIN, INT_MAX, 0, 0);
+    return fd == 0 ? fcntl(seldom() ? 2 : dmabufs[0], F_DUPFD_CLOEXEC, 3) : fd;
+}
+
+static const char* any_text(void) {
+    static char long_text[5000];
+    memset(long_text, 'x', sizeof(long_text) - 1);
+    const char* const texts[] = {"a", "group", NULL, "", "\x1b[31m", "\xff\xfe", "\n", long_text};
+    return texts[seldom() ? any() % COUNT(texts) : any() % 2];
+}
+
+/* Few wait long: a grant of these groups lasts some milliseconds. */
+static int64_t any_timeout(void) {
+    return seldom() ? PICK(-1, INT64_MIN, INT64_MAX) : PICK(0, 1, 1000, 1000000);
+}
+
+static int64_t any_hold(void) {
+    return seldom() ? PICK(INT64_MAX, -1, INT64_MIN, 0) : PICK(1, 1000000, 20000000);
+}
+
+static ABufferSyncAccess any_access(void) {
+    return (ABufferSyncAccess)PICK(ABUFFERSYNC_ACCESS_READ, ABUFFERSYNC_ACCESS_WRITE, ABUFFERSYNC_ACCESS_DMA_READ,
+                                   ABUFFERSYNC_ACCESS_DMA_WRITE, 0, -1, 3, INT_MAX, INT_MIN);
+}
+
+/* Of the few buffers that there are, mostly. */
+static ABufferSyncBufferId any_buffer(void) {
+    return PICK(0, 1, 2, 3, 4, 5, -1, INT64_MAX, INT64_MIN);
+}
+
+static void open_any_group(size_t at) {
+    /* What was there is closed, and its handle stays among the stale ones. */
+    ABufferSyncGroup_close(groups[at]);
+    groups[GROUPS] = groups[at];
+    if (ABufferSync_openGroup(any_sync(), any_text(), any_hold(), (uint32_t)PICK(0, 0, 1, 2, -1), &groups[at]) !=
+        ABUFFERSYNC_OK) {
+        ABufferSync_openGroup(syncs[0], "anything", 1000000, 0, &groups[at]);
+    }
+}
+
+static void add_handle(void) {
+    int fds[20];
+    ABufferSyncBufferId ids[20];
+    size_t count;
+    for (size_t i = 0; i < COUNT(fds); i++) {
+        fds[i] = any_fd();
+    }
+    /* More than there are is not to be told from as many; more than memory is. */
+    size_t given = seldom() ? SIZE_MAX / (size_t)PICK(1, 2, 4, 8) : any() % (COUNT(fds) + 1);
+    ABufferSyncGroup_addNativeHandle(any_group(), seldom() ? NULL : fds, given, any_access(), seldom() ? NULL : ids,
+                                     seldom() ? NULL : &count);
+}
+
+static void unlock_with_fences(void) {
+    ABufferSyncFence fences[20];
+    for (size_t i = 0; i < COUNT(fences); i++) {
+        fences[i] = (ABufferSyncFence){.buffer = any_buffer(), .fd = -1};
+    }
+    bool none = seldom();
+    size_t given = seldom() ? SIZE_MAX / 2 : any() % (COUNT(fences) + 1);
+    for (size_t i = 0; !none && given <= COUNT(fences) && i < given; i++) {
+        fences[i].fd = any_taken();
+    }
+    ABufferSyncGroup_unlockWithFences(any_group(), none ? NULL : fences, given);
+}
+
+static void any_call(int null) {
+    switch (any() % 27) {
+    case 0: ABufferSyncStatus_toString((ABufferSyncStatus)PICK(0, 1, -1, -27, INT_MIN, INT_MAX)); break;
+    case 1: strlen(ABufferSync_getLastErrorMessage()); break;
+    case 2: seldom() ? ABufferSync_open(NULL) : ABufferSync_getCapability(syncs[0], 0, any_out()); break;
+    case 3: {
+        ABufferSync* sync = NULL;
+        if (seldom() && ABufferSync_openInstance(seldom() ? any_text() : NULL, any_text(), &sync) == ABUFFERSYNC_OK) {
+            ABufferSync_close(sync);
+        }
+        break;
+    }
+    case 4: ABufferSync_close(syncs[1 + any() % (COUNT(syncs) - 1)]); break;
+    case 5: ABufferSync_getCapability(any_sync(), (ABufferSyncCapability)PICK(0, 1, 5, 99, -1, INT_MIN), any_out()); break;
+    case 6: ABufferSync_dump(any_sync(), (int)PICK(null, null, -1, 1 << 20)); break;
+    case 7: open_any_group(any() % GROUPS); break;
+    case 8: ABufferSyncGroup_getHoldLimit(any_group(), any_out()); break;
+    case 9:
+    case 10: ABufferSyncGroup_addDmaBuf(any_group(), any_fd(), any_access(), any_out()); break;
+    case 11: add_handle(); break;
+    case 12: ABufferSyncGroup_addHardwareBuffer(any_group(), NULL, any_access(), any_out(), any() % 8, any_out()); break;
+    case 13: ABufferSyncGroup_remove(any_group(), any_buffer()); break;
+    case 14: ABufferSyncGroup_removeAll(any_group()); break;
+    case 15: ABufferSyncGroup_lock(any_group(), any_timeout()); break;
+    case 16: ABufferSyncGroup_tryLock(any_group()); break;
+    case 17: ABufferSyncGroup_startLock(any_group(), any_timeout(), any_out()); break;
+    case 18: ABufferSyncGroup_cancel(any_group()); break;
+    case 19: ABufferSyncGroup_getEventFd(any_group(), any_out()); break;
+    case 20: ABufferSyncGroup_getEvent(any_group(), any_out()); break;
+    case 21: ABufferSyncGroup_getGrant(any_group(), any_out()); break;
+    case 22: ABufferSyncGroup_getBufferState(any_group(), any_buffer(), any_out()); break;
+    case 23: {
+        int fence = -1;
+        if (ABufferSyncGroup_getAcquireFence(any_group(), any_buffer(), seldom() ? NULL : &fence) == ABUFFERSYNC_OK &&
+            fence >= 0) {
+            close(fence);
+        }
+        break;
+    }
+    case 24: ABufferSyncGroup_unlock(any_group(), any_taken()); break;
+    case 25: unlock_with_fences(); break;
+    case 26: ABufferSyncGroup_unlockAndLock(any_group(), any_taken(), any_group(), any_timeout()); break;
+    }
+}
+
+/* How many, and with a stream what they are. */
+static int open_fds(FILE* told) {
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        char name[32], target[128] = "";
+        snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+        if (readlink(name, target, sizeof(target) - 1) < 0) {
+            continue;
+        }
+        count++;
+        if (told != NULL) {
+            fprintf(told, "  %d: %s\n", fd, target);
+        }
+    }
+    return count;
+}
+
+int main(int argc, char** argv) {
+    if (argc != 5) {
+        return 2;
+    }
+    dmabufs[0] = atoi(argv[1]);
+    dmabufs[1] = atoi(argv[2]);
+    long calls = atol(argv[3]);
+    state = strtoull(argv[4], NULL, 10) | 1;
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    for (size_t i = 0; i < SYNCS; i++) {
+        if (ABufferSync_open(&syncs[i]) != ABUFFERSYNC_OK) {
+            fprintf(stderr, "anything: %s\n", ABufferSync_getLastErrorMessage());
+            return 1;
+        }
+    }
+    syncs[SYNCS + 1] = (ABufferSync*)groups;
+    syncs[SYNCS + 2] = (ABufferSync*)UINTPTR_MAX;
+    groups[GROUPS + 1] = (ABufferSyncGroup*)syncs;
+    groups[GROUPS + 2] = (ABufferSyncGroup*)UINTPTR_MAX;
+    for (size_t i = 0; i < GROUPS; i++) {
+        open_any_group(i);
+    }
+    int before = open_fds(NULL);
+    for (long i = 0; i < calls; i++) {
+        any_call(null);
+    }
+    /* Still of use, and nothing is left open. */
+    for (size_t i = 0; i < GROUPS; i++) {
+        ABufferSyncGroup_close(groups[i]);
+        if (ABufferSync_openGroup(syncs[0], "anything", 0, 0, &groups[i]) != ABUFFERSYNC_OK) {
+            fprintf(stderr, "anything: %s\n", ABufferSync_getLastErrorMessage());
+            return 1;
+        }
+    }
+    if (open_fds(NULL) != before) {
+        fprintf(stderr, "anything: there were %d descriptors, and now:\n", before);
+        open_fds(stderr);
+        return 1;
+    }
+    for (size_t i = 0; i < GROUPS; i++) {
+        ABufferSyncGroup_close(groups[i]);
+    }
+    for (size_t i = 0; i < SYNCS; i++) {
+        ABufferSync_close(syncs[i]);
+    }
+    return 0;
+}

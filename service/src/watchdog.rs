@@ -1,0 +1,124 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Interrupts a sync worker's system call that takes too long.
+//!
+//! Each worker has a timer of its own that signals this one thread (`SIGEV_THREAD_ID`, timer_create(2)): a
+//! timer for the process would interrupt whichever thread the kernel likes. Knows nothing of what is
+//! called.
+
+use std::ffi::c_int;
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::libc::{clockid_t, itimerspec, sigevent, timer_t, CLOCK_MONOTONIC, SIGEV_THREAD_ID};
+use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::sys::time::TimeSpec;
+
+/// How long a call may block before it is interrupted. Cleaning a 256 MiB buffer takes
+/// milliseconds; and an interrupted wait has lost nothing.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Then again and again: a single signal could arrive just before the system call begins.
+const AGAIN: Duration = Duration::from_millis(10);
+/// Nothing else in the service uses it.
+const INTERRUPT: Signal = Signal::SIGUSR1;
+
+// glibc's and bionic's. (nix has timers for glibc only, and the `libc` crate does not have these calls for
+// Android's targets; types and numbers it has for both.)
+extern "C" {
+    fn timer_create(clock: clockid_t, event: *mut sigevent, timer: *mut timer_t) -> c_int;
+    fn timer_settime(
+        timer: timer_t,
+        flags: c_int,
+        new: *const itimerspec,
+        old: *mut itimerspec,
+    ) -> c_int;
+    fn timer_delete(timer: timer_t) -> c_int;
+}
+
+extern "C" fn interrupted(_signal: c_int) {}
+
+/// A timer of the thread that made it, and of no other.
+pub struct Watchdog {
+    timer: timer_t,
+}
+
+impl Watchdog {
+    /// For the calling thread.
+    pub fn new() -> Result<Self, Errno> {
+        // Without SA_RESTART: the interrupted call is to return EINTR.
+        let action =
+            SigAction::new(SigHandler::Handler(interrupted), SaFlags::empty(), SigSet::empty());
+        // SAFETY: the handler does nothing, so it is async-signal-safe.
+        unsafe { sigaction(INTERRUPT, &action) }?;
+        // SAFETY: a struct of numbers and padding, for which zero is a value.
+        let mut event: sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
+        event.sigev_notify = SIGEV_THREAD_ID;
+        event.sigev_signo = INTERRUPT as c_int;
+        event.sigev_notify_thread_id = nix::unistd::gettid().as_raw();
+        let mut timer: timer_t = std::ptr::null_mut();
+        // SAFETY: the call reads the event and writes the timer, both of which are there until it returns.
+        Errno::result(unsafe { timer_create(CLOCK_MONOTONIC, &mut event, &mut timer) })?;
+        Ok(Self { timer })
+    }
+
+    /// Runs `call`, interrupted again and again once [`PATIENCE`] is over.
+    pub fn guard<R>(&mut self, call: impl FnOnce() -> R) -> Result<R, Errno> {
+        self.set(PATIENCE, AGAIN)?;
+        let result = call();
+        // A zero time disarms.
+        self.set(Duration::ZERO, Duration::ZERO)?;
+        Ok(result)
+    }
+
+    fn set(&mut self, first: Duration, then: Duration) -> Result<(), Errno> {
+        let spec = |duration| *TimeSpec::from_duration(duration).as_ref();
+        let times = itimerspec { it_value: spec(first), it_interval: spec(then) };
+        // SAFETY: the timer is this watchdog's, and the call reads the times and writes nothing.
+        let set = unsafe { timer_settime(self.timer, 0, &times, std::ptr::null_mut()) };
+        Errno::result(set).map(|_| ())
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        // SAFETY: the timer is this watchdog's, and nobody uses it any more. Of its two errors neither can be.
+        let _ = unsafe { timer_delete(self.timer) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn a_blocking_call_is_interrupted() {
+        let mut watchdog = Watchdog::new().unwrap();
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        // Would wait for ever.
+        let result = watchdog.guard(|| nix::unistd::read(read.as_raw_fd(), &mut [0])).unwrap();
+        assert_eq!(result, Err(Errno::EINTR));
+    }
+
+    #[test]
+    fn the_watchdog_is_quiet_after_the_call() {
+        let mut watchdog = Watchdog::new().unwrap();
+        watchdog.guard(|| ()).unwrap();
+        let mut fds = [];
+        let slept = nix::poll::poll(&mut fds, 200u8);
+        assert_eq!(slept, Ok(0));
+    }
+
+    /// The signal is the thread's that the timer was made for.
+    #[test]
+    fn another_threads_call_is_left_alone() {
+        let sleeper = std::thread::spawn(|| nix::poll::poll(&mut [], 300u16));
+        let mut watchdog = Watchdog::new().unwrap();
+        let slept = watchdog.guard(|| nix::poll::poll(&mut [], 10_000u16)).unwrap();
+        assert_eq!(slept, Err(Errno::EINTR));
+        assert_eq!(sleeper.join().unwrap(), Ok(0));
+    }
+}
