@@ -54,15 +54,14 @@ pub fn run(command: &[String]) -> Result<i32, Failure> {
 /// Everything that can be checked here.
 pub fn check() -> Result<(), Failure> {
     let tree = Tree::of_project();
-    tree.check_hashes()?;
     match compiler() {
         Ok(compiler) => {
             tree.check(compiler)?;
             tree.generate_all(compiler)
         }
         Err(why) => {
-            println!("   only hashes are checked: {why}");
-            Ok(())
+            println!("   only the hashes of frozen versions are checked: {why}");
+            tree.check_hashes()
         }
     }
 }
@@ -116,7 +115,7 @@ impl Tree {
     }
 
     /// Whether no frozen version was changed.
-    pub fn check_hashes(&self) -> Result<(), Failure> {
+    fn check_hashes(&self) -> Result<(), Failure> {
         for version in self.frozen()? {
             let folder = self.snapshot(version);
             if last_hash(&folder)? != hash_of(&folder, version)? {
@@ -144,7 +143,7 @@ impl Tree {
 
     /// Whether every backend takes every file.
     fn generate_all(&self, compiler: &Compiler) -> Result<(), Failure> {
-        let arguments = self.version_arguments()?;
+        let arguments = self.version_arguments(compiler)?;
         for language in LANGUAGES {
             let out = self.empty(language)?;
             generate(compiler, language, (&self.aidl, PACKAGE), &out, &arguments)?;
@@ -152,21 +151,22 @@ impl Tree {
         Ok(())
     }
 
-    /// The compiler's arguments that say which version the interface is going to be.
-    pub fn version_arguments(&self) -> Result<Vec<String>, Failure> {
-        let last = self.frozen()?.last().copied();
-        let next = last.map_or(1, |last| last + 1);
-        let mut arguments = vec![format!("--version={next}"), "--hash=notfrozen".into()];
-        if let Some(last) = last {
+    /// The compiler's arguments that say which version the interface is: the last frozen one, or
+    /// the next one, which can still change.
+    pub fn version_arguments(&self, compiler: &Compiler) -> Result<[String; 2], Failure> {
+        let (mut version, mut hash) = (1, "notfrozen".to_string());
+        if let Some(last) = self.frozen()?.last() {
             let folder = self.snapshot(last);
-            arguments.push(format!("--previous_api_dir={}", folder.display()));
-            arguments.push(format!("--previous_hash={}", last_hash(&folder)?));
+            version = last + 1;
+            if compare(compiler, "equal", &folder, &self.dump(compiler)?).is_ok() {
+                (version, hash) = (*last, last_hash(&folder)?);
+            }
         }
-        Ok(arguments)
+        Ok([format!("--version={version}"), format!("--hash={hash}")])
     }
 
     /// Makes the snapshot what the interface is, unless the last frozen version forbids it.
-    pub fn update(&self, compiler: &Compiler) -> Result<(), Failure> {
+    fn update(&self, compiler: &Compiler) -> Result<(), Failure> {
         let dump = self.dump(compiler)?;
         if let Some(last) = self.frozen()?.last() {
             compare(compiler, "compatible", &self.snapshot(last), &dump)?;
@@ -410,11 +410,34 @@ mod tests {
     fn a_file_that_a_backend_does_not_take_is_said() {
         let Some(compiler) = needed() else { return };
         let (_folder, tree) = tree("backends");
-        fs::create_dir_all(tree.snapshot("current")).unwrap();
         put(&tree, "void f();");
         tree.generate_all(compiler).unwrap();
+        for language in LANGUAGES {
+            assert!(fs::read_dir(tree.work.join(language)).unwrap().next().is_some(), "{language}");
+        }
         put(&tree, "void f(in FileDescriptor d);");
         assert!(tree.generate_all(compiler).is_err());
+    }
+
+    #[test]
+    fn bindings_say_the_frozen_version_or_the_next_one() {
+        let Some(compiler) = needed() else { return };
+        let (_folder, tree) = tree("version");
+        let bindings = |body: &str| {
+            put(&tree, body);
+            tree.generate_all(compiler).unwrap();
+            fs::read_to_string(tree.work.join("rust").join(PACKAGE).join("IX.rs")).unwrap()
+        };
+        let says = |text: &str, version: u32, hash: &str| {
+            text.contains(&format!("VERSION: i32 = {version};"))
+                && text.contains(&format!("HASH: &str = \"{hash}\";"))
+        };
+        assert!(says(&bindings("void f();"), 1, "notfrozen"));
+        tree.update(compiler).unwrap();
+        tree.freeze(compiler).unwrap();
+        let hash = last_hash(&tree.snapshot(1)).unwrap();
+        assert!(says(&bindings("void f();"), 1, &hash));
+        assert!(says(&bindings("void f(); void g();"), 2, "notfrozen"));
     }
 
     /// The sums were made with `hash_gen.sh` of system/tools/aidl.
@@ -432,10 +455,17 @@ mod tests {
     }
 
     #[test]
-    fn the_project_is_its_snapshot_and_nothing_is_frozen_yet() {
+    fn the_project_is_its_snapshot_and_cargo_builds_the_same_version() {
         let tree = Tree::of_project();
-        assert!(tree.frozen().unwrap().is_empty());
+        let cargo = fs::read_to_string(tree.aidl.join("build.rs")).unwrap();
         let Some(compiler) = needed() else { return };
         tree.check(compiler).unwrap();
+        let arguments = tree.version_arguments(compiler).unwrap();
+        let said = format!(
+            "const VERSION: i32 = {};\nconst HASH: &str = {:?};",
+            arguments[0].trim_start_matches("--version="),
+            arguments[1].trim_start_matches("--hash="),
+        );
+        assert!(cargo.contains(&said), "aidl/build.rs does not say {said}");
     }
 }

@@ -255,12 +255,13 @@ impl Bindings {
     }
 
     /// The crate's source: what AOSP's compiler writes for each file, in modules as Soong nests
-    /// them. The compiler is Android 14's. Android 16's writes the same items; their bodies differ
-    /// in details that the bindings' users don't see.
+    /// them. The compiler is Android 14's. Later ones name the lifetime of each reference, and give
+    /// each trait a method more, `try_as_async_server`, which has a body. What is written for one
+    /// compiles with the other.
     fn generate(&self, compiler: &Compiler, work: &Path) -> Result<String> {
         let above = root().join("aidl").join(self.above);
         let version = match self.package {
-            aidl::PACKAGE => aidl::Tree::of_project().version_arguments(),
+            aidl::PACKAGE => aidl::Tree::of_project().version_arguments(compiler).map(Vec::from),
             _ => Ok(vec![]),
         };
         let _ = fs::remove_dir_all(work);
