@@ -5,7 +5,7 @@
 //!
 //! Packages are downloaded with apt as it is configured and unpacked into the cache; only QEMU,
 //! which needs its many libraries, is installed, and only if it is absent. Whoever can't or won't
-//! use that names parts of his own by environment variables. [`mod@aidl`] gets AOSP's AIDL compiler.
+//! use that names parts of his own by environment variables. [`aidl()`] gets AOSP's AIDL compiler.
 
 mod aidl;
 

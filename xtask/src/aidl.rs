@@ -455,6 +455,18 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_version_is_noticed_without_the_compiler() {
+        let (_folder, tree) = tree("changed");
+        let second = tree.snapshot(2);
+        fs::create_dir_all(&second).unwrap();
+        fs::write(second.join("IX.aidl"), "interface IX {}").unwrap();
+        fs::write(second.join(".hash"), hash_of(&second, 2).unwrap() + "\n").unwrap();
+        tree.check_hashes().unwrap();
+        fs::write(second.join("IX.aidl"), "interface IX { }").unwrap();
+        assert_eq!(tree.check_hashes().unwrap_err().0, "version 2 is frozen and was changed");
+    }
+
+    #[test]
     fn the_project_is_its_snapshot_and_cargo_builds_the_same_version() {
         let tree = Tree::of_project();
         let cargo = fs::read_to_string(tree.aidl.join("build.rs")).unwrap();

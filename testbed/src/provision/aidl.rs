@@ -114,7 +114,7 @@ fn download(work: &Path, mirrors: &[String], keyring: &str) -> Result<(), Failur
     for folder in ["archives/partial", "lists/partial", "root"] {
         during("making the cache", fs::create_dir_all(work.join(folder)))?;
     }
-    let mut failure = Failure("apt has no sources here".into());
+    let mut failure = None;
     for mirror in mirrors {
         let source = format!("deb [signed-by={keyring}] {mirror} unstable main\n");
         during("apt's sources", fs::write(work.join("sources.list"), source))?;
@@ -129,21 +129,23 @@ fn download(work: &Path, mirrors: &[String], keyring: &str) -> Result<(), Failur
             apt(&["update"]).and_then(|()| apt(&["install", "--yes", "--download-only", "aidl"]));
         match got {
             Ok(()) => return Ok(()),
-            Err(why) => failure = why,
+            Err(why) => failure = failure.or(Some(why)),
         }
     }
-    Err(failure)
+    Err(failure.unwrap_or_else(|| Failure("apt has no sources here".into())))
 }
 
 /// Of apt. Nothing counts as installed, so that every library is downloaded. apt's own sandbox user
-/// may not be able to enter the folder, so apt downloads as whoever calls it. Hooks of the machine's
-/// configuration would run for lists that are not the machine's. dpkg's lock is not needed, because
+/// may not be able to enter the folder, so apt downloads as whoever calls it. Hooks and preferences
+/// of the machine's configuration are for the machine's lists. dpkg's lock is not needed, because
 /// nothing is installed.
 fn configuration(work: &Path) -> String {
     let work = work.display();
     format!(
         "Dir::Etc::SourceList \"{work}/sources.list\";\n\
          Dir::Etc::SourceParts \"/dev/null\";\n\
+         Dir::Etc::Preferences \"/dev/null\";\n\
+         Dir::Etc::PreferencesParts \"/dev/null\";\n\
          Dir::State \"{work}\";\n\
          Dir::State::Lists \"{work}/lists\";\n\
          Dir::State::Status \"/dev/null\";\n\
@@ -151,6 +153,7 @@ fn configuration(work: &Path) -> String {
          Dir::Cache::Archives \"{work}/archives\";\n\
          Debug::NoLocking \"true\";\n\
          APT::Sandbox::User \"root\";\n\
+         APT::Default-Release \"\";\n\
          APT::Install-Recommends \"false\";\n\
          APT::Keep-Downloaded-Packages \"true\";\n\
          APT::Update::Error-Mode \"any\";\n\
