@@ -5,13 +5,17 @@
 //!
 //! Packages are downloaded with apt as it is configured and unpacked into the cache; only QEMU,
 //! which needs its many libraries, is installed, and only if it is absent. Whoever can't or won't
-//! use that names parts of his own by environment variables.
+//! use that names parts of his own by environment variables. [`aidl()`] gets AOSP's AIDL compiler.
+
+mod aidl;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::{during, path_from_env, progress, Failure};
+
+pub use aidl::{aidl, Compiler, AIDL};
 
 /// Everything that a virtual machine is made of.
 #[derive(Clone, Debug)]

@@ -54,7 +54,7 @@ cargo xtask vts [OPTIONS]               the conformance suite: requirement by re
 cargo xtask install [OPTIONS]           the service, C and Java libraries, header
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
 cargo xtask bench [OPTIONS] [-- engine|cost|service]  both beside their peers, as ratios
-cargo xtask aidl -- check|update|freeze the interface against its snapshots
+cargo xtask aidl -- check|update|freeze the interface and its snapshots, by AOSP's compiler
 cargo xtask soong                       Android.bp against the tree, Cargo and AOSP's signatures
 cargo xtask fuzz [-- OPTION...]         libFuzzer on the lock table, with libFuzzer's options
 cargo xtask mutants [-- WORD...]        breaks the engine on purpose; its tests have to notice

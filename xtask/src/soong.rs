@@ -6,17 +6,15 @@
 //! Soong itself can't be had here, so this does with the files what Soong would, as far as it goes: parses
 //! them, looks every file and every module up that they name, and compiles each Rust module from what
 //! its own properties say, against the versions and features that AOSP has of other crates, the
-//! signatures of libbinder_rs, and bindings spelt as AOSP's compiler spells them. A dependency that is
+//! signatures of libbinder_rs, and the bindings that AOSP's compiler writes. A dependency that is
 //! missing, a feature that AOSP has not, a call that only rsbinder knows: each ends in an error here. And
 //! the files say no more than Cargo's: the same sources, crate names, editions and dependencies.
 //!
 //! | part | what it is |
 //! |---|---|
 //! | [`blueprint`] | the grammar |
-//! | [`bindings`] | AOSP's Rust for an AIDL file |
 //! | [`crates`] | a Cargo workspace of the Rust modules |
 
-mod bindings;
 mod blueprint;
 mod crates;
 
@@ -28,7 +26,7 @@ use std::process::Command;
 use buffersync_testbed::{provision, Failure};
 use serde_json::Value as Json;
 
-use crate::{build, root};
+use crate::{aidl, build, root};
 use blueprint::Module;
 
 /// What is wrong, in words.
@@ -62,7 +60,7 @@ const CARGO_ALONE: [&str; 4] = ["binder", "env_logger", "rsbinder", "tokio"];
 /// `cargo xtask soong`.
 pub fn run() -> std::result::Result<i32, Failure> {
     check().map_err(Failure)?;
-    println!("soong: {} Rust modules compile; ok", compile().map_err(Failure)?);
+    println!("soong: {}; ok", compile().map_err(Failure)?);
     Ok(0)
 }
 
@@ -74,9 +72,13 @@ pub fn check() -> Result<()> {
     Tree::of_project()?.check()
 }
 
-/// Compiles every Rust module as its properties say; returns how many.
-pub fn compile() -> Result<usize> {
-    crates::compile(&Tree::of_project()?)
+/// Compiles every Rust module as its properties say; says how many, or why none.
+pub fn compile() -> Result<String> {
+    let tree = Tree::of_project()?;
+    match aidl::compiler() {
+        Ok(compiler) => Ok(format!("{} Rust modules compile", crates::compile(&tree, compiler)?)),
+        Err(why) => Ok(format!("no Rust module is compiled: {why}")),
+    }
 }
 
 /// The names of all modules.

@@ -5,8 +5,12 @@
 
 use std::os::fd::AsRawFd;
 
-use crate::binder::{FromIBinder, IBinder, IBinderInternal, Strong};
+use crate::binder::{
+    FromIBinder, IBinder, IBinderInternal, Interface, InterfaceClass, Strong, TransactionCode,
+    TransactionFlags,
+};
 use crate::error::StatusCode;
+use crate::parcel::Parcel;
 
 type Result<T> = std::result::Result<T, StatusCode>;
 
@@ -21,7 +25,7 @@ impl SpIBinder {
     }
 
     /// The reference as one to an interface.
-    pub fn into_interface<I: FromIBinder + ?Sized>(self) -> Result<Strong<I>> {
+    pub fn into_interface<I: FromIBinder + Interface + ?Sized>(self) -> Result<Strong<I>> {
         unimplemented!()
     }
 }
@@ -52,6 +56,39 @@ impl IBinderInternal for SpIBinder {
     fn get_extension(&mut self) -> Result<Option<SpIBinder>> {
         unimplemented!()
     }
+
+    fn prepare_transact(&self) -> Result<Parcel> {
+        unimplemented!()
+    }
+
+    fn submit_transact(
+        &self,
+        _: TransactionCode,
+        _: Parcel,
+        _: TransactionFlags,
+    ) -> Result<Parcel> {
+        unimplemented!()
+    }
+}
+
+/// A reference whose object's type can be said.
+pub trait AssociateClass {
+    /// Whether the object is of this type.
+    fn associate_class(&mut self, class: InterfaceClass) -> bool;
+}
+
+impl AssociateClass for SpIBinder {
+    fn associate_class(&mut self, _: InterfaceClass) -> bool {
+        unimplemented!()
+    }
+}
+
+/// An interface in another process.
+pub trait Proxy: Sized + Interface {
+    /// Its AIDL name.
+    fn get_descriptor() -> &'static str;
+    /// Takes a reference for one to the interface.
+    fn from_binder(binder: SpIBinder) -> Result<Self>;
 }
 
 /// Is told of a death.

@@ -6,16 +6,16 @@
 //! One package for each module, made from the module alone: its source, crate name, edition, `cfgs`,
 //! `rustlibs`. Cargo then does what Soong would; what a module does not say, it does not have.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use buffersync_testbed::provision::Compiler;
+
 use super::blueprint::Module;
-use super::{bindings, Result, Tree};
-use crate::aidl::compiler::NATIVE_HANDLE;
-use crate::aidl::syntax::{self, File};
+use super::{Result, Tree};
+use crate::install::files;
 use crate::{aidl, build, root, target};
 
 /// A crate of AOSP's external/rust/android-crates-io: module, crate, version, features as its Android.bp has
@@ -88,10 +88,32 @@ const EXTERNAL: [External; 9] = [
     },
 ];
 
-/// Generated bindings, by the module that `aidl_interface` makes.
-const BINDINGS: [(&str, &str); 2] = [
-    ("android.hardware.common-V2-rust", "android_hardware_common"),
-    ("vendor.buffersync-V1-rust", "vendor_buffersync"),
+/// A module that `aidl_interface` makes of AIDL files.
+struct Bindings {
+    module: &'static str,
+    name: &'static str,
+    /// The folder below `aidl/` that imports are relative to.
+    above: &'static str,
+    /// The files' folder below that one.
+    package: &'static str,
+    imports: &'static [&'static str],
+}
+
+const BINDINGS: [Bindings; 2] = [
+    Bindings {
+        module: "android.hardware.common-V2-rust",
+        name: "android_hardware_common",
+        above: aidl::IMPORTS,
+        package: "android/hardware/common",
+        imports: &[],
+    },
+    Bindings {
+        module: "vendor.buffersync-V1-rust",
+        name: "vendor_buffersync",
+        above: "",
+        package: aidl::PACKAGE,
+        imports: &["android_hardware_common"],
+    },
 ];
 
 /// What of a module can be compiled: `rust_fuzz` needs the fuzzer's runtime and has a step of its own.
@@ -102,7 +124,7 @@ const KINDS: [&str; 5] =
 pub fn is_known(name: &str) -> bool {
     name == "libbinder_rs"
         || EXTERNAL.iter().any(|external| external.module == name)
-        || BINDINGS.iter().any(|(module, _)| *module == name)
+        || BINDINGS.iter().any(|bindings| bindings.module == name)
 }
 
 /// The module that a Cargo dependency is under Soong.
@@ -113,7 +135,7 @@ pub fn module_of(dependency: &str) -> String {
 }
 
 /// Compiles all of them; returns how many.
-pub fn compile(tree: &Tree) -> Result<usize> {
+pub fn compile(tree: &Tree, compiler: &Compiler) -> Result<usize> {
     let work = target().join("soong");
     let modules: Vec<&Module> =
         tree.modules.iter().filter(|module| KINDS.contains(&module.kind.as_str())).collect();
@@ -124,29 +146,11 @@ pub fn compile(tree: &Tree) -> Result<usize> {
         put(&folder.join("build.rs"), &cfgs(module))?;
         members.push(package(module.name()));
     }
-    for (module, files, others) in generated()? {
-        let folder = work.join(package(module));
-        let name =
-            BINDINGS.iter().find(|(known, _)| *known == module).map_or("", |(_, name)| *name);
-        let mut text = head(module, name, &folder.join("lib.rs"), "lib", "2021");
-        let _ = write!(
-            text,
-            "[dependencies]\nbinder = {{ package = \"libbinder_rs\", path = {:?} }}\n",
-            stand_in()
-        );
-        for (other, name) in
-            BINDINGS.iter().filter(|(_, name)| others.values().any(|path| path.starts_with(name)))
-        {
-            let _ = writeln!(
-                text,
-                "{name} = {{ package = {:?}, path = \"../{}\" }}",
-                package(other),
-                package(other)
-            );
-        }
-        put(&folder.join("Cargo.toml"), &text)?;
-        put(&folder.join("lib.rs"), &bindings::print(&files, &others)?)?;
-        members.push(package(module));
+    for bindings in &BINDINGS {
+        let folder = work.join(package(bindings.module));
+        put(&folder.join("Cargo.toml"), &bindings.manifest(&folder))?;
+        put(&folder.join("lib.rs"), &bindings.generate(compiler, &work.join("aidl"))?)?;
+        members.push(package(bindings.module));
     }
     put(
         &work.join("Cargo.toml"),
@@ -231,17 +235,60 @@ fn cfgs(module: &Module) -> String {
     text
 }
 
-/// What the bindings' crates are made of: AIDL files, and where types of other crates are.
-#[allow(clippy::type_complexity, reason = "three columns of a table")]
-fn generated() -> Result<Vec<(&'static str, Vec<File>, BTreeMap<&'static str, &'static str>)>> {
-    let own = aidl::Tree::of_project().files().map_err(|failure| failure.0)?;
-    let handle =
-        "android_hardware_common::aidl::android::hardware::common::NativeHandle::NativeHandle";
-    let others = BTreeMap::from([("android.hardware.common.NativeHandle", handle)]);
-    Ok(vec![
-        (BINDINGS[0].0, vec![syntax::parse(NATIVE_HANDLE)?], BTreeMap::new()),
-        (BINDINGS[1].0, own, others),
-    ])
+impl Bindings {
+    fn manifest(&self, folder: &Path) -> String {
+        let mut text = head(self.module, self.name, &folder.join("lib.rs"), "lib", "2021");
+        let _ = write!(
+            text,
+            "[dependencies]\nasync-trait = \"0.1\"\nbinder = {{ package = \"libbinder_rs\", path = {:?} }}\n",
+            stand_in()
+        );
+        for import in BINDINGS.iter().filter(|other| self.imports.contains(&other.name)) {
+            let other = package(import.module);
+            let _ = writeln!(
+                text,
+                "{} = {{ package = {other:?}, path = \"../{other}\" }}",
+                import.name
+            );
+        }
+        text
+    }
+
+    /// The crate's source: what AOSP's compiler writes for each file, in modules as Soong nests
+    /// them. The compiler is Android 14's. Later ones name the lifetime of each reference, and give
+    /// each trait a method more, `try_as_async_server`, which has a body. What is written for one
+    /// compiles with the other.
+    fn generate(&self, compiler: &Compiler, work: &Path) -> Result<String> {
+        let above = root().join("aidl").join(self.above);
+        let version = match self.package {
+            aidl::PACKAGE => aidl::Tree::of_project().version_arguments(compiler).map(Vec::from),
+            _ => Ok(vec![]),
+        };
+        let _ = fs::remove_dir_all(work);
+        version
+            .and_then(|v| aidl::generate(compiler, "rust", (&above, self.package), work, &v))
+            .map_err(|failure| failure.0)?;
+        // What the compiler writes is not ours to mend.
+        let mut text = String::from("#![allow(warnings)]\npub mod aidl {\n");
+        let mut mangled = String::new();
+        let names: Vec<&str> = self.package.split('/').collect();
+        for name in &names {
+            let _ = writeln!(text, "pub mod {name} {{");
+        }
+        for file in files(&work.join(self.package), "rs").map_err(|failure| failure.0)? {
+            let module = file.file_stem().unwrap_or_default().to_string_lossy();
+            let source = fs::read_to_string(&file);
+            let source = source.map_err(|error| format!("{}: {error}", file.display()))?;
+            let _ = writeln!(text, "pub mod {module} {{\n{source}}}");
+            let path = names.join("::");
+            let _ = writeln!(mangled, "pub use super::aidl::{path}::{module}::mangled::*;");
+        }
+        for import in self.imports {
+            let _ = writeln!(mangled, "pub(crate) use {import}::mangled::*;");
+        }
+        let _ = writeln!(text, "{}}}\npub mod mangled {{\n{mangled}}}", "}\n".repeat(names.len()));
+        Ok(text)
+    }
 }
 
 /// Writes a file if its text is another one: what did not change is not compiled again.
