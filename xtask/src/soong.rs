@@ -33,11 +33,12 @@ use blueprint::Module;
 type Result<T> = std::result::Result<T, String>;
 
 /// Modules of AOSP that ours name, and that are no crates of crates.io.
-const OF_AOSP: [&str; 4] = [
+const OF_AOSP: [&str; 5] = [
     "android.hardware.common-V2",
     "com.android.hardware.key",
     "libbinder_ndk",
     "com.android.hardware.certificate",
+    "liblog",
 ];
 
 /// Cargo's packages that no device needs: why.
@@ -76,7 +77,7 @@ pub fn check() -> Result<()> {
 pub fn compile() -> Result<String> {
     let tree = Tree::of_project()?;
     match aidl::compiler() {
-        Ok(compiler) => Ok(format!("{} Rust modules compile", crates::compile(&tree, compiler)?)),
+        Ok(compiler) => crates::compile(&tree, compiler),
         Err(why) => Ok(format!("no Rust module is compiled: {why}")),
     }
 }
@@ -119,6 +120,7 @@ impl Tree {
         for module in &self.modules {
             self.check_files(module)?;
             self.check_dependencies(module, &names)?;
+            self.check_linking(module)?;
         }
         self.check_cargo(&metadata()?)
     }
@@ -196,6 +198,27 @@ impl Tree {
                         module.name()
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether what is installed finds its libraries.
+    fn check_linking(&self, module: &Module) -> Result<()> {
+        // A shared std and crates beside it are on the vendor partition, where an app's linker does not look.
+        let alone = ["rust_ffi_shared", "rust_binary"].contains(&module.kind.as_str());
+        let prefers = module.properties.get("prefer_rlib");
+        if alone && !prefers.is_some_and(|value| *value == blueprint::Value::Bool(true)) {
+            return Err(format!("{}: prefer_rlib is not true", module.name()));
+        }
+        // A cc module does not learn what the Rust libraries inside of it need: libbinder_rs's libraries.
+        let rust_inside = module
+            .list("whole_static_libs")
+            .into_iter()
+            .any(|name| self.module(name).is_some_and(|inside| inside.kind == "rust_ffi_static"));
+        for library in ["libbinder_ndk", "liblog"] {
+            if rust_inside && !module.list("shared_libs").contains(&library) {
+                return Err(format!("{}: shared_libs: {library} is missing", module.name()));
             }
         }
         Ok(())
@@ -429,6 +452,9 @@ mod tests {
             ("service", "\"libnix\"", "\"libnix\",\n\"libnix\""),
             ("service", "\"libnix\"", "\"librustix\""),
             ("service", "src/main.rs", "src/service.rs"),
+            ("service", "    prefer_rlib: true,\n", ""),
+            ("client-ndk/jni", "    prefer_rlib: true,\n", ""),
+            ("client-ndk/c", "        \"liblog\",\n", ""),
             ("service", ":vendor.buffersync-service.rc", ":vendor.buffersync.rc"),
             ("service", "\"vendor.buffersync-service.apex\"", "\"vendor.buffersync-service\""),
             ("service/engine", "rust_library {", "rust_library"),

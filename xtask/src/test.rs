@@ -42,10 +42,13 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
     });
     counts.step("AIDL: snapshots and backends", || aidl::check().map_err(|failure| failure.0));
     counts.step("Android.bp: format, files, dependencies", soong::check);
-    counts.step("Android.bp: the modules against libbinder_rs's signatures", || {
-        println!("   {}", soong::compile()?);
-        Ok(())
-    });
+    counts.step(
+        "Android.bp: the modules for Android's targets, against libbinder_rs's signatures",
+        || {
+            println!("   {}", soong::compile()?);
+            Ok(())
+        },
+    );
     counts.step("fuzzer", || {
         println!("   {}", fuzz::briefly()?);
         Ok(())

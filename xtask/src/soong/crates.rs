@@ -9,7 +9,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use buffersync_testbed::provision::Compiler;
 
@@ -116,6 +116,14 @@ const BINDINGS: [Bindings; 2] = [
     },
 ];
 
+/// Rust of AOSP's main (Android 16): what is newer does not compile there.
+const RUST_OF_AOSP: &str = "1.83";
+
+/// What devices are. In 32 bits Soong builds the client's libraries and the suite for those that have both; what
+/// else there is compiles there, too.
+const TARGETS: [&str; 3] =
+    ["aarch64-linux-android", "x86_64-linux-android", "armv7-linux-androideabi"];
+
 /// What of a module can be compiled: `rust_fuzz` needs the fuzzer's runtime and has a step of its own.
 const KINDS: [&str; 5] =
     ["rust_library", "rust_ffi_static", "rust_ffi_shared", "rust_binary", "rust_test"];
@@ -134,8 +142,8 @@ pub fn module_of(dependency: &str) -> String {
         .map_or_else(|| format!("lib{}", dependency.replace('-', "_")), |e| e.module.to_string())
 }
 
-/// Compiles all of them; returns how many.
-pub fn compile(tree: &Tree, compiler: &Compiler) -> Result<usize> {
+/// Compiles all of them for Android's targets; says how many, and for which.
+pub fn compile(tree: &Tree, compiler: &Compiler) -> Result<String> {
     let work = target().join("soong");
     let modules: Vec<&Module> =
         tree.modules.iter().filter(|module| KINDS.contains(&module.kind.as_str())).collect();
@@ -161,14 +169,40 @@ pub fn compile(tree: &Tree, compiler: &Compiler) -> Result<usize> {
         let copied = fs::copy(root().join("Cargo.lock"), work.join("Cargo.lock"));
         copied.map_err(|error| format!("Cargo.lock: {error}"))?;
     }
-    let mut cargo = build::cargo(&["check", "--quiet", "--workspace"]);
-    cargo.current_dir(&work).env("CARGO_TARGET_DIR", work.join("target"));
+    let count = modules.len();
+    if let Err(why) = add_targets() {
+        check(&work, None)?;
+        return Ok(format!("{count} Rust modules compile, but for this machine only: {why}"));
+    }
+    for target in TARGETS {
+        check(&work, Some(target))?;
+    }
+    Ok(format!("{count} Rust modules compile with Rust {RUST_OF_AOSP} for {}", TARGETS.join(", ")))
+}
+
+/// Has rustup get the standard library of each target. Checking needs no linker, so no NDK.
+fn add_targets() -> Result<()> {
+    let mut rustup = Command::new("rustup");
+    rustup.current_dir(root()).args(["target", "add"]).args(TARGETS).stdin(Stdio::null());
+    let output = rustup.output().map_err(|error| format!("rustup: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().last().unwrap_or_default();
+    output.status.success().then_some(()).ok_or_else(|| format!("rustup target add: {last}"))
+}
+
+/// Compiles the workspace without linking. Warnings are errors, and so is what AOSP's Rust does not have, by
+/// clippy's list and `rust-version` in the manifests.
+fn check(work: &Path, target: Option<&str>) -> Result<()> {
+    let mut cargo = build::cargo(&["clippy", "--quiet", "--workspace", "--no-deps"]);
+    if let Some(target) = target {
+        cargo.args(["--target", target]);
+    }
+    cargo.args(["--", "-D", "warnings", "-A", "clippy::all", "-D", "clippy::incompatible_msrv"]);
+    cargo.current_dir(work).env("CARGO_TARGET_DIR", work.join("target"));
     cargo.env_remove("RUSTFLAGS").stdin(Stdio::null());
-    let status = cargo.status().map_err(|error| format!("cargo check: {error}"))?;
-    status
-        .success()
-        .then_some(modules.len())
-        .ok_or_else(|| format!("a module does not compile ({status})"))
+    let status = cargo.status().map_err(|error| format!("cargo clippy: {error}"))?;
+    let here = target.unwrap_or("this machine");
+    status.success().then_some(()).ok_or_else(|| format!("a module does not compile for {here}"))
 }
 
 /// The package of a module.
@@ -183,7 +217,8 @@ fn stand_in() -> PathBuf {
 fn head(module: &str, name: &str, source: &Path, kind: &str, edition: &str) -> String {
     let section = if kind == "lib" { "[lib]" } else { "[[bin]]" };
     format!(
-        "[package]\nname = {:?}\nversion = \"0.0.0\"\nedition = {edition:?}\n\n{section}\nname = {name:?}\n\
+        "[package]\nname = {:?}\nversion = \"0.0.0\"\nedition = {edition:?}\n\
+         rust-version = {RUST_OF_AOSP:?}\n\n{section}\nname = {name:?}\n\
          path = {source:?}\n\n",
         package(module)
     )
@@ -299,4 +334,22 @@ fn put(path: &Path, text: &str) -> Result<()> {
     let made =
         path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(path, text));
     made.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_aosps_rust_does_not_have_is_refused() {
+        let work = target().join("soong-test");
+        let source = work.join("lib.rs");
+        let manifest = head("newer", "newer", &source, "lib", "2021") + "[workspace]\n";
+        put(&work.join("Cargo.toml"), &manifest).unwrap();
+        put(&source, "pub fn f() -> bool { 4_u32.is_power_of_two() }\n").unwrap();
+        check(&work, None).unwrap();
+        // Since Rust 1.87.
+        put(&source, "pub fn f() -> bool { std::io::pipe().is_ok() }\n").unwrap();
+        assert!(check(&work, None).is_err());
+    }
 }
