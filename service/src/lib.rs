@@ -13,7 +13,7 @@
 //! | [`events`] | the service's end of a group's pipe | the engine |
 //! | [`dmabuf`], [`sync_file`] | the kernel's uapi | groups |
 //! | [`by_group`] | a table by the engine's ids | what is in it |
-//! | [`quota`], [`permits`], [`config`], [`error`], [`dump`] | bounds, settings, refusals, reports | |
+//! | [`quota`], [`permits`], [`config`], [`error`], [`dump`], `logging` | bounds, settings, refusals, reports | |
 //!
 //! Threads: binder's pool, the reactor, the sync workers. A pool thread takes the arbiter's mutex,
 //! does work in memory and writes at most to non-blocking pipes; it waits for no client, fence or
@@ -32,6 +32,7 @@ pub mod fences;
 pub mod group;
 pub mod hal;
 mod implicit;
+mod logging;
 pub mod permits;
 /// What Android has differently from other Linux: where settings come from, where the log goes.
 #[cfg_attr(any(target_os = "android", libbinder_rs), path = "platform/android.rs")]
@@ -61,13 +62,15 @@ pub enum ServeError {
     /// The binder driver could not be opened.
     #[error("binder: {0}")]
     Binder(String),
-    /// The service manager refused the registration.
-    #[error("service manager refused {name}: {status:?}")]
+    /// The service manager refused the registration, or is not there.
+    #[error("{name} is not registered, uid {uid}: {why}; {}", platform::REGISTRATION)]
     Registration {
         /// What was to be registered.
         name: String,
-        /// Its answer.
-        status: binder::StatusCode,
+        /// As whom.
+        uid: u32,
+        /// The service manager's answer.
+        why: String,
     },
     /// A thread or a descriptor could not be made.
     #[error("{what}: {why}")]
@@ -120,8 +123,10 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 
     let service = buffersync_aidl::new_binder!(BnBufferSync, hal::BufferSync::new(arbiter));
     ProcessState::start_thread_pool();
-    binder::add_service(&name, service.as_binder())
-        .map_err(|status| ServeError::Registration { name: name.clone(), status })?;
+    runtime::add_service(&name, service.as_binder()).map_err(|why| {
+        let uid = nix::unistd::getuid().as_raw();
+        ServeError::Registration { name: name.clone(), uid, why }
+    })?;
     log::info!("{name} is registered");
     ProcessState::join_thread_pool();
     Err(ServeError::PoolEnded)

@@ -79,6 +79,8 @@ fn the_service_has_what_it_needs_and_nothing_else() {
     assert!(!open.iter().any(|target| target.starts_with("socket:")), "{sockets}");
     grant.unlock().expect("unlock");
 
+    a_refused_registration_says_why();
+
     // What it got from a client goes with the client's group.
     drop(group);
     let let_go = || !descriptors(pid).iter().any(|target| target.starts_with("/dmabuf:"));
@@ -86,5 +88,18 @@ fn the_service_has_what_it_needs_and_nothing_else() {
     while !let_go() {
         assert!(std::time::Instant::now() < patience, "the dma-buf is kept");
         std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Another user's service, which the service manager does not let register.
+fn a_refused_registration_says_why() {
+    let own = std::env::current_exe().expect("own path");
+    let service = own.with_file_name("vendor.buffersync-service");
+    let output = User::CAMERA.command(service).output().expect("spawn");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    let name = "vendor.buffersync.IBufferSync/default is not registered";
+    for words in [name, "uid 1101", "Security", "10-buffersync.toml"] {
+        assert!(said.contains(words), "{words:?} is not in {said:?}");
     }
 }

@@ -149,7 +149,7 @@ impl Files {
         expect("the matrix", attributes(matrix), &[("type", "framework"), ("version", "1.0")])?;
         let hal = only(matrix, "hal")?;
         // A framework that required it could not be put on another device.
-        expect("the matrix's hal", attributes(hal), &[("format", "aidl"), ("optional", "true")])?;
+        expect("the matrix's hal", attributes(hal), &[("format", "aidl")])?;
         let interface = only(hal, "interface")?;
         let version = text(only(hal, "version")?);
         let (lowest, highest) = version.split_once('-').unwrap_or((version, version));
@@ -381,7 +381,7 @@ mod tests {
             (|f| &mut f.manifest, "</manifest>", ""),
             (|f| &mut f.matrix, "vendor.buffersync", "vendor.buffersink"),
             (|f| &mut f.matrix, "<version>1<", "<version>2-3<"),
-            (|f| &mut f.matrix, "optional=\"true\"", "optional=\"false\""),
+            (|f| &mut f.matrix, "format=\"aidl\"", "format=\"hidl\""),
             (|f| &mut f.matrix, "<instance>default", "<instance>other"),
             (|f| &mut f.matrix, "<name>IBufferSync", "<name>IBufferSink"),
             (|f| &mut f.rc, "IBufferSync/default", "IBufferSync/other"),

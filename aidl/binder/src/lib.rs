@@ -44,11 +44,6 @@ impl ProcessState {
     }
 }
 
-/// Registers `service` with the service manager.
-pub fn add_service(name: &str, service: SpIBinder) -> std::result::Result<(), StatusCode> {
-    rsbinder::hub::add_service(name, service).map_err(StatusCode::from)
-}
-
 /// Looks a service up, without waiting for it to be registered.
 pub fn check_interface<T: FromIBinder + ?Sized>(
     name: &str,

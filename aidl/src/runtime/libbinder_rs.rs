@@ -11,7 +11,9 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
 use binder::binder_impl::IBinderInternal;
-use binder::{ExceptionCode, FromIBinder, Interface, ProcessState, Status, StatusCode, Strong};
+use binder::{
+    ExceptionCode, FromIBinder, Interface, ProcessState, SpIBinder, Status, StatusCode, Strong,
+};
 
 use crate::failure::Failure;
 
@@ -55,6 +57,11 @@ pub fn open_driver(device: &str, max_threads: Option<u32>) -> Result<(), String>
         ProcessState::set_thread_pool_max_thread_count(threads);
     }
     Ok(())
+}
+
+/// Registers an object with the service manager; on an error, what libbinder makes of its answer.
+pub fn add_service(name: &str, object: SpIBinder) -> Result<(), String> {
+    binder::add_service(name, object).map_err(|status| format!("{status:?}"))
 }
 
 /// Has the object print its state to `fd`. Returns when it has.

@@ -8,7 +8,7 @@
 
 use std::os::fd::OwnedFd;
 
-use rsbinder::{ExceptionCode, FromIBinder, Interface, Status, StatusCode, Strong};
+use rsbinder::{ExceptionCode, FromIBinder, Interface, SIBinder, Status, StatusCode, Strong};
 
 use crate::failure::Failure;
 
@@ -51,6 +51,14 @@ pub fn open_driver(device: &str, max_threads: Option<u32>) -> Result<(), String>
     rsbinder::ProcessState::init(device, max_threads.unwrap_or(0))
         .map(|_| ())
         .map_err(|error| format!("{device}: {error}"))
+}
+
+/// Registers an object with the service manager; on an error, what that answered.
+pub fn add_service(name: &str, object: SIBinder) -> Result<(), String> {
+    rsbinder::hub::add_service(name, object).map_err(|status| match status.exception_code() {
+        ExceptionCode::TransactionFailed => status.transaction_error().to_string(),
+        code => format!("{code:?}: {}", status.message().unwrap_or("no message")),
+    })
 }
 
 /// Has the object print its state to `fd`. Returns when it has.

@@ -6,6 +6,12 @@
 use std::ffi::{c_char, c_int, CStr, CString};
 
 use crate::config::{Config, ConfigError};
+use crate::logging::Limited;
+
+/// What a refused registration may be about.
+pub const REGISTRATION: &str =
+    "the service manager's log says why; it needs an entry in service_contexts, `add` for \
+     the service's domain (sepolicy/), and the instance in the device's VINTF manifest";
 
 /// `PROP_VALUE_MAX` of bionic's `sys/system_properties.h`.
 const VALUE_MAX: usize = 92;
@@ -23,11 +29,9 @@ pub fn settings() -> Result<Option<Config>, ConfigError> {
 
 /// Where the log goes.
 pub fn start_logging() {
-    android_logger::init_once(
-        android_logger::Config::default()
-            .with_tag("buffersync")
-            .with_max_level(log::LevelFilter::Info),
-    );
+    let level = log::LevelFilter::Info;
+    let config = android_logger::Config::default().with_tag("buffersync").with_max_level(level);
+    Limited::install(android_logger::AndroidLogger::new(config), level);
 }
 
 /// Both limits are what the rc file says.

@@ -6,6 +6,12 @@
 use nix::sys::resource::{getrlimit, setrlimit, Resource};
 
 use crate::config::{Config, ConfigError};
+use crate::logging::Limited;
+
+/// What a refused registration may be about.
+pub const REGISTRATION: &str =
+    "rsb_hub registers a name for the uids that a file in /etc/rsbinder/hub.d lets add it \
+     (10-buffersync.toml)";
 
 /// The settings; `None` if only help was asked for, which is printed.
 pub fn settings() -> Result<Option<Config>, ConfigError> {
@@ -18,7 +24,10 @@ pub fn settings() -> Result<Option<Config>, ConfigError> {
 
 /// Where the log goes; `RUST_LOG` says how much of it.
 pub fn start_logging() {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).init();
+    let level = env_logger::Env::default().default_filter_or("info");
+    let log = env_logger::Builder::from_env(level).build();
+    let level = log.filter();
+    Limited::install(log, level);
 }
 
 /// A buffer, a pipe and a fence take a descriptor each: takes as many as are to be had.
