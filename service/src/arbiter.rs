@@ -45,10 +45,12 @@ use crate::evicted::Evicted;
 use crate::fences::{Acquire, Fence, Release};
 use crate::implicit::Waits;
 use crate::permits::Permits;
+use crate::platform::Tracer;
 use crate::poison;
 use crate::quota::{Kind, Quotas};
 use crate::reactor::{Reactor, Wake, Watched};
 use crate::sync_jobs::{Operation, Outcome, SyncJob, SyncQueue};
+use crate::trace::{Of, Slices};
 
 /// See the module.
 pub struct Arbiter {
@@ -58,6 +60,7 @@ pub struct Arbiter {
     pub(crate) reactor: Reactor<Waiting>,
     pub(crate) permits: Permits,
     has_implicit_fences: bool,
+    pub(crate) slices: Arc<Slices<Tracer>>,
 }
 
 /// What the reactor waits for.
@@ -133,6 +136,7 @@ pub(crate) struct State {
     /// Descriptors to be closed when the mutex is released.
     pub(crate) garbage: Vec<Watched>,
     pub(crate) evictions: VecDeque<Eviction>,
+    pub(crate) slices: Arc<Slices<Tracer>>,
 }
 
 /// A dma-buf that some group has.
@@ -151,6 +155,8 @@ pub(crate) struct Group {
     pub(crate) pipe: EventPipe,
     /// A lock is accepted and neither granted nor ended; counted in the uid's quota.
     pub(crate) waiting: bool,
+    /// It has a grant.
+    holds: bool,
     /// The last grants that were taken away, to tell a late unlock what happened.
     pub(crate) evicted: Evicted,
     /// Release fences that are pending. Bounded: each may become a record in the pipe.
@@ -162,6 +168,26 @@ pub(crate) struct Group {
     /// What its CPU accesses have to find signalled, if it has any. Looked for anew when its buffers
     /// change: `None` until then.
     polled: Option<Option<Arc<Polled>>>,
+}
+
+impl Group {
+    fn of(&self, id: GroupId) -> Of<'_> {
+        Of { name: &self.name, serial: id.serial() }
+    }
+
+    /// It holds, or holds more.
+    fn granted(&mut self, id: GroupId, slices: &Slices<Tracer>) {
+        if !std::mem::replace(&mut self.holds, true) {
+            slices.holds(self.of(id));
+        }
+    }
+
+    /// It holds nothing, and waits for nothing more of it.
+    pub(crate) fn holds_no_longer(&mut self, id: GroupId, slices: &Slices<Tracer>) {
+        if std::mem::take(&mut self.holds) {
+            slices.holds_no_longer(self.of(id));
+        }
+    }
 }
 
 /// Dma-bufs, and the implicit fences that matter.
@@ -210,7 +236,9 @@ impl Arbiter {
         };
         let mut engine = Engine::new(limits);
         engine.expect_implicit_fences();
+        let slices = Arc::new(Slices::new(Tracer::new(&config)));
         let state = State {
+            slices: Arc::clone(&slices),
             engine,
             buffers: HashMap::default(),
             by_identity: HashMap::new(),
@@ -238,6 +266,7 @@ impl Arbiter {
             // Half of the pool, the two threads that always run included.
             permits: Permits::new(1 + config.threads as usize / 2),
             has_implicit_fences,
+            slices,
             state: Mutex::new(state),
             config,
         })
@@ -275,6 +304,7 @@ impl Arbiter {
             uid,
             pipe,
             waiting: false,
+            holds: false,
             evicted: Evicted::default(),
             fences: 0,
             acquire: Vec::new(),
@@ -422,7 +452,7 @@ impl Arbiter {
 
     /// A sync worker's life.
     pub fn run_worker(&self) -> Errno {
-        crate::sync_jobs::work(&self.queue, |outcome| self.reported(outcome))
+        crate::sync_jobs::work(&self.queue, &self.slices, |outcome| self.reported(outcome))
     }
 
     /// Looks at the state, for dumps.
@@ -515,7 +545,7 @@ impl Arbiter {
         let ops = state.effects.ops(ops).iter();
         let operations = ops.filter_map(|op| {
             let fd = Arc::clone(&state.buffers.get(&op.buffer)?.fd);
-            Some(Operation { fd, kind: op.kind, flags: op.flags })
+            Some(Operation { buffer: op.buffer, fd, kind: op.kind, flags: op.flags })
         });
         let operations = operations.collect();
         self.queue.push(SyncJob { id, uid, looks, operations, until: now });
@@ -646,7 +676,7 @@ impl State {
         looked: Option<Arc<Polled>>,
         now: Time,
     ) -> Result<Locked, Error> {
-        let Self { groups, engine, effects, quotas, .. } = self;
+        let Self { groups, engine, effects, quotas, slices, .. } = self;
         let group = groups.get_mut(id).ok_or(Error::Closed)?;
         let polled = group.polled.as_ref().and_then(Option::as_ref);
         let same = looked.zip(polled).is_some_and(|(looked, polled)| Arc::ptr_eq(&looked, polled));
@@ -668,6 +698,7 @@ impl State {
             LockOutcome::Pending(token) => {
                 quotas.charge(group.uid, Kind::Queued, 1)?;
                 group.waiting = true;
+                slices.waits(group.of(id));
                 Ok(Locked::Queued(token))
             }
             LockOutcome::Granted(Grant { token, deadline, buffers: granted }) => {
@@ -677,6 +708,7 @@ impl State {
                 let waits = fenced || implicit && granted.iter().any(|g| g.access.is_dma());
                 let told = granted.iter().map(|granted| as_told(granted, implicit));
                 let grant = Granted::numbers(wire(deadline.0), told);
+                group.granted(id, slices);
                 if fenced {
                     self.acquired(id, token);
                 }
@@ -725,6 +757,7 @@ impl State {
     pub(crate) fn no_longer_waiting(&mut self, id: GroupId) {
         if let Some(group) = self.groups.get_mut(id) {
             if std::mem::take(&mut group.waiting) {
+                self.slices.waits_no_longer(group.of(id));
                 self.quotas.give_back(group.uid, Kind::Queued, 1);
             }
         }
@@ -736,6 +769,7 @@ impl State {
             self.acquired(id, token);
         }
         let Some(group) = self.groups.get_mut(id) else { return };
+        group.granted(id, &self.slices);
         let (granted, implicit) = (self.effects.buffers(buffers), group.implicit);
         let head = Record {
             value0: wire(deadline.0),
@@ -773,6 +807,7 @@ impl State {
     fn tell_evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
         let Some(group) = self.groups.get_mut(id) else { return };
         group.evicted.add(token);
+        self.slices.evicted(group.of(id));
         log::warn!(
             "group {} {:?} of uid {} evicted: {cause:?}",
             id.serial(),

@@ -40,6 +40,8 @@ pub struct Config {
     /// Whether implicit fences are exported and imported: 0 never, 1 if the kernel's version says
     /// that it can, 2 always (a vendor's older kernel that has the ioctls).
     pub implicit_fences: u32,
+    /// 1: slices for Perfetto are written, on Linux. Android switches that on and off by itself.
+    pub trace: u32,
 }
 
 impl Default for Config {
@@ -59,6 +61,7 @@ impl Default for Config {
             max_remembered: 1_024,
             max_fds_per_handle: 32,
             implicit_fences: 1,
+            trace: 0,
         }
     }
 }
@@ -173,6 +176,13 @@ const NUMBERS: &[Number] = &[
         max: 2,
         field: |c| &mut c.implicit_fences,
         help: "export and import them: 0 never, 1 by kernel version, 2 always",
+    },
+    Number {
+        name: "trace",
+        min: 0,
+        max: 1,
+        field: |c| &mut c.trace,
+        help: "1: write slices to /sys/kernel/tracing/trace_marker (Android: atrace hal)",
     },
     Number {
         name: "max-remembered",

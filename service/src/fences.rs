@@ -346,6 +346,7 @@ impl State {
     pub(crate) fn ended(&mut self, id: GroupId) {
         self.no_longer_waiting(id);
         let Some(group) = self.groups.get_mut(id) else { return };
+        group.holds_no_longer(id, &self.slices);
         self.garbage.extend(group.acquire.drain(..).map(|(_, fence)| fence as _));
     }
 

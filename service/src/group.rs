@@ -124,15 +124,18 @@ impl ISyncGroup for SyncGroup {
     }
 
     fn lock(&self, timeout_ns: i64) -> binder::Result<LockReply> {
+        let _slice = self.arbiter.slices.slice("lock");
         let wait = wait_of(timeout_ns)?;
         Ok(self.lock_group(wait)?)
     }
 
     fn tryLock(&self) -> binder::Result<LockReply> {
+        let _slice = self.arbiter.slices.slice("tryLock");
         Ok(self.lock_group(Wait::Never)?)
     }
 
     fn cancel(&self) -> binder::Result<()> {
+        let _slice = self.arbiter.slices.slice("cancel");
         Ok(self.arbiter.cancel(self.id)?)
     }
 
@@ -141,16 +144,19 @@ impl ISyncGroup for SyncGroup {
         token: i64,
         buffer_id: i64,
     ) -> binder::Result<Option<ParcelFileDescriptor>> {
+        let _slice = self.arbiter.slices.slice("getAcquireFence");
         let buffer = buffer_of(buffer_id)?;
         let fence = self.arbiter.acquire_fence(self.id, token_of(token), buffer)?;
         Ok(fence.map(ParcelFileDescriptor::new))
     }
 
     fn unlock(&self, token: i64) -> binder::Result<()> {
+        let _slice = self.arbiter.slices.slice("unlock");
         Ok(self.arbiter.unlock(self.id, token_of(token), &[])?)
     }
 
     fn unlockWithFences(&self, token: i64, fences: &[ReleaseFence]) -> binder::Result<()> {
+        let _slice = self.arbiter.slices.slice("unlockWithFences");
         Ok(self.unlock_with_fences(token_of(token), fences)?)
     }
 
@@ -160,6 +166,7 @@ impl ISyncGroup for SyncGroup {
         next_key: i64,
         timeout_ns: i64,
     ) -> binder::Result<LockReply> {
+        let _slice = self.arbiter.slices.slice("unlockAndLock");
         let wait = wait_of(timeout_ns)?;
         Ok(self.unlock_and_lock(token_of(token), &[], next_key, wait)?)
     }
@@ -171,6 +178,7 @@ impl ISyncGroup for SyncGroup {
         next_key: i64,
         timeout_ns: i64,
     ) -> binder::Result<LockReply> {
+        let _slice = self.arbiter.slices.slice("unlockWithFencesAndLock");
         let wait = wait_of(timeout_ns)?;
         Ok(self.unlock_and_lock(token_of(token), fences, next_key, wait)?)
     }

@@ -13,7 +13,7 @@
 //! | [`events`] | the service's end of a group's pipe | the engine |
 //! | [`dmabuf`], [`sync_file`] | the kernel's uapi | groups |
 //! | [`by_group`] | a table by the engine's ids | what is in it |
-//! | [`quota`], [`permits`], [`config`], [`error`], [`dump`], `logging` | bounds, settings, refusals, reports | |
+//! | [`quota`], [`permits`], [`config`], [`error`], [`dump`], `logging`, [`trace`] | bounds, settings, refusals, reports | |
 //!
 //! Threads: binder's pool, the reactor, the sync workers. A pool thread takes the arbiter's mutex,
 //! does work in memory and writes at most to non-blocking pipes; it waits for no client, fence or
@@ -34,7 +34,7 @@ pub mod hal;
 mod implicit;
 mod logging;
 pub mod permits;
-/// What Android has differently from other Linux: where settings come from, where the log goes.
+/// What Android has differently from other Linux: where settings come from, where log and traces go.
 #[cfg_attr(any(target_os = "android", libbinder_rs), path = "platform/android.rs")]
 #[cfg_attr(not(any(target_os = "android", libbinder_rs)), path = "platform/linux.rs")]
 pub mod platform;
@@ -43,6 +43,7 @@ pub mod quota;
 pub mod reactor;
 pub mod sync_file;
 pub mod sync_jobs;
+pub mod trace;
 mod watchdog;
 
 use std::process::ExitCode;

@@ -17,6 +17,7 @@
 //! dma-bufs, not the lock table.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -24,18 +25,37 @@ use buffersync_engine::{BufferId, JobId, SyncFlags, SyncKind, Time};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
+use crate::platform::Tracer;
+use crate::trace::Slices;
 use crate::watchdog::Watchdog;
 use crate::{dmabuf, poison};
 
 /// One cache operation on one buffer.
 #[derive(Debug)]
 pub struct Operation {
+    /// Which buffer.
+    pub buffer: BufferId,
     /// The service's own descriptor of it.
     pub fd: Arc<OwnedFd>,
     /// START or END.
     pub kind: SyncKind,
     /// For reading, writing or both.
     pub flags: SyncFlags,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            SyncKind::Start => "START",
+            SyncKind::End => "END",
+            SyncKind::Wait => "wait",
+        };
+        let flags = match self.flags {
+            SyncFlags::Read => "READ",
+            SyncFlags::ReadWrite => "RW",
+        };
+        write!(f, "{kind} {flags} {}", self.buffer.0)
+    }
 }
 
 /// Implicit fences of one buffer that must have signalled.
@@ -189,7 +209,7 @@ impl Jobs {
 
 /// A worker thread's life: takes jobs and reports how they ended. Returns only when the thread
 /// could not be set up.
-pub fn work(queue: &SyncQueue, mut report: impl FnMut(Outcome)) -> Errno {
+pub fn work(queue: &SyncQueue, slices: &Slices<Tracer>, mut report: impl FnMut(Outcome)) -> Errno {
     let mut watchdog = match Watchdog::new() {
         Ok(watchdog) => watchdog,
         Err(errno) => return errno,
@@ -197,13 +217,13 @@ pub fn work(queue: &SyncQueue, mut report: impl FnMut(Outcome)) -> Errno {
     loop {
         let job = queue.take();
         let uid = job.uid;
-        let outcome = carry_out(job, &mut watchdog);
+        let outcome = carry_out(job, slices, &mut watchdog);
         queue.finished(uid);
         report(outcome);
     }
 }
 
-fn carry_out(job: SyncJob, watchdog: &mut Watchdog) -> Outcome {
+fn carry_out(job: SyncJob, slices: &Slices<Tracer>, watchdog: &mut Watchdog) -> Outcome {
     match dmabuf::first_pending(job.looks.iter().map(|look| (&look.fd, look.wanted))) {
         Ok(None) => {}
         Ok(Some(nth)) if job.operations.is_empty() => return Outcome::Pending(job, nth),
@@ -211,6 +231,7 @@ fn carry_out(job: SyncJob, watchdog: &mut Watchdog) -> Outcome {
         Err(errno) => return Outcome::Failed(job.id, 0, errno),
     }
     for (succeeded, operation) in job.operations.iter().enumerate() {
+        let _slice = slices.slice(operation);
         match issue(operation, watchdog) {
             Ok(Issue::Done) => {}
             Ok(Issue::NotReady) => return Outcome::Blocked(job.id, succeeded),

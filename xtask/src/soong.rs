@@ -33,11 +33,12 @@ use blueprint::Module;
 type Result<T> = std::result::Result<T, String>;
 
 /// Modules of AOSP that ours name, and that are no crates of crates.io.
-const OF_AOSP: [&str; 5] = [
+const OF_AOSP: [&str; 6] = [
     "android.hardware.common-V2",
     "com.android.hardware.key",
     "libbinder_ndk",
     "com.android.hardware.certificate",
+    "libcutils",
     "liblog",
 ];
 

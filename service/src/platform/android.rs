@@ -1,12 +1,14 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Android: settings from system properties, the log in logcat. init sets the limit of descriptors.
+//! Android: settings from system properties, the log in logcat, traces by ATrace. init sets the limit of
+//! descriptors.
 
 use std::ffi::{c_char, c_int, CStr, CString};
 
 use crate::config::{Config, ConfigError};
 use crate::logging::Limited;
+use crate::trace::Trace;
 
 /// What a refused registration may be about.
 pub const REGISTRATION: &str =
@@ -36,6 +38,68 @@ pub fn start_logging() {
 
 /// Both limits are what the rc file says.
 pub fn raise_descriptor_limit() {}
+
+/// ATrace, by what libcutils exports for vendors (cutils/trace.h). libatrace_rust, which wraps the same, panics
+/// on a name that it can't take.
+#[derive(Debug)]
+pub struct Tracer(());
+
+/// `ATRACE_TAG_HAL` of cutils/trace.h.
+const TAG_HAL: u64 = 1 << 11;
+
+// libcutils is among the shared_libs of Android.bp.
+extern "C" {
+    fn atrace_get_enabled_tags() -> u64;
+    fn atrace_begin_body(name: *const c_char);
+    fn atrace_end_body();
+    fn atrace_async_begin_body(name: *const c_char, cookie: i32);
+    fn atrace_async_end_body(name: *const c_char, cookie: i32);
+    fn atrace_instant_body(name: *const c_char);
+}
+
+impl Tracer {
+    /// Nothing is opened before somebody traces.
+    pub fn new(_config: &Config) -> Self {
+        Self(())
+    }
+}
+
+/// Without the NUL that no name has.
+fn c_name(name: &str) -> CString {
+    CString::new(name).unwrap_or_default()
+}
+
+impl Trace for Tracer {
+    fn is_on(&self) -> bool {
+        // SAFETY: it takes nothing and answers a number.
+        unsafe { atrace_get_enabled_tags() & TAG_HAL != 0 }
+    }
+
+    fn begin(&self, name: &str) {
+        // SAFETY: the name ends with NUL and is there until the call returns, which is all that it needs.
+        unsafe { atrace_begin_body(c_name(name).as_ptr()) }
+    }
+
+    fn end(&self) {
+        // SAFETY: it takes nothing.
+        unsafe { atrace_end_body() }
+    }
+
+    fn begin_async(&self, name: &str, cookie: i32) {
+        // SAFETY: as in `begin`.
+        unsafe { atrace_async_begin_body(c_name(name).as_ptr(), cookie) }
+    }
+
+    fn end_async(&self, name: &str, cookie: i32) {
+        // SAFETY: as in `begin`.
+        unsafe { atrace_async_end_body(c_name(name).as_ptr(), cookie) }
+    }
+
+    fn instant(&self, name: &str) {
+        // SAFETY: as in `begin`.
+        unsafe { atrace_instant_body(c_name(name).as_ptr()) }
+    }
+}
 
 /// The value of a property, `None` if it is not set.
 fn property(name: &str) -> Option<String> {

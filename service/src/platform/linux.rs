@@ -1,12 +1,17 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Linux: settings from the command line, the log on standard error, the limit of descriptors.
+//! Linux: settings from the command line, the log on standard error, traces in tracefs, the limit of
+//! descriptors.
+
+use std::fs::File;
+use std::io::Write;
 
 use nix::sys::resource::{getrlimit, setrlimit, Resource};
 
 use crate::config::{Config, ConfigError};
 use crate::logging::Limited;
+use crate::trace::Trace;
 
 /// What a refused registration may be about.
 pub const REGISTRATION: &str =
@@ -36,5 +41,61 @@ pub fn raise_descriptor_limit() {
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(errno) = raised {
         log::warn!("the limit of descriptors stays what it is: {errno}");
+    }
+}
+
+/// Lines as ATrace writes them, which Perfetto and trace-cmd read, in the kernel's own trace.
+#[derive(Debug)]
+pub struct Tracer {
+    /// `None` if nobody traces.
+    marker: Option<File>,
+    pid: u32,
+}
+
+/// Of tracefs (kernel: Documentation/trace/ftrace.rst). A write takes no lock of anybody's and does not wait.
+const MARKER: &str = "/sys/kernel/tracing/trace_marker";
+
+impl Tracer {
+    /// Opens the trace if the settings say so.
+    pub fn new(config: &Config) -> Self {
+        let open = || File::options().write(true).open(MARKER);
+        let marker = (config.trace == 1).then(open).transpose();
+        if let Err(error) = &marker {
+            log::warn!("nothing is traced: {MARKER}: {error}");
+        }
+        Self { marker: marker.unwrap_or_default(), pid: std::process::id() }
+    }
+
+    fn write(&self, line: std::fmt::Arguments<'_>) {
+        if let Some(mut marker) = self.marker.as_ref() {
+            // One write is one line. It is refused while the kernel's trace is off, which is nobody's loss.
+            let _ = marker.write(line.to_string().as_bytes());
+        }
+    }
+}
+
+impl Trace for Tracer {
+    fn is_on(&self) -> bool {
+        self.marker.is_some()
+    }
+
+    fn begin(&self, name: &str) {
+        self.write(format_args!("B|{}|{name}", self.pid));
+    }
+
+    fn end(&self) {
+        self.write(format_args!("E|{}", self.pid));
+    }
+
+    fn begin_async(&self, name: &str, cookie: i32) {
+        self.write(format_args!("S|{}|{name}|{cookie}", self.pid));
+    }
+
+    fn end_async(&self, name: &str, cookie: i32) {
+        self.write(format_args!("F|{}|{name}|{cookie}", self.pid));
+    }
+
+    fn instant(&self, name: &str) {
+        self.write(format_args!("I|{}|{name}", self.pid));
     }
 }

@@ -1,0 +1,211 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Slices for Perfetto and systrace: who waits for a lock, who holds one, cache operations, evictions.
+//!
+//! | slice | on | from, to |
+//! |---|---|---|
+//! | `lock`, `tryLock`, `unlock`, ... | a binder thread | the call |
+//! | `wait NAME` | a track of its own | a lock is queued; it is granted, or ends otherwise |
+//! | `hold NAME` | a track of its own | the grant; its end |
+//! | `START READ 7` | a sync worker | `DMA_BUF_IOCTL_SYNC` on buffer 7 |
+//! | `evicted NAME` | an instant | a grant is taken away |
+//!
+//! NAME is the group's and its number. As long as nobody traces, all of this costs one look at
+//! whether somebody does: names are made after that.
+
+use std::fmt::Display;
+
+/// Where slices go: [`crate::platform::Tracer`].
+pub trait Trace {
+    /// Whether anybody records. Asked for each slice.
+    fn is_on(&self) -> bool;
+    /// A slice of this thread begins.
+    fn begin(&self, name: &str);
+    /// The last one of this thread that has begun ends.
+    fn end(&self);
+    /// A slice on a track of its own begins. Name and cookie together are unique while it lasts.
+    fn begin_async(&self, name: &str, cookie: i32);
+    /// It ends.
+    fn end_async(&self, name: &str, cookie: i32);
+    /// Something without a duration.
+    fn instant(&self, name: &str);
+}
+
+/// What the service traces.
+#[derive(Debug)]
+pub struct Slices<T>(T);
+
+/// A slice of the thread that made it; it ends when this is dropped.
+pub struct Slice<'a, T: Trace>(Option<&'a T>);
+
+/// A group, for names: its own and its number.
+#[derive(Clone, Copy)]
+pub struct Of<'a> {
+    /// As its client called it.
+    pub name: &'a str,
+    /// As dumps and logs number it.
+    pub serial: u64,
+}
+
+impl<T: Trace> Slices<T> {
+    /// On this platform.
+    pub const fn new(trace: T) -> Self {
+        Self(trace)
+    }
+
+    /// This thread does something, until what is returned is dropped.
+    pub fn slice(&self, name: impl Display) -> Slice<'_, T> {
+        if !self.0.is_on() {
+            return Slice(None);
+        }
+        self.0.begin(&name.to_string());
+        Slice(Some(&self.0))
+    }
+
+    /// A group's lock is queued.
+    pub fn waits(&self, of: Of<'_>) {
+        if self.0.is_on() {
+            self.0.begin_async(&name("wait", of), cookie(of));
+        }
+    }
+
+    /// It waits no longer.
+    pub fn waits_no_longer(&self, of: Of<'_>) {
+        if self.0.is_on() {
+            self.0.end_async(&name("wait", of), cookie(of));
+        }
+    }
+
+    /// A group is granted its buffers.
+    pub fn holds(&self, of: Of<'_>) {
+        if self.0.is_on() {
+            self.0.begin_async(&name("hold", of), cookie(of));
+        }
+    }
+
+    /// Its grant ends.
+    pub fn holds_no_longer(&self, of: Of<'_>) {
+        if self.0.is_on() {
+            self.0.end_async(&name("hold", of), cookie(of));
+        }
+    }
+
+    /// Its grant is taken away.
+    pub fn evicted(&self, of: Of<'_>) {
+        if self.0.is_on() {
+            self.0.instant(&name("evicted", of));
+        }
+    }
+}
+
+impl<T: Trace> Drop for Slice<'_, T> {
+    fn drop(&mut self) {
+        if let Some(trace) = self.0 {
+            trace.end();
+        }
+    }
+}
+
+/// `|` separates the fields of ATrace's lines, and a client chooses the group's name.
+fn name(what: &str, of: Of<'_>) -> String {
+    format!("{what} {} {}", of.name.replace('|', "/"), of.serial)
+}
+
+/// A group waits once and holds once at a time.
+fn cookie(of: Of<'_>) -> i32 {
+    of.serial as i32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    struct Recorder {
+        on: bool,
+        lines: RefCell<Vec<String>>,
+    }
+
+    impl Recorder {
+        fn write(&self, line: String) {
+            assert!(self.on, "{line} is made though nobody traces");
+            self.lines.borrow_mut().push(line);
+        }
+    }
+
+    impl Trace for &Recorder {
+        fn is_on(&self) -> bool {
+            self.on
+        }
+
+        fn begin(&self, name: &str) {
+            self.write(format!("B {name}"));
+        }
+
+        fn end(&self) {
+            self.write("E".into());
+        }
+
+        fn begin_async(&self, name: &str, cookie: i32) {
+            self.write(format!("S {name} {cookie}"));
+        }
+
+        fn end_async(&self, name: &str, cookie: i32) {
+            self.write(format!("F {name} {cookie}"));
+        }
+
+        fn instant(&self, name: &str) {
+            self.write(format!("I {name}"));
+        }
+    }
+
+    /// A name that says when it is made.
+    struct Never;
+
+    impl Display for Never {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("a name is made though nobody traces")
+        }
+    }
+
+    const OF: Of<'_> = Of { name: "camera|0", serial: 7 };
+
+    #[test]
+    fn slices_nest_and_names_do_not_break_the_format() {
+        let recorder = Recorder { on: true, lines: RefCell::default() };
+        let slices = Slices::new(&recorder);
+        {
+            let _outer = slices.slice("lock");
+            slices.waits(OF);
+        }
+        slices.waits_no_longer(OF);
+        slices.holds(OF);
+        slices.evicted(OF);
+        slices.holds_no_longer(OF);
+        let expected = [
+            "B lock",
+            "S wait camera/0 7 7",
+            "E",
+            "F wait camera/0 7 7",
+            "S hold camera/0 7 7",
+            "I evicted camera/0 7",
+            "F hold camera/0 7 7",
+        ];
+        assert_eq!(*recorder.lines.borrow(), expected);
+    }
+
+    #[test]
+    fn nothing_is_made_while_nobody_traces() {
+        let recorder = Recorder { on: false, lines: RefCell::default() };
+        let slices = Slices::new(&recorder);
+        drop(slices.slice(Never));
+        slices.waits(OF);
+        slices.holds(OF);
+        slices.evicted(OF);
+        slices.waits_no_longer(OF);
+        slices.holds_no_longer(OF);
+        assert!(recorder.lines.borrow().is_empty());
+    }
+}

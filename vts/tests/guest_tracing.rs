@@ -1,0 +1,114 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The service's slices, as Perfetto would find them in the kernel's trace: what waits, holds, is cleaned and
+//! is evicted, each with a beginning and an end. And none of it from a service that was not told to trace.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use buffersync_client::{Access, BufferSync, Error, Options};
+use buffersync_testbed_guest::heap;
+use buffersync_testbed_guest::stack::Stack;
+use buffersync_vts::trace::TRACING;
+
+fn start(args: &[&str]) -> Stack {
+    let own = std::env::current_exe().expect("own path");
+    let out = std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| "/out".into(), PathBuf::from);
+    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+    Stack::start(own.parent().expect("a folder"), &out.join("log-tracing"), &args).expect("stack")
+}
+
+fn put(file: &str, text: &str) {
+    fs::write(format!("{TRACING}/{file}"), text).unwrap_or_else(|error| panic!("{file}: {error}"));
+}
+
+/// A line of the trace: the thread that wrote it, and what it wrote, without the process's number.
+fn lines(pid: u32) -> Vec<(String, String)> {
+    let text = fs::read_to_string(format!("{TRACING}/trace")).expect("trace");
+    let of = format!("|{pid}");
+    let written = text.lines().filter_map(|line| {
+        let (head, told) = line.split_once("tracing_mark_write: ")?;
+        // `NAME-TID [CPU] ...`
+        let thread = head.split('[').next()?.trim().rsplit('-').next()?;
+        told.contains(&of).then(|| (thread.to_string(), told.replacen(&of, "", 1)))
+    });
+    written.collect()
+}
+
+/// Waiting, holding, cache operations, an eviction.
+fn work() {
+    let sync = BufferSync::connect().expect("connect");
+    let buffer = heap::allocate(16 * 1024).expect("heap");
+    let brief = Options { hold_limit: Some(Duration::from_millis(50)), ..Options::default() };
+    let mut holder = sync.open_group("trace|holder", brief).expect("open_group");
+    holder.add(&buffer, Access::Write).expect("add");
+    let mut waiter = sync.open_group("trace/waiter", Options::default()).expect("open_group");
+    waiter.add(&buffer, Access::DmaWrite).expect("add");
+    let held = holder.lock(None).expect("lock");
+    // Granted when the holder is evicted.
+    waiter.lock(None).expect("lock").unlock().expect("unlock");
+    assert_eq!(held.unlock(), Err(Error::Evicted));
+}
+
+/// Whether what has begun has ended; panics about what ends and has not begun.
+fn balanced(lines: &[(String, String)]) -> Result<(), String> {
+    let (mut open, mut tracks) = (BTreeMap::<&str, u32>::new(), BTreeMap::<&str, bool>::new());
+    for (thread, line) in lines {
+        match line.split_once('|').unwrap_or((line, "")) {
+            ("B", _) => *open.entry(thread).or_default() += 1,
+            ("E", _) => {
+                let depth = open.get_mut(thread.as_str()).expect("a slice that has begun");
+                *depth = depth.checked_sub(1).expect("a slice that has begun");
+            }
+            ("S", track) => assert_ne!(tracks.insert(track, true), Some(true), "{track} is open"),
+            ("F", track) => assert_eq!(tracks.insert(track, false), Some(true), "{track}"),
+            ("I", _) => {}
+            other => panic!("{other:?} is no line of ATrace's"),
+        }
+    }
+    let ended = open.values().all(|depth| *depth == 0) && tracks.values().all(|open| !open);
+    ended.then_some(()).ok_or_else(|| format!("{open:?} {tracks:?}"))
+}
+
+/// One test: there is one trace.
+#[test]
+fn what_the_service_does_is_in_the_kernels_trace() {
+    for path in [TRACING.to_string(), format!("{TRACING}/trace_marker")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("chmod");
+    }
+    put("tracing_on", "1");
+    put("options/record-cmd", "0");
+    put("trace", "");
+
+    let quiet = start(&[]);
+    work();
+    assert_eq!(lines(quiet.service_pid()), [], "it was not told to trace");
+    drop(quiet);
+
+    let stack = start(&["--trace", "1"]);
+    let pid = stack.service_pid();
+    work();
+    // What the end of the groups leads to may go on.
+    let patience = Instant::now() + Duration::from_secs(20);
+    while let Err(open) = balanced(&lines(pid)) {
+        assert!(Instant::now() < patience, "slices without an end: {open}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let lines = lines(pid);
+    let has = |kind: &str, name: &str| {
+        let begins = format!("{kind}|{name}");
+        assert!(lines.iter().any(|(_, line)| line.starts_with(&begins)), "{begins} in {lines:#?}");
+    };
+    has("B", "lock");
+    has("B", "unlock");
+    has("B", "START RW ");
+    has("B", "END RW ");
+    has("S", "hold trace/holder ");
+    has("S", "wait trace/waiter ");
+    has("S", "hold trace/waiter ");
+    has("I", "evicted trace/holder ");
+}
