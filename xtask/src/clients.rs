@@ -24,9 +24,15 @@ struct Program {
     standard: &'static str,
 }
 
-const PROGRAMS: [Program; 4] = [
+const PROGRAMS: [Program; 5] = [
     Program { name: "camera", source: "c/camera.c", compiler: "cc", standard: "-std=gnu11" },
     Program { name: "codec", source: "cpp/codec.cc", compiler: "c++", standard: "-std=c++17" },
+    Program {
+        name: "aosp_hals",
+        source: "cpp/aosp_hals.cc",
+        compiler: "c++",
+        standard: "-std=c++17",
+    },
     Program { name: "misuse", source: "tests/c/misuse.c", compiler: "cc", standard: "-std=gnu11" },
     Program {
         name: "anything",

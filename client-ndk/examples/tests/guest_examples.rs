@@ -189,6 +189,12 @@ fn examples_exchange_frames_and_leak_nothing() {
         Peer::new(&sync, &input, &output).exchange(&mut pipeline, |word| word);
         pipeline.finish();
     });
+    step("C++, as AOSP's HALs would call", || {
+        let [video, preview] = buffers();
+        let frames = ["30".to_string()];
+        let hals = program(User::CAMERA, "aosp_hals");
+        Example::start(hals, &[&video, &preview], &frames).finish();
+    });
     step("misuse from C", || {
         let [one, other] = buffers();
         let misuse = program(User::STUCK, "misuse");

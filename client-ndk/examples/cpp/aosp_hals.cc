@@ -1,0 +1,184 @@
+/*
+ * Copyright 2026 The buffersync Authors
+ * SPDX-License-Identifier: Apache-2.0
+ */
+
+/*
+ * What AOSP's camera and codec HALs would call, and where: docs/integration.md has the places. As HALs are
+ * written, without exceptions. What the HALs have already, native handles and mappings, comes from
+ * elsewhere.
+ *
+ *   aosp_hals DMABUF_FD DMABUF_FD FRAMES
+ */
+
+#include <android/buffer_sync.h>
+#include <sys/mman.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace {
+
+constexpr size_t kSize = 4096;
+
+/* Of a native_handle_t: data and numFds. */
+struct Handle {
+    const int* fds;
+    size_t count;
+};
+
+/* Buffers of one frame, locked. Whoever has one of the buffers has this, and the last one unlocks. */
+class FrameLock {
+  public:
+    /* Waits for whoever has the buffers, for `timeout` at most. Null: the request fails (`status`). */
+    static std::shared_ptr<FrameLock> take(ABufferSync* sync, const std::vector<Handle>& outputs,
+                                           std::chrono::nanoseconds timeout, ABufferSyncStatus* status) {
+        ABufferSyncGroup* group = nullptr;
+        *status = ABufferSync_openGroup(sync, "camera/request", 0, ABUFFERSYNC_GROUP_DEFAULT, &group);
+        if (*status != ABUFFERSYNC_OK) {
+            return nullptr;
+        }
+        std::shared_ptr<FrameLock> lock(new FrameLock(group));
+        for (const Handle& output : outputs) {
+            *status = ABufferSyncGroup_addNativeHandle(group, output.fds, output.count, ABUFFERSYNC_ACCESS_WRITE,
+                                                       nullptr, nullptr);
+            if (*status != ABUFFERSYNC_OK) {
+                return nullptr;
+            }
+        }
+        *status = ABufferSyncGroup_lock(group, timeout.count());
+        return *status == ABUFFERSYNC_OK ? lock : nullptr;
+    }
+
+    /* A group that is closed unlocks. */
+    ~FrameLock() { ABufferSyncGroup_close(group_); }
+
+    FrameLock(const FrameLock&) = delete;
+    FrameLock& operator=(const FrameLock&) = delete;
+
+  private:
+    explicit FrameLock(ABufferSyncGroup* group) : group_(group) {}
+
+    ABufferSyncGroup* const group_;
+};
+
+/*
+ * The emulated camera, Cuttlefish's: EmulatedRequestProcessor::AcquireBuffers() takes the lock of a request before
+ * the mapper's lock(), and gives it to each of the request's GrallocSensorBuffers.
+ */
+struct SensorBuffer {
+    std::shared_ptr<FrameLock> lock;
+    uint8_t* pixels;
+};
+
+std::vector<SensorBuffer> AcquireBuffers(ABufferSync* sync, const std::vector<Handle>& outputs,
+                                         const std::vector<uint8_t*>& pixels) {
+    ABufferSyncStatus status;
+    auto lock = FrameLock::take(sync, outputs, std::chrono::milliseconds(500), &status);
+    std::vector<SensorBuffer> buffers;
+    for (uint8_t* of_one : pixels) {
+        if (lock != nullptr) {
+            buffers.push_back({lock, of_one});
+        }
+    }
+    return buffers;
+}
+
+/*
+ * Codec2's allocators: a group for as long as the allocation lives. C2GraphicAllocation::map() locks, unmap() unlocks,
+ * with the fence of the hardware that goes on. A linear block (C2AllocatorBlob, C2DmaBufAllocator) is the same with
+ * one descriptor.
+ */
+class Block {
+  public:
+    Block(ABufferSync* sync, const Handle& handle, ABufferSyncAccess access) {
+        status_ = ABufferSync_openGroup(sync, "codec2/block", 0, ABUFFERSYNC_GROUP_DEFAULT, &group_);
+        if (status_ == ABUFFERSYNC_OK) {
+            status_ = ABufferSyncGroup_addNativeHandle(group_, handle.fds, handle.count, access, nullptr, nullptr);
+        }
+    }
+
+    ~Block() { ABufferSyncGroup_close(group_); }
+
+    Block(const Block&) = delete;
+    Block& operator=(const Block&) = delete;
+
+    /* C2_TIMED_OUT for TIMED_OUT, C2_CORRUPTED for the rest. */
+    ABufferSyncStatus map(std::chrono::nanoseconds timeout) {
+        return status_ == ABUFFERSYNC_OK ? ABufferSyncGroup_lock(group_, timeout.count()) : status_;
+    }
+
+    /* The fence is taken; -1 is none. EVICTED: what was read or written may be torn. */
+    ABufferSyncStatus unmap(int fence) { return ABufferSyncGroup_unlock(group_, fence); }
+
+  private:
+    ABufferSyncGroup* group_ = nullptr;
+    ABufferSyncStatus status_;
+};
+
+bool failed(const char* what) {
+    std::fprintf(stderr, "aosp_hals: %s: %s\n", what, ABufferSync_getLastErrorMessage());
+    return false;
+}
+
+bool run(ABufferSync* sync, const int fds[2], uint8_t* const pixels[2], int frames) {
+    const Handle video = {&fds[0], 1}, preview = {&fds[1], 1};
+    Block input(sync, video, ABUFFERSYNC_ACCESS_READ);
+    for (int frame = 0; frame < frames; frame++) {
+        auto buffers = AcquireBuffers(sync, {video, preview}, {pixels[0], pixels[1]});
+        if (buffers.size() != 2) {
+            return failed("AcquireBuffers");
+        }
+        /* Whoever returns one first lets go of nothing yet. */
+        for (size_t of_request = 0; of_request < 2; of_request++) {
+            if (of_request == 1 && input.map(std::chrono::nanoseconds(1)) != ABUFFERSYNC_ERROR_TIMED_OUT) {
+                return failed("the encoder was granted a frame that the camera still has");
+            }
+            std::memset(buffers.back().pixels, frame, kSize);
+            buffers.pop_back();
+        }
+        if (input.map(std::chrono::seconds(5)) != ABUFFERSYNC_OK) {
+            return failed("map");
+        }
+        for (size_t at = 0; at < kSize; at++) {
+            if (pixels[0][at] != static_cast<uint8_t>(frame)) {
+                return failed("the encoder reads another frame");
+            }
+        }
+        if (input.unmap(-1) != ABUFFERSYNC_OK) {
+            return failed("unmap");
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 4) {
+        std::fprintf(stderr, "aosp_hals DMABUF_FD DMABUF_FD FRAMES\n");
+        return 2;
+    }
+    const int fds[2] = {std::atoi(argv[1]), std::atoi(argv[2])};
+    uint8_t* pixels[2];
+    for (size_t of : {0, 1}) {
+        void* start = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_SHARED, fds[of], 0);
+        if (start == MAP_FAILED) {
+            std::perror("aosp_hals: mmap");
+            return 1;
+        }
+        pixels[of] = static_cast<uint8_t*>(start);
+    }
+    ABufferSync* sync = nullptr;
+    bool done = ABufferSync_open(&sync) == ABUFFERSYNC_OK ? run(sync, fds, pixels, std::atoi(argv[3])) : failed("open");
+    ABufferSync_close(sync);
+    for (uint8_t* start : pixels) {
+        munmap(start, kSize);
+    }
+    return done ? 0 : 1;
+}
