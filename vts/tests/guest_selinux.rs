@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use buffersync_testbed_guest::selinux::{denials, enforce, label, load, unlimited_log};
-use buffersync_testbed_guest::stack::Stack;
+use buffersync_testbed_guest::stack::{patient, Stack};
 use buffersync_testbed_guest::user::User;
 
 /// Programs as they are started in their domains; on a file system that keeps labels.
@@ -105,7 +105,7 @@ fn label_files() {
 /// What has to work on a device, or the first of it that does not.
 fn works() -> Result<Stack, String> {
     let out = std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| "/out".into(), PathBuf::from);
-    let stack = Stack::start(Path::new(PLACE), &out.join("log-selinux"), &[]);
+    let stack = Stack::start(Path::new(PLACE), &out.join("log-selinux"), &patient());
     let stack = stack.map_err(|error| error.to_string())?;
     let domain = fs::read_to_string(format!("/proc/{}/attr/current", stack.service_pid()));
     let domain = domain.map_err(|error| error.to_string())?;

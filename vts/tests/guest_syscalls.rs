@@ -83,9 +83,8 @@ fn bin(name: &str, wrapper: &str) -> PathBuf {
 }
 
 /// Runs a part of the conformance suite; what it says, if it is not content.
-fn ask(part: &str, service: u32) -> Result<(), String> {
+fn ask(part: &str) -> Result<(), String> {
     let mut suite = Command::new(stage("bin/VtsHalBufferSyncTargetTest"));
-    suite.env("BUFFERSYNC_SERVICE_PID", service.to_string());
     let output = suite.arg(part).stdin(Stdio::null()).output().expect("the suite");
     let said = [output.stdout, output.stderr].concat();
     output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&said).into_owned())
@@ -109,8 +108,8 @@ fn the_unit_lists_what_the_service_calls() {
     let service = fs::read_to_string(children).expect("children");
     let service = service.trim();
     for part in ASKED {
-        // It is slowed down: what the suite says of its speed is not asked here.
-        let _ = ask(part, service.parse().expect("a pid"));
+        // It is slowed down, perhaps too much for the suite to decide anything: that is not asked here.
+        let _ = ask(part);
     }
     let killed = Command::new("/bin/busybox").args(["kill", "-TERM", service]).status();
     assert!(killed.expect("kill").success(), "the service has ended");
@@ -144,7 +143,7 @@ fn with_no_other_call_the_service_passes_the_suite() {
     for line in ["Seccomp:\t2", "NoNewPrivs:\t1", "CapEff:\t0000000000000000"] {
         assert!(status.contains(line), "{line:?} is not in {status}");
     }
-    ask("default/", stack.service_pid()).unwrap_or_else(|said| panic!("{said}"));
+    ask("default/").unwrap_or_else(|said| panic!("{said}"));
     assert!(stack.service_is_alive());
 }
 

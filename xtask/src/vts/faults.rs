@@ -32,6 +32,24 @@ const fn fault(
     Fault { name, file, from, to, noticed_by }
 }
 
+/// Nothing is wrong with this one: its threads have other names, again and again, as binder runtimes rename
+/// theirs. The suite must not care. (Only a process itself can rename its threads.)
+pub const DISGUISE: Fault = fault(
+    "other_names",
+    "src/main.rs",
+    "    buffersync_service::run()\n",
+    "    if FAULT {
+        std::thread::spawn(|| loop {
+            for thread in std::fs::read_dir(\"/proc/self/task\").into_iter().flatten().flatten() {
+                let _ = std::fs::write(thread.path().join(\"comm\"), \"binder:185_2\");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        });
+    }
+    buffersync_service::run()\n",
+    &[],
+);
+
 #[rustfmt::skip]
 pub const FAULTS: &[Fault] = &[
     // Order.
@@ -254,7 +272,7 @@ pub const FAULTS: &[Fault] = &[
     // Bounds and errors.
     fault("lock_blocks_the_pool", "src/group.rs",
         "        let locked = self.arbiter.lock(self.id, wait)?;\n",
-        "        let locked = self.arbiter.lock(self.id, wait)?;\n        if FAULT && matches!(locked, Locked::Queued(_)) { std::thread::sleep(Duration::from_millis(700)); }\n",
+        "        let locked = self.arbiter.lock(self.id, wait)?;\n        if FAULT && matches!(locked, Locked::Queued(_)) { std::thread::sleep(Duration::from_secs(30)); }\n",
         &["quotas::the_service_answers_while_64_locks_wait"]),
     fault("no_quota", "src/quota.rs",
         "used.checked_add(amount).filter(|total| *total <= limit);",
