@@ -127,6 +127,7 @@ pub fn run(suite: &'static [Module]) -> ExitCode {
 
 /// Runs a test in a process of its own, until it says something of the service.
 fn decide(instance: &str, test: &str) -> Result<(), Failed> {
+    let mut last = String::new();
     for attempt in 1..=ATTEMPTS {
         let (status, said) = run_alone(instance, test)?;
         match status.and_then(|status| status.code()) {
@@ -134,6 +135,7 @@ fn decide(instance: &str, test: &str) -> Result<(), Failed> {
             Some(code) if code == i32::from(UNDECIDED) => {
                 let line = format!("attempt {attempt} of {test}: a time limit was faster\n{said}");
                 UNDECIDED_ATTEMPTS.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                last = said;
             }
             _ => {
                 let end = status.map_or("it hangs".to_string(), |status| status.to_string());
@@ -141,7 +143,8 @@ fn decide(instance: &str, test: &str) -> Result<(), Failed> {
             }
         }
     }
-    Err("the machine is too slow: a time limit of the service was faster, each time".into())
+    let why = "the machine is too slow, or the service: a time limit was faster, each time";
+    Err(format!("{why}\n{last}").into())
 }
 
 /// How a test's process has ended, `None` if it was hung; and what it has said.

@@ -24,7 +24,7 @@ pub const INSTANCE: &str = "vendor.buffersync.IBufferSync/default";
 const SERVICE: &str = "vendor.buffersync-service";
 
 /// How long a process may take to come up, or to go. An emulated machine is slow.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
 /// Bytes of a log shown with an error.
 const LOG_END: usize = 4000;

@@ -171,26 +171,34 @@ fn assert_fence_timed_out(group: &mut Group, token: i64, buffer: i64) {
 fn locks_behind_one_fence_that_never_signals_fail_together() {
     let Some(limit) = limit() else { return };
     let (vgem, buffer) = vgem();
-    let fence = Fence::stuck(&vgem, &buffer);
-    let begin = now_ns();
-    let (mut waiting, mut last) = (Vec::new(), None);
-    for access in [Access::READ, Access::READ, Access::WRITE, Access::WRITE] {
+    let other = vgem.allocate(SIZE).expect("vgem buffer");
+    let fences = [&buffer, &other].map(|buffer| Fence::stuck(&vgem, buffer));
+    // Not at the same time, but those behind one fence fail so.
+    let lock = |buffer: &Buffer, access| {
         let mut group = Group::open("vts/behind");
         let id = group.add(&buffer.dmabuf, access);
-        last = Some(Limit::after(limit));
         let token = group.lock_must_wait();
-        // Not at the same time, but they fail so.
-        assert!(group.nothing_within(limit / 5));
-        waiting.push((group, token, id));
-    }
-    for (group, token, id) in &mut waiting {
+        assert!(group.nothing_within(limit / 8));
+        (group, token, id)
+    };
+    let (begin, before_the_first_fails) = (now_ns(), Limit::after(limit));
+    let mut waiting =
+        Vec::from([Access::READ, Access::READ, Access::WRITE].map(|a| lock(&buffer, a)));
+    let (mut witness, token, id) = lock(&other, Access::WRITE);
+    waiting.push(lock(&buffer, Access::WRITE));
+    drop(before_the_first_fails);
+
+    let (group, first_token, first_id) = &mut waiting[0];
+    assert_fence_timed_out(group, *first_token, *first_id);
+    assert!(now_ns() - begin >= nanos(limit));
+    // It came before the last one. If that had a time of its own, it would fail later too.
+    assert_fence_timed_out(&mut witness, token, id);
+    for (group, token, id) in &mut waiting[1..] {
+        assert!(!group.nothing_within(SHORT), "it waits anew");
         assert_fence_timed_out(group, *token, *id);
     }
-    // With a time of its own it would have ended when that had passed.
-    last.expect("a last one").assert_ahead("the failure of the last lock");
-    assert!(now_ns() - begin >= nanos(limit));
-    fence.signal();
-    for (group, ..) in &mut waiting {
+    fences.iter().for_each(Fence::signal);
+    for (group, ..) in waiting.iter_mut().chain([&mut (witness, token, id)]) {
         group.cycle();
     }
 }
