@@ -40,16 +40,16 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
     let testbed = Testbed::prepare(options.place, &cache())?;
     let limit = options.limit.unwrap_or(Duration::from_secs(1200));
     let out = out_folder();
-    let command = format!("{}{}", suite_command(), faults_command());
+    let command = format!("status=0\n{}{}exit $status\n", suite_command(), faults_command());
     let run = Run { command: &command, stage: &stage, out: &out, limit };
-    testbed.run(&run, &mut |line| {
+    let status = testbed.run(&run, &mut |line| {
         println!("{line}");
         report.read(line);
     })?;
     print!("{}", report.table());
     let summary = report.finish(&target().join("vts"))?;
     println!("{summary}");
-    Ok(i32::from(!report.is_good()))
+    Ok(i32::from(status != 0 || !report.is_good()))
 }
 
 /// Checks the list of requirements, and puts the wrong services on the stage.
