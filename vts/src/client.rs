@@ -4,19 +4,18 @@
 //! A client process of the conformance tests: the suite's own program, started again as
 //! `client VERB ACCESS` with a Unix socket as its standard input, over which the buffer comes.
 //!
-//! `hold`: locks, prints "granted", holds until it is killed. `queue`: requests the lock, prints
-//! "queued", waits until it is killed. `groups`: opens groups until it is refused, prints how many,
-//! waits. `queues`: queues locks of as many groups as it may, prints how many,
-//! waits.
+//! `hold`: locks, prints "granted" and its deadline, holds. `queue`: requests the lock, prints "queued",
+//! waits. `groups`: opens groups until it is refused, prints how many, waits. `queues`: opens groups, prints
+//! "ready", reads a byte, queues locks of as many groups as it may, prints how many, waits. All wait until
+//! they are killed, or their input ends.
 //!
-//! These end by themselves. `give` receives a buffer and perhaps a fence, locks, says a byte, hears a byte, unlocks with
-//! the fence; `take` receives the buffer, queues a lock, says a byte, is granted with an acquire fence if there
-//! was one, says another byte. `call` makes one call; `dump` has the service print its state.
+//! These end by themselves. `give` receives a buffer and perhaps a fence, locks, says a byte, hears a byte,
+//! unlocks with the fence; `take` receives the buffer, queues a lock, says a byte, is granted with an acquire
+//! fence, says another byte. `call` makes one call; `dump` has the service print its state.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
@@ -51,9 +50,9 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
     match verb.as_str() {
         "hold" => {
             let mut group = Group::of("vts/holder", &buffer, access);
-            group.lock();
+            let grant = group.lock();
             groups.push(group);
-            println!("granted");
+            println!("granted {}", grant.deadline);
         }
         "queue" => {
             let mut group = Group::of("vts/waiter", &buffer, access);
@@ -62,27 +61,33 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
             println!("queued");
         }
         "groups" => {
+            let most = service().getCapabilities().expect("capabilities").maxGroupsPerUid;
             let options = GroupOptions::default();
-            let service = service();
             let mut opened = Vec::new();
-            let refused = loop {
-                match service.openGroup("vts/quota", &options) {
+            let mut refused = 0;
+            // More than it may, not without end.
+            for _ in 0..4 * most {
+                match service().openGroup("vts/quota", &options) {
                     Ok(group) => opened.push(group),
-                    refused => break error(refused),
+                    denied => {
+                        refused = error(denied);
+                        break;
+                    }
                 }
-            };
+            }
             println!("{} {refused}", opened.len());
             rest();
         }
         "queues" => {
-            let refused = loop {
-                let group = Group::of("vts/quota", &buffer, access);
-                match group.binder.lock(0) {
-                    Ok(_) => groups.push(group),
-                    refused => break error(refused),
-                }
-            };
-            println!("{} {refused}", groups.len());
+            let most = service().getCapabilities().expect("capabilities").maxQueuedPerUid;
+            groups.extend((0..=most).map(|_| Group::of("vts/quota", &buffer, access)));
+            // Only the locks are to be made while somebody holds.
+            println!("ready");
+            std::io::stdin().read_exact(&mut [0]).expect("a byte");
+            let locked: Vec<_> = groups.iter().map(|group| group.binder.lock(0)).collect();
+            let queued = locked.iter().filter(|locked| locked.is_ok()).count();
+            let refused = locked.into_iter().find(Result::is_err).map_or(0, error);
+            println!("{queued} {refused}");
         }
         other => panic!("unknown verb {other}"),
     }
@@ -122,8 +127,8 @@ fn take(mut socket: &UnixStream) -> ! {
     std::process::exit(0)
 }
 
+/// Waits for the end: of this process, or of the one that has started it.
 fn rest() -> ! {
-    loop {
-        std::thread::sleep(Duration::from_secs(3600));
-    }
+    let _ = std::io::stdin().read(&mut [0]);
+    std::process::exit(0)
 }

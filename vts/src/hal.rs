@@ -3,11 +3,13 @@
 
 //! The service under test, as a client sees it.
 
-use std::collections::VecDeque;
-use std::fs::File;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, OnceLock};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use binder::{ParcelFileDescriptor, Status, Strong};
@@ -23,13 +25,15 @@ use buffersync_aidl::reply::Granted;
 use buffersync_aidl::{runtime, Failure};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
+use crate::pace::Limit;
+
 /// Where vendor services are found by vendor clients and apps.
 const DEVICE: &str = "/dev/binder";
 
-/// When a test gives up waiting for something that has to come. Emulated machines are slow.
-fn long() -> Duration {
+/// When something that has to come counts as hung. Emulated machines are slow.
+pub fn long() -> Duration {
     let seconds = std::env::var("BUFFERSYNC_VTS_PATIENCE_SECONDS").ok();
-    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(20))
+    Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(60))
 }
 
 /// How long something that must not come is waited for.
@@ -41,11 +45,8 @@ pub const ACCESSES: [Access; 4] =
 
 /// The interface's name, as the service manager knows it.
 const INTERFACE: &str = "vendor.buffersync.IBufferSync";
-/// Names the instance for a client process.
+/// Names the instance under test to the processes of a test.
 pub const INSTANCE: &str = "BUFFERSYNC_VTS_INSTANCE";
-
-/// The instance under test, of those declared.
-static CHOSEN: Mutex<Option<String>> = Mutex::new(None);
 
 fn open_driver() -> Result<(), String> {
     static OPEN: OnceLock<Result<(), String>> = OnceLock::new();
@@ -68,21 +69,11 @@ pub fn declared_instances() -> Result<Vec<String>, String> {
     Ok(instances)
 }
 
-/// From now on the tests are about this instance.
-pub fn choose(instance: &str) {
-    *CHOSEN.lock().expect("no test panics while it chooses") = Some(instance.to_string());
-}
-
-/// The instance under test.
-pub fn instance() -> String {
-    let chosen = CHOSEN.lock().expect("no test panics while it chooses").clone();
-    chosen.or_else(|| std::env::var(INSTANCE).ok()).unwrap_or_else(|| "default".into())
-}
-
 /// The service under test.
 pub fn service() -> Strong<dyn IBufferSync> {
     open_driver().expect("binder");
-    let name = format!("{INTERFACE}/{}", instance());
+    let instance = std::env::var(INSTANCE).unwrap_or_else(|_| "default".into());
+    let name = format!("{INTERFACE}/{instance}");
     binder::check_interface(&name).expect("the service is registered")
 }
 
@@ -131,6 +122,8 @@ pub struct Group {
     pub hold_ms: i32,
     events: File,
     read: VecDeque<Record>,
+    /// When its grants, and the fences that they ended with, are taken away; by token.
+    limits: Mutex<BTreeMap<i64, Limit>>,
 }
 
 /// A grant, whether it came at once or by event.
@@ -187,6 +180,7 @@ impl Group {
             hold_ms: opened.holdLimitMs,
             events: File::from(std::os::fd::OwnedFd::from(opened.events.expect("a pipe"))),
             read: VecDeque::new(),
+            limits: Mutex::default(),
         }
     }
 
@@ -228,6 +222,7 @@ impl Group {
             let with = |flag| all().filter(move |b| has(b, flag)).map(|b| b.id).collect();
             let (fenced, torn) = (with(event::FLAG_FENCED), with(event::FLAG_TORN));
             let deadline = granted.deadline_ns;
+            self.limits().insert(reply.token, Limit::at(deadline));
             return Grant { token: reply.token, deadline, buffers, fenced, torn };
         }
         let grant = self.next_grant();
@@ -239,6 +234,7 @@ impl Group {
     pub fn next_grant(&mut self) -> Grant {
         let head = self.next_event().expect("a grant");
         assert_eq!(head.kind, event::GRANTED, "{head:?}");
+        self.limits().insert(head.token, Limit::at(head.value0));
         let (mut fenced, mut torn) = (Vec::new(), Vec::new());
         let buffers = (0..head.value1).map(|_| {
             // Written together with the head: there already.
@@ -261,6 +257,24 @@ impl Group {
         self.next_within(long())
     }
 
+    /// Reads what is in the pipe.
+    pub fn read_all(&mut self) {
+        let mut records = 0..MORE_THAN_A_PIPE;
+        while !self.nothing_within(Duration::ZERO) {
+            self.next_event();
+            records.next().expect("an end of the records");
+        }
+    }
+
+    /// The next event, which must be an eviction of this token. Returns its flags.
+    pub fn next_eviction(&mut self, token: i64) -> i32 {
+        // It has to come: from here on the test does not rely on the time before.
+        self.limits().remove(&token);
+        let record = self.next_event().expect("an eviction");
+        assert_eq!((record.kind, record.token), (event::EVICTED, token), "{record:?}");
+        record.flags
+    }
+
     /// Whether no event comes within `limit`.
     pub fn nothing_within(&mut self, limit: Duration) -> bool {
         self.read.is_empty() && !self.readable(limit)
@@ -276,18 +290,33 @@ impl Group {
                 self.read.push_back(Record::from_bytes(record.try_into().expect("32 bytes")));
             }
         }
-        self.read.pop_front()
+        let record = self.read.pop_front()?;
+        if record.kind == event::EVICTED {
+            // The test knows that it is over.
+            self.limits().remove(&record.token);
+        }
+        Some(record)
     }
 
     fn readable(&self, limit: Duration) -> bool {
-        let millis = u16::try_from(limit.as_millis()).expect("a short limit");
-        let mut fds = [PollFd::new(self.events.as_fd(), PollFlags::POLLIN)];
-        nix::poll::poll(&mut fds, PollTimeout::from(millis)).expect("poll") > 0
+        is_readable(&self.events, limit)
+    }
+
+    fn limits(&self) -> MutexGuard<'_, BTreeMap<i64, Limit>> {
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends a grant but for a fence.
     pub fn unlock_fenced(&self, grant: &Grant, sync_file: &OwnedFd) {
-        self.binder.unlockWithFences(grant.token, &[whole(sync_file)]).expect("unlock");
+        self.unlock_with(grant, &[whole(sync_file)]);
+    }
+
+    /// Ends a grant but for fences, which then have as long as the grant had.
+    pub fn unlock_with(&self, grant: &Grant, fences: &[ReleaseFence]) {
+        let hold = Duration::from_millis(u64::from(self.hold_ms.unsigned_abs()));
+        let limit = Limit::after(hold);
+        self.binder.unlockWithFences(grant.token, fences).expect("unlock");
+        self.limits().insert(grant.token, limit);
     }
 
     /// What a grant has to wait for: of one buffer, or (0) of all.
@@ -299,6 +328,7 @@ impl Group {
     /// Ends a grant.
     pub fn unlock(&self, grant: &Grant) {
         self.binder.unlock(grant.token).expect("unlock");
+        self.limits().remove(&grant.token);
     }
 
     /// Locks and unlocks: nothing is in the way, and nothing is broken.
@@ -309,31 +339,40 @@ impl Group {
     }
 }
 
-/// Fills a group's event pipe with records that nobody reads, grants that came by event: its next lock
-/// is refused. Both groups get `shared`.
-pub fn fill_pipe(unread: &Group, holder: &mut Group, shared: impl AsFd) {
+/// Records that an event pipe is sure not to take: a pipe's default size, and more.
+const MORE_THAN_A_PIPE: usize = 4 * 65536 / RECORD_BYTES;
+
+/// Fills a group's event pipe with records that nobody reads, grants that came by event. Both groups get
+/// `shared`. Returns the error that the next lock is refused with.
+pub fn fill_pipe(unread: &Group, holder: &mut Group, shared: impl AsFd) -> i32 {
     holder.add(shared.as_fd(), Access::DMA_WRITE);
     unread.add(shared.as_fd(), Access::DMA_WRITE);
-    loop {
+    for _ in 0..MORE_THAN_A_PIPE {
         let theirs = holder.lock();
-        let reply = match unread.binder.lock(0) {
-            Ok(reply) => reply,
-            Err(_) => break holder.unlock(&theirs),
-        };
+        let reply = unread.binder.lock(0);
         holder.unlock(&theirs);
+        let Ok(reply) = reply else { return error(reply) };
         // It is granted now, or was so in the reply.
         eventually("the lock is granted", || unread.binder.unlock(reply.token).is_ok());
     }
+    panic!("the pipe took more than {MORE_THAN_A_PIPE} records");
 }
 
-/// The service's counters, from its dump.
+/// One of the service's counters, from its dump.
 pub fn counter(name: &str) -> u64 {
+    let [value] = counters([name]);
+    value
+}
+
+/// Some of the service's counters, at one moment.
+fn counters<const N: usize>(names: [&str; N]) -> [u64; N] {
     let text = dump(&["counters"]);
-    let value = text.split_whitespace().find_map(|pair| {
-        let (key, value) = pair.split_once('=')?;
-        (key == name).then(|| value.parse().expect("a number"))
-    });
-    value.unwrap_or_else(|| panic!("no counter {name} in {text:?}"))
+    let pairs: BTreeMap<_, _> =
+        text.split_whitespace().filter_map(|pair| pair.split_once('=')).collect();
+    names.map(|name| {
+        let value = pairs.get(name).and_then(|value| value.parse().ok());
+        value.unwrap_or_else(|| panic!("no counter {name} in {text:?}"))
+    })
 }
 
 /// The service's dump, as an operator sees it.
@@ -352,24 +391,50 @@ pub fn dump(args: &[&str]) -> String {
     })
 }
 
-/// The service's process: the one that `BUFFERSYNC_SERVICE_PID` says, or that has its name.
+/// Waits until nothing is left of what came before: no group, no buffer, no fence.
+pub fn at_rest() {
+    let left = || counters(["groups", "buffers", "fences"]);
+    eventually("the service is at rest: has it another client?", || left() == [0; 3]);
+}
+
+/// The service's process: the one that writes into the event pipe of a group. What it is named says nothing:
+/// binder runtimes rename threads. Needs root.
 pub fn service_pid() -> String {
-    if let Ok(pid) = std::env::var("BUFFERSYNC_SERVICE_PID") {
-        return pid;
-    }
-    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let service = processes.map(|process| process.path()).find(|path| {
-        // A process may end meanwhile. The kernel cuts a name at 15 bytes.
-        std::fs::read_to_string(path.join("comm"))
-            .is_ok_and(|name| name.starts_with("vendor.buffersy"))
-    });
-    let service = service.expect("the service runs");
+    let group = Group::open("vts/pid");
+    let pipe = fs::read_link(format!("/proc/self/fd/{}", group.events.as_raw_fd()));
+    let pipe = pipe.expect("the event pipe");
+    let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
+    let mut writers = processes.filter(|process| writes(process, &pipe));
+    let service = writers.next().expect("somebody writes into the pipe");
+    assert!(writers.next().is_none(), "more than one process writes into the pipe");
     service.file_name().expect("its number").to_string_lossy().into_owned()
+}
+
+/// Whether a process has this pipe's writing end.
+fn writes(process: &Path, pipe: &Path) -> bool {
+    // Not everything there is a process; and a process or a descriptor may go meanwhile.
+    let Ok(fds) = fs::read_dir(process.join("fd")) else { return false };
+    let number =
+        process.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok());
+    let is_it = |fd: PathBuf| {
+        // The mode of such a link is that of the descriptor.
+        let may_write =
+            fs::symlink_metadata(&fd).is_ok_and(|of| of.permissions().mode() & 0o200 != 0);
+        may_write && fs::read_link(&fd).is_ok_and(|target| target == *pipe)
+    };
+    number && fds.flatten().any(|fd| is_it(fd.path()))
 }
 
 /// How many threads the service has.
 pub fn service_threads() -> usize {
-    std::fs::read_dir(format!("/proc/{}/task", service_pid())).expect("threads").count()
+    fs::read_dir(format!("/proc/{}/task", service_pid())).expect("threads").count()
+}
+
+/// Whether something can be read, or the end, within a time.
+pub fn is_readable(file: impl AsFd, limit: Duration) -> bool {
+    let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
+    let limit = PollTimeout::try_from(limit).expect("a time that poll takes");
+    nix::poll::poll(&mut fds, limit).expect("poll") > 0
 }
 
 /// Waits until `holds`; panics with `what` if it never does.

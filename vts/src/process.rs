@@ -3,7 +3,7 @@
 
 //! Clients in processes of their own (`client.rs` is their program).
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Stdio};
@@ -13,12 +13,16 @@ use buffersync_testbed_guest::fdpass;
 use buffersync_testbed_guest::user::User;
 
 use crate::client;
-use crate::hal::{instance, INSTANCE};
+use crate::hal::{is_readable, long};
+use crate::pace::Limit;
 
-/// A client process that locks one buffer.
+/// A client process that locks one buffer. It ends with this process, however that ends.
 pub struct Client {
     child: Child,
     output: BufReader<ChildStdout>,
+    /// Its standard input: the end of it ends the client.
+    socket: UnixStream,
+    limit: Option<Limit>,
 }
 
 impl Client {
@@ -30,18 +34,34 @@ impl Client {
         let mut child = user
             .command(program)
             .args([client::VERB, verb, &access.0.to_string()])
-            .env(INSTANCE, instance())
             .stdin(Stdio::from(OwnedFd::from(there)))
             .stdout(Stdio::piped())
             .spawn()
             .expect("client");
         fdpass::send(&here, &[buffer.as_fd()]).expect("pass the buffer");
         let output = BufReader::new(child.stdout.take().expect("stdout"));
-        Self { child, output }
+        Self { child, output, socket: here, limit: None }
     }
 
-    /// The next line that it prints. Blocks; a client that dies ends it.
+    /// Waits until a client that was told to `hold` does. Returns its grant's deadline, before which the test
+    /// has to be done with it.
+    pub fn granted(&mut self) -> i64 {
+        let line = self.line();
+        let deadline = line.strip_prefix("granted ").and_then(|deadline| deadline.parse().ok());
+        let deadline = deadline.unwrap_or_else(|| panic!("the client said {line:?}"));
+        self.limit = Some(Limit::at(deadline));
+        deadline
+    }
+
+    /// Lets a client go on that has said "ready".
+    pub fn go(&mut self) {
+        self.socket.write_all(&[0]).expect("the client reads");
+    }
+
+    /// The next line that it prints; empty if it has died.
     pub fn line(&mut self) -> String {
+        let there = !self.output.buffer().is_empty();
+        assert!(there || is_readable(self.output.get_ref(), long()), "the client says nothing");
         let mut line = String::new();
         self.output.read_line(&mut line).expect("client's output");
         line.trim_end().to_string()
@@ -56,6 +76,7 @@ impl Client {
     pub fn kill(&mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");
+        self.limit = None;
     }
 }
 

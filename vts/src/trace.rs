@@ -35,9 +35,10 @@ impl Trace {
         // QEMU's translator has been seen to trip over.
         put("options/record-cmd", "0");
         put("kprobe_events", "");
-        // dma_buf_ioctl(file, cmd, arg): x86-64 passes cmd in %si, arg in %dx. It points to a
-        // struct dma_buf_sync in the caller's memory, whose only member is the flags.
-        append("kprobe_events", "p:bs_ioctl dma_buf_ioctl cmd=%si:x32 flags=+u0(%dx):u64");
+        // dma_buf_ioctl(file, cmd, arg). The kernel knows in which registers the architecture passes its
+        // arguments. arg points to a struct dma_buf_sync in the caller's memory, whose only member is the
+        // flags.
+        append("kprobe_events", "p:bs_ioctl dma_buf_ioctl cmd=$arg2:x32 flags=+u0($arg3):u64");
         put("events/kprobes/enable", "1");
         put("trace", "");
         Self(())

@@ -7,12 +7,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use buffersync_client::{Access, BufferSync, Options};
 use buffersync_testbed_guest::heap;
-use buffersync_testbed_guest::stack::Stack;
+use buffersync_testbed_guest::stack::{patient, Stack};
 use buffersync_testbed_guest::user::User;
+use buffersync_vts::hal::eventually;
 
 /// What a descriptor of the service may be, as `/proc/PID/fd` names it.
 const ALLOWED: [&str; 8] = [
@@ -30,7 +30,8 @@ const ALLOWED: [&str; 8] = [
 fn start() -> Stack {
     let own = std::env::current_exe().expect("own path");
     let out = std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| "/out".into(), PathBuf::from);
-    Stack::start(own.parent().expect("a folder"), &out.join("log-confinement"), &[]).expect("stack")
+    Stack::start(own.parent().expect("a folder"), &out.join("log-confinement"), &patient())
+        .expect("stack")
 }
 
 /// The words behind a key of `/proc/PID/status`.
@@ -55,7 +56,7 @@ fn the_service_has_what_it_needs_and_nothing_else() {
     let sync = BufferSync::connect().expect("connect");
     let mut group = sync.open_group("confinement", Options::default()).expect("open_group");
     group.add(&buffer, Access::DmaWrite).expect("add");
-    let grant = group.lock(Duration::from_secs(5)).expect("lock");
+    let grant = group.lock(None).expect("lock");
 
     let own = User::SERVICE.0.to_string();
     for key in ["Uid", "Gid"] {
@@ -83,12 +84,8 @@ fn the_service_has_what_it_needs_and_nothing_else() {
 
     // What it got from a client goes with the client's group.
     drop(group);
-    let let_go = || !descriptors(pid).iter().any(|target| target.starts_with("/dmabuf:"));
-    let patience = std::time::Instant::now() + Duration::from_secs(10);
-    while !let_go() {
-        assert!(std::time::Instant::now() < patience, "the dma-buf is kept");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    let kept = || descriptors(pid).iter().any(|target| target.starts_with("/dmabuf:"));
+    eventually("the dma-buf is let go", || !kept());
 }
 
 /// Another user's service, which the service manager does not let register.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use buffersync_client::{Access, BufferSync, Error, Options};
 use buffersync_testbed_guest::heap;
-use buffersync_testbed_guest::stack::Stack;
+use buffersync_testbed_guest::stack::{patient, Stack};
 use buffersync_vts::fence::{has_signalled, Pending};
 
 #[test]
@@ -16,7 +16,8 @@ fn without_the_ioctls_explicit_fences_work_and_implicit_ones_are_refused() {
     let own = std::env::current_exe().expect("own path");
     let out = std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| "/out".into(), PathBuf::from);
     let bin = own.parent().expect("a folder");
-    let flags = ["--implicit-fences", "0"].map(String::from);
+    let mut flags = patient();
+    flags.extend(["--implicit-fences", "0"].map(String::from));
     let _stack = Stack::start(bin, &out.join("log-no-implicit"), &flags).expect("stack");
     let service = BufferSync::connect().expect("connect");
     let capabilities = service.capabilities().expect("capabilities");

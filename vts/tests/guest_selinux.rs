@@ -15,10 +15,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use buffersync_testbed_guest::fdpass;
 use buffersync_testbed_guest::selinux::{allows, denials, enforce, label, load, unlimited_log};
-use buffersync_testbed_guest::stack::Stack;
+use buffersync_testbed_guest::stack::{patient, Stack};
 use buffersync_testbed_guest::user::User;
 
 /// Programs as they are started in their domains; on a file system that keeps labels.
@@ -127,6 +128,18 @@ impl Drop for Peer {
 /// A client hands over what others have opened. If the buffer is the allocator's, an app is next, which gets
 /// the fence from the service and may not know who opened it.
 fn hands(user: User, domain: &str, of: &str, fence: Option<&str>) -> io::Result<()> {
+    for _ in 0..5 {
+        let begin = Instant::now();
+        match hands_once(user, domain, of, fence) {
+            // vgem signals a fence by itself after 10 s, and then there is nothing to be handed on.
+            Err(_) if begin.elapsed() > Duration::from_secs(9) => {}
+            result => return result,
+        }
+    }
+    Err(io::Error::other("the machine is too slow: it takes longer than a fence lasts"))
+}
+
+fn hands_once(user: User, domain: &str, of: &str, fence: Option<&str>) -> io::Result<()> {
     let (_pool, buffer) = Peer::opener(of, "buffer")?;
     let fence = fence.map(|domain| Peer::opener(domain, "fence")).transpose()?;
     let fds: Vec<&OwnedFd> =
@@ -201,7 +214,7 @@ fn sets(domain: &str) -> bool {
 /// What has to work on a device, or the first of it that does not.
 fn works() -> Result<Stack, String> {
     let out = std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| "/out".into(), PathBuf::from);
-    let stack = Stack::start(Path::new(PLACE), &out.join("log-selinux"), &[]);
+    let stack = Stack::start(Path::new(PLACE), &out.join("log-selinux"), &patient());
     let stack = stack.map_err(|error| error.to_string())?;
     let domain = fs::read_to_string(format!("/proc/{}/attr/current", stack.service_pid()));
     let domain = domain.map_err(|error| error.to_string())?;

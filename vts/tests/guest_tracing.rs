@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 
 use buffersync_client::{Access, BufferSync, Error, Options};
 use buffersync_testbed_guest::heap;
-use buffersync_testbed_guest::stack::Stack;
+use buffersync_testbed_guest::stack::{patient, Stack};
 use buffersync_vts::trace::TRACING;
 
 fn start(args: &[&str]) -> Stack {
     let own = std::env::current_exe().expect("own path");
     let out = std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| "/out".into(), PathBuf::from);
-    let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-    Stack::start(own.parent().expect("a folder"), &out.join("log-tracing"), &args).expect("stack")
+    let mut service_args = patient();
+    service_args.extend(args.iter().map(ToString::to_string));
+    Stack::start(own.parent().expect("a folder"), &out.join("log-tracing"), &service_args)
+        .expect("stack")
 }
 
 fn put(file: &str, text: &str) {

@@ -139,7 +139,9 @@ interface ISyncGroup {
      *
      * @param token as LockReply or the GRANTED record named the grant.
      * @param bufferId one buffer of the grant; 0: all of them.
-     * @return a sync_file, several merged; null if nothing is pending (any more).
+     * @return a sync_file, several merged; null if nothing is pending (any more). The service has opened
+     *         the file, whoever made the fences: SELinux asks the receiver of a descriptor for `fd use`
+     *         of the domain that opened it.
      * @throws ERROR_BAD_TOKEN if the group does not hold this grant, ERROR_EVICTED if it was taken
      *         away.
      * @throws ERROR_UNKNOWN_BUFFER if the grant has no such buffer.

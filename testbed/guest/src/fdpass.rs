@@ -45,6 +45,22 @@ pub fn receive(socket: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     Ok(fds)
 }
 
+/// Whether two descriptors are of one open file: duplicates of each other (kcmp(2), KCMP_FILE). `None` if the kernel
+/// can't tell.
+pub fn are_one_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<Option<bool>> {
+    const KCMP_FILE: libc::c_int = 0;
+    let pid = std::process::id();
+    let (one, other) = (one.as_raw_fd(), other.as_raw_fd());
+    // SAFETY: the call takes numbers only.
+    match unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, one, other) } {
+        -1 => match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ENOSYS) => Ok(None),
+            error => Err(error),
+        },
+        order => Ok(Some(order == 0)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -64,6 +80,14 @@ mod tests {
         let mut byte = [0];
         read.read_exact(&mut byte).unwrap();
         assert_eq!(&byte, b"x");
+    }
+
+    #[test]
+    fn a_duplicate_is_the_same_file_and_another_pipe_is_not() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let duplicate = one.try_clone().unwrap();
+        assert_ne!(are_one_file(one.as_fd(), duplicate.as_fd()).unwrap(), Some(false));
+        assert_ne!(are_one_file(one.as_fd(), other.as_fd()).unwrap(), Some(true));
     }
 
     #[test]

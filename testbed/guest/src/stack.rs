@@ -24,10 +24,16 @@ pub const INSTANCE: &str = "vendor.buffersync.IBufferSync/default";
 const SERVICE: &str = "vendor.buffersync-service";
 
 /// How long a process may take to come up, or to go. An emulated machine is slow.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(20);
 /// Bytes of a log shown with an error.
 const LOG_END: usize = 4000;
+
+/// Arguments of a service that takes nothing away for ten minutes, unless a client asks for less: for tests that
+/// are about something else, on machines that may be slow.
+pub fn patient() -> Vec<String> {
+    ["--default-hold-ms", "600000", "--max-hold-ms", "600000"].map(String::from).into()
+}
 
 /// The stack could not be brought up.
 #[derive(Debug, thiserror::Error)]

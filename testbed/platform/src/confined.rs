@@ -5,12 +5,13 @@
 //! unit's `SystemCallFilter=`.
 //!
 //! As systemd does it: no new privileges, then the filter, then the program, whose start is filtered too.
-//! What is not listed kills the process.
+//! What is not listed kills the process. A call that this architecture lacks and another one has is passed
+//! over: aarch64 has no poll.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use seccompiler::{compile_from_json, TargetArch};
+use seccompiler::{compile_from_json, BpfProgram, TargetArch};
 
 /// The calls that the unit lists. Groups (`@...`) and exceptions (`~...`) are no lists.
 fn listed(unit: &str) -> Result<Vec<&str>, String> {
@@ -23,18 +24,35 @@ fn listed(unit: &str) -> Result<Vec<&str>, String> {
     }
 }
 
-fn confine(unit: &str) -> Result<(), String> {
-    let text = std::fs::read_to_string(unit).map_err(|error| format!("{unit}: {error}"))?;
-    let calls = listed(&text)?.into_iter().map(|call| format!("{{\"syscall\":\"{call}\"}}"));
+/// The architectures that the unit is written for.
+const ARCHITECTURES: [TargetArch; 2] = [TargetArch::x86_64, TargetArch::aarch64];
+
+/// A filter that allows these calls and kills for any other; refused if the architecture lacks one.
+fn filter(calls: &[&str], arch: TargetArch) -> Result<BpfProgram, String> {
+    let calls = calls.iter().map(|call| format!("{{\"syscall\":\"{call}\"}}"));
     let json = format!(
         "{{\"main\":{{\"mismatch_action\":\"kill_process\",\"match_action\":\"allow\",\"filter\":[{}]}}}}",
         calls.collect::<Vec<_>>().join(",")
     );
-    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
     let filters = compile_from_json(json.as_bytes(), arch).map_err(|error| error.to_string())?;
-    let filter = filters.get("main").ok_or("no filter came of the list")?;
+    filters.into_values().next().ok_or_else(|| "no filter came of the list".into())
+}
+
+/// The calls of the list that an architecture has. A name that no architecture has is an error.
+fn existing<'a>(calls: &[&'a str], arch: TargetArch) -> Result<Vec<&'a str>, String> {
+    let exists = |call: &str, arch| filter(&[call], arch).is_ok();
+    match calls.iter().find(|call| !ARCHITECTURES.iter().any(|arch| exists(call, *arch))) {
+        Some(unknown) => Err(format!("{unknown} is no system call of any architecture")),
+        None => Ok(calls.iter().copied().filter(|call| exists(call, arch)).collect()),
+    }
+}
+
+fn confine(unit: &str) -> Result<(), String> {
+    let text = std::fs::read_to_string(unit).map_err(|error| format!("{unit}: {error}"))?;
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
+    let filter = filter(&existing(&listed(&text)?, arch)?, arch)?;
     // Sets no_new_privs first.
-    seccompiler::apply_filter(filter).map_err(|error| error.to_string())
+    seccompiler::apply_filter(&filter).map_err(|error| error.to_string())
 }
 
 fn main() -> ExitCode {
@@ -65,5 +83,27 @@ mod tests {
         assert!(listed("SystemCallFilter=@system-service").is_err());
         assert!(listed("SystemCallFilter=~mount").is_err());
         assert!(listed("[Service]").is_err());
+    }
+
+    #[test]
+    fn a_call_that_only_another_architecture_has_is_passed_over() {
+        let calls = ["read", "poll", "ppoll"];
+        assert_eq!(existing(&calls, TargetArch::x86_64).unwrap(), calls);
+        assert_eq!(existing(&calls, TargetArch::aarch64).unwrap(), ["read", "ppoll"]);
+        assert!(existing(&["read", "raed"], TargetArch::aarch64).is_err());
+    }
+
+    /// The unit is installed on both: its list has no name that neither of them has.
+    #[test]
+    fn the_units_own_list_makes_a_filter_on_each_architecture() {
+        let unit = include_str!("../../../init/linux/vendor.buffersync.service");
+        let calls = listed(unit).unwrap();
+        for arch in ARCHITECTURES {
+            let existing = existing(&calls, arch).unwrap();
+            for needed in ["clone", "clone3", "epoll_pwait", "faccessat", "ppoll", "readlinkat"] {
+                assert!(existing.contains(&needed), "{needed}");
+            }
+            assert!(!filter(&existing, arch).unwrap().is_empty());
+        }
     }
 }

@@ -11,12 +11,10 @@ use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::aidl::NativeHandle;
-use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::fence::Pending;
 use buffersync_vts::hal::{
-    counter, dump, error, handle, is_granted, is_illegal_argument, service, service_pid, whole,
-    Group, ACCESSES,
+    counter, dump, error, handle, is_granted, is_illegal_argument, service, whole, Group, ACCESSES,
 };
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
@@ -38,7 +36,6 @@ pub const TESTS: Tests = tests![
     bad_names_and_options_open_nothing,
     a_release_fence_must_be_a_sync_file_and_the_grant_goes_on,
     the_dump_names_buffers_holders_and_waiters_and_is_bounded,
-    descriptors_do_not_leak,
     an_empty_group_has_nothing_to_lock,
     acquire_fences_are_for_the_holder_only,
     more_fences_than_buffers_are_refused,
@@ -282,7 +279,7 @@ fn a_release_fence_must_be_a_sync_file_and_the_grant_goes_on() {
 fn the_dump_names_buffers_holders_and_waiters_and_is_bounded() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let crowd: Vec<Group> = (0..230).map(|_| Group::open("vts/crowd")).collect();
-    // Last, so that the holder is not evicted meanwhile.
+    // Last: the holder is not evicted before the dump, unless the machine is slow.
     let mut holder = Group::of("vts/dump-holder", &buffer, Access::DMA_WRITE);
     holder.lock();
     let mut waiter = Group::of("vts/dump-waiter", &buffer, Access::READ);
@@ -298,20 +295,6 @@ fn the_dump_names_buffers_holders_and_waiters_and_is_bounded() {
     assert!(text.contains(" more"), "the table of groups is not cut");
     assert!(text.len() < 64 * 1024);
     drop(crowd);
-}
-
-fn descriptors_do_not_leak() {
-    let pid = service_pid();
-    let count = || std::fs::read_dir(format!("/proc/{pid}/fd")).expect("fds").count();
-    let before = count();
-    for _ in 0..20 {
-        let buffer = heap::allocate(SIZE).expect("heap");
-        let mut group = Group::of("vts/leak", &buffer, Access::WRITE);
-        let _ = group.binder.add(&handle(&[buffer.as_fd()]), Access::READ);
-        group.cycle();
-        assert!(buffer.as_fd().as_raw_fd() >= 0);
-    }
-    buffersync_vts::hal::eventually("as many as before", || count() <= before);
 }
 
 fn an_empty_group_has_nothing_to_lock() {
@@ -334,7 +317,7 @@ fn acquire_fences_are_for_the_holder_only() {
     assert!(group.acquire_fence(&held, 0).is_none() && group.acquire_fence(&held, id).is_none());
     assert_eq!(error(group.binder.getAcquireFence(held.token, id + 99)), ERROR_UNKNOWN_BUFFER);
     assert_eq!(error(group.binder.getAcquireFence(held.token + 99, 0)), ERROR_BAD_TOKEN);
-    assert_eq!(group.next_event().expect("an eviction").kind, event::EVICTED);
+    group.next_eviction(held.token);
     assert_eq!(error(group.binder.getAcquireFence(held.token, 0)), ERROR_EVICTED);
     let held = group.cycle();
     assert_eq!(error(group.binder.getAcquireFence(held.token, 0)), ERROR_BAD_TOKEN);

@@ -116,10 +116,11 @@ fn a_growing_group_is_wounded_by_an_older_one_and_keeps_what_it_holds() {
 
 fn a_lock_that_times_out_is_told_and_leaves_its_ticket() {
     let buffer = heap::allocate(SIZE).expect("heap");
-    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
-    let held = holder.lock();
+    let mut holder = Group::with_hold("vts/holder", i32::MAX);
+    holder.add(&buffer, Access::DMA_WRITE);
     let mut hasty = Group::of("vts/hasty", &buffer, Access::DMA_WRITE);
     let mut young = Group::of("vts/young", &buffer, Access::DMA_WRITE);
+    let held = holder.lock();
     let begin = now_ns();
     let reply = hasty.binder.lock(2_000_000_000).expect("lock");
     // It stands behind the other, and does not come while that is away.
@@ -242,7 +243,7 @@ fn outlive_a_ticket(mut meanwhile: impl FnMut(&mut Group)) {
         group.add(&buffer, Access::DMA_WRITE);
         group
     });
-    holder.lock();
+    let first = holder.lock();
     next.lock_must_wait();
     let mut hoarder = Group::of("vts/hoarder", &buffer, Access::DMA_WRITE);
     hoarder.lock_must_wait();
@@ -252,6 +253,7 @@ fn outlive_a_ticket(mut meanwhile: impl FnMut(&mut Group)) {
     while begin.elapsed() < longest + LATER {
         meanwhile(&mut hoarder);
     }
+    holder.next_eviction(first.token);
     hoarder.binder.cancel().expect("cancel");
     hoarder.lock_must_wait();
     let held = next.next_grant();
@@ -319,7 +321,7 @@ fn growth_of_a_grant_that_was_taken_away_is_a_new_lock() {
     group.add(&x, Access::DMA_WRITE);
     let held = group.lock();
     group.add(&y, Access::DMA_WRITE);
-    assert_eq!(group.next_event().expect("an eviction").kind, event::EVICTED);
+    group.next_eviction(held.token);
     let reply = group.binder.lock(0).expect("lock");
     assert_ne!(reply.token, held.token);
     let grant = group.granted(&reply);

@@ -3,16 +3,19 @@
 
 //! Implicit fences: those in the dma-buf's own reservation object.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::Capabilities::FEATURE_IMPLICIT_FENCES;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
-use buffersync_testbed_guest::vgem::{Buffer, Vgem};
-use buffersync_vts::fence::{has_signalled, Pending};
-use buffersync_vts::hal::{counter, eventually, fill_pipe, is_granted, service, Group, SHORT};
+use buffersync_testbed_guest::vgem::{self, Buffer, Vgem};
+use buffersync_vts::fence::{has_signalled, Pending, EXPIRES};
+use buffersync_vts::hal::{
+    counter, eventually, fill_pipe, is_granted, now_ns, service, Group, SHORT,
+};
+use buffersync_vts::pace::Limit;
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
 use nix::errno::Errno;
@@ -35,8 +38,34 @@ pub const TESTS: Tests = tests![
 ];
 
 const SIZE: usize = 16 * 1024;
-/// Whatever comes within this time has not waited for a fence until the service gave up.
-const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// No time-out of a service is so late, unless the machine is slow.
+const LATE: Duration = Duration::from_secs(2);
+
+/// A fence in a dma-buf's reservation object. A test relies on it until the service or the driver gives up.
+struct Fence<'a> {
+    vgem: &'a Vgem,
+    fence: vgem::Fence,
+    limit: Limit,
+}
+
+impl<'a> Fence<'a> {
+    /// A fence that locks wait for no longer than the service lets them.
+    fn attach(vgem: &'a Vgem, buffer: &Buffer, write: bool) -> Self {
+        let limit = Limit::after(limit().unwrap_or(EXPIRES));
+        Self { vgem, fence: vgem.attach(buffer, write).expect("attach"), limit }
+    }
+
+    /// A fence that the service gives up.
+    fn stuck(vgem: &'a Vgem, buffer: &Buffer) -> Self {
+        let limit = Limit::after(EXPIRES);
+        Self { vgem, fence: vgem.attach(buffer, true).expect("attach"), limit }
+    }
+
+    fn signal(&self) {
+        self.vgem.signal(self.fence).expect("signal");
+    }
+}
 
 fn vgem() -> (Vgem, Buffer) {
     let vgem = Vgem::open().expect("vgem");
@@ -65,9 +94,9 @@ fn the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does() {
         let reply = group.binder.tryLock().expect("tryLock");
         assert!(is_granted(&reply));
         group.binder.unlock(reply.token).expect("unlock");
-        let fence = vgem.attach(&buffer, writes).expect("attach");
+        let fence = Fence::attach(&vgem, &buffer, writes);
         group.lock_must_wait();
-        vgem.signal(fence).expect("signal");
+        fence.signal();
         let grant = group.next_grant();
         group.unlock(&grant);
         assert_eq!(counter("sync_start"), starts);
@@ -75,64 +104,63 @@ fn the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does() {
     // A reader does not wait for readers.
     let (vgem, buffer) = vgem();
     let mut group = Group::of("vts/cpu", &buffer.dmabuf, Access::READ);
-    let fence = vgem.attach(&buffer, false).expect("attach");
+    let fence = Fence::attach(&vgem, &buffer, false);
     group.cycle();
-    vgem.signal(fence).expect("signal");
+    fence.signal();
 }
 
 fn an_implicit_fence_delays_its_buffer_and_nothing_else() {
     let vgem = Vgem::open().expect("vgem");
     // More than there are threads for cache operations.
-    let fenced: Vec<_> = (0..6)
-        .map(|_| {
-            let buffer = vgem.allocate(SIZE).expect("vgem buffer");
-            let fence = vgem.attach(&buffer, true).expect("attach");
-            (buffer, fence)
-        })
-        .collect();
+    let buffers: Vec<_> = (0..6).map(|_| vgem.allocate(SIZE).expect("vgem buffer")).collect();
+    let fences: Vec<_> = buffers.iter().map(|b| Fence::attach(&vgem, b, true)).collect();
     let mut waiters: Vec<Group> =
-        fenced.iter().map(|(b, _)| Group::of("vts/reader", &b.dmabuf, Access::READ)).collect();
-    for waiter in &mut waiters {
-        waiter.lock_must_wait();
+        buffers.iter().map(|b| Group::of("vts/reader", &b.dmabuf, Access::READ)).collect();
+    for waiter in &waiters {
+        assert!(!is_granted(&waiter.binder.lock(0).expect("lock")), "a fence is pending");
     }
-    let begin = Instant::now();
     for _ in 0..10 {
         service().getCapabilities().expect("capabilities");
         let other = heap::allocate(SIZE).expect("heap");
         Group::of("vts/other", &other, Access::READ).cycle();
     }
-    assert!(begin.elapsed() < Duration::from_secs(3), "others waited {:?}", begin.elapsed());
+    // So the others did not wait for the fences.
     for waiter in &mut waiters {
-        assert!(waiter.nothing_within(Duration::ZERO), "granted before the fence signalled");
+        assert!(waiter.nothing_within(Duration::ZERO), "it ended before the fence signalled");
     }
-    for ((_, fence), waiter) in fenced.iter().zip(&mut waiters) {
-        vgem.signal(*fence).expect("signal");
+    for (fence, waiter) in fences.iter().zip(&mut waiters) {
+        fence.signal();
         let grant = waiter.next_grant();
         waiter.unlock(&grant);
     }
     assert!(counter("sync_waited") >= 6);
 }
 
-/// How long a lock waits for an implicit fence; `None` if the driver ends its fence before, after 10 s.
+/// How long a lock waits for an implicit fence; `None` if the driver ends its fence before.
 fn limit() -> Option<Duration> {
     let limit = service().getCapabilities().expect("capabilities").maxHoldMs;
     let limit = Duration::from_millis(u64::from(limit.unsigned_abs()));
-    (limit < Duration::from_secs(8)).then_some(limit)
+    (limit < EXPIRES.mul_f32(0.8)).then_some(limit)
 }
 
 fn an_implicit_fence_that_never_signals_fails_the_lock_in_time() {
     let Some(limit) = limit() else { return };
     let (vgem, buffer) = vgem();
-    let fence = vgem.attach(&buffer, true).expect("attach");
+    let fence = Fence::stuck(&vgem, &buffer);
     let mut group = Group::open("vts/reader");
     let id = group.add(&buffer.dmabuf, Access::READ);
-    let begin = Instant::now();
+    let (begin, late) = (now_ns(), Limit::after(limit + LATE));
     let token = group.lock_must_wait();
     assert_fence_timed_out(&mut group, token, id);
-    let took = begin.elapsed();
-    assert!(took >= limit && took < limit + AT_ONCE, "{took:?}");
-    vgem.signal(fence).expect("signal");
+    let took = now_ns() - begin;
+    assert!(took >= nanos(limit), "{took} ns");
+    late.assert_ahead("the failure of the lock");
+    fence.signal();
     group.cycle();
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).expect("a time")
 }
 
 /// The next event: a lock failed since an implicit fence of this buffer has not signalled.
@@ -146,25 +174,34 @@ fn assert_fence_timed_out(group: &mut Group, token: i64, buffer: i64) {
 fn locks_behind_one_fence_that_never_signals_fail_together() {
     let Some(limit) = limit() else { return };
     let (vgem, buffer) = vgem();
-    let fence = vgem.attach(&buffer, true).expect("attach");
-    let begin = Instant::now();
-    let mut waiting = Vec::new();
-    for access in [Access::READ, Access::READ, Access::WRITE, Access::WRITE] {
+    let other = vgem.allocate(SIZE).expect("vgem buffer");
+    let fences = [&buffer, &other].map(|buffer| Fence::stuck(&vgem, buffer));
+    // Not at the same time, but those behind one fence fail so.
+    let lock = |buffer: &Buffer, access| {
         let mut group = Group::open("vts/behind");
         let id = group.add(&buffer.dmabuf, access);
         let token = group.lock_must_wait();
-        // Not at the same time, but they fail so.
-        assert!(group.nothing_within(Duration::from_millis(300)));
-        waiting.push((group, token, id));
-    }
-    for (group, token, id) in &mut waiting {
+        assert!(group.nothing_within(limit / 8));
+        (group, token, id)
+    };
+    let (begin, before_the_first_fails) = (now_ns(), Limit::after(limit));
+    let mut waiting =
+        Vec::from([Access::READ, Access::READ, Access::WRITE].map(|a| lock(&buffer, a)));
+    let (mut witness, token, id) = lock(&other, Access::WRITE);
+    waiting.push(lock(&buffer, Access::WRITE));
+    drop(before_the_first_fails);
+
+    let (group, first_token, first_id) = &mut waiting[0];
+    assert_fence_timed_out(group, *first_token, *first_id);
+    assert!(now_ns() - begin >= nanos(limit));
+    // It came before the last one. If that had a time of its own, it would fail later too.
+    assert_fence_timed_out(&mut witness, token, id);
+    for (group, token, id) in &mut waiting[1..] {
+        assert!(!group.nothing_within(SHORT), "it waits anew");
         assert_fence_timed_out(group, *token, *id);
     }
-    // One after the other they would take as long each.
-    let took = begin.elapsed();
-    assert!(took >= limit && took < limit + AT_ONCE, "{took:?}");
-    vgem.signal(fence).expect("signal");
-    for (group, ..) in &mut waiting {
+    fences.iter().for_each(Fence::signal);
+    for (group, ..) in waiting.iter_mut().chain([&mut (witness, token, id)]) {
         group.cycle();
     }
 }
@@ -174,13 +211,12 @@ fn try_lock_looks_once_and_waits_for_no_implicit_fence() {
         let (vgem, buffer) = vgem();
         let mut group = Group::open("vts/try");
         let id = group.add(&buffer.dmabuf, access);
-        let fence = vgem.attach(&buffer, true).expect("attach");
-        let begin = Instant::now();
+        let fence = Fence::attach(&vgem, &buffer, true);
         let reply = group.binder.tryLock().expect("tryLock");
         assert!(!is_granted(&reply), "a fence is pending");
         assert_fence_timed_out(&mut group, reply.token, id);
-        assert!(begin.elapsed() < AT_ONCE, "waited {:?}", begin.elapsed());
-        vgem.signal(fence).expect("signal");
+        fence.limit.assert_ahead("the answer of tryLock()");
+        fence.signal();
         let reply = group.binder.tryLock().expect("tryLock");
         let grant = group.granted(&reply);
         group.unlock(&grant);
@@ -191,7 +227,7 @@ fn a_device_that_reads_goes_past_a_cpu_readers_implicit_fence() {
     let (vgem, buffer) = vgem();
     let mut reader = Group::of("vts/cpu", &buffer.dmabuf, Access::READ);
     reader.cycle();
-    let fence = vgem.attach(&buffer, true).expect("attach");
+    let fence = Fence::attach(&vgem, &buffer, true);
     reader.lock_must_wait();
     let mut device = Group::of("vts/device", &buffer.dmabuf, Access::DMA_READ);
     let reply = device.binder.lock(0).expect("lock");
@@ -199,7 +235,7 @@ fn a_device_that_reads_goes_past_a_cpu_readers_implicit_fence() {
     let grant = device.granted(&reply);
     device.unlock(&grant);
     assert!(reader.nothing_within(Duration::ZERO));
-    vgem.signal(fence).expect("signal");
+    fence.signal();
     let grant = reader.next_grant();
     reader.unlock(&grant);
 }
@@ -211,12 +247,10 @@ fn a_lock_that_was_refused_has_to_look_for_fences_again() {
     let mut holder = Group::open("vts/holder");
     // The last lock is refused after no fence was seen.
     fill_pipe(&silent, &mut holder, &other);
-    while !silent.nothing_within(Duration::ZERO) {
-        silent.next_event();
-    }
-    let fence = vgem.attach(&buffer, true).expect("attach");
+    silent.read_all();
+    let fence = Fence::attach(&vgem, &buffer, true);
     silent.lock_must_wait();
-    vgem.signal(fence).expect("signal");
+    fence.signal();
     let grant = silent.next_grant();
     silent.unlock(&grant);
 }
@@ -229,11 +263,11 @@ fn a_fence_that_comes_while_a_release_fence_is_pending_is_waited_for() {
     let (grant, pending) = (reader.lock(), Pending::new());
     reader.unlock_fenced(&grant, &pending.sync_file);
     writer.lock_must_wait();
-    let fence = vgem.attach(&buffer, true).expect("attach");
+    let fence = Fence::attach(&vgem, &buffer, true);
     pending.signal();
     eventually("the release fence has signalled", || counter("fences") == 0);
     assert!(writer.nothing_within(SHORT), "a fence is pending in the dma-buf");
-    vgem.signal(fence).expect("signal");
+    fence.signal();
     let grant = writer.next_grant();
     writer.unlock(&grant);
 }
@@ -243,17 +277,17 @@ fn what_the_cpu_wrote_is_cleaned_when_its_group_is_closed_while_it_waits() {
     let mut group = Group::of("vts/cpu", &buffer.dmabuf, Access::WRITE);
     group.cycle();
     let ends = counter("sync_end");
-    let fence = vgem.attach(&buffer, true).expect("attach");
+    let fence = Fence::attach(&vgem, &buffer, true);
     group.lock_must_wait();
     group.binder.close().expect("close");
     eventually("END is issued", || counter("sync_end") > ends);
     // If it has not ended by itself meanwhile.
-    let _ = vgem.signal(fence);
+    let _ = vgem.signal(fence.fence);
 }
 
 fn a_device_gets_the_implicit_fences_if_it_asks_for_them() {
     let (vgem, buffer) = vgem();
-    let fence = vgem.attach(&buffer, false).expect("attach");
+    let fence = Fence::attach(&vgem, &buffer, false);
     // A reader's fence is no reader's business.
     let mut reader = implicit("vts/reader", &buffer, Access::DMA_READ);
     let grant = reader.lock();
@@ -269,7 +303,7 @@ fn a_device_gets_the_implicit_fences_if_it_asks_for_them() {
     assert!(is_granted(&reply), "a device waits by itself");
     let acquire = reply.acquireFence.expect("an acquire fence").into();
     assert!(!has_signalled(&acquire));
-    vgem.signal(fence).expect("signal");
+    fence.signal();
     assert!(has_signalled(&acquire));
 }
 
@@ -279,13 +313,13 @@ fn explicit_and_implicit_fences_are_merged() {
     let mut giver = Group::of("vts/giver", &buffer.dmabuf, Access::DMA_WRITE);
     let held = giver.lock();
     giver.unlock_fenced(&held, &pending.sync_file);
-    let fence = vgem.attach(&buffer, true).expect("attach");
+    let fence = Fence::attach(&vgem, &buffer, true);
     let mut taker = implicit("vts/taker", &buffer, Access::DMA_READ);
     let grant = taker.lock();
     let acquire = taker.acquire_fence(&grant, 0).expect("an acquire fence");
     pending.signal();
     assert!(!has_signalled(&acquire), "the implicit one is missing");
-    vgem.signal(fence).expect("signal");
+    fence.signal();
     assert!(has_signalled(&acquire));
 }
 
@@ -335,13 +369,13 @@ fn a_lock_that_failed_has_taken_nothing_and_can_be_locked_again() {
     let plain = heap::allocate(SIZE).expect("heap");
     let mut unlucky = Group::of("vts/unlucky", &buffer.dmabuf, Access::READ);
     unlucky.add(&plain, Access::WRITE);
-    let fence = vgem.attach(&buffer, true).expect("attach");
+    let fence = Fence::attach(&vgem, &buffer, true);
     unlucky.binder.tryLock().expect("tryLock");
     assert_eq!(unlucky.next_event().expect("a failure").kind, event::LOCK_FAILED);
     // What it had taken is the next one's; and then its own again.
     let mut other = Group::of("vts/other", &plain, Access::WRITE);
     let grant = other.lock();
-    vgem.signal(fence).expect("signal");
+    fence.signal();
     unlucky.lock_must_wait();
     other.unlock(&grant);
     let grant = unlucky.next_grant();

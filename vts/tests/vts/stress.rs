@@ -4,10 +4,10 @@
 //! Everything at once, for as long as is asked: `BUFFERSYNC_VTS_STRESS_SECONDS=900`.
 //!
 //! Threads with groups of random buffers and accesses lock, grow, give up, are evicted, vanish. What
-//! they believe to hold is kept beside the service, and may never be in conflict; at the end nothing
-//! is left, and everybody can lock.
+//! they hold until which deadline is kept beside the service, and may never be in conflict; at the end
+//! nothing is left, and everybody can lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
@@ -26,29 +26,38 @@ const THREADS: u64 = 8;
 /// Short, so that evictions are a part of it.
 const HOLD_MS: i32 = 200;
 
-/// Who believes to hold a buffer: readers in the low half, writers in the high one.
-struct Book([AtomicU64; BUFFERS]);
+/// Who holds a buffer, and until when.
+struct Holder {
+    token: i64,
+    access: Access,
+    deadline: i64,
+}
 
-const WRITER: u64 = 1 << 32;
+/// The holders of each buffer, as they know of it themselves.
+struct Book([Mutex<Vec<Holder>>; BUFFERS]);
 
 impl Book {
-    fn enter(&self, which: usize, access: Access) {
-        let before = self.0[which].fetch_add(weight(access), Ordering::SeqCst);
-        let conflict = if weight(access) == WRITER { before != 0 } else { before >= WRITER };
-        assert!(!conflict, "buffer {which}: {access:?} beside {before:#x}");
+    fn enter(&self, which: usize, new: Holder) {
+        let mut holders = self.0[which].lock().expect("no conflict yet");
+        // Who is late in leaving the book, or in entering it, holds nothing any more.
+        let now = now_ns();
+        let holds = |holder: &Holder| now < holder.deadline;
+        let conflicts = |other: &&Holder| exclusive(other.access) || exclusive(new.access);
+        if let Some(other) = holders.iter().filter(|other| holds(other)).find(conflicts) {
+            let (own, others) = (new.access, other.access);
+            assert!(!holds(&new), "buffer {which}: {own:?} beside {others:?}");
+        }
+        holders.push(new);
     }
 
-    fn leave(&self, which: usize, access: Access) {
-        self.0[which].fetch_sub(weight(access), Ordering::SeqCst);
+    fn leave(&self, which: usize, token: i64) {
+        let mut holders = self.0[which].lock().expect("no conflict yet");
+        holders.retain(|holder| holder.token != token);
     }
 }
 
-fn weight(access: Access) -> u64 {
-    if access == Access::WRITE || access == Access::DMA_WRITE {
-        WRITER
-    } else {
-        1
-    }
+fn exclusive(access: Access) -> bool {
+    access == Access::WRITE || access == Access::DMA_WRITE
 }
 
 /// xorshift64*: the same in every run.
@@ -67,8 +76,7 @@ fn nobody_ever_holds_against_another() {
     let seconds = std::env::var("BUFFERSYNC_VTS_STRESS_SECONDS").expect("asked for");
     let until = Instant::now() + Duration::from_secs(seconds.parse().expect("seconds"));
     let buffers: Vec<DmaBuf> = (0..BUFFERS).map(|_| heap::allocate(SIZE).expect("heap")).collect();
-    let book = Book(std::array::from_fn(|_| AtomicU64::new(0)));
-    let before = counter("groups");
+    let book = Book(std::array::from_fn(|_| Mutex::default()));
     let grants: u64 = std::thread::scope(|scope| {
         let threads: Vec<_> = (1..=THREADS)
             .map(|seed| {
@@ -86,7 +94,7 @@ fn nobody_ever_holds_against_another() {
         threads.into_iter().map(|thread| thread.join().expect("no conflict")).sum()
     });
     assert!(grants > 0);
-    eventually("all groups are gone", || counter("groups") == before);
+    eventually("all groups are gone", || counter("groups") == 0);
     for buffer in &buffers {
         Group::of("stress/after", buffer, Access::WRITE).cycle();
     }
@@ -120,14 +128,14 @@ fn life(buffers: &[DmaBuf], book: &Book, random: &mut Random) -> u64 {
             }
         };
         grants += 1;
-        // What is known to be held: well before the deadline.
-        if deadline - now_ns() > 100_000_000 {
-            wanted.iter().for_each(|(which, access)| book.enter(*which, *access));
-            if random.below(4) == 0 {
-                std::thread::sleep(Duration::from_micros(random.below(2000)));
-            }
-            wanted.iter().for_each(|(which, access)| book.leave(*which, *access));
+        let token = reply.token;
+        for (which, access) in &wanted {
+            book.enter(*which, Holder { token, access: *access, deadline });
         }
+        if random.below(4) == 0 {
+            std::thread::sleep(Duration::from_micros(random.below(2000)));
+        }
+        wanted.iter().for_each(|(which, _)| book.leave(*which, token));
         match random.below(64) {
             // Not let go: an eviction.
             0 => std::thread::sleep(Duration::from_millis(u64::from(HOLD_MS.unsigned_abs()) + 20)),

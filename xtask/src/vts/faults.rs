@@ -32,6 +32,24 @@ const fn fault(
     Fault { name, file, from, to, noticed_by }
 }
 
+/// Nothing is wrong with this one: its threads have other names, again and again, as binder runtimes rename
+/// theirs. The suite must not care. (Only a process itself can rename its threads.)
+pub const DISGUISE: Fault = fault(
+    "other_names",
+    "src/main.rs",
+    "    buffersync_service::run()\n",
+    "    if FAULT {
+        std::thread::spawn(|| loop {
+            for thread in std::fs::read_dir(\"/proc/self/task\").into_iter().flatten().flatten() {
+                let _ = std::fs::write(thread.path().join(\"comm\"), \"binder:185_2\");
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        });
+    }
+    buffersync_service::run()\n",
+    &[],
+);
+
 #[rustfmt::skip]
 pub const FAULTS: &[Fault] = &[
     // Order.
@@ -216,6 +234,10 @@ pub const FAULTS: &[Fault] = &[
         "            grant,\n            acquireFence: fence",
         "            grant: if FAULT { grant[..grant.len() - 1].to_vec() } else { grant },\n            acquireFence: fence",
         &["interface::replies_say_what_they_promise_for_every_access"]),
+    fault("acquire_fence_is_the_givers_file", "src/fences.rs",
+        "let own = sync_file::merge(given, given)?;",
+        "let own = if FAULT { duplicate(given)? } else { sync_file::merge(given, given)? };",
+        &["fences::an_acquire_fence_is_a_file_of_the_services"]),
     fault("any_descriptor_is_a_fence", "src/fences.rs",
         "if given.iter().any(|given| !sync_file::is_sync_file(given.fd)) {",
         "if !FAULT && given.iter().any(|given| !sync_file::is_sync_file(given.fd)) {",
@@ -254,7 +276,7 @@ pub const FAULTS: &[Fault] = &[
     // Bounds and errors.
     fault("lock_blocks_the_pool", "src/group.rs",
         "        let locked = self.arbiter.lock(self.id, wait)?;\n",
-        "        let locked = self.arbiter.lock(self.id, wait)?;\n        if FAULT && matches!(locked, Locked::Queued(_)) { std::thread::sleep(Duration::from_millis(700)); }\n",
+        "        let locked = self.arbiter.lock(self.id, wait)?;\n        if FAULT && matches!(locked, Locked::Queued(_)) { std::thread::sleep(Duration::from_secs(30)); }\n",
         &["quotas::the_service_answers_while_64_locks_wait"]),
     fault("no_quota", "src/quota.rs",
         "used.checked_add(amount).filter(|total| *total <= limit);",

@@ -24,6 +24,8 @@
 
 #define MILLIS INT64_C(1000000)
 #define SECONDS (1000 * MILLIS)
+/* When something that has to come counts as hung. */
+#define HUNG (60 * SECONDS)
 
 static int one_fd, other_fd;
 static int failures;
@@ -173,7 +175,7 @@ static void bad_handles(ABufferSync* sync) {
     int64_t value;
     int on_stack = 0;
     ABufferSyncGroup* group = open_group(sync, 0, one_fd);
-    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_lock(group, HUNG));
     OK(ABufferSyncGroup_close(group));
     every_call(group, ABUFFERSYNC_ERROR_INVALID_HANDLE);
     every_call(NULL, ABUFFERSYNC_ERROR_INVALID_HANDLE);
@@ -206,26 +208,26 @@ static void exchange(ABufferSync* sync) {
     int ends[2];
 
     OK(ABufferSync_openGroup(sync, "misuse/empty", 0, 0, &empty));
-    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, next, SECONDS), NOT_LOCKED);
-    OK(ABufferSyncGroup_lock(group, SECONDS));
-    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, group, SECONDS), INVALID_ARGUMENT);
-    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, NULL, SECONDS), INVALID_HANDLE);
-    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, empty, SECONDS), EMPTY_GROUP);
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, next, HUNG), NOT_LOCKED);
+    OK(ABufferSyncGroup_lock(group, HUNG));
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, group, HUNG), INVALID_ARGUMENT);
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, NULL, HUNG), INVALID_HANDLE);
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, empty, HUNG), EMPTY_GROUP);
     EXPECT(pipe(ends), 0);
-    FAILS(ABufferSyncGroup_unlockAndLock(group, ends[0], next, SECONDS), BAD_FENCE);
+    FAILS(ABufferSyncGroup_unlockAndLock(group, ends[0], next, HUNG), BAD_FENCE);
     EXPECT(close(ends[1]), 0);
     /* The grant went on, and the descriptor was taken. */
     OK(ABufferSyncGroup_getGrant(group, &grant));
     EXPECT(close(ends[0]), -1);
-    OK(ABufferSyncGroup_unlockAndLock(group, -1, next, SECONDS));
+    OK(ABufferSyncGroup_unlockAndLock(group, -1, next, HUNG));
     FAILS(ABufferSyncGroup_unlock(group, -1), NOT_LOCKED);
-    OK(ABufferSyncGroup_lock(group, SECONDS));
-    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, next, SECONDS), ALREADY_LOCKED);
+    OK(ABufferSyncGroup_lock(group, HUNG));
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, next, HUNG), ALREADY_LOCKED);
     OK(ABufferSyncGroup_unlock(group, -1));
     OK(ABufferSyncGroup_unlockAndLock(next, -1, group, -1));
     OK(ABufferSyncGroup_unlock(group, -1));
     OK(ABufferSyncGroup_close(empty));
-    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, empty, SECONDS), INVALID_HANDLE);
+    FAILS(ABufferSyncGroup_unlockAndLock(group, -1, empty, HUNG), INVALID_HANDLE);
     OK(ABufferSyncGroup_close(next));
     OK(ABufferSyncGroup_close(group));
 }
@@ -242,10 +244,10 @@ static void wrong_order(ABufferSync* sync) {
     FAILS(ABufferSyncGroup_getGrant(group, &grant), NOT_LOCKED);
     FAILS(ABufferSyncGroup_cancel(group), NOT_QUEUED);
     FAILS(ABufferSyncGroup_getEvent(group, &event), WOULD_BLOCK);
-    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_lock(group, HUNG));
     OK(ABufferSyncGroup_getGrant(group, &grant));
     EXPECT(grant.numBuffers, 1);
-    FAILS(ABufferSyncGroup_lock(group, SECONDS), ALREADY_LOCKED);
+    FAILS(ABufferSyncGroup_lock(group, HUNG), ALREADY_LOCKED);
     FAILS(ABufferSyncGroup_removeAll(group), BUSY);
     OK(ABufferSyncGroup_getGrant(group, &again));
     EXPECT(again.id, grant.id);
@@ -273,7 +275,7 @@ static void bad_fences(ABufferSync* sync) {
     ABufferSyncBufferId id = 0;
     int fence = 7;
     OK(ABufferSyncGroup_addDmaBuf(group, one_fd, ABUFFERSYNC_ACCESS_DMA_WRITE, &id));
-    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_lock(group, HUNG));
     OK(ABufferSyncGroup_getAcquireFence(group, 0, &fence));
     EXPECT(fence, -1);
     FAILS(ABufferSyncGroup_getAcquireFence(group, id + 1000, &fence), UNKNOWN_BUFFER);
@@ -305,30 +307,35 @@ static void evicted(ABufferSync* sync) {
     ABufferSyncBufferId id = 0;
     int events = -1;
     OK(ABufferSyncGroup_addDmaBuf(next, one_fd, ABUFFERSYNC_ACCESS_READ, &id));
-    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_lock(group, HUNG));
     OK(ABufferSyncGroup_getGrant(group, &grant));
     OK(ABufferSyncGroup_getEventFd(group, &events));
     struct pollfd ready = {.fd = events, .events = POLLIN};
-    EXPECT(poll(&ready, 1, 5000), 1);
+    EXPECT(poll(&ready, 1, (int)(HUNG / MILLIS)), 1);
     OK(ABufferSyncGroup_getEvent(group, &event));
     EXPECT(event.type, ABUFFERSYNC_EVENT_EVICTED);
     EXPECT(event.grant, grant.id);
     FAILS(ABufferSyncGroup_getGrant(group, &grant), EVICTED);
-    OK(ABufferSyncGroup_lock(next, SECONDS));
+    OK(ABufferSyncGroup_lock(next, HUNG));
     OK(ABufferSyncGroup_getBufferState(next, id, &state));
     EXPECT(state.flags, ABUFFERSYNC_BUFFER_EVICTED | ABUFFERSYNC_BUFFER_TORN);
     FAILS(ABufferSyncGroup_getBufferState(next, id + 1000, &state), UNKNOWN_BUFFER);
     OK(ABufferSyncGroup_unlock(next, -1));
     /* A reader has ended in order, which repairs nothing. */
-    OK(ABufferSyncGroup_lock(next, SECONDS));
+    OK(ABufferSyncGroup_lock(next, HUNG));
     OK(ABufferSyncGroup_getBufferState(next, id, &state));
     EXPECT(state.flags, ABUFFERSYNC_BUFFER_TORN);
     OK(ABufferSyncGroup_unlock(next, -1));
     FAILS(ABufferSyncGroup_unlock(group, -1), EVICTED);
     FAILS(ABufferSyncGroup_unlock(group, -1), NOT_LOCKED);
-    OK(ABufferSyncGroup_lock(group, SECONDS));
-    OK(ABufferSyncGroup_unlock(group, -1));
-    OK(ABufferSyncGroup_lock(next, SECONDS));
+    /* It has to be faster than its limit, once. */
+    ABufferSyncStatus ended = ABUFFERSYNC_ERROR_EVICTED;
+    for (int times = 0; times < 50 && ended == ABUFFERSYNC_ERROR_EVICTED; times++) {
+        OK(ABufferSyncGroup_lock(group, HUNG));
+        ended = ABufferSyncGroup_unlock(group, -1);
+    }
+    OK(ended);
+    OK(ABufferSyncGroup_lock(next, HUNG));
     OK(ABufferSyncGroup_getBufferState(next, id, &state));
     EXPECT(state.flags, 0);
     OK(ABufferSyncGroup_unlock(next, -1));
@@ -343,8 +350,8 @@ static void growth(ABufferSync* sync) {
     ABufferSyncGrant before, after;
     ABufferSyncEvent event;
     bool granted = true;
-    OK(ABufferSyncGroup_lock(old, SECONDS));
-    OK(ABufferSyncGroup_lock(young, SECONDS));
+    OK(ABufferSyncGroup_lock(old, HUNG));
+    OK(ABufferSyncGroup_lock(young, HUNG));
     OK(ABufferSyncGroup_getGrant(old, &before));
     OK(ABufferSyncGroup_addDmaBuf(old, other_fd, ABUFFERSYNC_ACCESS_WRITE, NULL));
     OK(ABufferSyncGroup_addDmaBuf(young, one_fd, ABUFFERSYNC_ACCESS_WRITE, NULL));
@@ -354,20 +361,20 @@ static void growth(ABufferSync* sync) {
     EXPECT(granted, 0);
     OK(ABufferSyncGroup_getEvent(young, &event));
     EXPECT(event.type, ABUFFERSYNC_EVENT_WOUNDED);
-    FAILS(ABufferSyncGroup_lock(young, SECONDS), DEADLOCK);
+    FAILS(ABufferSyncGroup_lock(young, HUNG), DEADLOCK);
     OK(ABufferSyncGroup_unlock(young, -1));
     /* Granted with the unlock, or when the cache has been seen to. */
     int events = -1;
     OK(ABufferSyncGroup_getEventFd(old, &events));
     struct pollfd ready = {.fd = events, .events = POLLIN};
-    EXPECT(poll(&ready, 1, 5000), 1);
+    EXPECT(poll(&ready, 1, (int)(HUNG / MILLIS)), 1);
     OK(ABufferSyncGroup_getEvent(old, &event));
     EXPECT(event.type, ABUFFERSYNC_EVENT_GRANTED);
     OK(ABufferSyncGroup_getGrant(old, &after));
     EXPECT(after.id, before.id);
     EXPECT(after.numBuffers, 2);
     OK(ABufferSyncGroup_unlock(old, -1));
-    OK(ABufferSyncGroup_lock(young, SECONDS));
+    OK(ABufferSyncGroup_lock(young, HUNG));
     OK(ABufferSyncGroup_unlock(young, -1));
     OK(ABufferSyncGroup_close(old));
     OK(ABufferSyncGroup_close(young));
@@ -380,7 +387,7 @@ struct waiter {
 
 static void* wait_for_lock(void* argument) {
     struct waiter* waiter = argument;
-    waiter->status = ABufferSyncGroup_lock(waiter->group, 10 * SECONDS);
+    waiter->status = ABufferSyncGroup_lock(waiter->group, HUNG);
     return NULL;
 }
 
@@ -391,10 +398,14 @@ static void wrong_thread(ABufferSync* sync) {
         struct waiter waiter = {open_group(sync, 0, one_fd), 1};
         ABufferSyncEvent event;
         pthread_t thread;
-        OK(ABufferSyncGroup_lock(holder, SECONDS));
+        OK(ABufferSyncGroup_lock(holder, HUNG));
         EXPECT(pthread_create(&thread, NULL, wait_for_lock, &waiter), 0);
-        sleep_millis(100);
-        FAILS(ABufferSyncGroup_lock(waiter.group, SECONDS), ALREADY_LOCKED);
+        /* Until it waits, there is nothing that could be unlocked. */
+        for (int times = 0; times < 6000; times++) {
+            if (ABufferSyncGroup_unlock(waiter.group, -1) != ABUFFERSYNC_ERROR_NOT_LOCKED) break;
+            sleep_millis(10);
+        }
+        FAILS(ABufferSyncGroup_lock(waiter.group, HUNG), ALREADY_LOCKED);
         FAILS(ABufferSyncGroup_unlock(waiter.group, -1), ALREADY_LOCKED);
         FAILS(ABufferSyncGroup_getEvent(waiter.group, &event), WOULD_BLOCK);
         FAILS(ABufferSyncGroup_removeAll(waiter.group), BUSY);
@@ -425,7 +436,7 @@ static void wrong_thread(ABufferSync* sync) {
 static void forked(ABufferSync* sync) {
     ABufferSyncGroup* group = open_group(sync, 0, one_fd);
     ABufferSyncGrant grant;
-    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_lock(group, HUNG));
     pid_t child = fork();
     if (child == 0) {
         ABufferSync* again = NULL;
@@ -445,7 +456,7 @@ static void forked(ABufferSync* sync) {
     EXPECT(status, 0);
     OK(ABufferSyncGroup_getGrant(group, &grant));
     OK(ABufferSyncGroup_unlock(group, -1));
-    OK(ABufferSyncGroup_lock(group, SECONDS));
+    OK(ABufferSyncGroup_lock(group, HUNG));
     OK(ABufferSyncGroup_unlock(group, -1));
     OK(ABufferSyncGroup_close(group));
 }
@@ -491,7 +502,7 @@ static void hardware_buffer(ABufferSync* sync) {
         EXPECT(status, ABUFFERSYNC_OK);
         EXPECT(count, 2);
         EXPECT(ids[0] > 0 && ids[1] == 0, 1);
-        OK(ABufferSyncGroup_lock(group, SECONDS));
+        OK(ABufferSyncGroup_lock(group, HUNG));
         OK(ABufferSyncGroup_unlock(group, -1));
     }
     OK(ABufferSyncGroup_close(group));

@@ -31,7 +31,8 @@ import vendor.buffersync.SyncGroup;
  * <pre>Misuse DMABUF_FD DMABUF_FD</pre>
  */
 final class Misuse {
-    private static final Duration SECOND = Duration.ofSeconds(1);
+    /** When something that has to come counts as hung. */
+    private static final Duration HUNG = Duration.ofSeconds(60);
 
     private final BufferSync sync = BufferSync.connect();
     private final BufferSource one;
@@ -106,7 +107,7 @@ final class Misuse {
         refuses(
                 IllegalArgumentException.class,
                 () -> GroupOptions.DEFAULT.withHoldLimit(Duration.ZERO));
-        check(sync.capabilities().maxHold().compareTo(SECOND) > 0, "capabilities");
+        check(sync.capabilities().maxHold().compareTo(HUNG) > 0, "capabilities");
         check(sync.dump().contains("buffersync"), "dump");
         try (SyncGroup group = open(Access.READ)) {
             fails(ErrorCode.BAD_FD, () -> group.add(BufferSource.ofFd(-1), Access.READ));
@@ -117,7 +118,7 @@ final class Misuse {
             fails(ErrorCode.UNKNOWN_BUFFER, () -> group.remove(1));
             refuses(NullPointerException.class, () -> group.add(one, null));
             refuses(NullPointerException.class, () -> group.add(() -> null, Access.READ));
-            refuses(IllegalArgumentException.class, () -> group.lock(SECOND.negated()));
+            refuses(IllegalArgumentException.class, () -> group.lock(HUNG.negated()));
             refuses(IllegalArgumentException.class, () -> group.map(one, Access.DMA_READ));
         }
     }
@@ -128,7 +129,7 @@ final class Misuse {
             fails(ErrorCode.NOT_LOCKED, group::grant);
             fails(ErrorCode.NOT_QUEUED, group::cancel);
             Grant grant = group.lock(null);
-            fails(ErrorCode.ALREADY_LOCKED, () -> group.lock(SECOND));
+            fails(ErrorCode.ALREADY_LOCKED, () -> group.lock(HUNG));
             fails(ErrorCode.BUSY, group::removeAll);
             fails(ErrorCode.WOULD_BLOCK, rival::tryLock);
             fails(ErrorCode.TIMED_OUT, () -> rival.lock(Duration.ofMillis(20)));
@@ -138,7 +139,7 @@ final class Misuse {
             grant.close();
             fails(ErrorCode.NOT_LOCKED, grant::isEvicted);
             fails(ErrorCode.NOT_LOCKED, grant::acquireFence);
-            fails(ErrorCode.NOT_LOCKED, () -> grant.grow(SECOND));
+            fails(ErrorCode.NOT_LOCKED, () -> grant.grow(HUNG));
             Event event = null;
             while (event == null) {
                 event = rival.pollEvent();
@@ -146,7 +147,7 @@ final class Misuse {
             check(event.type() == Event.Type.GRANTED, event.toString());
             try (Grant next = rival.grant()) {
                 check(next.id() == event.grant(), "another grant");
-                check(next.timeLeft().compareTo(SECOND) > 0, "time left");
+                check(next.timeLeft().compareTo(HUNG) > 0, "time left");
             }
         }
         group.close();
@@ -161,11 +162,11 @@ final class Misuse {
         try (SyncGroup group = sync.openGroup("misuse/map");
                 SyncGroup foreign = open(Access.READ)) {
             MappedBuffer mapped = group.map(one, Access.READ);
-            Grant grant = group.lock(SECOND);
+            Grant grant = group.lock(HUNG);
             ByteBuffer bytes = mapped.bytes(grant);
             check(bytes.capacity() == mapped.size() && bytes.isReadOnly(), "a view");
             refuses(ReadOnlyBufferException.class, () -> bytes.put(0, (byte) 1));
-            try (Grant shared = foreign.lock(SECOND)) {
+            try (Grant shared = foreign.lock(HUNG)) {
                 fails(ErrorCode.UNKNOWN_BUFFER, () -> mapped.bytes(shared));
             }
             grant.close();
@@ -175,20 +176,21 @@ final class Misuse {
 
     private void evictions() throws Exception {
         GroupOptions brief = GroupOptions.DEFAULT.withHoldLimit(Duration.ofMillis(100));
-        try (SyncGroup group = sync.openGroup("misuse/brief", brief)) {
+        try (SyncGroup group = sync.openGroup("misuse/brief", brief);
+                SyncGroup next = open(Access.WRITE)) {
             MappedBuffer mapped = group.map(one, Access.WRITE);
             check(group.holdLimit().toMillis() == 100, "hold limit");
-            Grant grant = group.lock(SECOND);
+            Grant grant = group.lock(HUNG);
             while (!grant.isEvicted()) {
                 Thread.sleep(5);
             }
             fails(ErrorCode.EVICTED, () -> mapped.bytes(grant));
             fails(ErrorCode.EVICTED, grant::close);
-            try (Grant again = group.lock(SECOND)) {
+            try (Grant again = next.lock(HUNG)) {
                 BufferState state = again.buffer(mapped.id());
                 check(state.isEvicted() && state.isTorn(), "not marked");
             }
-            try (Grant repaired = group.lock(SECOND)) {
+            try (Grant repaired = next.lock(HUNG)) {
                 BufferState state = repaired.buffer(mapped.id());
                 check(!state.isEvicted() && !state.isTorn(), "still marked");
             }
@@ -197,10 +199,10 @@ final class Misuse {
 
     private void growth() throws Exception {
         try (SyncGroup group = open(Access.WRITE)) {
-            try (Grant grant = group.lock(SECOND)) {
-                fails(ErrorCode.ALREADY_LOCKED, () -> grant.grow(SECOND));
+            try (Grant grant = group.lock(HUNG)) {
+                fails(ErrorCode.ALREADY_LOCKED, () -> grant.grow(HUNG));
                 group.add(other, Access.READ);
-                grant.grow(SECOND);
+                grant.grow(HUNG);
                 check(grant.buffers().size() == 2, "not grown");
             }
         }
@@ -210,7 +212,7 @@ final class Misuse {
         for (ErrorCode code : new ErrorCode[] {ErrorCode.CANCELLED, ErrorCode.CLOSED}) {
             SyncGroup waiter = open(Access.WRITE);
             try (SyncGroup holder = open(Access.WRITE);
-                    Grant held = holder.lock(SECOND)) {
+                    Grant held = holder.lock(HUNG)) {
                 BufferSyncException[] result = new BufferSyncException[1];
                 Thread thread =
                         new Thread(
@@ -222,9 +224,8 @@ final class Misuse {
                                     }
                                 });
                 thread.start();
-                Thread.sleep(100);
                 if (code == ErrorCode.CANCELLED) {
-                    waiter.cancel();
+                    cancelWhenQueued(waiter);
                 } else {
                     waiter.close();
                 }
@@ -236,9 +237,21 @@ final class Misuse {
         }
     }
 
+    private static void cancelWhenQueued(SyncGroup waiter) throws Exception {
+        for (int patience = 0; ; patience++) {
+            try {
+                waiter.cancel();
+                return;
+            } catch (BufferSyncException e) {
+                check(e.code() == ErrorCode.NOT_QUEUED && patience < 6000, "never queued");
+            }
+            Thread.sleep(10);
+        }
+    }
+
     private void fences() throws Exception {
         try (SyncGroup group = open(Access.DMA_WRITE)) {
-            Grant grant = group.lock(SECOND);
+            Grant grant = group.lock(HUNG);
             check(grant.acquireFence() == null, "a fence of nobody");
             // A pipe is no sync_file; and a fence is closed once, whatever happens.
             Fence none = Fence.ofFd(group.eventFd());
@@ -263,14 +276,14 @@ final class Misuse {
                 SyncGroup empty = sync.openGroup("misuse/empty");
                 SyncGroup next = sync.openGroup("misuse/next")) {
             next.add(other, Access.DMA_WRITE);
-            Grant grant = group.lock(SECOND);
-            fails(ErrorCode.EMPTY_GROUP, () -> grant.unlockAndLock(null, empty, SECOND));
+            Grant grant = group.lock(HUNG);
+            fails(ErrorCode.EMPTY_GROUP, () -> grant.unlockAndLock(null, empty, HUNG));
             Fence none = Fence.ofFd(group.eventFd());
-            refuses(NullPointerException.class, () -> grant.unlockAndLock(none, null, SECOND));
-            fails(ErrorCode.BAD_FENCE, () -> grant.unlockAndLock(none, next, SECOND));
+            refuses(NullPointerException.class, () -> grant.unlockAndLock(none, null, HUNG));
+            fails(ErrorCode.BAD_FENCE, () -> grant.unlockAndLock(none, next, HUNG));
             check(!grant.isEvicted(), "the grant is gone");
-            try (Grant second = grant.unlockAndLock(null, next, SECOND)) {
-                fails(ErrorCode.NOT_LOCKED, () -> grant.unlockAndLock(null, next, SECOND));
+            try (Grant second = grant.unlockAndLock(null, next, HUNG)) {
+                fails(ErrorCode.NOT_LOCKED, () -> grant.unlockAndLock(null, next, HUNG));
                 try (Grant again = second.unlockAndLock(null, group, null)) {
                     check(again.id() != grant.id(), "the same grant again");
                 }
@@ -312,7 +325,7 @@ final class Misuse {
             collect();
         }
         try (SyncGroup group = open(Access.WRITE);
-                Grant grant = group.lock(Duration.ofSeconds(5))) {
+                Grant grant = group.lock(HUNG)) {
             check(grant.buffers().size() == 1, "not granted");
         }
     }
