@@ -53,7 +53,7 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
         println!("   {} modules", soong::compile()?);
         Ok(())
     });
-    counts.step("fuzzer", || {
+    counts.step("fuzzer of the lock table", || {
         println!("   {}", fuzz::briefly()?);
         Ok(())
     });
@@ -135,6 +135,14 @@ impl Counts {
         if let Testbed::Guest(machine) = &testbed {
             self.step("the testbed's own failures", || selftest::run(machine));
         }
+        self.step("fuzzer of the service's objects", || {
+            println!("   {}", fuzz::service_briefly(&testbed)?);
+            Ok(())
+        });
+        self.step("fuzzer: the wrong services", || {
+            println!("   {}", fuzz::wrong(&testbed)?);
+            Ok(())
+        });
         heading("integration tests in the testbed");
         let native = matches!(testbed, Testbed::Native);
         let wanted = |program: &&Program| {

@@ -30,16 +30,7 @@ pub fn fault(name: &str) -> bool {
 /// Builds them, and puts the program into a folder under the service's name.
 pub fn stage(folder: &Path) -> Result<(), Failure> {
     let copy = target().join("wrong");
-    for part in PARTS {
-        replace(&root().join(part), &copy.join(part))?;
-    }
-    made(fs::write(copy.join("Cargo.toml"), manifest()?), "wrong/Cargo.toml")?;
-    let engine = copy.join("service/engine/src/lib.rs");
-    let text = made(fs::read_to_string(&engine), "the engine")?;
-    made(fs::write(&engine, text + QUESTION), "the engine")?;
-    for fault in FAULTS {
-        put(&copy, fault)?;
-    }
+    sources(&copy, FAULTS)?;
     let mut cargo = build::cargo_static(&["build", "--quiet", "--package", build::SERVICE]);
     cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copy.join("target"));
     call(&mut cargo)?;
@@ -47,6 +38,18 @@ pub fn stage(folder: &Path) -> Result<(), Failure> {
     let built = copy.join("target/x86_64-unknown-linux-gnu/debug/buffersync-service");
     let staged = folder.join("vendor.buffersync-service");
     made(fs::copy(built, staged), "the wrong service").map(|_| ())
+}
+
+/// Makes the copy of the sources, with these faults in it.
+pub fn sources(copy: &Path, faults: &[Fault]) -> Result<(), Failure> {
+    for part in PARTS {
+        replace(&root().join(part), &copy.join(part))?;
+    }
+    made(fs::write(copy.join("Cargo.toml"), manifest()?), "wrong/Cargo.toml")?;
+    let engine = copy.join("service/engine/src/lib.rs");
+    let text = made(fs::read_to_string(&engine), "the engine")?;
+    made(fs::write(&engine, text + QUESTION), "the engine")?;
+    faults.iter().try_for_each(|fault| put(copy, fault))
 }
 
 fn put(copy: &Path, fault: &Fault) -> Result<(), Failure> {
