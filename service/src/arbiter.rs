@@ -226,7 +226,7 @@ pub(crate) struct SyncCounters {
 }
 
 impl Arbiter {
-    /// An arbiter with nothing in it. Its threads are started by [`crate::serve`].
+    /// An arbiter with nothing in it. Its threads are started by [`crate::start`].
     pub fn new(config: Config) -> Result<Self, Errno> {
         let hold = |ms: u32| Duration::from_millis(ms.into());
         let limits = Limits {

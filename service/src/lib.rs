@@ -109,19 +109,8 @@ pub fn run() -> ExitCode {
 pub fn serve(config: Config) -> Result<(), ServeError> {
     platform::raise_descriptor_limit();
     let name = format!("vendor.buffersync.IBufferSync/{}", config.instance);
-    let workers = config.sync_workers;
     runtime::open_driver(&config.device, Some(config.threads)).map_err(ServeError::Binder)?;
-    let arbiter = Arbiter::new(config)
-        .map_err(|errno| ServeError::Resources { what: "reactor", why: errno.to_string() })?;
-    let arbiter = Arc::new(arbiter);
-
-    let reactor = Arc::clone(&arbiter);
-    start("reactor", move || reactor.run_reactor())?;
-    for _ in 0..workers {
-        let worker = Arc::clone(&arbiter);
-        start("sync", move || worker.run_worker())?;
-    }
-
+    let arbiter = start(config)?;
     let service = buffersync_aidl::new_binder!(BnBufferSync, hal::BufferSync::new(arbiter));
     ProcessState::start_thread_pool();
     runtime::add_service(&name, service.as_binder()).map_err(|why| {
@@ -144,8 +133,23 @@ impl Drop for Vital {
     }
 }
 
+/// An arbiter with its threads running. It lives as long as the process.
+pub fn start(config: Config) -> Result<Arc<Arbiter>, ServeError> {
+    let workers = config.sync_workers;
+    let arbiter = Arbiter::new(config)
+        .map_err(|errno| ServeError::Resources { what: "reactor", why: errno.to_string() })?;
+    let arbiter = Arc::new(arbiter);
+    let reactor = Arc::clone(&arbiter);
+    spawn("reactor", move || reactor.run_reactor())?;
+    for _ in 0..workers {
+        let worker = Arc::clone(&arbiter);
+        spawn("sync", move || worker.run_worker())?;
+    }
+    Ok(arbiter)
+}
+
 /// Starts a thread that the service can't live without.
-fn start(
+fn spawn(
     name: &'static str,
     body: impl FnOnce() -> nix::errno::Errno + Send + 'static,
 ) -> Result<(), ServeError> {

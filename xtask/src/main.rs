@@ -56,7 +56,7 @@ cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
 cargo xtask bench [OPTIONS] [-- engine|cost|service]  both beside their peers, as ratios
 cargo xtask aidl -- check|update|freeze the interface and its snapshots, by AOSP's compiler
 cargo xtask soong                       Android.bp against the tree, Cargo and AOSP's signatures
-cargo xtask fuzz [-- OPTION...]         libFuzzer on the lock table, with libFuzzer's options
+cargo xtask fuzz [OPTIONS] [-- engine|service OPTION...|record|wrong]  libFuzzer, with its options
 cargo xtask mutants [-- WORD...]        breaks the engine on purpose; its tests have to notice
 
 OPTIONS
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
         "install" if options.command.is_empty() => install(&options),
         "bench" => bench::run(&options),
         "vts" if options.command.is_empty() => vts::run(&options),
-        "fuzz" => fuzz::run(&options.command),
+        "fuzz" => fuzz::run(&options),
         "aidl" => aidl::run(&options.command),
         "soong" if options.command.is_empty() => soong::run(),
         "mutants" => mutants::run(&options.command),

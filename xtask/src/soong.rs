@@ -42,6 +42,9 @@ const OF_AOSP: [&str; 6] = [
     "liblog",
 ];
 
+/// Defaults of AOSP that ours build on: `libbinder_rs` and `libbinder_random_parcel_rs`.
+const DEFAULTS_OF_AOSP: [&str; 1] = ["service_fuzzer_defaults_rs"];
+
 /// Cargo's packages that no device needs: why.
 const NOT_ON_A_DEVICE: [(&str, &str); 10] = [
     ("aidl/binder", "libbinder_rs is there"),
@@ -356,6 +359,9 @@ fn with_defaults(modules: Vec<Module>) -> Result<Vec<Module>> {
         let mut wanted: Vec<String> =
             module.list("defaults").into_iter().map(str::to_string).collect();
         while let Some(name) = wanted.pop() {
+            if DEFAULTS_OF_AOSP.contains(&name.as_str()) {
+                continue;
+            }
             let found =
                 defaults.get(&name).ok_or_else(|| format!("there are no defaults {name}"))?;
             wanted.extend(found.list("defaults").into_iter().map(str::to_string));

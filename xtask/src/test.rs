@@ -49,7 +49,7 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
             Ok(())
         },
     );
-    counts.step("fuzzer", || {
+    counts.step("fuzzer of the lock table", || {
         println!("   {}", fuzz::briefly()?);
         Ok(())
     });
@@ -131,6 +131,14 @@ impl Counts {
         if let Testbed::Guest(machine) = &testbed {
             self.step("the testbed's own failures", || selftest::run(machine));
         }
+        self.step("fuzzer of the service's objects", || {
+            println!("   {}", fuzz::service_briefly(&testbed)?);
+            Ok(())
+        });
+        self.step("fuzzer: the wrong services", || {
+            println!("   {}", fuzz::wrong(&testbed)?);
+            Ok(())
+        });
         heading("integration tests in the testbed");
         let native = matches!(testbed, Testbed::Native);
         let wanted = |program: &&Program| {

@@ -24,8 +24,10 @@ use buffersync_testbed::{Failure, Run, Testbed};
 
 use crate::build::{self, Program};
 use crate::{cache, out_folder, target, Options};
+pub use faults::Fault;
 use faults::{DISGUISE, FAULTS};
 pub use report::Report;
+pub use wrong::sources;
 
 /// The suite's program.
 pub const SUITE: &str = "VtsHalBufferSyncTargetTest";

@@ -33,6 +33,20 @@ pub fn fault(name: &str) -> bool {
 /// Builds them, and puts the program into a folder, as [`PROGRAM`].
 pub fn stage(folder: &Path) -> Result<(), Failure> {
     let copy = target().join("wrong");
+    sources(&copy, FAULTS.iter().chain([&DISGUISE]))?;
+    let mut cargo = build::cargo_static(&["build", "--quiet", "--package", build::SERVICE]);
+    cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copy.join("target"));
+    call(&mut cargo)?;
+    made(fs::create_dir_all(folder), "stage/wrong")?;
+    let built = copy.join("target/x86_64-unknown-linux-gnu/debug/buffersync-service");
+    made(fs::copy(built, folder.join(PROGRAM)), "the wrong service").map(|_| ())
+}
+
+/// Makes the copy of the sources, with these faults in it.
+pub fn sources<'a>(
+    copy: &Path,
+    faults: impl IntoIterator<Item = &'a Fault>,
+) -> Result<(), Failure> {
     for part in PARTS {
         replace(&root().join(part), &copy.join(part))?;
     }
@@ -40,15 +54,7 @@ pub fn stage(folder: &Path) -> Result<(), Failure> {
     let engine = copy.join("service/engine/src/lib.rs");
     let text = made(fs::read_to_string(&engine), "the engine")?;
     made(fs::write(&engine, text + QUESTION), "the engine")?;
-    for fault in FAULTS.iter().chain([&DISGUISE]) {
-        put(&copy, fault)?;
-    }
-    let mut cargo = build::cargo_static(&["build", "--quiet", "--package", build::SERVICE]);
-    cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copy.join("target"));
-    call(&mut cargo)?;
-    made(fs::create_dir_all(folder), "stage/wrong")?;
-    let built = copy.join("target/x86_64-unknown-linux-gnu/debug/buffersync-service");
-    made(fs::copy(built, folder.join(PROGRAM)), "the wrong service").map(|_| ())
+    faults.into_iter().try_for_each(|fault| put(copy, fault))
 }
 
 fn put(copy: &Path, fault: &Fault) -> Result<(), Failure> {

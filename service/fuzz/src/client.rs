@@ -1,0 +1,280 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The client that an input plays. It knows what replies have told it, and has what it was given: groups,
+//! event pipes, fences. When it is dropped, all of that is gone, as after a client's death.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
+use buffersync_aidl::aidl::vendor::buffersync::OpenedGroup::OpenedGroup;
+use buffersync_testbed_guest::vgem::Fence;
+use rsbinder::{Interface, Parcel, ParcelFileDescriptor, SIBinder, Status};
+
+use crate::descriptors::{self, Descriptors, EVENTS, KINDS, PENDING};
+use crate::input::{Call, Header, Known, Step};
+use crate::parcel::{Request, OTHER_TYPES};
+
+/// The methods whose arguments or replies have names in them, by their order in the AIDL.
+pub mod method {
+    use rsbinder::{TransactionCode, FIRST_CALL_TRANSACTION};
+
+    /// `IBufferSync.openGroup`; all others are `ISyncGroup`'s.
+    pub const OPEN_GROUP: TransactionCode = FIRST_CALL_TRANSACTION + 1;
+    /// `add`.
+    pub const ADD: TransactionCode = FIRST_CALL_TRANSACTION;
+    /// `remove`.
+    pub const REMOVE: TransactionCode = FIRST_CALL_TRANSACTION + 1;
+    const LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 3;
+    const TRY_LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 4;
+    /// `getAcquireFence`.
+    pub const GET_ACQUIRE_FENCE: TransactionCode = FIRST_CALL_TRANSACTION + 6;
+    const UNLOCK_AND_LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 9;
+    const UNLOCK_WITH_FENCES_AND_LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 10;
+
+    /// Whether it answers a `LockReply`.
+    pub fn locks(code: TransactionCode) -> bool {
+        matches!(code, LOCK | TRY_LOCK | UNLOCK_AND_LOCK | UNLOCK_WITH_FENCES_AND_LOCK)
+    }
+
+    /// Whether its first argument is a token.
+    pub fn takes_token(code: TransactionCode) -> bool {
+        (GET_ACQUIRE_FENCE..=UNLOCK_WITH_FENCES_AND_LOCK).contains(&code)
+    }
+}
+
+/// Fences that have not signalled, and acquire fences, which a client keeps.
+const FENCES: usize = 4;
+/// How long "some time" is: longer than the shortest hold limit. Once in an input: it costs time.
+const SOME_TIME: Duration = Duration::from_micros(1200);
+
+/// What an action does, by its number modulo their count.
+#[derive(Clone, Copy, Debug)]
+pub enum Action {
+    /// Drops a group's object, as the client's death would.
+    DropGroup,
+    /// Reads what is in a group's event pipe.
+    ReadEvents,
+    /// Closes the client's end of it.
+    CloseEvents,
+    /// A driver puts a writer's fence on one of the vgem buffers.
+    AttachWriter,
+    /// And a reader's.
+    AttachReader,
+    /// The oldest fence signals.
+    Signal,
+    /// Some time passes.
+    Wait,
+    /// The service's threads get a turn.
+    Yield,
+}
+
+const ACTIONS: [Action; 8] = [
+    Action::DropGroup,
+    Action::ReadEvents,
+    Action::CloseEvents,
+    Action::AttachWriter,
+    Action::AttachReader,
+    Action::Signal,
+    Action::Wait,
+    Action::Yield,
+];
+
+/// See the module.
+pub struct Client<'a> {
+    service: &'a SIBinder,
+    descriptors: &'a Descriptors,
+    /// A token that names somebody else's grant. Tokens are counted, so they can be guessed.
+    strangers: i64,
+    groups: Vec<Group>,
+    /// The sync_files of fences that this client signals, and of those that it got.
+    pending: Vec<OwnedFd>,
+    unsignalled: Vec<Fence>,
+    has_waited: bool,
+}
+
+struct Group {
+    /// `None` when it was dropped.
+    object: Option<SIBinder>,
+    events: Option<OwnedFd>,
+    key: i64,
+    token: i64,
+    buffers: Vec<i64>,
+}
+
+impl<'a> Client<'a> {
+    /// One that has nothing yet.
+    pub fn new(service: &'a SIBinder, descriptors: &'a Descriptors, strangers: i64) -> Self {
+        let (groups, pending, unsignalled) = (Vec::new(), Vec::new(), Vec::new());
+        Self { service, descriptors, strangers, groups, pending, unsignalled, has_waited: false }
+    }
+
+    /// Does one step.
+    pub fn step(&mut self, step: &Step) {
+        match step {
+            Step::Call(call) => self.call(call),
+            Step::Act(action, argument) => {
+                self.act(ACTIONS[usize::from(*action) % ACTIONS.len()], *argument);
+            }
+        }
+    }
+
+    fn call(&mut self, call: &Call) {
+        let group = call.target.checked_sub(1).and_then(|group| self.index(group));
+        let target = match (call.target, group) {
+            (0, _) => self.service.clone(),
+            (_, Some(group)) => match self.groups[group].object.clone() {
+                Some(object) => object,
+                None => return,
+            },
+            // There is no group yet.
+            (_, None) => return,
+        };
+        let own = target.descriptor();
+        let other = self.service.descriptor();
+        let interface = match call.header {
+            Header::Own => own,
+            // Of a group the service's, of the service something longer.
+            Header::Others if own != other => other,
+            Header::Others => "android.hardware.graphics.allocator.IAllocator",
+            Header::Missing => "",
+        };
+        let mut request = Request::new(interface, &call.data);
+        for (at, what) in &call.numbers {
+            request.number(*at, self.known(*what));
+        }
+        for (at, kind) in &call.objects {
+            match kind.checked_sub(0xc0) {
+                None => request.descriptor(*at, self.descriptor(*kind)),
+                // Binders, null ones too, and what only a broken client sends.
+                Some(other) => {
+                    let number = u64::from(other) / OTHER_TYPES.len() as u64;
+                    let kind = OTHER_TYPES[usize::from(other) % OTHER_TYPES.len()];
+                    request.object(*at, kind, number, number);
+                }
+            }
+        }
+        let code = call.transaction();
+        if let Ok(reply) = request.transact(&target, code) {
+            // A reply that can't be read has nothing for this client.
+            let _ = self.learn(group, call, code, reply);
+        }
+    }
+
+    fn learn(
+        &mut self,
+        group: Option<usize>,
+        call: &Call,
+        code: u32,
+        mut reply: Parcel,
+    ) -> rsbinder::Result<()> {
+        if !reply.read::<Status>()?.is_ok() {
+            return Ok(());
+        }
+        match (group, code) {
+            (None, method::OPEN_GROUP) => {
+                let opened: OpenedGroup = reply.read()?;
+                let object = opened.group.map(|group| group.as_binder());
+                let events = opened.events.map(OwnedFd::from);
+                if let Some(events) = &events {
+                    descriptors::set_nonblocking(events);
+                }
+                let (key, token, buffers) = (opened.key, 0, Vec::new());
+                self.groups.push(Group { object, events, key, token, buffers });
+            }
+            (Some(group), method::ADD) => {
+                self.groups[group].buffers.extend(reply.read::<Vec<i64>>()?)
+            }
+            (Some(group), code) if method::locks(code) => {
+                let LockReply { token, acquireFence, .. } = reply.read()?;
+                // With a key it is that group's.
+                let mut names = call.numbers.iter().map(|(_, what)| Known::from(*what));
+                let key = names.find(|(known, _)| *known == Known::Key);
+                let locked = key.and_then(|(_, other)| self.index(other)).unwrap_or(group);
+                self.groups[locked].token = token;
+                self.keep(acquireFence);
+            }
+            (Some(_), method::GET_ACQUIRE_FENCE) => {
+                let fence: Option<ParcelFileDescriptor> = reply.read()?;
+                self.keep(fence);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, fence: Option<ParcelFileDescriptor>) {
+        if self.pending.len() < FENCES {
+            self.pending.extend(fence.map(OwnedFd::from));
+        }
+    }
+
+    fn index(&self, group: u8) -> Option<usize> {
+        usize::from(group).checked_rem(self.groups.len())
+    }
+
+    /// A number that is known by now.
+    fn known(&self, what: u8) -> i64 {
+        let (known, group) = Known::from(what);
+        let Some(group) = self.index(group).map(|group| &self.groups[group]) else { return 0 };
+        match known {
+            Known::Token => group.token,
+            Known::NextToken => group.token + 1,
+            Known::Key => group.key,
+            Known::FirstBuffer => group.buffers.first().copied().unwrap_or(0),
+            Known::SecondBuffer => group.buffers.get(1).copied().unwrap_or(0),
+            Known::StrangersToken => self.strangers,
+        }
+    }
+
+    fn descriptor(&self, kind: u8) -> RawFd {
+        let kind = kind % KINDS;
+        let events = |nth: u8| self.index(nth).and_then(|at| self.groups[at].events.as_ref());
+        let own = match kind {
+            ..PENDING => return self.descriptors.get(kind),
+            EVENTS.. => events(kind - EVENTS),
+            _ => self.pending.get(usize::from(kind - PENDING)),
+        };
+        own.map_or(self.descriptors.get(descriptors::SIGNALLED), AsRawFd::as_raw_fd)
+    }
+
+    fn act(&mut self, action: Action, argument: u8) {
+        let group = self.index(argument);
+        match (action, group) {
+            (Action::DropGroup, Some(group)) => self.groups[group].object = None,
+            (Action::CloseEvents, Some(group)) => self.groups[group].events = None,
+            (Action::ReadEvents, Some(group)) => {
+                if let Some(events) = &self.groups[group].events {
+                    // EAGAIN: there are none.
+                    let _ = nix::unistd::read(events.as_raw_fd(), &mut [0; 4096]);
+                }
+            }
+            (Action::AttachWriter | Action::AttachReader, _) if self.pending.len() < FENCES => {
+                let write = matches!(action, Action::AttachWriter);
+                let made = self.descriptors.attach(argument, write);
+                if let Ok((fence, file)) = made {
+                    self.unsignalled.push(fence);
+                    self.pending.push(file);
+                }
+            }
+            (Action::Signal, _) if !self.unsignalled.is_empty() => {
+                self.descriptors.signal(self.unsignalled.remove(0));
+            }
+            (Action::Wait, _) if !self.has_waited => {
+                self.has_waited = true;
+                std::thread::sleep(SOME_TIME);
+            }
+            (Action::Yield, _) => std::thread::yield_now(),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Client<'_> {
+    fn drop(&mut self) {
+        for fence in self.unsignalled.drain(..) {
+            self.descriptors.signal(fence);
+        }
+    }
+}

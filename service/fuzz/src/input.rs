@@ -1,0 +1,215 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! An input: the steps of a client, one after the other.
+//!
+//! A step begins with a byte. With the highest bit set it is an action, the number in the other bits,
+//! and one byte of argument follows. Otherwise it is a call:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1 | the object: 0 is the service, then the groups of this input |
+//! | 1 | the transaction: see [`CODES`] |
+//! | 1 | the header: see [`Header`] |
+//! | 2 | length of the parcel's data behind the header, little-endian |
+//! | n | the data |
+//! | 1 | objects, up to 15; for each a byte for its place (in words of 4 bytes) and one for its kind |
+//! | 1 | numbers, up to 7; for each a byte for its place, and one for what the client knows by then |
+//!
+//! Bytes that end too early end the input. So any bytes are an input, a valid call stays one when
+//! bytes of its arguments change, and the recorder writes the same format.
+
+use rsbinder::FIRST_CALL_TRANSACTION;
+
+/// The transactions that are not methods, by their numbers from 32 on: `getInterfaceVersion`,
+/// `getInterfaceHash`, then those of libbinder's `IBinder.h`.
+pub const CODES: [u32; 12] = [
+    FIRST_CALL_TRANSACTION + 16_777_214,
+    FIRST_CALL_TRANSACTION + 16_777_213,
+    rsbinder::DUMP_TRANSACTION,
+    rsbinder::INTERFACE_TRANSACTION,
+    rsbinder::PING_TRANSACTION,
+    rsbinder::EXTENSION_TRANSACTION,
+    rsbinder::DEBUG_PID_TRANSACTION,
+    rsbinder::START_RECORDING_TRANSACTION,
+    rsbinder::STOP_RECORDING_TRANSACTION,
+    rsbinder::SHELL_COMMAND_TRANSACTION,
+    rsbinder::SYSPROPS_TRANSACTION,
+    0,
+];
+const METHODS: u8 = 32;
+/// Set in the first byte of an action.
+const ACTION: u8 = 0x80;
+
+/// As long as an input is at most.
+pub const LONGEST: usize = 1024;
+
+/// A number that stands for something that only the run knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// Of a group's last lock.
+    Token,
+    /// A group's.
+    Key,
+    /// The name of a group's first buffer.
+    FirstBuffer,
+    /// And of its second.
+    SecondBuffer,
+    /// Of a grant of another client. Tokens are counted, so they can be guessed; keys can't.
+    StrangersToken,
+    /// The one that follows a group's last.
+    NextToken,
+}
+
+impl Known {
+    const ALL: [Self; 6] = [
+        Self::Token,
+        Self::Key,
+        Self::FirstBuffer,
+        Self::SecondBuffer,
+        Self::StrangersToken,
+        Self::NextToken,
+    ];
+
+    /// Which number a byte means, and of which group.
+    pub fn from(byte: u8) -> (Self, u8) {
+        (Self::ALL[usize::from(byte >> 3) % Self::ALL.len()], byte & 7)
+    }
+
+    /// The byte that means this number of a group.
+    pub fn of(self, group: usize) -> u8 {
+        let place = Self::ALL.iter().position(|known| *known == self).unwrap_or(0);
+        (place as u8) << 3 | (group as u8 & 7)
+    }
+}
+
+/// What a client does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// It calls an object.
+    Call(Call),
+    /// It does something else: which thing, and to what.
+    Act(u8, u8),
+}
+
+/// A call, with places and kinds for what only the run knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// 0: the service; otherwise a group.
+    pub target: u8,
+    /// Which transaction.
+    pub code: u8,
+    /// What stands before the data.
+    pub header: Header,
+    /// The arguments.
+    pub data: Vec<u8>,
+    /// Descriptors and binders: where, and of which kind.
+    pub objects: Vec<(usize, u8)>,
+    /// Tokens, keys and buffers' names: where, and which.
+    pub numbers: Vec<(usize, u8)>,
+}
+
+/// The interface token that a call to an AIDL method begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Header {
+    /// The object's own.
+    #[default]
+    Own,
+    /// Another interface's.
+    Others,
+    /// None.
+    Missing,
+}
+
+impl Call {
+    /// The transaction's code, as the driver would deliver it.
+    pub fn transaction(&self) -> u32 {
+        match self.code {
+            method if method < METHODS => FIRST_CALL_TRANSACTION + u32::from(method),
+            other => CODES[usize::from(other - METHODS) % CODES.len()],
+        }
+    }
+
+    /// The number that stands for a transaction in an input.
+    pub fn code_of(transaction: u32) -> Option<u8> {
+        let method = transaction.checked_sub(FIRST_CALL_TRANSACTION)?;
+        match u8::try_from(method) {
+            Ok(method) if method < METHODS => Some(method),
+            _ => {
+                let known = CODES.iter().position(|code| *code == transaction)?;
+                Some(METHODS + u8::try_from(known).ok()?)
+            }
+        }
+    }
+}
+
+/// The steps of an input.
+pub fn steps(bytes: &[u8]) -> impl Iterator<Item = Step> + '_ {
+    let mut bytes = Bytes(bytes);
+    std::iter::from_fn(move || bytes.step())
+}
+
+/// The bytes of a step, as [`steps`] reads them.
+pub fn write(step: &Step, out: &mut Vec<u8>) {
+    let call = match step {
+        Step::Act(action, argument) => return out.extend([ACTION | action, *argument]),
+        Step::Call(call) => call,
+    };
+    let header = match call.header {
+        Header::Own => 0,
+        Header::Others => 6,
+        Header::Missing => 7,
+    };
+    let length = u16::try_from(call.data.len()).unwrap_or(u16::MAX);
+    out.extend([call.target & !ACTION, call.code, header]);
+    out.extend(length.to_le_bytes());
+    out.extend(&call.data[..usize::from(length)]);
+    for (places, most) in [(&call.objects, 15), (&call.numbers, 7)] {
+        let places = &places[..places.len().min(most)];
+        out.push(places.len() as u8);
+        for (at, what) in places {
+            out.extend([u8::try_from(at / 4).unwrap_or(u8::MAX), *what]);
+        }
+    }
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    /// As many as are left, if it is fewer.
+    fn some(&mut self, length: usize) -> &'a [u8] {
+        let (some, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        some
+    }
+
+    fn step(&mut self) -> Option<Step> {
+        let first = self.byte()?;
+        if first & ACTION != 0 {
+            return Some(Step::Act(first & !ACTION, self.byte()?));
+        }
+        let code = self.byte()?;
+        let header = match self.byte()? & 7 {
+            6 => Header::Others,
+            7 => Header::Missing,
+            _ => Header::Own,
+        };
+        let length = u16::from_le_bytes([self.byte()?, self.byte()?]);
+        let data = self.some(length.into()).to_vec();
+        let objects = self.places(15);
+        let numbers = self.places(7);
+        Some(Step::Call(Call { target: first, code, header, data, objects, numbers }))
+    }
+
+    fn places(&mut self, most: u8) -> Vec<(usize, u8)> {
+        let count = self.byte().unwrap_or(0) & most;
+        let place = |pair: &[u8]| Some((usize::from(*pair.first()?) * 4, *pair.get(1)?));
+        self.some(usize::from(count) * 2).chunks(2).filter_map(place).collect()
+    }
+}

@@ -1,0 +1,30 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! libFuzzer on the service: its bytes become transactions, with descriptors and binders in them, which
+//! go to the service's real objects.
+//!
+//! Under Soong AOSP's `fuzz_service` makes the parcels, as for every AIDL service. Under Cargo
+//! `buffersync_service_fuzz` does, and holds more against the service: see there.
+
+#![no_main]
+
+#[cfg(libbinder_rs)]
+#[path = "libbinder_rs.rs"]
+mod service;
+
+#[cfg(not(libbinder_rs))]
+mod service {
+    pub use buffersync_service_fuzz::run;
+}
+
+use nix::sys::signal::{signal, SigHandler, Signal};
+
+libfuzzer_sys::fuzz_target!(
+    init: {
+        // As Rust's own main does: a client's pipe may be closed at its end. libFuzzer's main does not.
+        // SAFETY: no handler is installed.
+        unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.expect("SIGPIPE can be ignored");
+    },
+    |bytes: &[u8]| service::run(bytes)
+);

@@ -1,0 +1,132 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Two other clients, each with a uid of its own, which share a buffer: one holds it, the other waits.
+//! Inputs have that buffer's descriptor too. Whatever they do, the one still holds and the other waits.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::ERROR_ALREADY_LOCKED;
+use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
+use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
+use buffersync_aidl::aidl::NativeHandle;
+use buffersync_aidl::event::{Record, GRANTED, RECORD_BYTES};
+use buffersync_service::arbiter::{Arbiter, Opened};
+use buffersync_service::group::SyncGroup;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use rsbinder::{ParcelFileDescriptor, Strong};
+
+use crate::descriptors::Descriptors;
+
+/// How long the service may take to grant what nobody else has.
+const PATIENCE_MS: u16 = 10_000;
+/// They hold, and wait, longer than any run of inputs between two of their turns.
+const LONG: Duration = Duration::from_secs(3600);
+const NO_TIME_OUT: i64 = 0;
+
+/// See the module.
+pub struct Victims {
+    holder: Victim,
+    waiter: Victim,
+}
+
+struct Victim {
+    group: Strong<dyn ISyncGroup>,
+    events: std::fs::File,
+    token: i64,
+}
+
+impl Victims {
+    /// One that holds, and one that waits for it.
+    pub fn new(arbiter: &Arc<Arbiter>, descriptors: &Descriptors) -> Self {
+        let mut victims = Self {
+            holder: Victim::new(arbiter, descriptors, 10_001, Access::WRITE),
+            waiter: Victim::new(arbiter, descriptors, 10_002, Access::DMA_WRITE),
+        };
+        victims.lock();
+        victims
+    }
+
+    /// The holder's token.
+    pub fn token(&self) -> i64 {
+        self.holder.token
+    }
+
+    /// Panics unless the one still holds its grant, and neither has been told anything.
+    pub fn check(&self) {
+        let Victim { group, token, .. } = &self.holder;
+        let fence = group.getAcquireFence(*token, 0);
+        assert!(matches!(fence, Ok(None)), "the victim's grant {token} is gone: {fence:?}");
+        for victim in [&self.holder, &self.waiter] {
+            assert!(!victim.is_told(0), "a victim has been told {:?}", victim.read());
+        }
+    }
+
+    /// Panics unless the one holds, and the other waits.
+    pub fn check_thoroughly(&self) {
+        for victim in [&self.holder, &self.waiter] {
+            let locked = victim.group.lock(NO_TIME_OUT).map_err(|s| s.service_specific_error());
+            assert_eq!(locked.err(), Some(ERROR_ALREADY_LOCKED), "a victim can lock again");
+        }
+    }
+
+    /// The holder unlocks, the waiter gets it and unlocks, and it begins anew.
+    pub fn take_turns(&mut self) {
+        self.holder.group.unlock(self.holder.token).expect("the victim can't unlock");
+        self.waiter.wait_for_grant();
+        self.waiter.group.unlock(self.waiter.token).expect("the second victim can't unlock");
+        self.lock();
+    }
+
+    fn lock(&mut self) {
+        if self.holder.lock().grant.is_empty() {
+            self.holder.wait_for_grant();
+        }
+        assert!(self.waiter.lock().grant.is_empty(), "two hold one buffer");
+    }
+}
+
+impl Victim {
+    fn new(arbiter: &Arc<Arbiter>, descriptors: &Descriptors, uid: u32, access: Access) -> Self {
+        let opened = arbiter.open_group(uid, "victim", Some(LONG), false);
+        let Opened { id, events, .. } = opened.expect("no group for a victim");
+        let group = SyncGroup::publish(Arc::clone(arbiter), id);
+        let buffer = descriptors.victims().expect("the victims' buffer");
+        let handle = NativeHandle { fds: vec![ParcelFileDescriptor::new(buffer)], ints: vec![] };
+        group.add(&handle, access).expect("a victim can't add its buffer");
+        Self { group, events: events.into(), token: 0 }
+    }
+
+    fn lock(&mut self) -> LockReply {
+        let reply = self.group.lock(NO_TIME_OUT).expect("a victim can't lock");
+        self.token = reply.token;
+        reply
+    }
+
+    fn wait_for_grant(&self) {
+        assert!(self.is_told(PATIENCE_MS), "a victim is not granted what is free");
+        let [granted, _buffer] = self.read();
+        assert_eq!((granted.kind, granted.token), (GRANTED, self.token), "{granted:?}");
+    }
+
+    fn is_told(&self, within_ms: u16) -> bool {
+        let mut fds = [PollFd::new(self.events.as_fd(), PollFlags::POLLIN)];
+        nix::poll::poll(&mut fds, PollTimeout::from(within_ms)) != Ok(0)
+    }
+
+    /// The next two records; zeros where there are none.
+    fn read(&self) -> [Record; 2] {
+        let mut bytes = [0; 2 * RECORD_BYTES];
+        let _ = (&self.events).read(&mut bytes);
+        let (first, second) = bytes.split_at(RECORD_BYTES);
+        [first, second].map(|half| {
+            let mut record = [0; RECORD_BYTES];
+            record.copy_from_slice(half);
+            Record::from_bytes(&record)
+        })
+    }
+}
