@@ -155,7 +155,9 @@ fn spawn(
 ) -> Result<(), ServeError> {
     let vital = move || {
         let _end = Vital(name);
-        log::error!("thread {name}: {}", body());
+        // Not within the line: whoever logs nothing would not run it.
+        let why = body();
+        log::error!("thread {name}: {why}");
     };
     thread::Builder::new()
         .name(name.into())
