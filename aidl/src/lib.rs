@@ -9,8 +9,8 @@
 //! Where the two differ, [`runtime`] makes one of them; everything else is the same source. This
 //! crate knows nothing of the service or of the client library.
 
-// An app or a HAL has this code in its process, through the client, and Soong builds with panic=abort and overflow checks: a
-// panic is the end of the whole process. So no argument, reply or moment may lead to one.
+// An app or a HAL has this code in its process, through the client, and Soong builds with panic=abort: a
+// panic ends the whole process. So no reply may lead to one.
 #![cfg_attr(
     not(test),
     deny(

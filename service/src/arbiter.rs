@@ -50,7 +50,7 @@ use crate::poison;
 use crate::quota::{Kind, Quotas};
 use crate::reactor::{Reactor, Wake, Watched};
 use crate::sync_jobs::{Operation, Outcome, SyncJob, SyncQueue};
-use crate::trace::{Of, Slices};
+use crate::trace::{GroupName, Slices};
 
 /// See the module.
 pub struct Arbiter {
@@ -171,21 +171,21 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    fn of(&self, id: GroupId) -> Of<'_> {
-        Of { name: &self.name, serial: id.serial() }
+    fn traced(&self, id: GroupId) -> GroupName<'_> {
+        GroupName { name: &self.name, serial: id.serial() }
     }
 
     /// It holds, or holds more.
     fn granted(&mut self, id: GroupId, slices: &Slices<Tracer>) {
         if !std::mem::replace(&mut self.holds, true) {
-            slices.holds(self.of(id));
+            slices.holds(self.traced(id));
         }
     }
 
     /// It holds nothing, and waits for nothing more of it.
     pub(crate) fn holds_no_longer(&mut self, id: GroupId, slices: &Slices<Tracer>) {
         if std::mem::take(&mut self.holds) {
-            slices.holds_no_longer(self.of(id));
+            slices.hold_ended(self.traced(id));
         }
     }
 }
@@ -698,7 +698,7 @@ impl State {
             LockOutcome::Pending(token) => {
                 quotas.charge(group.uid, Kind::Queued, 1)?;
                 group.waiting = true;
-                slices.waits(group.of(id));
+                slices.waits(group.traced(id));
                 Ok(Locked::Queued(token))
             }
             LockOutcome::Granted(Grant { token, deadline, buffers: granted }) => {
@@ -757,7 +757,7 @@ impl State {
     pub(crate) fn no_longer_waiting(&mut self, id: GroupId) {
         if let Some(group) = self.groups.get_mut(id) {
             if std::mem::take(&mut group.waiting) {
-                self.slices.waits_no_longer(group.of(id));
+                self.slices.wait_ended(group.traced(id));
                 self.quotas.give_back(group.uid, Kind::Queued, 1);
             }
         }
@@ -807,7 +807,7 @@ impl State {
     fn tell_evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
         let Some(group) = self.groups.get_mut(id) else { return };
         group.evicted.add(token);
-        self.slices.evicted(group.of(id));
+        self.slices.evicted(group.traced(id));
         log::warn!(
             "group {} {:?} of uid {} evicted: {cause:?}",
             id.serial(),

@@ -182,7 +182,8 @@ const NUMBERS: &[Number] = &[
         min: 0,
         max: 1,
         field: |c| &mut c.trace,
-        help: "1: write slices to /sys/kernel/tracing/trace_marker (Android: atrace hal)",
+        help:
+            "1: write slices to /sys/kernel/tracing/trace_marker (nothing on Android: atrace hal)",
     },
     Number {
         name: "max-remembered",

@@ -36,27 +36,24 @@ pub struct Fence {
     _charge: Charge,
 }
 
-/// A fence's sync_file, by who opened it.
+/// A fence's sync_file.
 ///
 /// SELinux asks whoever receives a descriptor for `fd use` of the domain that *opened* the file, and a dup
 /// is the same file: if the giver's file were handed on, its next holder would need a rule about a
 /// domain of which it may know nothing, and without the rule the kernel drops the whole reply, after
-/// the lock was granted.
+/// the lock was granted. So the service makes a file of its own and hands that on.
 #[derive(Debug)]
-enum SyncFile {
-    /// The service: a new file with the same fences.
-    Own(OwnedFd),
-    /// The giver: fences that had failed before they were given. A new file would leave out what has
-    /// signalled already, and its error with it (kernel: sync_file.c, dma_fence_unwrap_merge). By this
-    /// one the failure is told; it is handed to nobody.
-    OfGiver(OwnedFd),
+struct SyncFile {
+    /// A new file with the same fences, but for those that have signalled already: those the kernel leaves
+    /// out, and their errors with them (kernel: sync_file.c, dma_fence_unwrap_merge).
+    own: OwnedFd,
+    /// The giver's file, if an error was left out of the other: it tells that the work failed.
+    given: Option<OwnedFd>,
 }
 
 impl AsFd for Fence {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.file {
-            SyncFile::Own(fd) | SyncFile::OfGiver(fd) => fd.as_fd(),
-        }
+        self.file.given.as_ref().unwrap_or(&self.file.own).as_fd()
     }
 }
 
@@ -64,12 +61,9 @@ impl SyncFile {
     fn of(given: BorrowedFd<'_>) -> Result<Self, Errno> {
         let own = sync_file::merge(given, given)?;
         // In this order: a fence that fails from now on is in the new file.
-        let lost = sync_file::status(given) == Status::Failed
-            && sync_file::status(own.as_fd()) != Status::Failed;
-        if lost {
-            return Ok(Self::OfGiver(duplicate(given)?));
-        }
-        Ok(Self::Own(own))
+        let lost = sync_file::may_have_failed(given);
+        let given = if lost { Some(duplicate(given)?) } else { None };
+        Ok(Self { own, given })
     }
 }
 
@@ -191,9 +185,7 @@ impl Arbiter {
         let no_resources = |_: Errno| Error::NoResources("descriptors");
         let mut merged = None;
         for fence in explicit.values() {
-            if let SyncFile::Own(fd) = &fence.file {
-                merge_into(&mut merged, fd.as_fd()).map_err(no_resources)?;
-            }
+            merge_into(&mut merged, fence.file.own.as_fd()).map_err(no_resources)?;
         }
         for (fd, access) in implicit {
             let exported = dmabuf::export_sync_file(fd.as_fd(), access.is_exclusive());

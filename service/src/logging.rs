@@ -4,9 +4,11 @@
 //! A log that no client can fill.
 //!
 //! Clients cause log lines: binder's library writes one for each malformed transaction, the service one
-//! for each eviction. So each place in the source may write [`BURST`] lines within [`PERIOD`]. What
-//! is more is counted, and told with that place's next line. By place, since one client's noise must not
-//! hide what is said elsewhere; and a program has only so many places, so the table is bounded.
+//! for each eviction. So each place in the source may write [`BURST`] lines within [`PERIOD`]: enough to
+//! see what happens, and two lines a second at most in the long run. What is more is counted, and told with
+//! that place's next line. The limit is by place, so that one place's noise does not hide what another
+//! says, and the table is as long as the program has places. One client's evictions can still hide
+//! another's; a dump has the last ones of all.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

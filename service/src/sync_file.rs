@@ -90,8 +90,52 @@ pub fn status(fd: BorrowedFd<'_>) -> Status {
     }
 }
 
-/// A sync_file that signals when both have, with the error of one that failed. Both must be
-/// sync_files. Never blocks.
+/// `struct sync_fence_info` of linux/sync_file.h.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct SyncFenceInfo {
+    obj_name: [u8; 32],
+    driver_name: [u8; 32],
+    status: i32,
+    flags: u32,
+    timestamp_ns: u64,
+}
+
+/// Fences of one sync_file that are looked at one by one. Most have one; a merged one has one for each
+/// engine of the hardware.
+const LOOKED_AT: usize = 16;
+
+/// Whether one of the fences has signalled an error already. A file of more fences than are looked at may be
+/// one. `fd` must be a sync_file. Never blocks.
+pub fn may_have_failed(fd: BorrowedFd<'_>) -> bool {
+    let (none, pad) = ([0; 32], 0);
+    let empty =
+        SyncFenceInfo { obj_name: none, driver_name: none, status: 0, flags: 0, timestamp_ns: 0 };
+    let mut fences = [empty; LOOKED_AT];
+    let mut info = SyncFileInfo {
+        name: none,
+        status: 0,
+        flags: 0,
+        num_fences: LOOKED_AT as u32,
+        pad,
+        sync_fence_info: fences.as_mut_ptr() as u64,
+    };
+    // SAFETY: the descriptor is open for the length of the call and is a sync_file, so the request
+    // means SYNC_IOC_FILE_INFO, which reads and writes a `struct sync_file_info` and writes at most
+    // `num_fences` structs behind its pointer. The array has so many and outlives the call.
+    match unsafe { sync_ioc_file_info(fd.as_raw_fd(), &mut info) } {
+        Ok(_) => has_failed(fences.iter().take(info.num_fences as usize).map(|fence| fence.status)),
+        // EINVAL: it has more.
+        Err(_) => true,
+    }
+}
+
+fn has_failed(mut statuses: impl Iterator<Item = i32>) -> bool {
+    statuses.any(|status| Status::of(status) == Status::Failed)
+}
+
+/// A sync_file that signals when both have, with the error of one that fails from now on; what has signalled
+/// already is left out. Both must be sync_files. Never blocks.
 pub fn merge(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let mut name = [0; 32];
     name[..10].copy_from_slice(b"buffersync");
@@ -124,11 +168,15 @@ mod tests {
         let statuses = [-110, -1, 0, 1].map(Status::of);
         let expected = [Status::Failed, Status::Failed, Status::Pending, Status::Signalled];
         assert_eq!(statuses, expected);
+        // One of several, while another is pending.
+        assert!(has_failed([0, -110, 1].into_iter()));
+        assert!(!has_failed([0, 1].into_iter()));
     }
 
     #[test]
     fn layout_is_that_of_the_uapi() {
         assert_eq!((size_of::<SyncFileInfo>(), size_of::<SyncMergeData>()), (56, 48));
+        assert_eq!(size_of::<SyncFenceInfo>(), 80);
         assert_eq!(std::mem::offset_of!(SyncFileInfo, sync_fence_info), 48);
     }
 }

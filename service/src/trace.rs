@@ -11,8 +11,10 @@
 //! | `START READ 7` | a sync worker | `DMA_BUF_IOCTL_SYNC` on buffer 7 |
 //! | `evicted NAME` | an instant | a grant is taken away |
 //!
-//! NAME is the group's and its number. As long as nobody traces, all of this costs one look at
-//! whether somebody does: names are made after that.
+//! NAME is the group's and its number. The arbiter, the binder objects and the sync workers call this. A
+//! slice that nobody records costs one look at whether somebody does (Android: atrace's tags; Linux: the
+//! setting `trace`): its name is made after that. One that is recorded costs a write to the kernel's ring
+//! buffer, which waits for nobody, so it may be made under the arbiter's mutex.
 
 use std::fmt::Display;
 
@@ -26,7 +28,7 @@ pub trait Trace {
     fn end(&self);
     /// A slice on a track of its own begins. Name and cookie together are unique while it lasts.
     fn begin_async(&self, name: &str, cookie: i32);
-    /// It ends.
+    /// The slice of this name and cookie ends.
     fn end_async(&self, name: &str, cookie: i32);
     /// Something without a duration.
     fn instant(&self, name: &str);
@@ -39,9 +41,9 @@ pub struct Slices<T>(T);
 /// A slice of the thread that made it; it ends when this is dropped.
 pub struct Slice<'a, T: Trace>(Option<&'a T>);
 
-/// A group, for names: its own and its number.
+/// How a group is named in a trace.
 #[derive(Clone, Copy)]
-pub struct Of<'a> {
+pub struct GroupName<'a> {
     /// As its client called it.
     pub name: &'a str,
     /// As dumps and logs number it.
@@ -64,35 +66,35 @@ impl<T: Trace> Slices<T> {
     }
 
     /// A group's lock is queued.
-    pub fn waits(&self, of: Of<'_>) {
+    pub fn waits(&self, of: GroupName<'_>) {
         if self.0.is_on() {
             self.0.begin_async(&name("wait", of), cookie(of));
         }
     }
 
-    /// It waits no longer.
-    pub fn waits_no_longer(&self, of: Of<'_>) {
+    /// The wait ends, granted or not.
+    pub fn wait_ended(&self, of: GroupName<'_>) {
         if self.0.is_on() {
             self.0.end_async(&name("wait", of), cookie(of));
         }
     }
 
     /// A group is granted its buffers.
-    pub fn holds(&self, of: Of<'_>) {
+    pub fn holds(&self, of: GroupName<'_>) {
         if self.0.is_on() {
             self.0.begin_async(&name("hold", of), cookie(of));
         }
     }
 
-    /// Its grant ends.
-    pub fn holds_no_longer(&self, of: Of<'_>) {
+    /// Its grant ends, unlocked or taken away.
+    pub fn hold_ended(&self, of: GroupName<'_>) {
         if self.0.is_on() {
             self.0.end_async(&name("hold", of), cookie(of));
         }
     }
 
     /// Its grant is taken away.
-    pub fn evicted(&self, of: Of<'_>) {
+    pub fn evicted(&self, of: GroupName<'_>) {
         if self.0.is_on() {
             self.0.instant(&name("evicted", of));
         }
@@ -108,12 +110,12 @@ impl<T: Trace> Drop for Slice<'_, T> {
 }
 
 /// `|` separates the fields of ATrace's lines, and a client chooses the group's name.
-fn name(what: &str, of: Of<'_>) -> String {
+fn name(what: &str, of: GroupName<'_>) -> String {
     format!("{what} {} {}", of.name.replace('|', "/"), of.serial)
 }
 
 /// A group waits once and holds once at a time.
-fn cookie(of: Of<'_>) -> i32 {
+fn cookie(of: GroupName<'_>) -> i32 {
     of.serial as i32
 }
 
@@ -170,7 +172,7 @@ mod tests {
         }
     }
 
-    const OF: Of<'_> = Of { name: "camera|0", serial: 7 };
+    const OF: GroupName<'_> = GroupName { name: "camera|0", serial: 7 };
 
     #[test]
     fn slices_nest_and_names_do_not_break_the_format() {
@@ -180,10 +182,10 @@ mod tests {
             let _outer = slices.slice("lock");
             slices.waits(OF);
         }
-        slices.waits_no_longer(OF);
+        slices.wait_ended(OF);
         slices.holds(OF);
         slices.evicted(OF);
-        slices.holds_no_longer(OF);
+        slices.hold_ended(OF);
         let expected = [
             "B lock",
             "S wait camera/0 7 7",
@@ -204,8 +206,8 @@ mod tests {
         slices.waits(OF);
         slices.holds(OF);
         slices.evicted(OF);
-        slices.waits_no_longer(OF);
-        slices.holds_no_longer(OF);
+        slices.wait_ended(OF);
+        slices.hold_ended(OF);
         assert!(recorder.lines.borrow().is_empty());
     }
 }

@@ -1,11 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Interrupts a sync worker's system call that takes too long.
+//! Interrupts a sync worker's system call that takes too long. `sync_jobs` guards its ioctl by it.
 //!
-//! Each worker has a timer of its own that signals this one thread (`SIGEV_THREAD_ID`, timer_create(2)): a
-//! timer for the process would interrupt whichever thread the kernel likes. Knows nothing of what is
-//! called.
+//! Each worker has a timer that signals that worker's thread and no other (`SIGEV_THREAD_ID`,
+//! timer_create(2)): a timer of the process would interrupt whichever thread the kernel chooses.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -83,7 +82,7 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // SAFETY: the timer is this watchdog's, and nobody uses it any more. Of its two errors neither can be.
+        // SAFETY: the timer is this watchdog's, and nobody uses it any more. So it is valid, and can't fail.
         let _ = unsafe { timer_delete(self.timer) };
     }
 }

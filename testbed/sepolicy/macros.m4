@@ -59,11 +59,6 @@ allow $1 $2:binder { call transfer };
 allow $2 $1:binder transfer;
 allow $1 $2:fd use;
 ')dnl
-dnl tmpfs_domain(domain): files that it makes on a tmpfs have a label of its own.
-define(`tmpfs_domain', `
-type_transition $1 tmpfs:file $1_tmpfs;
-allow $1 $1_tmpfs:file { read write getattr map };
-')dnl
 dnl domain_auto_trans(old, program, new): who starts the program is in the new domain.
 define(`domain_auto_trans', `
 allow $1 $2:file { getattr open read execute map };

@@ -1,15 +1,15 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A client process of the conformance tests: the suite's own program, started again as
-//! `client VERB ACCESS` with a Unix socket as its standard input, over which the buffer comes.
+//! A client process of the conformance tests: the suite's own program, started again as `client VERB [ACCESS]`,
+//! with a Unix socket as its standard input.
 //!
-//! `hold`: locks, prints "granted" and its deadline, holds. `queue`: requests the lock, prints "queued",
+//! With an ACCESS, and a buffer that comes over the socket: `hold`: locks, prints "granted" and its deadline, holds. `queue`: requests the lock, prints "queued",
 //! waits. `groups`: opens groups until it is refused, prints how many, waits. `queues`: opens groups, prints
 //! "ready", reads a byte, queues locks of as many groups as it may, prints how many, waits. All wait until
 //! they are killed, or their input ends.
 //!
-//! These end by themselves. `give` receives a buffer and perhaps a fence, locks, says a byte, hears a byte,
+//! Without, and these end by themselves. `give` receives a buffer and perhaps a fence, locks, says a byte, hears a byte,
 //! unlocks with the fence; `take` receives the buffer, queues a lock, says a byte, is granted with an acquire
 //! fence, says another byte. `call` makes one call; `dump` has the service print its state.
 
@@ -27,7 +27,7 @@ use crate::hal::{dump, error, service, Group};
 /// The first argument that makes the suite's program a client.
 pub const VERB: &str = "client";
 
-/// Does what the other arguments say, until it is killed.
+/// Does what the other arguments say, and ends as the verb does.
 pub fn run(mut args: impl Iterator<Item = String>) -> ! {
     let verb = args.next().expect("a verb");
     match verb.as_str() {

@@ -32,11 +32,14 @@ fn put(file: &str, text: &str) {
 fn lines(pid: u32) -> Vec<(String, String)> {
     let text = fs::read_to_string(format!("{TRACING}/trace")).expect("trace");
     let of = format!("|{pid}");
+    let is_its = |told: &str| {
+        told.get(1..).is_some_and(|rest| rest == of || rest.starts_with(&format!("{of}|")))
+    };
     let written = text.lines().filter_map(|line| {
         let (head, told) = line.split_once("tracing_mark_write: ")?;
         // `NAME-TID [CPU] ...`
         let thread = head.split('[').next()?.trim().rsplit('-').next()?;
-        told.contains(&of).then(|| (thread.to_string(), told.replacen(&of, "", 1)))
+        is_its(told).then(|| (thread.to_string(), told.replacen(&of, "", 1)))
     });
     written.collect()
 }
@@ -76,12 +79,26 @@ fn balanced(lines: &[(String, String)]) -> Result<(), String> {
     ended.then_some(()).ok_or_else(|| format!("{open:?} {tracks:?}"))
 }
 
+/// What comes after finds the trace as it was.
+struct Off;
+
+impl Drop for Off {
+    fn drop(&mut self) {
+        let _ = fs::write(format!("{TRACING}/trace"), "");
+        for (path, mode) in [("", 0o700), ("/trace_marker", 0o220)] {
+            let mode = fs::Permissions::from_mode(mode);
+            let _ = fs::set_permissions(format!("{TRACING}{path}"), mode);
+        }
+    }
+}
+
 /// One test: there is one trace.
 #[test]
 fn what_the_service_does_is_in_the_kernels_trace() {
     for path in [TRACING.to_string(), format!("{TRACING}/trace_marker")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).expect("chmod");
     }
+    let _off = Off;
     put("tracing_on", "1");
     put("options/record-cmd", "0");
     put("trace", "");

@@ -148,7 +148,6 @@ impl Files {
         let matrix = document.root_element();
         expect("the matrix", attributes(matrix), &[("type", "framework"), ("version", "1.0")])?;
         let hal = only(matrix, "hal")?;
-        // A framework that required it could not be put on another device.
         expect("the matrix's hal", attributes(hal), &[("format", "aidl")])?;
         let interface = only(hal, "interface")?;
         let version = text(only(hal, "version")?);

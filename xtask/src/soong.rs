@@ -220,6 +220,11 @@ impl Tree {
             .list("whole_static_libs")
             .into_iter()
             .any(|name| self.module(name).is_some_and(|inside| inside.kind == "rust_ffi_static"));
+        // What the code calls by hand: crates name their own.
+        let atrace = module.name() == "libbuffersync_service";
+        if atrace && !module.list("shared_libs").contains(&"libcutils") {
+            return Err(format!("{}: shared_libs: libcutils is missing", module.name()));
+        }
         for library in ["libbinder_ndk", "liblog"] {
             if rust_inside && !module.list("shared_libs").contains(&library) {
                 return Err(format!("{}: shared_libs: {library} is missing", module.name()));
@@ -460,6 +465,7 @@ mod tests {
             ("service", "\"libnix\"", "\"librustix\""),
             ("service", "src/main.rs", "src/service.rs"),
             ("service", "    prefer_rlib: true,\n", ""),
+            ("service", "shared_libs: [\"libcutils\"]", "shared_libs: []"),
             ("client-ndk/jni", "    prefer_rlib: true,\n", ""),
             ("client-ndk/c", "        \"liblog\",\n", ""),
             ("service", ":vendor.buffersync-service.rc", ":vendor.buffersync.rc"),

@@ -16,8 +16,8 @@
 //! must be to what the header says.
 
 // Names as C has them.
-// An app or a HAL has this code in its process, and Soong builds with panic=abort and overflow checks: a
-// panic is the end of the whole process. So no argument, reply or moment may lead to one.
+// An app or a HAL has this code in its process, and Soong builds with panic=abort: a panic ends the whole
+// process. So no argument, no reply and no lack of resources may lead to one.
 #![cfg_attr(
     not(test),
     deny(

@@ -14,6 +14,7 @@
 #include <android/buffer_sync.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -32,10 +33,10 @@ struct Handle {
     size_t count;
 };
 
-/* Buffers of one frame, locked. Whoever has one of the buffers has this, and the last one unlocks. */
+/* The buffers of one request, locked. Each of them has this; the last one that is returned unlocks. */
 class FrameLock {
   public:
-    /* Waits for whoever has the buffers, for `timeout` at most. Null: the request fails (`status`). */
+    /* Waits for whoever has the buffers, for `timeout` at most. Null: the request fails with `status`. */
     static std::shared_ptr<FrameLock> take(ABufferSync* sync, const std::vector<Handle>& outputs,
                                            std::chrono::nanoseconds timeout, ABufferSyncStatus* status) {
         ABufferSyncGroup* group = nullptr;
@@ -51,11 +52,17 @@ class FrameLock {
                 return nullptr;
             }
         }
+        lock->left_ = outputs.size();
         *status = ABufferSyncGroup_lock(group, timeout.count());
         return *status == ABUFFERSYNC_OK ? lock : nullptr;
     }
 
-    /* A group that is closed unlocks. */
+    /* One buffer is returned. EVICTED, from the last: it took too long, and the request has failed. */
+    ABufferSyncStatus done() {
+        return left_.fetch_sub(1) == 1 ? ABufferSyncGroup_unlock(group_, -1) : ABUFFERSYNC_OK;
+    }
+
+    /* What is still held then, on the way out of an error, is let go. */
     ~FrameLock() { ABufferSyncGroup_close(group_); }
 
     FrameLock(const FrameLock&) = delete;
@@ -65,11 +72,13 @@ class FrameLock {
     explicit FrameLock(ABufferSyncGroup* group) : group_(group) {}
 
     ABufferSyncGroup* const group_;
+    std::atomic<size_t> left_ = 0;
 };
 
 /*
- * The emulated camera, Cuttlefish's: EmulatedRequestProcessor::AcquireBuffers() takes the lock of a request before
- * the mapper's lock(), and gives it to each of the request's GrallocSensorBuffers.
+ * The emulated camera, Cuttlefish's: EmulatedRequestProcessor::AcquireBuffers() takes the lock of a request, before
+ * gralloc's, and gives it to each of the request's GrallocSensorBuffers. Those call done() when they end. It is called
+ * with a mutex of the processor held, so the wait is short.
  */
 struct SensorBuffer {
     std::shared_ptr<FrameLock> lock;
@@ -77,9 +86,9 @@ struct SensorBuffer {
 };
 
 std::vector<SensorBuffer> AcquireBuffers(ABufferSync* sync, const std::vector<Handle>& outputs,
-                                         const std::vector<uint8_t*>& pixels) {
+                                         const std::vector<uint8_t*>& pixels, std::chrono::nanoseconds frame) {
     ABufferSyncStatus status;
-    auto lock = FrameLock::take(sync, outputs, std::chrono::milliseconds(500), &status);
+    auto lock = FrameLock::take(sync, outputs, frame, &status);
     std::vector<SensorBuffer> buffers;
     for (uint8_t* of_one : pixels) {
         if (lock != nullptr) {
@@ -90,9 +99,9 @@ std::vector<SensorBuffer> AcquireBuffers(ABufferSync* sync, const std::vector<Ha
 }
 
 /*
- * Codec2's allocators: a group for as long as the allocation lives. C2GraphicAllocation::map() locks, unmap() unlocks,
- * with the fence of the hardware that goes on. A linear block (C2AllocatorBlob, C2DmaBufAllocator) is the same with
- * one descriptor.
+ * Codec2's allocators: a group for as long as the allocation lives. C2GraphicAllocation::map() locks, unmap() unlocks.
+ * (Its fence is a result, which AOSP leaves empty.) A linear block (C2DmaBufAllocator) is the same with one
+ * descriptor.
  */
 class Block {
   public:
@@ -113,8 +122,8 @@ class Block {
         return status_ == ABUFFERSYNC_OK ? ABufferSyncGroup_lock(group_, timeout.count()) : status_;
     }
 
-    /* The fence is taken; -1 is none. EVICTED: what was read or written may be torn. */
-    ABufferSyncStatus unmap(int fence) { return ABufferSyncGroup_unlock(group_, fence); }
+    /* EVICTED: what was read or written may be torn. */
+    ABufferSyncStatus unmap() { return ABufferSyncGroup_unlock(group_, -1); }
 
   private:
     ABufferSyncGroup* group_ = nullptr;
@@ -130,7 +139,7 @@ bool run(ABufferSync* sync, const int fds[2], uint8_t* const pixels[2], int fram
     const Handle video = {&fds[0], 1}, preview = {&fds[1], 1};
     Block input(sync, video, ABUFFERSYNC_ACCESS_READ);
     for (int frame = 0; frame < frames; frame++) {
-        auto buffers = AcquireBuffers(sync, {video, preview}, {pixels[0], pixels[1]});
+        auto buffers = AcquireBuffers(sync, {video, preview}, {pixels[0], pixels[1]}, std::chrono::seconds(5));
         if (buffers.size() != 2) {
             return failed("AcquireBuffers");
         }
@@ -140,6 +149,9 @@ bool run(ABufferSync* sync, const int fds[2], uint8_t* const pixels[2], int fram
                 return failed("the encoder was granted a frame that the camera still has");
             }
             std::memset(buffers.back().pixels, frame, kSize);
+            if (buffers.back().lock->done() != ABUFFERSYNC_OK) {
+                return failed("done");
+            }
             buffers.pop_back();
         }
         if (input.map(std::chrono::seconds(5)) != ABUFFERSYNC_OK) {
@@ -150,7 +162,7 @@ bool run(ABufferSync* sync, const int fds[2], uint8_t* const pixels[2], int fram
                 return failed("the encoder reads another frame");
             }
         }
-        if (input.unmap(-1) != ABUFFERSYNC_OK) {
+        if (input.unmap() != ABUFFERSYNC_OK) {
             return failed("unmap");
         }
     }

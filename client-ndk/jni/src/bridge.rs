@@ -5,7 +5,7 @@
 //!
 //! [`native!`] makes the function that the JVM calls. The JVM's descriptor of it is made of the same
 //! types, so the two can't differ; that `Native.java` says the same, the JVM checks when the methods
-//! are registered. A failure, and a panic too, becomes a `BufferSyncException(int code, String message)`.
+//! are registered. A failure becomes a `BufferSyncException(int code, String message)`.
 
 use std::ffi::c_void;
 

@@ -14,8 +14,8 @@
 //! | `memory` | mapped buffers, descriptors, fences |
 //! | `bridge` | from a Rust function to a method of Java's: types, exceptions |
 
-// An app or a HAL has this code in its process, and Soong builds with panic=abort and overflow checks: a
-// panic is the end of the whole process. So no argument, reply or moment may lead to one.
+// An app or a HAL has this code in its process, and Soong builds with panic=abort: a panic ends the whole
+// process. So no argument, no reply and no lack of resources may lead to one.
 #![cfg_attr(
     not(test),
     deny(

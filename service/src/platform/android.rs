@@ -58,13 +58,15 @@ extern "C" {
 }
 
 impl Tracer {
-    /// Nothing is opened before somebody traces.
+    /// libcutils opens the trace at its first call: now, and under no mutex later.
     pub fn new(_config: &Config) -> Self {
-        Self(())
+        let tracer = Self(());
+        tracer.is_on();
+        tracer
     }
 }
 
-/// Without the NUL that no name has.
+/// Group names have no NUL (`hal::check_name`).
 fn c_name(name: &str) -> CString {
     CString::new(name).unwrap_or_default()
 }

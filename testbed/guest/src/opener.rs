@@ -2,11 +2,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! `buffersync-opener buffer|fence|pipe|use`, with a Unix socket as standard input: opens something in whatever
-//! SELinux domain it runs in, and sends the descriptor. It keeps its own until the socket says a byte or
-//! ends; a fence signals then.
+//! SELinux domain it runs in, and sends the descriptor.
 //!
-//! `buffer`: a dma-buf of the system heap. `fence`: a pending sync_file of vgem. `pipe`: the reading end
-//! of a pipe with a byte in it. `use`: the other side, receives such a pipe and reads the byte.
+//! `buffer`: a dma-buf of the system heap. `fence`: a pending sync_file of vgem. Both end when the socket says
+//! a byte or ends; the fence signals then. `pipe`: the reading end of a pipe with a byte in it. `use`: the other side, receives such a pipe and reads the byte.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

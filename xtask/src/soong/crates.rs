@@ -177,7 +177,8 @@ pub fn compile(tree: &Tree, compiler: &Compiler) -> Result<String> {
     for target in TARGETS {
         check(&work, Some(target))?;
     }
-    Ok(format!("{count} Rust modules compile with Rust {RUST_OF_AOSP} for {}", TARGETS.join(", ")))
+    let targets = TARGETS.join(", ");
+    Ok(format!("{count} Rust modules compile for {targets}, with no std newer than {RUST_OF_AOSP}"))
 }
 
 /// Has rustup get the standard library of each target. Checking needs no linker, so no NDK.
