@@ -22,6 +22,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 use once_cell::sync::OnceCell;
 
+use crate::ending;
 use crate::error::{Error, Result};
 use crate::events::EventPipe;
 use crate::fork;
@@ -184,6 +185,7 @@ impl Connection {
 
     /// The service, looked up if need be.
     fn service(&self) -> Result<Strong<dyn IBufferSync>> {
+        ending::check()?;
         let mut known = locked(&self.service);
         if let Some(service) = &*known {
             return Ok(service.clone());

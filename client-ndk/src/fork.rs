@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use binder::{FromIBinder, Strong};
 use nix::sys::mman::{mmap_anonymous, munmap, MapFlags, ProtFlags};
 
+use crate::ending;
 use crate::error::{Error, Result};
 
 /// The process that opened the binder driver; 0 while none has.
@@ -85,7 +86,8 @@ impl<T: FromIBinder + ?Sized> Remote<T> {
 
     /// The object, to be called.
     pub fn get(&self) -> Result<&T> {
-        check().map(|()| &**self.0)
+        check()?;
+        ending::check().map(|()| &**self.0)
     }
 }
 

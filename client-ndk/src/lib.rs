@@ -76,6 +76,7 @@
 )]
 
 mod connection;
+mod ending;
 mod error;
 mod events;
 pub mod fence;

@@ -7,7 +7,8 @@
 //! the numbers stand for. A release fence is watched by the reactor until it signals, and kept by
 //! the grants that have to wait for it, so that its error can still be seen when its time is up.
 //! Whoever keeps it last drops it, and with it the giver's charge. What goes out is a file of the
-//! service's own, whoever made the fence (`SyncFile`).
+//! service's own, whoever made the fence (`SyncFile`). A fence that has failed when it is given ends there
+//! and then, so that the next grant says so.
 //!
 //! Fences are made and merged by the caller's own thread, outside of the arbiter's mutex. No call
 //! here waits for a fence.
@@ -21,7 +22,7 @@ use buffersync_engine::{Access, BufferId, FenceId, GroupId, ReleaseFence, Time, 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
-use crate::arbiter::{Arbiter, Locked, State, Wait, Waiting};
+use crate::arbiter::{Arbiter, Group, Locked, State, Wait, Waiting};
 use crate::dmabuf;
 use crate::error::Error;
 use crate::events::MAX_FENCES_PER_GROUP;
@@ -32,7 +33,7 @@ use crate::sync_file::{self, Status};
 /// A release fence that was given with an unlock.
 #[derive(Debug)]
 pub struct Fence {
-    file: SyncFile,
+    own: OwnedFd,
     _charge: Charge,
 }
 
@@ -41,29 +42,35 @@ pub struct Fence {
 /// SELinux asks whoever receives a descriptor for `fd use` of the domain that *opened* the file, and a dup
 /// is the same file: if the giver's file were handed on, its next holder would need a rule about a
 /// domain of which it may know nothing, and without the rule the kernel drops the whole reply, after
-/// the lock was granted. So the service makes a file of its own and hands that on.
+/// the lock was granted. So the service makes a file of its own.
 #[derive(Debug)]
 struct SyncFile {
     /// A new file with the same fences, but for those that have signalled already: those the kernel leaves
     /// out, and their errors with them (kernel: sync_file.c, dma_fence_unwrap_merge).
     own: OwnedFd,
-    /// The giver's file, if an error was left out of the other: it tells that the work failed.
-    given: Option<OwnedFd>,
+    /// One of the fences had failed by then, so the work has. What is pending of the others matters no more:
+    /// nobody relies on the end of a holder that did not end in order.
+    failed: bool,
 }
 
 impl AsFd for Fence {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.given.as_ref().unwrap_or(&self.file.own).as_fd()
+        self.own.as_fd()
     }
 }
 
 impl SyncFile {
-    fn of(given: BorrowedFd<'_>) -> Result<Self, Errno> {
-        let own = sync_file::merge(given, given)?;
+    fn of(given: BorrowedFd<'_>) -> Result<Self, Error> {
+        // The kernel's work for a merge grows with the fences in it.
+        let too_many = || Error::Quota("a release fence is made of more than 64 fences");
+        sync_file::have_failed(given).ok_or_else(too_many)?;
+        let own = sync_file::merge(given, given).map_err(|errno| match errno {
+            Errno::ENOMEM => Error::NoResources("memory for a fence"),
+            _ => Error::NoResources("descriptors"),
+        })?;
         // In this order: a fence that fails from now on is in the new file.
-        let lost = sync_file::may_have_failed(given);
-        let given = if lost { Some(duplicate(given)?) } else { None };
-        Ok(Self { own, given })
+        let failed = sync_file::have_failed(given).ok_or_else(too_many)?;
+        Ok(Self { own, failed })
     }
 }
 
@@ -132,10 +139,20 @@ impl Arbiter {
 
     /// The service's own sync_files of what was given, made outside of the mutex. By then the fences are
     /// in the dma-bufs, if the group wants that.
+    ///
+    /// What would be refused anyway is refused first: no fence is touched for it.
     fn take(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<Vec<SyncFile>, Error> {
+        if given.is_empty() {
+            return Ok(Vec::new());
+        }
+        {
+            let state = self.state();
+            state.refuse_evicted(id, token)?;
+            state.engine.held(id, token).map(|_| ()).ok_or(Error::BadToken)?;
+            state.group(id)?.has_room(given.len())?;
+        }
         self.import(id, token, given)?;
-        let own: Result<_, _> = given.iter().map(|given| SyncFile::of(given.fd)).collect();
-        own.map_err(|_| Error::NoResources("descriptors"))
+        given.iter().map(|given| SyncFile::of(given.fd)).collect()
     }
 
     /// Ends a grant that was not taken away.
@@ -148,8 +165,10 @@ impl Arbiter {
         own: Vec<SyncFile>,
         now: Time,
     ) -> Result<(), Error> {
-        let named = self.watch_all(state, id, given, own, now)?;
-        if let Err(error) = state.engine.unlock(now, id, token, &named, &mut state.effects) {
+        let (named, failed) = self.watch_all(state, id, given, own, now)?;
+        let State { engine, effects, .. } = state;
+        let ended = engine.unlock_with_failed(now, id, token, &named, &failed, effects);
+        if let Err(error) = ended {
             self.unwatch(state, &named);
             return Err(error.into());
         }
@@ -185,7 +204,7 @@ impl Arbiter {
         let no_resources = |_: Errno| Error::NoResources("descriptors");
         let mut merged = None;
         for fence in explicit.values() {
-            merge_into(&mut merged, fence.file.own.as_fd()).map_err(no_resources)?;
+            merge_into(&mut merged, fence.own.as_fd()).map_err(no_resources)?;
         }
         for (fd, access) in implicit {
             let exported = dmabuf::export_sync_file(fd.as_fd(), access.is_exclusive());
@@ -222,7 +241,8 @@ impl Arbiter {
         Ok(())
     }
 
-    /// Has the reactor watch fences, all of them or, on an error, none.
+    /// Has the reactor watch fences, all of them or, on an error, none. Those that have failed are named as
+    /// well, and once more for themselves; they need no watch.
     fn watch_all(
         &self,
         state: &mut State,
@@ -230,49 +250,65 @@ impl Arbiter {
         given: &[Given<'_>],
         own: Vec<SyncFile>,
         now: Time,
-    ) -> Result<Vec<ReleaseFence>, Error> {
-        let group = state.group(id)?;
-        if group.fences + given.len() > MAX_FENCES_PER_GROUP {
-            return Err(Error::Quota("too many pending release fences of this group"));
-        }
-        let uid = group.uid;
-        let mut named = Vec::with_capacity(given.len());
-        for (given, file) in given.iter().zip(own) {
-            match self.watch(state, id, uid, file, now) {
-                Ok(fence) => named.push(ReleaseFence { fence, buffer: given.buffer }),
-                Err(error) => {
-                    self.unwatch(state, &named);
-                    return Err(error);
-                }
+    ) -> Result<(Vec<ReleaseFence>, Vec<FenceId>), Error> {
+        let mut result = state.group(id)?.has_room(given.len());
+        let (mut named, mut failed) = (Vec::with_capacity(given.len()), Vec::new());
+        for (given, SyncFile { own, failed: had_failed }) in given.iter().zip(own) {
+            if result.is_err() {
+                // Closed when the mutex is released.
+                state.garbage.push(Arc::new(own));
+                continue;
+            }
+            state.last_fence += 1;
+            let fence = FenceId(state.last_fence);
+            named.push(ReleaseFence { fence, buffer: given.buffer });
+            if had_failed {
+                failed.push(fence);
+                state.garbage.push(Arc::new(own));
+            } else {
+                result = self.watch(state, id, fence, own, now);
             }
         }
-        Ok(named)
+        if let Err(error) = result {
+            self.unwatch(state, &named);
+            return Err(error);
+        }
+        Ok((named, failed))
     }
 
     fn watch(
         &self,
         state: &mut State,
-        group: GroupId,
-        uid: u32,
-        file: SyncFile,
+        id: GroupId,
+        fence: FenceId,
+        own: OwnedFd,
         now: Time,
-    ) -> Result<FenceId, Error> {
-        let fence = Arc::new(Fence { file, _charge: state.quotas.charge_fence(uid)? });
-        state.last_fence += 1;
-        let id = FenceId(state.last_fence);
+    ) -> Result<(), Error> {
+        let uid = state.group(id)?.uid;
+        let charge = match state.quotas.charge_fence(uid) {
+            Ok(charge) => charge,
+            Err(error) => {
+                state.garbage.push(Arc::new(own));
+                return Err(error);
+            }
+        };
+        let kept = Arc::new(Fence { own, _charge: charge });
         // The engine has the deadline and ends the wait; the reactor's own is beyond it.
         let beyond = now.after(2 * Duration::from_millis(self.config().max_hold_ms.into()));
-        let waiting = Waiting::Release { id, fence: Arc::clone(&fence) };
-        let watched = Arc::clone(&fence) as _;
-        let wait = self
-            .reactor
-            .watch(watched, PollFlags::POLLIN, beyond, waiting)
-            .map_err(|_| Error::NoResources("descriptors to be watched"))?;
-        state.releases.insert(id, Release { group, wait, fence });
-        if let Some(group) = state.groups.get_mut(group) {
+        let waiting = Waiting::Release { id: fence, fence: Arc::clone(&kept) };
+        let watched = Arc::clone(&kept) as _;
+        let wait = match self.reactor.watch(watched, PollFlags::POLLIN, beyond, waiting) {
+            Ok(wait) => wait,
+            Err(_) => {
+                state.garbage.push(kept);
+                return Err(Error::NoResources("descriptors to be watched"));
+            }
+        };
+        state.releases.insert(fence, Release { group: id, wait, fence: kept });
+        if let Some(group) = state.groups.get_mut(id) {
             group.fences += 1;
         }
-        Ok(id)
+        Ok(())
     }
 
     fn unwatch(&self, state: &mut State, named: &[ReleaseFence]) {
@@ -299,6 +335,16 @@ impl Arbiter {
             }
             state.engine.fence_done(now, id, ok, &mut state.effects);
         });
+    }
+}
+
+impl Group {
+    /// Whether so many release fences more may be pending: each may become a record in the pipe.
+    fn has_room(&self, more: usize) -> Result<(), Error> {
+        if self.fences + more > MAX_FENCES_PER_GROUP {
+            return Err(Error::Quota("too many pending release fences of this group"));
+        }
+        Ok(())
     }
 }
 

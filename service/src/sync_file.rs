@@ -7,6 +7,7 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::MAX_FENCES;
 use nix::errno::Errno;
 
 /// How far the fences of a sync_file are.
@@ -101,37 +102,33 @@ pub struct SyncFenceInfo {
     timestamp_ns: u64,
 }
 
-/// Fences of one sync_file that are looked at one by one. Most have one; a merged one has one for each
-/// engine of the hardware.
-const LOOKED_AT: usize = 16;
+const NO_FENCE: SyncFenceInfo =
+    SyncFenceInfo { obj_name: [0; 32], driver_name: [0; 32], status: 0, flags: 0, timestamp_ns: 0 };
 
-/// Whether one of the fences has signalled an error already. A file of more fences than are looked at may be
-/// one. `fd` must be a sync_file. Never blocks.
-pub fn may_have_failed(fd: BorrowedFd<'_>) -> bool {
-    let (none, pad) = ([0; 32], 0);
-    let empty =
-        SyncFenceInfo { obj_name: none, driver_name: none, status: 0, flags: 0, timestamp_ns: 0 };
-    let mut fences = [empty; LOOKED_AT];
+/// Whether one of the fences that a sync_file is made of has signalled an error already; `None` if there are more
+/// than [`MAX_FENCES`]. `fd` must be a sync_file. Never blocks.
+pub fn have_failed(fd: BorrowedFd<'_>) -> Option<bool> {
+    let mut fences = [NO_FENCE; MAX_FENCES as usize];
     let mut info = SyncFileInfo {
-        name: none,
+        name: [0; 32],
         status: 0,
         flags: 0,
-        num_fences: LOOKED_AT as u32,
-        pad,
+        num_fences: MAX_FENCES as u32,
+        pad: 0,
         sync_fence_info: fences.as_mut_ptr() as u64,
     };
     // SAFETY: the descriptor is open for the length of the call and is a sync_file, so the request
     // means SYNC_IOC_FILE_INFO, which reads and writes a `struct sync_file_info` and writes at most
     // `num_fences` structs behind its pointer. The array has so many and outlives the call.
     match unsafe { sync_ioc_file_info(fd.as_raw_fd(), &mut info) } {
-        Ok(_) => has_failed(fences.iter().take(info.num_fences as usize).map(|fence| fence.status)),
+        Ok(_) => Some(any_failed(fences.iter().take(info.num_fences as usize))),
         // EINVAL: it has more.
-        Err(_) => true,
+        Err(_) => None,
     }
 }
 
-fn has_failed(mut statuses: impl Iterator<Item = i32>) -> bool {
-    statuses.any(|status| Status::of(status) == Status::Failed)
+fn any_failed<'a>(mut fences: impl Iterator<Item = &'a SyncFenceInfo>) -> bool {
+    fences.any(|fence| Status::of(fence.status) == Status::Failed)
 }
 
 /// A sync_file that signals when both have, with the error of one that fails from now on; what has signalled
@@ -169,8 +166,9 @@ mod tests {
         let expected = [Status::Failed, Status::Failed, Status::Pending, Status::Signalled];
         assert_eq!(statuses, expected);
         // One of several, while another is pending.
-        assert!(has_failed([0, -110, 1].into_iter()));
-        assert!(!has_failed([0, 1].into_iter()));
+        let of = |status| SyncFenceInfo { status, ..NO_FENCE };
+        assert!(any_failed([0, -110, 1].map(of).iter()));
+        assert!(!any_failed([0, 1].map(of).iter()));
     }
 
     #[test]

@@ -51,6 +51,8 @@ impl Watchdog {
             SigAction::new(SigHandler::Handler(interrupted), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler does nothing, so it is async-signal-safe.
         unsafe { sigaction(INTERRUPT, &action) }?;
+        // A mask survives exec, so whoever started the service may have blocked it.
+        SigSet::from(INTERRUPT).thread_unblock()?;
         // SAFETY: a struct of numbers and padding, for which zero is a value.
         let mut event: sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
         event.sigev_notify = SIGEV_THREAD_ID;

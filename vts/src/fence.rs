@@ -14,11 +14,11 @@ use crate::pace::Limit;
 /// When the driver signals a fence by itself.
 pub const EXPIRES: Duration = Duration::from_secs(10);
 
-/// A sync_file with one fence, of the vgem driver.
+/// A sync_file with one fence of the vgem driver, or several.
 pub struct Pending {
     vgem: Vgem,
     buffer: Buffer,
-    fence: Fence,
+    fences: Vec<Fence>,
     _limit: Limit,
     /// To be given away.
     pub sync_file: OwnedFd,
@@ -28,12 +28,19 @@ impl Pending {
     /// A fence of a buffer that nobody else has. Left alone it signals after [`EXPIRES`].
     #[allow(clippy::new_without_default, reason = "it is made by a driver")]
     pub fn new() -> Self {
+        Self::of(1)
+    }
+
+    /// So many fences in one sync_file.
+    pub fn of(count: usize) -> Self {
         let vgem = Vgem::open().expect("vgem");
         let buffer = vgem.allocate(4096).expect("vgem buffer");
         let limit = Limit::after(EXPIRES);
-        let fence = vgem.attach(&buffer, true).expect("attach");
+        // Readers' add up on a buffer, a writer's would take their place.
+        let attach = |_| vgem.attach(&buffer, false).expect("attach");
+        let fences = (0..count).map(attach).collect();
         let sync_file = buffer.dmabuf.sync_file().expect("sync_file");
-        Self { vgem, buffer, fence, _limit: limit, sync_file }
+        Self { vgem, buffer, fences, _limit: limit, sync_file }
     }
 
     /// Another sync_file with the same fence.
@@ -41,9 +48,11 @@ impl Pending {
         self.buffer.dmabuf.sync_file().expect("sync_file")
     }
 
-    /// Signals it. Panics if it has signalled already, by itself or before.
+    /// Signals them. Panics if one has signalled already, by itself or before.
     pub fn signal(&self) {
-        self.vgem.signal(self.fence).expect("signal");
+        for fence in &self.fences {
+            self.vgem.signal(*fence).expect("signal");
+        }
     }
 }
 

@@ -59,6 +59,9 @@ pub fn open_driver(device: &str, max_threads: Option<u32>) -> Result<(), String>
     Ok(())
 }
 
+/// libbinder keeps what it needs of a thread by itself, and needs no Rust for it.
+pub fn prepare_thread() {}
+
 /// Registers an object with the service manager; on an error, what libbinder makes of its answer.
 pub fn add_service(name: &str, object: SpIBinder) -> Result<(), String> {
     binder::add_service(name, object).map_err(|status| format!("{status:?}"))

@@ -53,6 +53,11 @@ pub fn open_driver(device: &str, max_threads: Option<u32>) -> Result<(), String>
         .map_err(|error| format!("{device}: {error}"))
 }
 
+/// Has the runtime make what it keeps for the calling thread, if the driver is open.
+pub fn prepare_thread() {
+    let _ = rsbinder::get_strict_mode_policy();
+}
+
 /// Registers an object with the service manager; on an error, what that answered.
 pub fn add_service(name: &str, object: SIBinder) -> Result<(), String> {
     rsbinder::hub::add_service(name, object).map_err(|status| match status.exception_code() {

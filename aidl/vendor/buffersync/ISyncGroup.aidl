@@ -173,7 +173,8 @@ interface ISyncGroup {
      * @throws ERROR_BAD_TOKEN, ERROR_EVICTED as unlock() does.
      * @throws ERROR_BAD_FENCE if a descriptor is not a sync_file.
      * @throws ERROR_UNKNOWN_BUFFER for the fence of a buffer that the grant does not have.
-     * @throws ERROR_QUOTA if too many release fences of the group or the uid are pending.
+     * @throws ERROR_QUOTA if too many release fences of the group or the uid are pending, or one is made of
+     *         more than ReleaseFence.MAX_FENCES.
      * @throws ERROR_NO_RESOURCES. After each of the last four the grant goes on.
      */
     void unlockWithFences(long token, in ReleaseFence[] fences);

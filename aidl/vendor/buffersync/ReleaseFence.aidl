@@ -9,6 +9,9 @@ package vendor.buffersync;
  */
 @VintfStability
 parcelable ReleaseFence {
+    /** The most fences that one sync_file may be made of (SYNC_IOC_MERGE makes one of several). */
+    const int MAX_FENCES = 64;
+
     /**
      * The buffer, as ISyncGroup.add() named it; 0: every buffer of the grant that is given no fence
      * of its own. Several fences for one buffer add up.

@@ -32,6 +32,8 @@
  * for another client, except ABufferSyncGroup_lock() and ABufferSyncGroup_tryLock(), which let other
  * threads' calls in meanwhile, and ABufferSyncGroup_unlock() where it says so. A grant is the group's,
  * not a thread's: any thread may unlock it. Nothing may be called from a signal handler.
+ * From a destructor of a thread that is ending (a pthread key, C++'s thread_local) and from atexit handlers, a call that
+ * needs the service may answer ABUFFERSYNC_ERROR_INTERNAL; what is closed there is let go.
  *
  * File descriptors. Those that are passed in stay the caller's, unless "takes" is said: then they
  * are closed in any case, also after an error. Those that come out are the caller's to close, unless

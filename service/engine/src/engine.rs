@@ -292,6 +292,20 @@ impl Engine {
         fences: &[ReleaseFence],
         fx: &mut Effects,
     ) -> Result<(), Error> {
+        self.unlock_with_failed(now, id, token, fences, &[], fx)
+    }
+
+    /// As [`Engine::unlock`], when some of the fences have `failed` already: those end before anybody is
+    /// granted what they were for, so that the next grants say so.
+    pub fn unlock_with_failed(
+        &mut self,
+        now: Time,
+        id: GroupId,
+        token: Token,
+        fences: &[ReleaseFence],
+        failed: &[FenceId],
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
         let at = self.find(id)?;
         let held = self.groups[at].grant.filter(|_| self.groups[at].token == token);
         let Held { wounded, .. } = held.ok_or(Error::BadToken)?;
@@ -299,6 +313,11 @@ impl Engine {
             self.end_grant(now, at, End::InOrder, fx);
         } else {
             self.end_grant_fenced(now, at, fences, fx)?;
+        }
+        for fence in failed {
+            if let Some(fence) = self.fence_ids.get(fence).copied() {
+                self.end_fence(fence, false, fx);
+            }
         }
         self.counters.unlocks += 1;
         if wounded {

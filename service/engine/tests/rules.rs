@@ -532,6 +532,28 @@ fn a_fence_that_is_given_for_nothing_is_dropped() {
     assert_eq!(world.told(), [Effect::DropFence { fence: FenceId(2) }]);
 }
 
+/// Whoever waits is granted by the unlock itself, and has to be told.
+#[test]
+fn a_fence_that_had_failed_before_the_unlock_marks_the_next_grant() {
+    let mut world = World::new();
+    let giver = world.group(&[(1, DmaWrite)]);
+    let taker = world.group(&[(1, DmaRead)]);
+    let token = world.lock(giver);
+    world.lock(taker);
+    world.forget_events();
+    let fence = FenceId(7);
+    let given = [ReleaseFence { fence, buffer: None }];
+    world.call(|e, now, fx| e.unlock_with_failed(now, giver, token, &given, &[fence], fx)).unwrap();
+    let evicted = Effect::Evicted { group: giver, token, cause: EvictionCause::Fence };
+    assert_eq!(world.events[0], evicted);
+    let granted = world.grants()[0][0];
+    assert!(granted.evicted && granted.torn && !granted.fenced);
+    // It has ended.
+    world.forget_events();
+    world.fence_done(fence, true);
+    assert!(world.told().is_empty());
+}
+
 #[test]
 fn a_fence_that_fails_or_never_signals_is_an_eviction() {
     for fails in [true, false] {

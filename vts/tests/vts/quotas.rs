@@ -8,10 +8,11 @@ use std::sync::mpsc::channel;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
+use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::MAX_FENCES;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::user::User;
-use buffersync_vts::fence::Pending;
+use buffersync_vts::fence::{has_signalled, Pending};
 use buffersync_vts::hal::{
     at_rest, counter, error, eventually, fill_pipe, handle, is_granted, long, service, service_pid,
     service_threads, whole, Group,
@@ -27,6 +28,7 @@ pub const TESTS: Tests = tests![
     a_pipe_that_nobody_reads_stops_its_own_group_only,
     the_service_answers_while_64_locks_wait,
     a_group_has_so_many_fences_pending_and_no_more,
+    a_release_fence_is_made_of_so_many_fences_and_no_more,
     a_uid_has_so_many_memberships,
     a_uid_has_so_many_fences_pending,
     a_thousand_pending_fences_cost_no_thread,
@@ -150,6 +152,25 @@ fn a_group_has_so_many_fences_pending_and_no_more() {
     pending.signal();
     eventually("all fences are gone", || counter("fences") == 0);
     group.cycle();
+}
+
+fn a_release_fence_is_made_of_so_many_fences_and_no_more() {
+    let most = MAX_FENCES as usize;
+    let (many, too_many) = (Pending::of(most), Pending::of(most + 1));
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut giver = Group::of("vts/giver", &buffer, Access::DMA_WRITE);
+    let mut taker = Group::of("vts/taker", &buffer, Access::DMA_READ);
+    let grant = giver.lock();
+    let refused = giver.binder.unlockWithFences(grant.token, &[whole(&too_many.sync_file)]);
+    assert_eq!(error(refused), ERROR_QUOTA);
+    // The grant goes on.
+    giver.unlock_fenced(&grant, &many.sync_file);
+    let grant = taker.lock();
+    let fence = taker.acquire_fence(&grant, 0).expect("an acquire fence");
+    assert!(!has_signalled(&fence));
+    many.signal();
+    assert!(has_signalled(&fence));
+    taker.unlock(&grant);
 }
 
 fn a_uid_has_so_many_memberships() {

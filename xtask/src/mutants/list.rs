@@ -65,6 +65,8 @@ pub const MUTANTS: &[Mutant] = &[
         "acquire.rs", ".lacks() || !conflicts {", ".lacks() {"),
     mutant("a waiting reader is in a growing reader's way",
         "acquire.rs", "queue.bars(group.ticket, access.is_exclusive())", "queue.bars(group.ticket, access.is_exclusive() || true)"),
+    mutant("a fence that had failed before the unlock is told too late",
+        "engine.rs", "        for fence in failed {\n            if let Some(fence) = self.fence_ids", "        self.settle(now, fx);\n        for fence in failed {\n            if let Some(fence) = self.fence_ids"),
     mutant("a wounded group may grow at once",
         "group.rs", "            Some(Held { wounded: true, .. }) => Some(Error::Deadlock),\n", ""),
     mutant("a retry gets a new ticket",

@@ -508,6 +508,45 @@ static void hardware_buffer(ABufferSync* sync) {
     OK(ABufferSyncGroup_close(group));
 }
 
+static pthread_key_t at_end;
+
+static void close_at_end(void* group) {
+    /* Refused, or done: the handle is gone in any case. */
+    ABufferSyncGroup_close(group);
+    FAILS(ABufferSyncGroup_removeAll(group), INVALID_HANDLE);
+}
+
+static void* ending_thread(void* group) {
+    OK(ABufferSyncGroup_lock(group, SECONDS));
+    pthread_setspecific(at_end, group);
+    return NULL;
+}
+
+/* Destructors of a thread, as C++'s thread_local objects have them. */
+static void ends_of_threads(ABufferSync* sync) {
+    pthread_t thread;
+    ABufferSyncGroup* group = open_group(sync, 0, one_fd);
+    ABufferSyncGroup* next = open_group(sync, 0, one_fd);
+    OK(pthread_key_create(&at_end, close_at_end));
+    OK(pthread_create(&thread, NULL, ending_thread, group));
+    OK(pthread_join(thread, NULL));
+    /* What the thread held is free. */
+    OK(ABufferSyncGroup_lock(next, 4 * SECONDS));
+    OK(ABufferSyncGroup_close(next));
+    OK(pthread_key_delete(at_end));
+}
+
+static ABufferSync* sync_at_exit;
+
+static void at_exit(void) {
+    int64_t value;
+    ABufferSync_getCapability(sync_at_exit, ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS, &value);
+    OK(ABufferSync_close(sync_at_exit));
+    if (failures != 0) {
+        _exit(1);
+    }
+}
+
 int main(int argc, char** argv) {
     if (argc != 3) {
         fprintf(stderr, "misuse DMABUF_FD DMABUF_FD\n");
@@ -535,6 +574,9 @@ int main(int argc, char** argv) {
     forked(sync);
     all_at_once(sync);
     hardware_buffer(sync);
+    ends_of_threads(sync);
     OK(ABufferSync_close(sync));
+    OK(ABufferSync_open(&sync_at_exit));
+    atexit(at_exit);
     return failures != 0;
 }

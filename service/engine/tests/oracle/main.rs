@@ -141,7 +141,7 @@ fn call() -> impl Strategy<Value = Call> {
     let group = 0..GROUPS;
     let implicit = || prop_oneof![3 => Just(Implicit::Unknown), 1 => Just(Implicit::Idle)];
     let timeout = || prop::option::weighted(0.6, 1..=15u64);
-    let fences = prop::collection::vec((0..2u64, prop::option::of(any_index())), 1..4);
+    let fences = prop::collection::vec((0..4u64, prop::option::of(any_index())), 1..4);
     let fences = prop_oneof![3 => Just(vec![]), 1 => fences];
     prop_oneof![
         7 => add(),
@@ -427,8 +427,12 @@ impl Pair {
     fn unlock(&mut self, at: usize, token: Token, fences: &[(u64, Option<Index>)]) {
         let (id, now) = (self.groups[at], self.now);
         let members: Vec<_> = self.engine.members(id).map(|(buffer, _)| buffer).collect();
+        // Two fences, each of which may have failed already.
+        let name = |fence: u64| FenceId(self.last_fence + 1 + fence % 2);
+        let failed: Vec<_> =
+            fences.iter().filter(|(fence, _)| *fence == 3).map(|(fence, _)| name(*fence)).collect();
         let given = fences.iter().filter_map(|(fence, buffer)| {
-            let fence = FenceId(self.last_fence + 1 + fence);
+            let fence = name(*fence);
             // Now and then a buffer that is not held.
             let buffer = match buffer {
                 Some(_) if members.is_empty() => return None,
@@ -439,11 +443,13 @@ impl Pair {
         });
         let given: Vec<_> = given.collect();
         self.last_fence += 2;
-        let answer = self.engine.unlock(now, id, token, &given, &mut self.fx);
+        let (fx, failed) = (&mut self.fx, &failed);
+        let answer = self.engine.unlock_with_failed(now, id, token, &given, failed, fx);
         self.hint();
-        assert_eq!(answer, self.naive.unlock(now, id, token, &given));
+        assert_eq!(answer, self.naive.unlock(now, id, token, &given, failed));
         if answer.is_ok() {
-            self.fences.extend(given.iter().map(|given| given.fence));
+            let pending = given.iter().map(|given| given.fence);
+            self.fences.extend(pending.filter(|fence| !failed.contains(fence)));
             self.fences.sort_unstable();
             self.fences.dedup();
         }

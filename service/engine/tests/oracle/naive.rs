@@ -101,6 +101,7 @@ stats! {
     fenced_grants,
     written_while_operations,
     fences_failed,
+    fences_failed_before,
     ends_with_several_fences,
     ends_with_a_failed_and_a_good_fence,
     fences_for_nothing,
@@ -895,6 +896,7 @@ impl Naive {
         id: GroupId,
         token: Token,
         given: &[ReleaseFence],
+        failed: &[FenceId],
     ) -> Result<(), Error> {
         self.now = now;
         let at = self.at(id);
@@ -936,6 +938,12 @@ impl Naive {
             } else {
                 self.told.push(Told::DropFence(fence));
                 self.stats.fences_for_nothing += 1;
+            }
+        }
+        for fence in failed {
+            if self.fences.iter().any(|pending| pending.id == *fence) {
+                self.stats.fences_failed_before += 1;
+                self.end_fence(*fence, false);
             }
         }
         self.go_on(now);

@@ -23,4 +23,5 @@ package vendor.buffersync;
 parcelable ReleaseFence {
   long bufferId = 0;
   ParcelFileDescriptor fence;
+  const int MAX_FENCES = 64;
 }
