@@ -27,6 +27,11 @@ thread_local! {
     static ALIVE: Alive = const { Alive };
 }
 
+/// Whether the thread-locals of this thread are gone.
+pub(crate) fn is_ending() -> bool {
+    PREPARED.get() && ALIVE.try_with(|_| ()).is_err()
+}
+
 /// Refuses a thread whose thread-locals are gone.
 pub(crate) fn check() -> Result<()> {
     if !PREPARED.get() {
@@ -35,8 +40,12 @@ pub(crate) fn check() -> Result<()> {
         runtime::prepare_thread();
         PREPARED.set(true);
     }
-    let gone = |_| Error::System("a call from a thread that is ending", Errno::ECANCELED);
-    ALIVE.try_with(|_| ()).map_err(gone)
+    // From here on there is one.
+    let _ = ALIVE.try_with(|_| ());
+    if is_ending() {
+        return Err(Error::System("a call from a thread that is ending", Errno::ECANCELED));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

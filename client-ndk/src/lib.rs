@@ -111,5 +111,11 @@ pub fn is_forked() -> bool {
     fork::check().is_err()
 }
 
+/// Whether this thread is at its end, after its thread-locals: then every call that needs the service is
+/// refused, and what is kept for the thread would be lost.
+pub fn is_thread_ending() -> bool {
+    ending::is_ending()
+}
+
 /// The instance that [`BufferSync::connect`] looks up.
 pub use buffersync_aidl::DEFAULT_INSTANCE;

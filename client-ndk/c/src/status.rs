@@ -49,6 +49,9 @@ pub fn call(what: impl FnOnce() -> Result<()>) -> ABufferSyncStatus {
 }
 
 fn remember(failure: &Failure) {
+    if buffersync_client::is_thread_ending() {
+        return;
+    }
     let message = CString::new(failure.message().replace('\0', " ")).unwrap_or_default();
     // No thread-locals any more while the thread ends: then there is nobody to ask either.
     let _ = LAST_MESSAGE.try_with(|last| last.replace(message));
