@@ -85,8 +85,9 @@ const ACTIONS: [Action; 8] = [
 pub struct Client<'a> {
     service: &'a SIBinder,
     descriptors: &'a Descriptors,
-    /// A token that names somebody else's grant. Tokens are counted, so they can be guessed.
-    strangers: i64,
+    /// A token that names somebody else's grant, and the buffer that it is of. Tokens are counted, so they can
+    /// be guessed.
+    strangers: (i64, i64),
     groups: Vec<Group>,
     /// The sync_files of fences that this client signals, and of those that it got.
     pending: Vec<OwnedFd>,
@@ -105,7 +106,7 @@ struct Group {
 
 impl<'a> Client<'a> {
     /// One that has nothing yet.
-    pub fn new(service: &'a SIBinder, descriptors: &'a Descriptors, strangers: i64) -> Self {
+    pub fn new(service: &'a SIBinder, descriptors: &'a Descriptors, strangers: (i64, i64)) -> Self {
         let (groups, pending, unsignalled) = (Vec::new(), Vec::new(), Vec::new());
         Self { service, descriptors, strangers, groups, pending, unsignalled, has_waited: false }
     }
@@ -187,7 +188,13 @@ impl<'a> Client<'a> {
                 self.groups[group].buffers.extend(reply.read::<Vec<i64>>()?)
             }
             (Some(group), code) if method::locks(code) => {
-                let LockReply { token, acquireFence, .. } = reply.read()?;
+                let LockReply { token, acquireFence, grant } = reply.read()?;
+                // A deadline, then three numbers for each buffer.
+                let mut buffers = grant.iter().skip(1).step_by(3);
+                assert!(
+                    buffers.all(|buffer| *buffer != self.strangers.1),
+                    "the victim's buffer is granted to another"
+                );
                 // With a key it is that group's.
                 let mut names = call.numbers.iter().map(|(_, what)| Known::from(*what));
                 let key = names.find(|(known, _)| *known == Known::Key);
@@ -224,7 +231,7 @@ impl<'a> Client<'a> {
             Known::Key => group.key,
             Known::FirstBuffer => group.buffers.first().copied().unwrap_or(0),
             Known::SecondBuffer => group.buffers.get(1).copied().unwrap_or(0),
-            Known::StrangersToken => self.strangers,
+            Known::StrangersToken => self.strangers.0,
         }
     }
 

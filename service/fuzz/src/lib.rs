@@ -107,7 +107,8 @@ impl Fuzzer {
 
     fn run(&mut self, bytes: &[u8]) {
         last_inputs().extend(bytes);
-        let mut client = Client::new(&self.service, &self.descriptors, self.victims.token());
+        let strangers = (self.victims.token(), self.victims.buffer());
+        let mut client = Client::new(&self.service, &self.descriptors, strangers);
         for step in input::steps(bytes) {
             client.step(&step);
         }

@@ -38,6 +38,7 @@ struct Victim {
     group: Strong<dyn ISyncGroup>,
     events: std::fs::File,
     token: i64,
+    buffer: i64,
 }
 
 impl Victims {
@@ -54,6 +55,11 @@ impl Victims {
     /// The holder's token.
     pub fn token(&self) -> i64 {
         self.holder.token
+    }
+
+    /// The buffer that they share, as the service names it.
+    pub fn buffer(&self) -> i64 {
+        self.holder.buffer
     }
 
     /// Panics unless the one still holds its grant, and neither has been told anything.
@@ -97,8 +103,8 @@ impl Victim {
         let group = SyncGroup::publish(Arc::clone(arbiter), id);
         let buffer = descriptors.victims().expect("the victims' buffer");
         let handle = NativeHandle { fds: vec![ParcelFileDescriptor::new(buffer)], ints: vec![] };
-        group.add(&handle, access).expect("a victim can't add its buffer");
-        Self { group, events: events.into(), token: 0 }
+        let buffers = group.add(&handle, access).expect("a victim can't add its buffer");
+        Self { group, events: events.into(), token: 0, buffer: buffers[0] }
     }
 
     fn lock(&mut self) -> LockReply {
