@@ -48,8 +48,7 @@ struct SyncFile {
     /// A new file with the same fences, but for those that have signalled already: those the kernel leaves
     /// out, and their errors with them (kernel: sync_file.c, dma_fence_unwrap_merge).
     own: OwnedFd,
-    /// One of the fences had failed by then, so the work has. What is pending of the others matters no more:
-    /// nobody relies on the end of a holder that did not end in order.
+    /// One of the fences had failed by then, so the work has, whatever becomes of the others.
     failed: bool,
 }
 
@@ -151,8 +150,10 @@ impl Arbiter {
             state.engine.held(id, token).map(|_| ()).ok_or(Error::BadToken)?;
             state.group(id)?.has_room(given.len())?;
         }
+        let own: Result<Vec<_>, Error> = given.iter().map(|given| SyncFile::of(given.fd)).collect();
+        let own = own?;
         self.import(id, token, given)?;
-        given.iter().map(|given| SyncFile::of(given.fd)).collect()
+        Ok(own)
     }
 
     /// Ends a grant that was not taken away.
@@ -241,8 +242,9 @@ impl Arbiter {
         Ok(())
     }
 
-    /// Has the reactor watch fences, all of them or, on an error, none. Those that have failed are named as
-    /// well, and once more for themselves; they need no watch.
+    /// Has the reactor watch fences, all of them or, on an error, none. One that has failed is a fence that ends
+    /// now, and, if others in its file are pending, a second one that ends with them: the next holder is told of
+    /// the failure and still waits. Which have failed comes back as well.
     fn watch_all(
         &self,
         state: &mut State,
@@ -251,7 +253,8 @@ impl Arbiter {
         own: Vec<SyncFile>,
         now: Time,
     ) -> Result<(Vec<ReleaseFence>, Vec<FenceId>), Error> {
-        let mut result = state.group(id)?.has_room(given.len());
+        let count = own.iter().map(|file| 1 + usize::from(file.failed)).sum();
+        let mut result = state.group(id).and_then(|group| group.has_room(count));
         let (mut named, mut failed) = (Vec::with_capacity(given.len()), Vec::new());
         for (given, SyncFile { own, failed: had_failed }) in given.iter().zip(own) {
             if result.is_err() {
@@ -259,13 +262,19 @@ impl Arbiter {
                 state.garbage.push(Arc::new(own));
                 continue;
             }
-            state.last_fence += 1;
-            let fence = FenceId(state.last_fence);
-            named.push(ReleaseFence { fence, buffer: given.buffer });
+            let mut name = |state: &mut State| {
+                state.last_fence += 1;
+                let fence = FenceId(state.last_fence);
+                named.push(ReleaseFence { fence, buffer: given.buffer });
+                fence
+            };
             if had_failed {
-                failed.push(fence);
+                failed.push(name(state));
+            }
+            if had_failed && sync_file::status(own.as_fd()) != Status::Pending {
                 state.garbage.push(Arc::new(own));
             } else {
+                let fence = name(state);
                 result = self.watch(state, id, fence, own, now);
             }
         }

@@ -554,6 +554,26 @@ fn a_fence_that_had_failed_before_the_unlock_marks_the_next_grant() {
     assert!(world.told().is_empty());
 }
 
+/// The work of two jobs, of which one has failed and the other goes on.
+#[test]
+fn beside_a_fence_that_had_failed_another_one_is_waited_for() {
+    let mut world = World::new();
+    let giver = world.group(&[(1, DmaWrite)]);
+    let [device, cpu] = [DmaRead, Read].map(|access| world.group(&[(1, access)]));
+    let token = world.lock(giver);
+    world.lock(device);
+    world.lock(cpu);
+    world.forget_events();
+    let given = [7, 8].map(|fence| ReleaseFence { fence: FenceId(fence), buffer: None });
+    let failed = [FenceId(7)];
+    world.call(|e, now, fx| e.unlock_with_failed(now, giver, token, &given, &failed, fx)).unwrap();
+    // Nobody is granted past a fence of an evicted holder's, who may still be at work.
+    assert_eq!(world.granted(), []);
+    world.fence_done(FenceId(8), true);
+    assert_eq!(world.granted(), [device, cpu]);
+    assert!(world.grants().iter().flatten().all(|granted| granted.evicted && granted.torn));
+}
+
 #[test]
 fn a_fence_that_fails_or_never_signals_is_an_eviction() {
     for fails in [true, false] {
