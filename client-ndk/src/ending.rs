@@ -40,12 +40,8 @@ pub(crate) fn check() -> Result<()> {
         runtime::prepare_thread();
         PREPARED.set(true);
     }
-    // From here on there is one.
-    let _ = ALIVE.try_with(|_| ());
-    if is_ending() {
-        return Err(Error::System("a call from a thread that is ending", Errno::ECANCELED));
-    }
-    Ok(())
+    let gone = |_| Error::System("a call from a thread that is ending", Errno::ECANCELED);
+    ALIVE.try_with(|_| ()).map_err(gone)
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@
 //!
 //! Threads: binder's pool, the reactor, the sync workers. A pool thread takes the arbiter's mutex,
 //! does work in memory and writes at most to non-blocking pipes and, while somebody traces, to the
-//! kernel's trace; it waits for no client, fence or device. The decisions themselves are made in `buffersync_engine`, which does no I/O at all.
+//! kernel's trace; it waits for no client, fence or device. The decisions themselves are made in
+//! `buffersync_engine`, which does no I/O at all.
 
 pub mod arbiter;
 pub mod by_group;

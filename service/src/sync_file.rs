@@ -72,23 +72,29 @@ pub fn is_sync_file(fd: BorrowedFd<'_>) -> bool {
 
 /// The fences' state. `fd` must be a sync_file. Never blocks.
 pub fn status(fd: BorrowedFd<'_>) -> Status {
+    match file_info(fd, &mut []) {
+        Ok(info) => Status::of(info.status),
+        Err(Errno::EINTR) => Status::Pending,
+        Err(_) => Status::Failed,
+    }
+}
+
+/// What the kernel says of a sync_file, and of each of its fences if there is room for all of them: EINVAL if
+/// there is not. Without any room it reports only their number and the common status.
+fn file_info(fd: BorrowedFd<'_>, fences: &mut [SyncFenceInfo]) -> Result<SyncFileInfo, Errno> {
     let mut info = SyncFileInfo {
         name: [0; 32],
         status: 0,
         flags: 0,
-        // None asked for: the kernel then reports only their number and the common status.
-        num_fences: 0,
+        num_fences: fences.len() as u32,
         pad: 0,
-        sync_fence_info: 0,
+        sync_fence_info: fences.as_mut_ptr() as u64,
     };
     // SAFETY: the descriptor is open for the length of the call and is a sync_file, so the request
-    // means SYNC_IOC_FILE_INFO, which reads and writes a `struct sync_file_info`; with
-    // num_fences == 0 it follows no pointer in it.
-    match unsafe { sync_ioc_file_info(fd.as_raw_fd(), &mut info) } {
-        Ok(_) => Status::of(info.status),
-        Err(Errno::EINTR) => Status::Pending,
-        Err(_) => Status::Failed,
-    }
+    // means SYNC_IOC_FILE_INFO, which reads and writes a `struct sync_file_info` and writes at most
+    // `num_fences` structs behind its pointer; the slice has so many.
+    unsafe { sync_ioc_file_info(fd.as_raw_fd(), &mut info) }?;
+    Ok(info)
 }
 
 /// `struct sync_fence_info` of linux/sync_file.h.
@@ -109,19 +115,8 @@ const NO_FENCE: SyncFenceInfo =
 /// than [`MAX_FENCES`]. `fd` must be a sync_file. Never blocks.
 pub fn have_failed(fd: BorrowedFd<'_>) -> Option<bool> {
     let mut fences = [NO_FENCE; MAX_FENCES as usize];
-    let mut info = SyncFileInfo {
-        name: [0; 32],
-        status: 0,
-        flags: 0,
-        num_fences: MAX_FENCES as u32,
-        pad: 0,
-        sync_fence_info: fences.as_mut_ptr() as u64,
-    };
-    // SAFETY: the descriptor is open for the length of the call and is a sync_file, so the request
-    // means SYNC_IOC_FILE_INFO, which reads and writes a `struct sync_file_info` and writes at most
-    // `num_fences` structs behind its pointer. The array has so many and outlives the call.
-    match unsafe { sync_ioc_file_info(fd.as_raw_fd(), &mut info) } {
-        Ok(_) => Some(any_failed(fences.iter().take(info.num_fences as usize))),
+    match file_info(fd, &mut fences) {
+        Ok(info) => Some(any_failed(fences.iter().take(info.num_fences as usize))),
         // EINVAL: it has more.
         Err(_) => None,
     }

@@ -215,18 +215,19 @@ impl Tree {
         if alone && !prefers.is_some_and(|value| *value == blueprint::Value::Bool(true)) {
             return Err(format!("{}: prefer_rlib is not true", module.name()));
         }
-        // A cc module does not learn what the Rust libraries inside of it need: libbinder_rs's libraries.
-        let rust_inside = module
+        let has_rust_inside = module
             .list("whole_static_libs")
             .into_iter()
             .any(|name| self.module(name).is_some_and(|inside| inside.kind == "rust_ffi_static"));
-        // What the code calls by hand: crates name their own.
-        let atrace = module.name() == "libbuffersync_service";
-        if atrace && !module.list("shared_libs").contains(&"libcutils") {
-            return Err(format!("{}: shared_libs: libcutils is missing", module.name()));
-        }
-        for library in ["libbinder_ndk", "liblog"] {
-            if rust_inside && !module.list("shared_libs").contains(&library) {
+        let needed: &[&str] = match module.name() {
+            // Its code calls functions that no crate of its rustlibs brings.
+            "libbuffersync_service" => &["libcutils"],
+            // A cc module does not learn what the Rust libraries inside of it need: libbinder_rs's libraries.
+            _ if has_rust_inside => &["libbinder_ndk", "liblog"],
+            _ => &[],
+        };
+        for library in needed {
+            if !module.list("shared_libs").contains(library) {
                 return Err(format!("{}: shared_libs: {library} is missing", module.name()));
             }
         }

@@ -5,7 +5,8 @@
 //! SELinux domain it runs in, and sends the descriptor.
 //!
 //! `buffer`: a dma-buf of the system heap. `fence`: a pending sync_file of vgem. Both end when the socket says
-//! a byte or ends; the fence signals then. `pipe`: the reading end of a pipe with a byte in it. `use`: the other side, receives such a pipe and reads the byte.
+//! a byte or ends; the fence signals then. `pipe`: the reading end of a pipe with a byte in it. `use`:
+//! the other side, receives such a pipe and reads the byte.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
