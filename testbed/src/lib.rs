@@ -11,11 +11,15 @@
 //! Knows nothing of what is run. [`provision`] gets the parts, [`initramfs`] makes the guest's root
 //! of them, [`vm`] runs it.
 
+pub mod checkout;
+pub mod command;
 pub mod cpio;
 pub mod initramfs;
 pub mod modules;
 pub mod native;
+pub mod programs;
 pub mod provision;
+pub mod selftest;
 pub mod vm;
 
 use std::fmt;

@@ -12,6 +12,7 @@ mod aidl;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use crate::{during, path_from_env, progress, Failure};
 
@@ -177,6 +178,9 @@ fn install(program: &str, package: &str) -> Result<(), Failure> {
 
 /// Sees to it that programs are there, each by its Debian package if it is absent.
 pub fn need(programs: &[(&str, &str)]) -> Result<(), Failure> {
+    // apt-get serves one caller at a time, and tests run in several threads.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     for (program, package) in programs {
         if on_path(program).is_some() {
             continue;

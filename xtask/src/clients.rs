@@ -8,10 +8,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use buffersync_testbed::checkout::{root, target};
+use buffersync_testbed::command::{call, files, made};
 use buffersync_testbed::{provision, Failure};
 
-use crate::install::{call, files, javac, made, Install};
-use crate::{root, target};
+use crate::install::{javac, Install};
 
 /// What makes the C programs notice leaks, stray accesses and undefined behaviour.
 const SANITIZERS: &str = "-fsanitize=address,undefined";
@@ -47,15 +48,7 @@ pub fn stage(stage: &Path) -> Result<(), Failure> {
     let tools = [("cc", "gcc"), ("c++", "g++"), ("pkg-config", "pkg-config")];
     provision::need(&tools)?;
     let prefix = stage.join("prefix");
-    Install {
-        prefix: &prefix,
-        destdir: None,
-        release: false,
-        guided: None,
-        java: true,
-        service: true,
-    }
-    .run()?;
+    Install { prefix: &prefix, destdir: None, release: false, java: true, service: true }.run()?;
     let clients = stage.join("clients");
     let _ = fs::remove_dir_all(&clients);
     made(fs::create_dir_all(clients.join("java")), "clients")?;

@@ -23,9 +23,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use buffersync_testbed::{provision, Failure, Testbed, Where};
-
-use crate::{build, cache, profile, root, target};
+use buffersync_testbed::checkout::{root, target};
+use buffersync_testbed::command::{call, copy, files, made};
+use buffersync_testbed::programs::{self, SERVICE as CARGO_NAME};
+use buffersync_testbed::{provision, Failure};
 
 /// The ABI's version: what programs are linked to.
 const SONAME: &str = "libbuffersync.so.1";
@@ -41,8 +42,6 @@ pub struct Install<'a> {
     pub destdir: Option<&'a Path>,
     /// Optimised for use; else as the tests are built.
     pub release: bool,
-    /// The service is optimised by a profile, which is made there.
-    pub guided: Option<Where>,
     /// The Java classes and their native half, too.
     pub java: bool,
     /// The service, too.
@@ -86,9 +85,7 @@ impl Install<'_> {
             (from.join(UNIT), format!("lib/systemd/system/{UNIT}")),
         ];
         for (from, to) in files {
-            let to = self.destination().join(to);
-            made(fs::create_dir_all(to.parent().unwrap_or(&to)), &to.display().to_string())?;
-            copy(&from, &to)?;
+            copy(&from, &self.destination().join(to))?;
         }
         let unit = self.destination().join("lib/systemd/system").join(UNIT);
         let text = made(fs::read_to_string(&unit), UNIT)?;
@@ -97,7 +94,7 @@ impl Install<'_> {
 
     /// Has cargo build something, and says in which folder it is.
     fn cargo(&self, args: &[&str]) -> Result<PathBuf, Failure> {
-        let mut cargo = build::cargo(args);
+        let mut cargo = programs::cargo(args);
         if self.release {
             cargo.arg("--release");
         }
@@ -107,13 +104,8 @@ impl Install<'_> {
 
     /// The service's program.
     fn program(&self) -> Result<PathBuf, Failure> {
-        let Some(place) = self.guided else {
-            let args = ["build", "--quiet", "--bin", build::SERVICE, "--package", build::SERVICE];
-            return Ok(self.cargo(&args)?.join(build::SERVICE));
-        };
-        let guided = profile::guided(&Testbed::prepare(place, &cache())?)?;
-        let service = guided.into_iter().find(|program| program.name == build::SERVICE);
-        Ok(service.ok_or_else(|| Failure("cargo made no service".into()))?.path)
+        let args = ["build", "--quiet", "--bin", CARGO_NAME, "--package", CARGO_NAME];
+        Ok(self.cargo(&args)?.join(CARGO_NAME))
     }
 
     fn destination(&self) -> PathBuf {
@@ -184,31 +176,6 @@ pub fn javac(to: &Path, class_path: &[&Path], sources: &[PathBuf]) -> Result<(),
     call(javac.args(sources))
 }
 
-/// The files of a folder with this ending, in the order of their names.
-pub fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, Failure> {
-    let entries = made(fs::read_dir(folder), &folder.display().to_string())?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| path.extension().is_some_and(|found| found == ending));
-    files.sort();
-    Ok(files)
-}
-
-/// Runs a command that has to succeed.
-pub fn call(command: &mut Command) -> Result<(), Failure> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = made(command.status(), &name)?;
-    status.success().then_some(()).ok_or_else(|| Failure(format!("{name} failed ({status})")))
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
-    made(fs::copy(from, to), &from.display().to_string()).map(|_| ())
-}
-
-/// Says what could not be done.
-pub fn made<T>(result: std::io::Result<T>, what: &str) -> Result<T, Failure> {
-    result.map_err(|error| Failure(format!("{what}: {error}")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,7 +186,6 @@ mod tests {
             prefix: Path::new("/usr"),
             destdir: Some(Path::new("/tmp/package")),
             release: true,
-            guided: None,
             java: false,
             service: false,
         };

@@ -1,61 +1,42 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `cargo xtask`: the commands of the README.
+//! `cargo xtask`: the commands of the README. Each is here only as far as it reads the command line and
+//! starts what does the work.
 //!
-//! | module | what it is |
+//! | command | where the work is done |
 //! |---|---|
-//! | [`abi`] | is the C header what the library is |
-//! | [`aidl`] | `cargo xtask aidl` |
-//! | [`mod@bench`] | `cargo xtask bench` |
-//! | [`build`] | calls cargo, collects the programs for the guest |
-//! | [`clients`] | builds the examples in C and Java |
-//! | [`demo`] | `cargo xtask demo` |
-//! | [`device`] | do the files that a device reads agree |
-//! | [`fuzz`] | `cargo xtask fuzz` |
-//! | [`mod@install`] | `cargo xtask install` |
-//! | [`mod@test`] | `cargo xtask test` |
-//! | [`mutants`] | `cargo xtask mutants` |
-//! | [`product`] | what a product would make of buffersync.mk |
-//! | [`profile`] | what the compiler is told about the paths that matter |
-//! | [`sepolicy`] | compiles the SELinux policy |
-//! | [`selftest`] | does the testbed itself notice what goes wrong |
-//! | [`soong`] | what Soong would say to Android.bp |
-//! | [`vts`] | `cargo xtask vts` |
+//! | `demo` | [`demo`]; the pipeline is `testbed/demo` |
+//! | `test` | [`mod@test`]; what is tested is in each folder, and in `checks` |
+//! | `vts` | [`vts`]; `vts/conformance` |
+//! | `install` | [`mod@install`] |
+//! | `testbed` | `testbed` |
+//! | `bench` | `testbed/bench/report`, `service/engine/bench` |
+//! | `aidl` | `checks/src/aidl.rs` |
+//! | `fuzz` | `service/fuzz/driver` |
+//! | `mutants` | `service/engine/mutants` |
 
-mod abi;
-mod aidl;
-mod bench;
-mod build;
 mod clients;
 mod demo;
-mod device;
-mod fuzz;
 mod install;
-mod mutants;
-mod product;
-mod profile;
-mod selftest;
-mod sepolicy;
-mod soong;
 mod test;
 mod vts;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use buffersync_testbed::{Accel, Failure, Run, Testbed, Where};
+use buffersync_testbed::checkout::{cache, out};
+use buffersync_testbed::{programs, Accel, Failure, Run, Testbed, Where};
 
 const HELP: &str = "\
 cargo xtask demo [OPTIONS]              camera -> codec -> preview on a real kernel
-cargo xtask test [OPTIONS]              formatting, clippy, docs, unit and integration tests
+cargo xtask test [OPTIONS] [STEP...]    every check, or these steps; `test --list` names them
 cargo xtask vts [OPTIONS]               the conformance suite: requirement by requirement
 cargo xtask install [OPTIONS]           the service, C and Java libraries, header
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
 cargo xtask bench [OPTIONS] [-- engine|cost|service]  both beside their peers, as ratios
 cargo xtask aidl -- check|update|freeze the interface and its snapshots, by AOSP's compiler
-cargo xtask soong                       Android.bp against the tree, Cargo and AOSP's signatures
 cargo xtask fuzz [OPTIONS] [-- engine|service OPTION...|record|wrong]  libFuzzer, with its options
 cargo xtask mutants [-- WORD...]        breaks the engine on purpose; its tests have to notice
 
@@ -63,28 +44,32 @@ OPTIONS
   --native              on this machine's own kernel instead of a virtual machine
   --accel tcg|kvm|auto  who executes the virtual machine (tcg; auto probes KVM)
   --limit SECONDS       when a run in the testbed counts as hung (testbed: 600)
+  --no-build            testbed: with the programs that were built for the last run
   --check               bench: whether the service's ratios are within their bounds
   --prefix DIR          install: where (/usr/local)
   --destdir DIR         install: a folder that stands for / meanwhile, for packagers
-  --guided              install: the service is optimised by a profile, made in the testbed first
+  --debug               install: built as the tests are, not optimised for use
   --without-java        install: no Java classes, which need a JDK to be built
   --without-service     install: for clients of a service that is there already
 
-In the testbed $BUFFERSYNC_STAGE/bin has the project's programs, and what a command writes to
-$BUFFERSYNC_OUT is found in target/testbed/out afterwards.
+In the testbed $BUFFERSYNC_STAGE/bin has the programs that CMD names (all, if it names a test or
+buffersync-stack), and what a command writes to $BUFFERSYNC_OUT is found in target/testbed/out afterwards.
 ";
 
-/// What was asked for.
+/// The command line, without the command.
 struct Options {
     place: Where,
     limit: Option<Duration>,
     prefix: PathBuf,
     destdir: Option<PathBuf>,
+    build: bool,
     check: bool,
-    guided: bool,
+    list: bool,
+    release: bool,
     java: bool,
     service: bool,
-    command: Vec<String>,
+    /// Words that are no options, and all that follow `--`.
+    words: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -94,26 +79,26 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(error) => return usage(&error),
     };
+    let Options { place, limit, check, words, .. } = &options;
     let done = match verb.as_str() {
-        "demo" if options.command.is_empty() => demo::run(&options),
-        "test" if options.command.is_empty() => test::run(&options),
-        "install" if options.command.is_empty() => install(&options),
-        "bench" => bench::run(&options),
-        "vts" if options.command.is_empty() => vts::run(&options),
-        "fuzz" => fuzz::run(&options),
-        "aidl" => aidl::run(&options.command),
-        "soong" if options.command.is_empty() => soong::run(),
-        "mutants" => mutants::run(&options.command),
-        "testbed" if !options.command.is_empty() => run_in_testbed(&options),
+        "demo" | "install" | "vts" if !words.is_empty() => {
+            return usage(&format!("{verb} takes no words, not {words:?}"))
+        }
+        "demo" => demo::run(&options),
+        "test" => test::run(&options),
+        "install" => install(&options),
+        "vts" => vts::run(&options),
+        "bench" => buffersync_bench_report::run(*place, *limit, *check, words),
+        "fuzz" => buffersync_fuzz_driver::run(*place, *limit, words),
+        "aidl" => buffersync_checks::aidl::run(words),
+        "mutants" => buffersync_engine_mutants::run(words),
+        "testbed" if words.is_empty() => return usage("testbed needs a command after --"),
+        "testbed" => run_in_testbed(&options),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             Ok(0)
         }
         "" => return usage("no command"),
-        "demo" | "install" | "soong" | "test" | "vts" => {
-            return usage(&format!("{verb} takes no command"))
-        }
-        "testbed" => return usage("testbed needs a command after --"),
         other => return usage(&format!("unknown command {other}")),
     };
     match done {
@@ -136,11 +121,13 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         limit: None,
         prefix: "/usr/local".into(),
         destdir: None,
+        build: true,
         check: false,
-        guided: false,
+        list: false,
+        release: true,
         java: true,
         service: true,
-        command: Vec::new(),
+        words: Vec::new(),
     };
     while let Some(arg) = args.next() {
         match arg.as_str() {
@@ -161,12 +148,15 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             }
             "--prefix" => options.prefix = folder(args.next(), "--prefix")?,
             "--destdir" => options.destdir = Some(folder(args.next(), "--destdir")?),
+            "--no-build" => options.build = false,
             "--check" => options.check = true,
-            "--guided" => options.guided = true,
+            "--list" => options.list = true,
+            "--debug" => options.release = false,
             "--without-java" => options.java = false,
             "--without-service" => options.service = false,
-            "--" => options.command = args.by_ref().collect(),
-            other => return Err(format!("unknown option {other}")),
+            "--" => options.words.extend(args.by_ref()),
+            option if option.starts_with('-') => return Err(format!("unknown option {option}")),
+            word => options.words.push(word.to_string()),
         }
     }
     Ok(options)
@@ -180,12 +170,11 @@ fn folder(argument: Option<String>, option: &str) -> Result<PathBuf, String> {
 }
 
 fn install(options: &Options) -> Result<i32, Failure> {
-    let Options { prefix, destdir, java, service, .. } = options;
+    let Options { prefix, destdir, release, java, service, .. } = options;
     let install = install::Install {
         prefix,
         destdir: destdir.as_deref(),
-        release: true,
-        guided: options.guided.then_some(options.place),
+        release: *release,
         java: *java,
         service: *service,
     };
@@ -195,34 +184,11 @@ fn install(options: &Options) -> Result<i32, Failure> {
 }
 
 fn run_in_testbed(options: &Options) -> Result<i32, Failure> {
-    let stage = build::stage()?;
+    let command = options.words.join(" ");
+    let stage = if options.build { programs::stage_for(&command)? } else { cache().join("stage") };
     let testbed = Testbed::prepare(options.place, &cache())?;
     let limit = options.limit.unwrap_or(Duration::from_secs(600));
-    let out = out_folder();
-    let run = Run { command: &options.command.join(" "), stage: &stage, out: &out, limit };
+    let out = out();
+    let run = Run { command: &command, stage: &stage, out: &out, limit };
     testbed.run(&run, &mut |line| println!("{line}"))
-}
-
-/// The project's root folder.
-fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
-}
-
-/// Cargo's target folder.
-fn target() -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(folder) => root().join(folder),
-        None => root().join("target"),
-    }
-}
-
-/// Where the testbed keeps what it has downloaded and made.
-fn cache() -> PathBuf {
-    target().join("testbed")
-}
-
-/// Where the guest's /out is.
-fn out_folder() -> PathBuf {
-    cache().join("out")
 }

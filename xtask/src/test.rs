@@ -1,19 +1,42 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `cargo xtask test`: everything that has to hold, step by step, ending in one line of counts.
+//! `cargo xtask test [STEP...]`: everything that has to hold, or some of it. Prints the time of each step,
+//! and ends in one line of counts.
+//!
+//! A step is one of [`STEPS`], or a test program that runs in the testbed, by its name. A step builds what
+//! it needs and nothing else. All test programs of the testbed share one boot.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use buffersync_testbed::{provision, Failure, Run, Testbed};
+use buffersync_checks::sepolicy;
+use buffersync_conformance::{prepare, script, Report, SUITE};
+use buffersync_fuzz_driver as fuzz;
+use buffersync_testbed::checkout::{cache, out, root, target};
+use buffersync_testbed::programs::{self, Program};
+use buffersync_testbed::{provision, selftest, Failure, Run, Testbed};
 
-use crate::build::{self, Program};
-use crate::{
-    abi, aidl, cache, clients, device, fuzz, out_folder, product, selftest, sepolicy, soong,
-    target, vts, Options,
-};
+use crate::{clients, Options};
+
+/// The steps that are no test programs of the testbed, in their order.
+const STEPS: [(&str, &str); 10] = [
+    ("fmt", "cargo fmt --check"),
+    ("clippy", "cargo clippy, warnings are errors"),
+    ("doc", "cargo doc, warnings are errors"),
+    ("unit", "unit tests and examples in documentation, on the host"),
+    ("checks", "Android.bp, AIDL, VINTF, C ABI, product makefile, SELinux policy"),
+    ("fuzz-engine", "the lock table's fuzzer, briefly"),
+    ("testbed", "guests that fail in all ways: the testbed has to notice"),
+    ("fuzz", "the fuzzer of the service's objects: 100 000 inputs"),
+    ("fuzz-wrong", "the fuzzer on services that are wrong on purpose"),
+    ("vts", "conformance suite, and the services that are wrong on purpose"),
+];
+
+/// The folder of the crate whose tests are the step `checks`.
+const CHECKS: &str = "checks";
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,150 +47,235 @@ pub struct Counts {
     reports: u64,
 }
 
-/// Runs all steps; 0 if nothing failed and something passed.
+/// A run of some steps.
+#[derive(Default)]
+struct Steps {
+    /// Empty: all.
+    wanted: BTreeSet<String>,
+    counts: Counts,
+    times: Vec<(String, Duration)>,
+}
+
+/// Runs the steps; 0 if nothing failed.
 pub fn run(options: &Options) -> Result<i32, Failure> {
-    let mut counts = Counts::default();
-    let fmt = ["fmt", "--all", "--check"];
-    counts.step("formatting", || check(build::cargo(&fmt)));
-    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets"];
-    counts.step("clippy", || {
-        let mut cargo = build::cargo_static(&clippy);
-        cargo.args(["--", "-D", "warnings"]);
-        check(cargo)
-    });
-    counts.step("documentation", || {
-        let mut cargo = build::cargo_static(&["doc", "--quiet", "--workspace", "--no-deps"]);
-        cargo.env("RUSTDOCFLAGS", "-D warnings -C target-feature=+crt-static");
-        check(cargo)
-    });
-    counts.step("AIDL: snapshots and backends", || aidl::check().map_err(|failure| failure.0));
-    counts.step("Android.bp: format, files, dependencies", soong::check);
-    counts.step(
-        "Android.bp: the modules for Android's targets, against libbinder_rs's signatures",
-        || {
-            println!("   {}", soong::compile()?);
-            Ok(())
-        },
-    );
-    counts.step("fuzzer of the lock table", || {
-        println!("   {}", fuzz::briefly()?);
-        Ok(())
-    });
-    counts.step("product makefile", || product::check(&soong::modules()?));
-    counts.step("VINTF, init, systemd and SELinux contexts", || {
-        device::Files::of_project().map_err(|failure| failure.0)?.check()?;
-        device::check_exposure()
-    });
-    counts.step("SELinux policy", || {
-        sepolicy::compile(&cache().join("stage/sepolicy")).map_err(|failure| failure.0)
-    });
-    heading("building");
-    match build::programs(true) {
-        Ok(programs) => counts.tests(options, &programs),
-        Err(failure) => counts.fail(&failure.0),
+    let guests: Vec<String> = programs::names("test")?
+        .into_iter()
+        .filter(|name| programs::is_for_guest(name) && name != SUITE)
+        .collect();
+    if options.list {
+        STEPS.iter().for_each(|(name, what)| println!("{name:<28} {what}"));
+        guests.iter().for_each(|name| println!("{name:<28} in the testbed"));
+        return Ok(0);
     }
-    println!("{} passed, {} failed", counts.passed, counts.failed);
-    Ok(i32::from(counts.failed > 0 || counts.passed == 0))
+    let known = |word: &String| STEPS.iter().any(|(name, _)| name == word) || guests.contains(word);
+    if let Some(word) = options.words.iter().find(|word| !known(word)) {
+        let why = format!("there is no step {word}; `cargo xtask test --list` names them");
+        return Err(Failure(why));
+    }
+    let wanted = options.words.iter().cloned().collect();
+    let mut steps = Steps { wanted, ..Steps::default() };
+    steps.on_the_host();
+    if STEPS[6..].iter().any(|(name, _)| steps.wants(name))
+        || guests.iter().any(|name| steps.wants(name))
+    {
+        match Testbed::prepare(options.place, &cache()) {
+            Ok(testbed) => steps.in_the_testbed(options, &testbed, &guests),
+            Err(failure) => steps.counts.fail(&failure.0),
+        }
+    }
+    println!("\n{:<28} seconds", "step");
+    for (name, time) in &steps.times {
+        println!("{name:<28} {:7.1}", time.as_secs_f64());
+    }
+    let Counts { passed, failed, .. } = steps.counts;
+    println!("{passed} passed, {failed} failed");
+    Ok(i32::from(failed > 0))
 }
 
-fn heading(name: &str) {
-    println!("== {name}");
+impl Steps {
+    fn wants(&self, step: &str) -> bool {
+        self.wanted.is_empty() || self.wanted.contains(step)
+    }
+
+    /// Runs a step if it is wanted.
+    fn step(&mut self, name: &str, step: impl FnOnce(&mut Counts) -> Result<(), String>) {
+        if self.wants(name) {
+            self.timed(name, step);
+        }
+    }
+
+    fn timed(&mut self, name: &str, step: impl FnOnce(&mut Counts) -> Result<(), String>) {
+        println!("== {name}");
+        let begin = Instant::now();
+        if let Err(why) = step(&mut self.counts) {
+            self.counts.fail(&format!("{name}: {why}"));
+        }
+        self.times.push((name.to_string(), begin.elapsed()));
+    }
+
+    fn on_the_host(&mut self) {
+        self.step("fmt", |_| succeed(programs::cargo(&["fmt", "--all", "--check"])));
+        self.step("clippy", |_| {
+            let clippy = ["clippy", "--quiet", "--workspace", "--all-targets"];
+            let mut cargo = programs::cargo_static(&clippy);
+            cargo.args(["--", "-D", "warnings"]);
+            succeed(cargo)
+        });
+        self.step("doc", |_| {
+            let mut cargo = programs::cargo_static(&["doc", "--quiet", "--workspace", "--no-deps"]);
+            cargo.env("RUSTDOCFLAGS", "-D warnings -C target-feature=+crt-static");
+            succeed(cargo)
+        });
+        if self.wants("unit") || self.wants("checks") {
+            let mut made = Vec::new();
+            self.timed("unit: build", |_| {
+                made = programs::tests(&[]).map_err(|failure| failure.0)?;
+                Ok(())
+            });
+            let (checks, units): (Vec<Program>, Vec<Program>) = made
+                .into_iter()
+                .filter(|program| program.test && !program.is_for_guest())
+                .partition(|program| program.package == CHECKS);
+            self.step("unit", |counts| {
+                units.iter().for_each(|program| counts.unit_tests(program));
+                counts.host(programs::cargo_static(&["test", "--quiet", "--workspace", "--doc"]));
+                Ok(())
+            });
+            self.step("checks", |counts| {
+                checks.iter().for_each(|program| counts.unit_tests(program));
+                Ok(())
+            });
+        }
+        self.step("fuzz-engine", |_| {
+            println!("   {}", fuzz::briefly()?);
+            Ok(())
+        });
+    }
+
+    fn in_the_testbed(&mut self, options: &Options, testbed: &Testbed, guests: &[String]) {
+        if let Testbed::Guest(machine) = testbed {
+            self.step("testbed", |_| selftest::run(machine));
+        }
+        self.step("fuzz", |_| {
+            println!("   {}", fuzz::service_briefly(testbed)?);
+            Ok(())
+        });
+        self.step("fuzz-wrong", |_| {
+            println!("   {}", fuzz::wrong(testbed)?);
+            Ok(())
+        });
+        let native = matches!(testbed, Testbed::Native);
+        let mut wanted: Vec<&str> = guests.iter().map(String::as_str).collect();
+        wanted.retain(|name| self.wants(name) && (programs::is_harmless(name) || !native));
+        if self.wants("vts") {
+            wanted.push(SUITE);
+        }
+        if wanted.is_empty() {
+            return;
+        }
+        let mut report = None;
+        let before = self.counts.failed;
+        self.timed("testbed: build", |_| {
+            report = stage(&wanted).map_err(|failure| failure.0)?;
+            Ok(())
+        });
+        if self.counts.failed == before {
+            self.boot(options, testbed, &wanted, report);
+        }
+    }
+
+    /// One boot for all: the first program that fails does not keep the others from running.
+    fn boot(
+        &mut self,
+        options: &Options,
+        testbed: &Testbed,
+        wanted: &[&str],
+        mut report: Option<Report>,
+    ) {
+        let command = guest_command(wanted);
+        let limit = options.limit.unwrap_or(Duration::from_secs(1500));
+        let (stage, out) = (cache().join("stage"), out());
+        let run = Run { command: &command, stage: &stage, out: &out, limit };
+        let before = self.counts.reports;
+        let mut begin = Instant::now();
+        let mut step = "testbed: boot".to_string();
+        let status = testbed.run(&run, &mut |line| {
+            println!("{line}");
+            self.counts.read(line);
+            if let Some(report) = &mut report {
+                report.read(line);
+            }
+            if let Some(next) = line.strip_prefix("== ") {
+                let time = std::mem::replace(&mut begin, Instant::now()).elapsed();
+                self.times.push((std::mem::replace(&mut step, next.to_string()), time));
+            }
+        });
+        let counts = &mut self.counts;
+        match report.map(|report| (report.finish(&target().join("vts")), report)) {
+            None => {}
+            Some((Ok(summary), report)) if report.is_good() => println!("{summary}"),
+            Some((Ok(summary), report)) => counts.fail(&format!("{summary}\n{}", report.table())),
+            Some((Err(failure), _)) => counts.fail(&failure.0),
+        }
+        match status {
+            Ok(0) if counts.reports - before == wanted.len() as u64 => {}
+            Ok(0) => counts.fail("a test program printed no result"),
+            Ok(status) if counts.failed == 0 => counts.fail(&format!("exit status {status}")),
+            Ok(_) => {}
+            Err(failure) => counts.fail(&failure.0),
+        }
+    }
 }
 
-fn check(mut command: Command) -> Result<(), String> {
+/// Fills the stage with what these test programs need; the conformance suite's report, if it is among them.
+fn stage(wanted: &[&str]) -> Result<Option<Report>, Failure> {
+    let made = programs::tests(wanted)?;
+    let stage = programs::stage(&[programs::bins(&[])?, made.clone()].concat())?;
+    if wanted.iter().any(|name| ["guest_examples", "guest_syscalls"].contains(name)) {
+        clients::stage(&stage)?;
+    }
+    if wanted.contains(&"guest_syscalls") {
+        provision::need(&[("strace", "strace")])?;
+    }
+    if wanted.contains(&"guest_selinux") {
+        sepolicy::compile(&stage.join("sepolicy"))?;
+    }
+    wanted.contains(&SUITE).then(|| prepare(&made)).transpose()
+}
+
+fn guest_command(wanted: &[&str]) -> String {
+    let mut script = String::from("status=0\n");
+    for name in wanted {
+        script.push_str(&format!("echo '== {name}'\n"));
+        // The conformance suite finds a service that runs; the others bring up what they need.
+        if *name == SUITE {
+            script.push_str(&script::suite());
+            script.push_str("echo '== vts: wrong services'\n");
+            script.push_str(&script::faults());
+        } else {
+            script
+                .push_str(&format!("$BUFFERSYNC_STAGE/bin/{name} --test-threads=1 || status=1\n"));
+        }
+    }
+    script + "echo '== testbed: end'\nexit $status\n"
+}
+
+fn succeed(mut command: Command) -> Result<(), String> {
     let status = command.status().map_err(|error| error.to_string())?;
     status.success().then_some(()).ok_or_else(|| status.to_string())
 }
 
 impl Counts {
-    fn step(&mut self, name: &str, step: impl FnOnce() -> Result<(), String>) {
-        heading(name);
-        let begin = Instant::now();
-        match step() {
-            Ok(()) => println!("   ok, {:.1} s", begin.elapsed().as_secs_f64()),
-            Err(why) => self.fail(&format!("{name}: {why}")),
-        }
-    }
-
     fn fail(&mut self, why: &str) {
         println!("FAILED: {why}");
         self.failed += 1;
     }
 
-    fn tests(&mut self, options: &Options, programs: &[Program]) {
-        for program in programs.iter().filter(|p| p.test && !p.is_for_guest()) {
-            heading(&format!("unit tests of {} ({})", program.package, program.name));
-            let mut command = Command::new(&program.path);
-            command
-                .args(["--quiet", "--show-output"])
-                .current_dir(crate::root().join(&program.package));
-            self.host(command);
-        }
-        heading("documentation tests");
-        self.host(build::cargo_static(&["test", "--quiet", "--workspace", "--doc"]));
-
-        let prepared = build::stage_programs(programs)
-            .and_then(|stage| Ok((stage, Testbed::prepare(options.place, &cache())?)));
-        let (stage, testbed) = match prepared {
-            Ok(prepared) => prepared,
-            Err(failure) => return self.fail(&failure.0),
-        };
-        self.step("installing the service, C and Java clients", || {
-            clients::stage(&stage).map_err(|failure| failure.0)
-        });
-        self.step("strace", || {
-            provision::need(&[("strace", "strace")]).map_err(|failure| failure.0)
-        });
-        self.step("installed unit", || device::check_installed(&stage.join("prefix")));
-        let lib = stage.join("prefix/lib");
-        self.step("C ABI: header, Rust source and symbols", || {
-            abi::run(&lib.join("libbuffersync.so"), &lib.join("libbuffersync_jni.so"))
-        });
-        heading("conformance suite: requirements and wrong services");
-        let mut report = match vts::prepare(programs) {
-            Ok(report) => report,
-            Err(failure) => return self.fail(&failure.0),
-        };
-        if let Testbed::Guest(machine) = &testbed {
-            self.step("the testbed's own failures", || selftest::run(machine));
-        }
-        self.step("fuzzer of the service's objects", || {
-            println!("   {}", fuzz::service_briefly(&testbed)?);
-            Ok(())
-        });
-        self.step("fuzzer: the wrong services", || {
-            println!("   {}", fuzz::wrong(&testbed)?);
-            Ok(())
-        });
-        heading("integration tests in the testbed");
-        let native = matches!(testbed, Testbed::Native);
-        let wanted = |program: &&Program| {
-            program.test && program.is_for_guest() && (program.is_harmless() || !native)
-        };
-        let wanted: Vec<&Program> = programs.iter().filter(wanted).collect();
-        let command = guest_command(&wanted);
-        let limit = options.limit.unwrap_or(Duration::from_secs(1500));
-        let out = out_folder();
-        let run = Run { command: &command, stage: &stage, out: &out, limit };
-        let before = self.reports;
-        let status = testbed.run(&run, &mut |line| {
-            println!("{line}");
-            self.read(line);
-            report.read(line);
-        });
-        match report.finish(&target().join("vts")) {
-            Ok(summary) if report.is_good() => println!("{summary}"),
-            Ok(summary) => self.fail(&format!("{summary}\n{}", report.table())),
-            Err(failure) => self.fail(&failure.0),
-        }
-        let expected = wanted.len() as u64;
-        match status {
-            Ok(0) if self.reports - before == expected => {}
-            Ok(0) => self.fail("a test program printed no result"),
-            Ok(status) if self.failed == 0 => self.fail(&format!("exit status {status}")),
-            Ok(_) => {}
-            Err(failure) => self.fail(&failure.0),
-        }
+    fn unit_tests(&mut self, program: &Program) {
+        println!("   {} ({})", program.package, program.name);
+        let mut command = Command::new(&program.path);
+        command.args(["--quiet", "--show-output"]).current_dir(root().join(&program.package));
+        self.host(command);
     }
 
     /// Runs a test program here. One that fails without saying how many failed counts once.
@@ -207,24 +315,6 @@ impl Counts {
             self.reports += 1;
         }
     }
-}
-
-/// One boot for all: the first program that fails does not keep the others from running.
-fn guest_command(programs: &[&Program]) -> String {
-    let mut script = String::from("status=0\n");
-    for program in programs {
-        // The conformance suite finds a service that runs; the others bring up what they need.
-        if program.name == vts::SUITE {
-            script.push_str(&vts::suite_command());
-        } else {
-            let name = &program.name;
-            script
-                .push_str(&format!("$BUFFERSYNC_STAGE/bin/{name} --test-threads=1 || status=1\n"));
-        }
-    }
-    script.push_str(&vts::faults_command());
-    script.push_str("exit $status\n");
-    script
 }
 
 #[cfg(test)]

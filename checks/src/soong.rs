@@ -23,10 +23,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use buffersync_testbed::{provision, Failure};
+use buffersync_testbed::checkout::root;
+use buffersync_testbed::{programs, provision};
 use serde_json::Value as Json;
 
-use crate::{aidl, build, root};
+use crate::aidl;
 use blueprint::Module;
 
 /// What is wrong, in words.
@@ -46,45 +47,26 @@ const OF_AOSP: [&str; 6] = [
 const DEFAULTS_OF_AOSP: [&str; 1] = ["service_fuzzer_defaults_rs"];
 
 /// Cargo's packages that no device needs: why.
-const NOT_ON_A_DEVICE: [(&str, &str); 10] = [
+const NOT_ON_A_DEVICE: [(&str, &str); 15] = [
     ("aidl/binder", "libbinder_rs is there"),
     ("aidl/libbinder_rs", "libbinder_rs is there"),
     ("client-ndk/examples", "documentation, run by the project's own tests"),
-    ("demo", "brings its own service manager and virtual machine"),
+    ("checks", "holds Android's files against the tree"),
     ("service/engine/bench", "needs peers that AOSP has not"),
+    ("service/engine/mutants", "calls cargo"),
+    ("service/fuzz/driver", "calls cargo"),
     ("testbed", "brings a kernel up on a developer's machine"),
+    ("vts/conformance", "calls cargo"),
     ("xtask", "calls cargo"),
     ("service/engine/fuzz", "the fuzzer's module is service/engine's"),
     ("testbed/bench", "measures beside peers that AOSP has not"),
+    ("testbed/bench/report", "calls cargo"),
+    ("testbed/demo", "brings its own service manager and virtual machine"),
     ("testbed/platform", "stands for what a device has"),
 ];
 
 /// Dependencies that Cargo has on Linux alone, or under another name.
 const CARGO_ALONE: [&str; 4] = ["binder", "env_logger", "rsbinder", "tokio"];
-
-/// `cargo xtask soong`.
-pub fn run() -> std::result::Result<i32, Failure> {
-    check().map_err(Failure)?;
-    println!("soong: {}; ok", compile().map_err(Failure)?);
-    Ok(0)
-}
-
-/// Whether the files are formatted, and what they name is there.
-pub fn check() -> Result<()> {
-    if !check_formatted()? {
-        println!("   there is no bpfmt to be had here: format not checked");
-    }
-    Tree::of_project()?.check()
-}
-
-/// Compiles every Rust module as its properties say; says how many, or why none.
-pub fn compile() -> Result<String> {
-    let tree = Tree::of_project()?;
-    match aidl::compiler() {
-        Ok(compiler) => crates::compile(&tree, compiler),
-        Err(why) => Ok(format!("no Rust module is compiled: {why}")),
-    }
-}
 
 /// The names of all modules.
 pub fn modules() -> Result<BTreeSet<String>> {
@@ -392,7 +374,7 @@ fn matches(path: &Path) -> bool {
 }
 
 fn metadata() -> Result<Json> {
-    let mut cargo = build::cargo(&["metadata", "--no-deps", "--offline", "--format-version=1"]);
+    let mut cargo = programs::cargo(&["metadata", "--no-deps", "--offline", "--format-version=1"]);
     let output = cargo.output().map_err(|error| format!("cargo metadata: {error}"))?;
     serde_json::from_slice(&output.stdout).map_err(|error| format!("cargo metadata: {error}"))
 }
@@ -418,12 +400,29 @@ mod tests {
         Tree::of_project().unwrap().check().unwrap();
     }
 
+    #[test]
+    fn the_files_are_formatted_by_bpfmt() {
+        if !check_formatted().unwrap() {
+            println!("skipped: there is no bpfmt here");
+        }
+    }
+
+    #[test]
+    fn every_rust_module_compiles_for_androids_targets() {
+        match aidl::compiler() {
+            Ok(compiler) => {
+                println!("{}", crates::compile(&Tree::of_project().unwrap(), compiler).unwrap());
+            }
+            Err(why) => println!("skipped: no Rust module is compiled: {why}"),
+        }
+    }
+
     /// The rc file that the genrule makes, the program that the APEX brings, and its label.
     #[test]
     fn the_apex_starts_what_it_brings() {
         let tree = Tree::of_project().unwrap();
         let rc = fs::read_to_string(root().join("init/vendor.buffersync-service.rc")).unwrap();
-        let work = crate::target().join("soong");
+        let work = buffersync_testbed::checkout::target().join("soong");
         fs::create_dir_all(&work).unwrap();
         let made = work.join("apex.rc");
         let genrule = tree.module("com.vendor.buffersync.rc.gen").unwrap();

@@ -95,8 +95,10 @@ mod tests {
 
     #[test]
     fn the_projects_bounds_are_above_its_goals() {
-        let text =
-            std::fs::read_to_string(crate::root().join("testbed/bench/bounds.json")).unwrap();
+        let text = std::fs::read_to_string(
+            buffersync_testbed::checkout::root().join("testbed/bench/bounds.json"),
+        )
+        .unwrap();
         let bounds: Value = serde_json::from_str(&text).unwrap();
         for row in bounds.as_array().unwrap() {
             assert!(row["goal"].as_f64().unwrap() <= row["bound"].as_f64().unwrap(), "{row}");

@@ -18,11 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use buffersync_testbed::checkout::{cache, root, target};
+use buffersync_testbed::command::{files, made};
 use buffersync_testbed::provision::{self, Compiler};
 use buffersync_testbed::Failure;
-
-use crate::install::{files, made};
-use crate::{cache, root, target};
 
 const NAME: &str = "vendor.buffersync";
 /// The folder of the interface's files, below `aidl/`.
@@ -281,6 +280,11 @@ fn hash_of(folder: &Path, version: u32) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_interface_is_its_snapshot_and_every_backend_takes_it() {
+        check().unwrap();
+    }
 
     struct Folder(PathBuf);
 

@@ -1,19 +1,18 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Builds the project's programs and gathers those that the testbed needs.
+//! Builds the project's programs, and gathers on the stage those that the testbed runs.
 //!
-//! Everything is built once, statically linked, by one set of flags: the host's unit tests are the
-//! same build, so the guest costs no second one.
+//! Host and guest share one build: everything is linked statically, with one set of flags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use buffersync_testbed::Failure;
-
-use crate::{cache, root, target};
+use crate::checkout::{cache, root, target};
+use crate::command::made;
+use crate::Failure;
 
 /// The platform is named so that the flags do not apply to build scripts and macros.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
@@ -23,30 +22,30 @@ const RSBINDER_TOOLS: &str = "0.12.0";
 
 /// Package and program of the service, as cargo has them.
 pub const SERVICE: &str = "buffersync-service";
+/// Its name on a device and on the stage. Cargo allows no dot in a program's name.
+const STAGED_SERVICE: &str = "vendor.buffersync-service";
 
 /// A program that cargo has made.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// Of the target: a binary's or a test's.
+    /// The name of the binary or the test.
     pub name: String,
-    /// Of the package.
+    /// The package's folder below the root.
     pub package: String,
-    /// Where it is.
     pub path: PathBuf,
-    /// Whether it is a test program.
     pub test: bool,
 }
 
 impl Program {
     /// Whether it needs the testbed's kernel.
     pub fn is_for_guest(&self) -> bool {
-        self.name.starts_with("Vts") || self.name.starts_with("guest_")
+        is_for_guest(&self.name)
     }
+}
 
-    /// Whether it may run on somebody's own machine: one replaces the kernel's SELinux policy.
-    pub fn is_harmless(&self) -> bool {
-        self.name != "guest_selinux"
-    }
+/// False for the test that replaces the kernel's SELinux policy: it may not run on somebody's own machine.
+pub fn is_harmless(test: &str) -> bool {
+    test != "guest_selinux"
 }
 
 /// Cargo in the project's root, with the flags of the testbed's programs.
@@ -63,27 +62,83 @@ pub fn cargo_static(args: &[&str]) -> Command {
     cargo
 }
 
-/// Builds all programs and all tests, and says where they are.
-pub fn programs(tests: bool) -> Result<Vec<Program>, Failure> {
-    let format = "--message-format=json-render-diagnostics";
-    let mut programs = collect(cargo_static(&["build", "--workspace", "--bins", format]))?;
-    if tests {
-        programs.extend(collect(cargo_static(&["test", "--workspace", "--no-run", format]))?);
-    }
-    Ok(programs)
+/// Whether a test of this name needs the testbed's kernel.
+pub fn is_for_guest(test: &str) -> bool {
+    test.starts_with("Vts") || test.starts_with("guest_")
 }
 
-/// The programs that are measured, as they are used: with the release profile. More flags for the
-/// compiler need a folder of their own below Cargo's, or everything else would be built again.
-pub fn release_programs(flags: &str, folder: &str) -> Result<Vec<Program>, Failure> {
+const FORMAT: &str = "--message-format=json-render-diagnostics";
+
+/// Builds the binaries of these names, or all.
+pub fn bins(names: &[&str]) -> Result<Vec<Program>, Failure> {
+    let mut cargo = cargo_static(&["build", "--workspace", FORMAT]);
+    choose(&mut cargo, names, "--bin", "--bins");
+    collect(cargo)
+}
+
+/// Builds the test programs of these names, or all, unit tests included.
+pub fn tests(names: &[&str]) -> Result<Vec<Program>, Failure> {
+    let mut cargo = cargo_static(&["test", "--workspace", "--no-run", FORMAT]);
+    choose(&mut cargo, names, "--test", "--all-targets");
+    cargo.args(if names.is_empty() { &["--exclude", "buffersync-engine-bench"][..] } else { &[] });
+    collect(cargo)
+}
+
+fn choose(cargo: &mut Command, names: &[&str], one: &str, all: &str) {
+    if names.is_empty() {
+        cargo.arg(all);
+    }
+    for name in names {
+        cargo.args([one, name]);
+    }
+}
+
+/// The names of all binaries (`bin`) or integration tests (`test`) of the workspace.
+pub fn names(kind: &str) -> Result<BTreeSet<String>, Failure> {
+    let mut metadata = cargo(&["metadata", "--no-deps", "--offline", "--format-version=1"]);
+    let output = made(metadata.output(), "cargo metadata")?;
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .map_err(|error| Failure(format!("cargo metadata: {error}")))?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let targets = packages.filter_map(|package| package["targets"].as_array()).flatten();
+    let wanted = targets.filter(|target| target["kind"][0] == kind);
+    Ok(wanted.filter_map(|target| Some(target["name"].as_str()?.to_string())).collect())
+}
+
+/// Builds what a command in the testbed names, and fills the stage with it. A test or the stack runs
+/// with all binaries. A command that names no program needs no build.
+pub fn stage_for(command: &str) -> Result<PathBuf, Failure> {
+    let word = |name: &String| {
+        let parts = command.split(|c: char| !c.is_alphanumeric() && !"-_.".contains(c));
+        let name = if name == SERVICE { STAGED_SERVICE } else { name };
+        parts.into_iter().any(|part| part == name)
+    };
+    let tests_named: Vec<String> = names("test")?.into_iter().filter(word).collect();
+    let named: Vec<String> = names("bin")?.into_iter().filter(word).collect();
+    let mut programs = Vec::new();
+    if !tests_named.is_empty() {
+        programs.extend(tests(&as_strs(&tests_named))?);
+    }
+    if !tests_named.is_empty() || named.iter().any(|name| name == "buffersync-stack") {
+        programs.extend(bins(&[])?);
+    } else if !named.is_empty() {
+        programs.extend(bins(&as_strs(&named))?);
+    }
+    stage(&programs)
+}
+
+fn as_strs(names: &[String]) -> Vec<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+/// Builds the programs that are measured, with the release profile that users get.
+pub fn release_programs() -> Result<Vec<Program>, Failure> {
     let mut cargo = cargo_static(&["build", "--release", "--bins"]);
-    cargo.env("RUSTFLAGS", format!("{FLAGS} {flags}"));
-    cargo.arg("--target-dir").arg(target().join(folder));
     let measured = ["service", "demo", "testbed-bench", "testbed-guest"];
     for package in measured.map(|name| format!("buffersync-{name}")) {
         cargo.args(["--package", &package]);
     }
-    cargo.arg("--message-format=json-render-diagnostics");
+    cargo.arg(FORMAT);
     collect(cargo)
 }
 
@@ -112,22 +167,18 @@ fn program(line: &str) -> Option<Program> {
     })
 }
 
-/// Fills the stage, the folder that the testbed's commands see, with all programs.
-pub fn stage() -> Result<PathBuf, Failure> {
-    stage_programs(&programs(true)?)
-}
-
-/// As [`stage`], with programs that are built already.
-pub fn stage_programs(programs: &[Program]) -> Result<PathBuf, Failure> {
+/// Fills the stage, the folder that commands in the testbed see, with these programs and the service
+/// manager's. Unit tests are left out: they run on the host.
+pub fn stage(programs: &[Program]) -> Result<PathBuf, Failure> {
     let stage = cache().join("stage");
     let bin = stage.join("bin");
     let io = |error| Failure(format!("{}: {error}", bin.display()));
     fs::create_dir_all(&bin).map_err(io)?;
-    let mut wanted: BTreeMap<String, PathBuf> = tools()?;
+    let mut wanted: BTreeMap<String, PathBuf> =
+        if programs.is_empty() { BTreeMap::new() } else { tools()? };
     for program in programs {
         let name = match program.name.as_str() {
-            // Cargo allows no dot in a program's name.
-            SERVICE => "vendor.buffersync-service",
+            SERVICE => STAGED_SERVICE,
             name => name,
         };
         let unit_test = program.test && !program.is_for_guest();
@@ -177,14 +228,14 @@ mod tests {
 
     #[test]
     fn programs_are_found_in_cargos_messages() {
-        let manifest = root().join("demo/Cargo.toml");
+        let manifest = root().join("testbed/demo/Cargo.toml");
         let line = format!(
             r#"{{"reason":"compiler-artifact","manifest_path":"{}","target":{{"name":"x"}},
                "profile":{{"test":true}},"executable":"/t/x-1"}}"#,
             manifest.display()
         );
         let program = program(&line).unwrap();
-        assert_eq!((program.name.as_str(), program.package.as_str()), ("x", "demo"));
+        assert_eq!((program.name.as_str(), program.package.as_str()), ("x", "testbed/demo"));
         assert!(program.test);
         assert!(super::program(r#"{"reason":"build-finished"}"#).is_none());
     }

@@ -9,9 +9,7 @@
 //! | [`ratios`] | what is compared with what, the goals, and the bounds that `--check` keeps |
 //! | [`report`] | the tables |
 //! | [`starts`] | several starts of one measurement made one |
-//! | [`plot`] | the picture |
 
-mod plot;
 mod ratios;
 mod report;
 mod starts;
@@ -20,11 +18,10 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use buffersync_testbed::{Failure, Run, Testbed, Where};
+use buffersync_testbed::checkout::{cache, out, root, target};
+use buffersync_testbed::command::made;
+use buffersync_testbed::{programs, Failure, Run, Testbed, Where};
 use serde_json::Value;
-
-use crate::install::made;
-use crate::{build, cache, out_folder, profile, root, target, Options};
 
 /// Where the guest's program leaves what it has measured.
 const RAW: &str = "bench.json";
@@ -32,12 +29,17 @@ const RAW: &str = "bench.json";
 const ALONE: &str = "alone.json";
 const STARTS: usize = 7;
 
-/// Runs both, or the one that is named: `engine`, `service`; `cost` is a part of `engine`. With `--check` the exit status says whether the
-/// service's ratios are within their bounds.
-pub fn run(options: &Options) -> Result<i32, Failure> {
-    let which: Vec<&str> = options.command.iter().map(String::as_str).collect();
+/// Runs both, or the one that is named: `engine`, `service`; `cost` is a part of `engine`. With `check` the
+/// exit status is 1 if a ratio of the service is beyond its bound.
+pub fn run(
+    place: Where,
+    limit: Option<Duration>,
+    check: bool,
+    which: &[String],
+) -> Result<i32, Failure> {
+    let which: Vec<&str> = which.iter().map(String::as_str).collect();
     let (engine, service) = match which[..] {
-        [] => (!options.check, true),
+        [] => (!check, true),
         ["engine"] => (true, false),
         ["cost"] => return run_engine(&["--bench", "cost"]),
         ["service"] => (false, true),
@@ -48,21 +50,20 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
         status = run_engine(&[])?;
     }
     if service {
-        let measured = measure(options)?;
+        let measured = measure(place, limit)?;
         let ratios = ratios::of(&measured, &bounds()?).map_err(Failure)?;
-        let text = report::markdown(&measured, &ratios, &machine(options.place));
+        let text = report::markdown(&measured, &ratios, &machine(place));
         let folder = target().join("bench");
         made(fs::create_dir_all(&folder), "target/bench")?;
         made(fs::write(folder.join("service.md"), &text), "service.md")?;
-        made(fs::write(folder.join("service.svg"), plot::svg(&measured)), "service.svg")?;
-        made(fs::copy(out_folder().join(RAW), folder.join("service.json")), "service.json")?;
-        println!("{text}\n(target/bench: service.md, service.svg, service.json)");
+        made(fs::copy(out().join(RAW), folder.join("service.json")), "service.json")?;
+        println!("{text}\n(target/bench: service.md, service.json)");
         let beyond: Vec<&str> = ratios
             .iter()
             .filter(|ratio| !ratio.is_within())
             .map(|ratio| ratio.name.as_str())
             .collect();
-        if options.check && !beyond.is_empty() {
+        if check && !beyond.is_empty() {
             println!("bench: beyond their bounds: {beyond:?}");
             status = 1;
         }
@@ -71,17 +72,17 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
 }
 
 fn run_engine(which: &[&str]) -> Result<i32, Failure> {
-    let mut cargo = build::cargo(&["bench", "--quiet", "--package", "buffersync-engine-bench"]);
+    let mut cargo = programs::cargo(&["bench", "--quiet", "--package", "buffersync-engine-bench"]);
     cargo.args(which);
     cargo.env("CRITERION_HOME", target().join("criterion"));
     let status = cargo.status().map_err(|error| Failure(format!("cargo bench: {error}")))?;
     Ok(status.code().unwrap_or(1))
 }
 
-fn measure(options: &Options) -> Result<Value, Failure> {
-    let testbed = Testbed::prepare(options.place, &cache())?;
-    let stage = build::stage_programs(&profile::guided(&testbed)?)?;
-    let out = out_folder();
+fn measure(place: Where, limit: Option<Duration>) -> Result<Value, Failure> {
+    let testbed = Testbed::prepare(place, &cache())?;
+    let stage = programs::stage(&programs::release_programs()?)?;
+    let out = out();
     let _ = fs::remove_file(out.join(RAW));
     let command = format!(
         "cd /tmp; bin=$BUFFERSYNC_STAGE/bin; \
@@ -92,7 +93,7 @@ fn measure(options: &Options) -> Result<Value, Failure> {
          $bin/buffersync-stack -- $bin/buffersync-bench run $BUFFERSYNC_OUT/{RAW} || exit 1; \
          $bin/buffersync-stack -- $bin/buffersync-demo run --out /tmp/demo"
     );
-    let limit = options.limit.unwrap_or(Duration::from_secs(900));
+    let limit = limit.unwrap_or(Duration::from_secs(900));
     let run = Run { command: &command, stage: &stage, out: &out, limit };
     let mut demo = String::new();
     let status = testbed.run(&run, &mut |line| {

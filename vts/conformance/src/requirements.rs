@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use crate::root;
+use buffersync_testbed::checkout::root;
 
 /// What is wrong, in words.
 type Result<T> = std::result::Result<T, String>;

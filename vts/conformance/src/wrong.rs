@@ -7,12 +7,11 @@
 use std::fs;
 use std::path::Path;
 
-use buffersync_testbed::Failure;
+use buffersync_testbed::checkout::{root, target};
+use buffersync_testbed::command::{call, made};
+use buffersync_testbed::{programs, Failure};
 
 use super::faults::{Fault, DISGUISE, FAULTS};
-use crate::build;
-use crate::install::{call, made};
-use crate::{root, target};
 
 /// What is copied: the service and all that it is made of; and what its tests are, without which cargo
 /// reads no manifest.
@@ -34,7 +33,7 @@ pub fn fault(name: &str) -> bool {
 pub fn stage(folder: &Path) -> Result<(), Failure> {
     let copy = target().join("wrong");
     sources(&copy, FAULTS.iter().chain([&DISGUISE]))?;
-    let mut cargo = build::cargo_static(&["build", "--quiet", "--package", build::SERVICE]);
+    let mut cargo = programs::cargo_static(&["build", "--quiet", "--package", programs::SERVICE]);
     cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copy.join("target"));
     call(&mut cargo)?;
     made(fs::create_dir_all(folder), "stage/wrong")?;
@@ -90,7 +89,7 @@ fn replace(from: &Path, to: &Path) -> Result<(), Failure> {
         made(fs::create_dir_all(to), &name)?;
         for entry in made(fs::read_dir(from), &name)?.flatten() {
             // Other workspaces' leftovers, and what the service is not made of.
-            let skipped = ["target", "bench", "tests"];
+            let skipped = ["target", "bench", "tests", "mutants", "driver"];
             if !skipped.iter().any(|skipped| entry.file_name() == *skipped) {
                 replace(&entry.path(), &to.join(entry.file_name()))?;
             }

@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use buffersync_testbed::checkout::{root, target};
 use buffersync_testbed::Failure;
 
-use crate::{root, target};
 use list::{Mutant, MUTANTS};
 
 /// A run that takes this long does not come back. Unbroken, it takes a fifth of that.

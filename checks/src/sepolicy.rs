@@ -11,10 +11,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use buffersync_testbed::checkout::{root, target};
+use buffersync_testbed::command::{call, files, made};
 use buffersync_testbed::{provision, Failure};
-
-use crate::install::{call, files, made};
-use crate::{root, target};
 
 /// How statements begin that allow something.
 const ALLOWING: [&str; 10] = [

@@ -11,12 +11,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use buffersync_testbed::checkout::{root, target};
+use buffersync_testbed::command::files;
+use buffersync_testbed::programs;
 use buffersync_testbed::provision::Compiler;
 
 use super::blueprint::Module;
 use super::{Result, Tree};
-use crate::install::files;
-use crate::{aidl, build, root, target};
+use crate::aidl;
 
 /// A crate of AOSP's external/rust/android-crates-io: module, crate, version, features as its Android.bp has
 /// them (main, end of 2025).
@@ -194,7 +196,7 @@ fn add_targets() -> Result<()> {
 /// Compiles the workspace without linking. Warnings are errors, and so is what AOSP's Rust does not have, by
 /// clippy's list and `rust-version` in the manifests.
 fn check(work: &Path, target: Option<&str>) -> Result<()> {
-    let mut cargo = build::cargo(&["clippy", "--quiet", "--workspace", "--no-deps"]);
+    let mut cargo = programs::cargo(&["clippy", "--quiet", "--workspace", "--no-deps"]);
     if let Some(target) = target {
         cargo.args(["--target", target]);
     }

@@ -7,9 +7,8 @@
 use std::fs;
 use std::time::Duration;
 
-use buffersync_testbed::{vm::Machine, Failure, Run};
-
-use crate::cache;
+use crate::checkout::cache;
+use crate::{vm::Machine, Failure, Run};
 
 /// Boots guests that fail in all ways, and checks what is reported.
 pub fn run(machine: &Machine) -> Result<(), String> {

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 
 use buffersync_testbed::provision;
 
-use crate::{root, target};
+use buffersync_testbed::checkout::{root, target};
 
 /// What is wrong, in words.
 type Result<T> = std::result::Result<T, String>;
@@ -229,6 +229,12 @@ fn same(what: &str, one: &BTreeSet<String>, other: &str, others: &BTreeSet<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_header_is_what_the_library_is() {
+        let lib = crate::installed::prefix().join("lib");
+        run(&lib.join("libbuffersync.so"), &lib.join("libbuffersync_jni.so")).unwrap();
+    }
 
     #[test]
     fn functions_are_found_in_code_and_not_in_comments() {

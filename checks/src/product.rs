@@ -11,9 +11,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
 
+use buffersync_testbed::checkout::root;
 use buffersync_testbed::provision;
-
-use crate::root;
 
 type Result<T> = std::result::Result<T, String>;
 

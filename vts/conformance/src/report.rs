@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use buffersync_testbed::command::made;
 use buffersync_testbed::Failure;
 use serde_json::json;
 
 use super::requirements::Requirement;
-use crate::install::made;
 
 /// How a test, or a requirement, came out. The worst of several counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

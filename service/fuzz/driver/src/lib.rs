@@ -18,11 +18,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use buffersync_testbed::{Failure, Run, Testbed};
-
-use crate::install::call;
-use crate::vts::{self, Fault};
-use crate::{build, cache, root, target, Options};
+use buffersync_conformance::{sources, Fault, SUITE};
+use buffersync_testbed::checkout::{cache, root, target};
+use buffersync_testbed::command::{call, copy, copy_folder};
+use buffersync_testbed::{programs, Failure, Run, Testbed, Where};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -107,21 +106,21 @@ const FAULTS: [Fault; 5] = [
 ];
 
 /// `cargo xtask fuzz`; returns the fuzzer's exit status.
-pub fn run(options: &Options) -> Result<i32, Failure> {
-    let (what, words) = match options.command.split_first() {
+pub fn run(place: Where, limit: Option<Duration>, words: &[String]) -> Result<i32, Failure> {
+    let (what, words) = match words.split_first() {
         Some((first, rest)) if !first.starts_with('-') => (first.as_str(), rest),
-        _ => ("engine", &options.command[..]),
+        _ => ("engine", words),
     };
     match (what, words) {
         ("engine", words) => engine(words),
         ("service" | "wrong", []) => {
-            let testbed = Testbed::prepare(options.place, &cache())?;
+            let testbed = Testbed::prepare(place, &cache())?;
             let step = if what == "wrong" { wrong } else { service_briefly };
             println!("{}", step(&testbed).map_err(Failure)?);
             Ok(0)
         }
-        ("service", words) => service(options, words),
-        ("record", []) => record(options),
+        ("service", words) => service(place, limit, words),
+        ("record", []) => record(place, limit),
         _ => Err(Failure(
             "fuzz takes engine or service, and libFuzzer's options; record; wrong".into(),
         )),
@@ -160,9 +159,9 @@ fn verdict(success: bool, said: &str) -> Result<String, String> {
 
 /// What the fuzzer finds worth keeping goes to target/fuzz/out/corpus, and what fails beside it. With a
 /// file of that folder among the words, it runs that input.
-fn service(options: &Options, words: &[String]) -> Result<i32, Failure> {
+fn service(place: Where, limit: Option<Duration>, words: &[String]) -> Result<i32, Failure> {
     let stage = stage_service()?;
-    let testbed = Testbed::prepare(options.place, &cache())?;
+    let testbed = Testbed::prepare(place, &cache())?;
     let one_input = words.iter().any(|word| !word.starts_with('-'));
     let corpus = if one_input { "" } else { "corpus $BUFFERSYNC_STAGE/seeds" };
     let command = format!(
@@ -171,7 +170,7 @@ fn service(options: &Options, words: &[String]) -> Result<i32, Failure> {
         ALWAYS.join(" "),
         words.join(" ")
     );
-    let limit = options.limit.unwrap_or(DAY);
+    let limit = limit.unwrap_or(DAY);
     let run = Run { command: &command, stage: &stage, out: &out(), limit };
     testbed.run(&run, &mut |line| println!("{line}"))
 }
@@ -211,18 +210,20 @@ pub fn service_briefly(testbed: &Testbed) -> Result<String, String> {
 
 /// Has the conformance suite's transactions recorded, and puts those that are worth it where the seeds
 /// are: each seed reaches something that no other does.
-fn record(options: &Options) -> Result<i32, Failure> {
-    let stage = build::stage()?;
+fn record(place: Where, limit: Option<Duration>) -> Result<i32, Failure> {
+    let mut made = programs::bins(&[])?;
+    made.extend(programs::tests(&[SUITE])?);
+    let stage = programs::stage(&made)?;
     let fuzzer = stage_service()?;
     copy(&fuzzer.join(PROGRAM), &stage.join("bin").join(PROGRAM))?;
     let folder = target().join("fuzz/recorder");
-    let mut cargo = build::cargo(&["build", "--quiet", "--locked", "--target", TARGET]);
+    let mut cargo = programs::cargo(&["build", "--quiet", "--locked", "--target", TARGET]);
     cargo.current_dir(root().join("service/fuzz")).args(["--bin", RECORDER]);
     call(cargo.env("CARGO_TARGET_DIR", &folder))?;
     let program = folder.join(TARGET).join("debug").join(RECORDER);
     copy(&program, &stage.join("bin").join(RECORDER))?;
 
-    let testbed = Testbed::prepare(options.place, &cache())?;
+    let testbed = Testbed::prepare(place, &cache())?;
     let bin = "$BUFFERSYNC_STAGE/bin";
     let command = format!(
         "rm -rf $BUFFERSYNC_OUT/recorded $BUFFERSYNC_OUT/seeds; \
@@ -232,19 +233,17 @@ fn record(options: &Options) -> Result<i32, Failure> {
          echo recorded: $(ls $BUFFERSYNC_RECORDING | wc -l)\n\
          {bin}/{PROGRAM} {} -merge=1 $BUFFERSYNC_OUT/seeds $BUFFERSYNC_RECORDING 2>/tmp/log || \
          {{ cat /tmp/log; exit 1; }}\n",
-        vts::SUITE,
+        SUITE,
         ALWAYS.join(" ")
     );
-    let limit = options.limit.unwrap_or(Duration::from_secs(900));
+    let limit = limit.unwrap_or(Duration::from_secs(900));
     let run = Run { command: &command, stage: &stage, out: &out(), limit };
     let status = testbed.run(&run, &mut |line| println!("{line}"))?;
     if status != 0 {
         return Ok(status);
     }
     let seeds = seeds();
-    let failed = |error| Failure(format!("{}: {error}", seeds.display()));
-    let _ = fs::remove_dir_all(&seeds);
-    let count = copy_all(&out().join("seeds"), &seeds).map_err(failed)?;
+    let count = copy_folder(&out().join("seeds"), &seeds)?;
     println!("{count} seeds are in {}", seeds.display());
     Ok(0)
 }
@@ -252,12 +251,12 @@ fn record(options: &Options) -> Result<i32, Failure> {
 /// Whether the fuzzer notices services that are wrong on purpose; what it said to each.
 pub fn wrong(testbed: &Testbed) -> Result<String, String> {
     let tree = target().join("fuzz/wrong");
-    vts::sources(&tree, &FAULTS).map_err(|failure| failure.0)?;
+    sources(&tree, &FAULTS).map_err(|failure| failure.0)?;
     let program = build_fuzzer(&tree.join("service/fuzz"), PROGRAM).map_err(|failure| failure.0)?;
     let stage = target().join("fuzz/stage-wrong");
     let staged = copy(&program, &stage.join(PROGRAM));
     staged.map_err(|failure| failure.0)?;
-    copy_all(&seeds(), &stage.join("seeds")).map_err(|error| error.to_string())?;
+    copy_folder(&seeds(), &stage.join("seeds")).map_err(|failure| failure.0)?;
     let mut script = String::from("cd /tmp\n");
     for fault in &FAULTS {
         script.push_str(&format!(
@@ -304,28 +303,8 @@ fn stage_service() -> Result<PathBuf, Failure> {
     let program = build_fuzzer(&root().join("service/fuzz"), PROGRAM)?;
     let stage = target().join("fuzz/stage");
     copy(&program, &stage.join(PROGRAM))?;
-    let copied = copy_all(&seeds(), &stage.join("seeds"));
-    copied.map_err(|error| Failure(format!("seeds: {error}")))?;
+    copy_folder(&seeds(), &stage.join("seeds"))?;
     Ok(stage)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
-    let made = to.parent().map_or(Ok(()), fs::create_dir_all);
-    let copied = made.and_then(|()| fs::copy(from, to));
-    copied.map(|_| ()).map_err(|error| Failure(format!("{}: {error}", to.display())))
-}
-
-/// The files of a folder; returns how many. What was there before goes.
-fn copy_all(from: &Path, to: &Path) -> std::io::Result<usize> {
-    let _ = fs::remove_dir_all(to);
-    fs::create_dir_all(to)?;
-    let mut count = 0;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        fs::copy(entry.path(), to.join(entry.file_name()))?;
-        count += 1;
-    }
-    Ok(count)
 }
 
 fn build_engine() -> Result<PathBuf, Failure> {
@@ -335,7 +314,7 @@ fn build_engine() -> Result<PathBuf, Failure> {
 fn build_fuzzer(folder: &Path, program: &str) -> Result<PathBuf, Failure> {
     let target = target().join("fuzz");
     let mut cargo =
-        build::cargo(&["build", "--quiet", "--locked", "--release", "--target", TARGET]);
+        programs::cargo(&["build", "--quiet", "--locked", "--release", "--target", TARGET]);
     cargo.current_dir(folder).args(["--bin", program]);
     call(cargo.env("RUSTFLAGS", FLAGS).env("CARGO_TARGET_DIR", &target))?;
     Ok(target.join(TARGET).join("release").join(program))
