@@ -15,8 +15,10 @@ use crate::{wrong, LOOK_AT_THE_PROCESS, OUTPACED, SUITE};
 const STRESS_SECONDS: u32 = 5;
 /// A wrong service often keeps a test waiting. So many seconds are enough for a right one.
 const PATIENCE_SECONDS: u32 = 4;
-/// Wrong services that are tried at the same time: one for each of the guest's CPUs.
+/// Wrong services that are tried at the same time: one for each of the guest's CPUs. The driver has one
+/// service manager for each device.
 const LANES: usize = 2;
+const DEVICES: [&str; LANES] = ["binder", "hwbinder"];
 
 /// The suite against the service, beside a busy loop for each of the guest's CPUs: no verdict may depend on
 /// speed.
@@ -33,7 +35,7 @@ pub fn suite() -> String {
 
 /// For each wrong service the tests that have to notice. What they print goes to files.
 ///
-/// Each lane has a binder driver, a service manager and a table of processes of its own (namespaces), so that
+/// Each lane has a binder device, a service manager and a table of processes of its own (namespaces), so that
 /// its service is the only one that it sees. Tests that read the kernel's trace are in one lane, since a
 /// kernel has one trace.
 pub fn faults() -> String {
@@ -57,8 +59,7 @@ fn of_lane(lane: usize) -> String {
         "status=0\n\
          mount -t proc proc /proc\n\
          mount -t tmpfs -o mode=0755 run /run\n\
-         mount -t binder binder /dev/binderfs && chmod 0666 /dev/binderfs/binder\n\
-         mount --bind /dev/binderfs/binder /dev/binder\n\
+         mount --bind /dev/{} /dev/binder || exit 1\n\
          logs=$BUFFERSYNC_OUT\n\
          export BUFFERSYNC_OUT=/tmp/out-{lane} BUFFERSYNC_VTS_PATIENCE_SECONDS={PATIENCE_SECONDS}\n\
          stack=$BUFFERSYNC_STAGE/bin/buffersync-stack\n\
@@ -72,6 +73,7 @@ fn of_lane(lane: usize) -> String {
          done\n\
          if [ \"$noticed\" ]; then echo \"wrong service $fault: noticed by$noticed\"\n\
          else echo \"wrong service $fault: NOT NOTICED\"; tail -20 $log; status=1; fi\n}}\n",
+        DEVICES[lane],
         wrong::PROGRAM
     );
     for fault in traced.chain(others) {
