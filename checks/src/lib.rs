@@ -14,6 +14,7 @@
 //! | `abi` | `buffer_sync.h`, its Rust source, and what the libraries export |
 //! | `device` | VINTF manifest and matrix, init rc, systemd unit, `_contexts` files |
 //! | `product` | `buffersync.mk` |
+//! | `rust_version` | `Cargo.toml`, `Cargo.lock` and the README: the oldest Rust that builds this |
 //! | [`sepolicy`] | the SELinux policy; the testbed loads it |
 //! | `soong` | `Android.bp` |
 
@@ -28,5 +29,7 @@ mod device;
 mod installed;
 #[cfg(test)]
 mod product;
+#[cfg(test)]
+mod rust_version;
 #[cfg(test)]
 mod soong;
