@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The calls. What they decide is decided in [`crate::acquire`] (who gets a buffer), [`crate::sync`]
+//! The calls. What they decide is decided in [`crate::acquire`] (who gets a buffer), [`crate::prepare`]
 //! (what makes it ready) and [`crate::release`] (how it is let go).
 //!
 //! ```text
@@ -22,11 +22,11 @@ use crate::arena::{Arena, IdMap, Ix};
 use crate::effects::Grant;
 use crate::fence::{Ending, Fence};
 use crate::group::{Entry, Group, Held, Request, Stage};
+use crate::prepare::{self, Job};
 use crate::queue::Arrival;
 use crate::release::End;
 use crate::remembered::Remembered;
 use crate::slot::Slot;
-use crate::sync::{self, Job};
 use crate::timers::Timers;
 use crate::work::Work;
 use crate::{
@@ -377,16 +377,21 @@ impl Engine {
         result: Result<(), Failure>,
         fx: &mut Effects,
     ) {
-        self.job_ended(now, job, result.map_or_else(sync::End::Failed, |()| sync::End::Done), fx);
+        self.job_ended(
+            now,
+            job,
+            result.map_or_else(prepare::End::Failed, |()| prepare::End::Done),
+            fx,
+        );
     }
 
     /// A job has issued `succeeded` operations, and cannot go on: an implicit fence is pending. Its
     /// lock waits for that with nothing in flight, and tries again. Unknown jobs are ignored.
     pub fn job_blocked(&mut self, now: Time, job: JobId, succeeded: usize, fx: &mut Effects) {
-        self.job_ended(now, job, sync::End::Blocked(succeeded), fx);
+        self.job_ended(now, job, prepare::End::Blocked(succeeded), fx);
     }
 
-    fn job_ended(&mut self, now: Time, job: JobId, end: sync::End, fx: &mut Effects) {
+    fn job_ended(&mut self, now: Time, job: JobId, end: prepare::End, fx: &mut Effects) {
         if let Some(at) = self.job_ids.remove(&job) {
             self.end_job(now, at, end, fx);
             self.settle(now, fx);

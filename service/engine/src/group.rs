@@ -15,9 +15,9 @@
 use std::time::Duration;
 
 use crate::arena::Ix;
+use crate::prepare::Job;
 use crate::queue::Arrival;
 use crate::slot::Slot;
-use crate::sync::Job;
 use crate::{Access, Error, GroupId, Phase, SyncFlags, Ticket, Time, Token};
 
 /// See the module.

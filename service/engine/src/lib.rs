@@ -85,7 +85,7 @@
 
 mod acquire;
 mod arena;
-mod canonical;
+mod check;
 pub mod coherence;
 mod effects;
 mod engine;
@@ -93,12 +93,11 @@ mod evictions;
 mod fence;
 mod group;
 mod holders;
-mod invariants;
+mod prepare;
 mod queue;
 mod release;
 mod remembered;
 mod slot;
-mod sync;
 mod timers;
 mod types;
 mod view;

@@ -13,8 +13,8 @@ use crate::evictions::Evictions;
 use crate::fence::{Gate, Gates};
 use crate::group::{Entry, Place};
 use crate::holders::Holders;
+use crate::prepare::Job;
 use crate::queue::Queue;
-use crate::sync::Job;
 use crate::{Access, BufferId, Time};
 
 /// See the module.

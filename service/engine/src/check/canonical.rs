@@ -6,7 +6,7 @@
 //! Ids, tickets and eviction counts grow for ever; only their order matters, so they are ranked.
 //! Groups and buffers are interchangeable, so the least of the encodings under every renaming of
 //! buffers is taken, with the groups sorted in each. Counters, generations and clocks decide nothing
-//! and are left out; what follows from the rest ([`crate::invariants`] says what) as well.
+//! and are left out; what follows from the rest ([`super::invariants`] says what) as well.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -15,8 +15,8 @@ use crate::coherence::Coherence;
 use crate::evictions::Evictions;
 use crate::fence::{Ending, Part};
 use crate::group::{Entry, Group, Held, Request, Stage};
+use crate::prepare::Work;
 use crate::slot::Slot;
-use crate::sync::Work;
 use crate::{Access, BufferId, Engine, FenceId, JobId, Ticket, Time};
 
 impl Engine {

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::arena::Ix;
 use crate::group::{Entry, Group, Place, Stage};
+use crate::prepare::Work;
 use crate::slot::Slot;
-use crate::sync::Work;
 use crate::{Access, Engine, GroupId, SyncFlags, Ticket};
 
 type Checked = Result<(), String>;
