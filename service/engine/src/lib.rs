@@ -85,6 +85,7 @@
 
 mod acquire;
 mod arena;
+#[cfg(feature = "check")]
 mod check;
 pub mod coherence;
 mod effects;
@@ -93,22 +94,27 @@ mod evictions;
 mod fence;
 mod group;
 mod holders;
+mod index;
+mod job;
 mod prepare;
 mod queue;
 mod release;
 mod remembered;
 mod slot;
+mod tick;
 mod timers;
 mod types;
 mod view;
 mod work;
 
-pub use arena::{BuildIdHasher, IdHasher};
-pub use coherence::{Coherence, SyncFlags, SyncKind, SyncOp};
+pub use buffersync_access::Access;
+pub use coherence::{Coherence, FenceWait, SyncFlags, SyncKind, SyncOp};
 pub use effects::{Effect, Effects, EvictionCause, FailureCause, Grant, GrantedBuffer, Span};
-pub use engine::{Engine, LockOutcome, Phase};
+pub use engine::{Engine, LockOutcome};
+pub use index::{BuildIdHasher, IdHasher};
+pub(crate) use types::Arrival;
 pub use types::{
-    Access, BufferId, Close, Error, Failure, FenceId, GroupId, Implicit, JobId, Limits,
+    BufferId, Close, Error, Failure, FenceId, GroupId, Implicit, JobId, Limits, Phase,
     ReleaseFence, Ticket, Time, Token,
 };
 pub use view::{BufferView, Counters, FenceView, LockView};

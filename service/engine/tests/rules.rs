@@ -630,17 +630,17 @@ fn the_cpu_waits_for_implicit_fences_unless_there_are_none() {
         world.engine.expect_implicit_fences();
         let group = world.group(&[(1, access)]);
         world.cycle(group);
-        world.ops.clear();
+        world.waited.clear();
         // No START is needed any more, so it has to wait by itself.
         world.cycle(group);
-        let wait = SyncOp { buffer: BufferId(1), kind: SyncKind::Wait, flags };
-        assert_eq!(world.ops, [wait]);
+        let wait = FenceWait { buffer: BufferId(1), flags };
+        assert_eq!(world.waited, [wait]);
         // Unless the caller has looked; that counts for one lock.
         world.implicit = Implicit::Idle;
         world.cycle(group);
-        assert_eq!(world.ops, [wait]);
+        assert_eq!(world.waited, [wait]);
         world.cycle(group);
-        assert_eq!(world.ops, [wait, wait]);
+        assert_eq!(world.waited, [wait, wait]);
     }
 }
 
@@ -651,12 +651,11 @@ fn a_look_for_implicit_fences_is_of_no_use_to_a_lock_that_waits() {
     let (holder, waiter) = (world.group(&[(1, Read)]), world.group(&[(1, Write)]));
     world.cycle(waiter);
     let token = world.lock(holder);
-    world.ops.clear();
+    world.waited.clear();
     world.implicit = Implicit::Idle;
     world.lock(waiter);
     world.unlock(holder, token);
-    assert_eq!(world.ops.len(), 1);
-    assert_eq!(world.ops[0].kind, SyncKind::Wait);
+    assert_eq!(world.waited.len(), 1);
 }
 
 #[test]

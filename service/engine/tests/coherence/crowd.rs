@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::{
-    Access, BufferId, Close, Effect, Effects, Engine, EvictionCause, Failure, FenceId, Grant,
-    GrantedBuffer, GroupId, Implicit, JobId, Limits, LockOutcome, Phase, ReleaseFence, SyncFlags,
-    SyncKind, SyncOp, Time, Token,
+    Access, BufferId, Close, Effect, Effects, Engine, EvictionCause, Failure, FenceId, FenceWait,
+    Grant, GrantedBuffer, GroupId, Implicit, JobId, Limits, LockOutcome, Phase, ReleaseFence,
+    SyncFlags, SyncKind, SyncOp, Time, Token,
 };
 
 use crate::book::Book;
@@ -99,7 +99,7 @@ struct Job {
     group: Option<GroupId>,
     /// What the lock wanted for itself alone.
     writes: Vec<BufferId>,
-    waits: Vec<SyncOp>,
+    waits: Vec<FenceWait>,
     ops: Vec<SyncOp>,
     /// The last implicit fence that there was when `waits` were looked at.
     looked: Option<u64>,
@@ -112,7 +112,7 @@ struct Job {
 #[derive(Clone, Debug)]
 struct Wait {
     id: JobId,
-    ops: Vec<SyncOp>,
+    waits: Vec<FenceWait>,
     until: Time,
 }
 
@@ -439,7 +439,7 @@ impl Crowd {
         while let Some(effect) = self.fx.pop() {
             match effect {
                 Effect::Sync { job, group, waits, ops } => {
-                    let [waits, ops] = [waits, ops].map(|span| self.fx.ops(span).to_vec());
+                    let (waits, ops) = (self.fx.waits(waits).to_vec(), self.fx.ops(ops).to_vec());
                     note!(self, "  {job:?} of {group:?}: {ops:?} after {waits:?}");
                     let wanted = group.into_iter().flat_map(|group| self.engine.members(group));
                     let writes = wanted.filter(|(_, access)| access.is_exclusive());
@@ -448,13 +448,13 @@ impl Crowd {
                     let new = Job { id: job, group, writes, waits, ops, looked, done, ended, gone };
                     self.jobs.push(new);
                 }
-                Effect::Wait { job, group, ops, until } => {
-                    let ops = self.fx.ops(ops).to_vec();
-                    note!(self, "  {job:?} of {group:?}: wait {ops:?}");
-                    if !self.implicit || ops.is_empty() {
+                Effect::Wait { job, group, waits, until } => {
+                    let waits = self.fx.waits(waits).to_vec();
+                    note!(self, "  {job:?} of {group:?}: wait {waits:?}");
+                    if !self.implicit || waits.is_empty() {
                         return Err("a wait for nothing");
                     }
-                    self.waits.push(Wait { id: job, ops, until });
+                    self.waits.push(Wait { id: job, waits, until });
                 }
                 Effect::DropWait { job } => {
                     self.waits.retain(|wait| wait.id != job);
@@ -735,7 +735,7 @@ impl Crowd {
             return Ok(false);
         };
         // A wait for all fences covers one for those of writers.
-        let covers = |wait: &SyncOp| {
+        let covers = |wait: &FenceWait| {
             wait.buffer == id(at) && [before(access), SyncFlags::ReadWrite].contains(&wait.flags)
         };
         let own = cause.job.filter(|job| job.group == Some(group) && job.waits.iter().any(covers));
@@ -871,9 +871,9 @@ impl Crowd {
         let (fails, may_fail) = (self.random.one_in(10), self.random.one_in(40));
         let Self { jobs, buffers, uses, .. } = self;
         let job = &mut jobs[open[nth]];
-        let pending = |op: &SyncOp| buffers[at_of(op.buffer)].dmabuf.pending(op.flags).next();
+        let pending = |buffer, flags| buffers[at_of(buffer)].dmabuf.pending(flags).next();
         if job.looked.is_none() {
-            if job.waits.iter().any(|wait| pending(wait).is_some()) {
+            if job.waits.iter().any(|wait| pending(wait.buffer, wait.flags).is_some()) {
                 job.ended = Some(Ended::Blocked(0));
                 self.coverage.blocked_at_once += 1;
             }
@@ -884,9 +884,9 @@ impl Crowd {
         let op = job.ops[job.done];
         let at = at_of(op.buffer);
         if op.kind == SyncKind::Start {
-            if let Some(fence) = pending(&op) {
+            if let Some(fence) = pending(op.buffer, op.flags) {
                 job.ended = Some(Ended::Blocked(job.done));
-                let awaited = |wait: &SyncOp| {
+                let awaited = |wait: &FenceWait| {
                     wait.buffer == op.buffer && (fence.write || wait.flags == SyncFlags::ReadWrite)
                 };
                 if job.group.is_some() && !job.waits.iter().any(awaited) {
@@ -956,10 +956,11 @@ impl Crowd {
     /// Looks at the implicit fences of a wait.
     fn look(&mut self) -> Checked<()> {
         let Some(nth) = self.random.of(&self.waits) else { return Ok(()) };
-        let Wait { id, until, ref ops } = self.waits[nth];
-        let pending =
-            |op: &SyncOp| self.buffers[at_of(op.buffer)].dmabuf.pending(op.flags).next().is_some();
-        let result = match ops.iter().position(pending) {
+        let Wait { id, until, ref waits } = self.waits[nth];
+        let pending = |wait: &FenceWait| {
+            self.buffers[at_of(wait.buffer)].dmabuf.pending(wait.flags).next().is_some()
+        };
+        let result = match waits.iter().position(pending) {
             None => Ok(()),
             Some(_) if self.now < until => return Ok(()),
             Some(succeeded) => Err(Failure { succeeded, reason: 110 }),

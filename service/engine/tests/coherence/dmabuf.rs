@@ -52,7 +52,6 @@ impl DmaBuf {
             (SyncKind::Start | SyncKind::End, _) => {
                 return Err("START and END do not alternate");
             }
-            (SyncKind::Wait, _) => return Err("a wait is no operation"),
         };
         self.lines = self.lines.sync(sync, fails);
         if !fails {

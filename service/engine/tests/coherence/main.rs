@@ -633,7 +633,7 @@ fn a_lock_waits_for_all_fences_that_its_start_waits_for() {
         let mut waits = Vec::new();
         while let Some(effect) = fx.pop() {
             if let Effect::Sync { job, waits: span, .. } = effect {
-                waits.extend(fx.ops(span).iter().map(|wait| wait.flags));
+                waits.extend(fx.waits(span).iter().map(|wait| wait.flags));
                 engine.job_done(now, job, Ok(()), &mut fx);
             }
         }

@@ -20,8 +20,10 @@ pub struct World {
     pub events: Vec<Effect>,
     /// The buffers of the grants among it.
     pub buffers: Vec<Vec<GrantedBuffer>>,
-    /// Operations issued and fences waited for, in order.
+    /// Operations issued, in order.
     pub ops: Vec<SyncOp>,
+    /// Waits for implicit fences begun, in order.
+    pub waited: Vec<FenceWait>,
     /// Jobs that a test holds back.
     pub jobs: Vec<JobId>,
     /// Whether jobs are held back.
@@ -46,6 +48,7 @@ impl World {
             events: Vec::new(),
             buffers: Vec::new(),
             ops: Vec::new(),
+            waited: Vec::new(),
             jobs: Vec::new(),
             hold_jobs: false,
             waits: Vec::new(),
@@ -97,8 +100,8 @@ impl World {
                         self.check();
                     }
                 }
-                Effect::Wait { job, ops, until, .. } => {
-                    self.ops.extend(self.fx.ops(ops));
+                Effect::Wait { job, waits, until, .. } => {
+                    self.waited.extend(self.fx.waits(waits));
                     if self.hold_waits {
                         self.waits.push((job, until));
                     } else {

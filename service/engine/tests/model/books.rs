@@ -73,7 +73,6 @@ impl Book {
                 assert!(!self.dirty || flags == SyncFlags::ReadWrite, "an END that cleans nothing");
                 self.dirty = false;
             }
-            SyncKind::Wait => {}
         }
     }
 

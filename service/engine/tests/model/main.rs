@@ -69,6 +69,8 @@ struct Fence {
 struct Job {
     id: JobId,
     ops: Vec<SyncOp>,
+    /// The number of its waits for implicit fences; then it has no operations.
+    waits: usize,
     /// It is the last of a buffer that nobody has.
     retires: bool,
 }
@@ -314,8 +316,8 @@ impl Locking {
 
     /// Ends a job after so many operations: all of them, or one that fails or is blocked.
     fn job_done(&mut self, nth: usize, succeeded: Option<usize>, blocked: bool, fx: &mut Effects) {
-        let Job { id, ops, retires } = self.jobs.remove(nth);
-        for op in &ops[..succeeded.unwrap_or(ops.len())] {
+        let Job { id, ops, retires, .. } = self.jobs.remove(nth);
+        for op in ops.iter().take(succeeded.unwrap_or(usize::MAX)) {
             self.books[op.buffer.0 as usize].issued(op.kind, op.flags);
         }
         if retires && succeeded.is_some() {
@@ -353,11 +355,11 @@ impl Locking {
                 Effect::Sync { job: id, ops, group, .. } => {
                     assert!(self.with_fences, "a cache operation between devices");
                     let ops = fx.ops(ops).to_vec();
-                    self.ask(Job { id, ops, retires: group.is_none() }, fx);
+                    self.ask(Job { id, ops, waits: 0, retires: group.is_none() }, fx);
                 }
-                Effect::Wait { job: id, ops, .. } => {
-                    let ops = fx.ops(ops).to_vec();
-                    self.ask(Job { id, ops, retires: false }, fx);
+                Effect::Wait { job: id, waits, .. } => {
+                    let waits = fx.waits(waits).len();
+                    self.ask(Job { id, ops: Vec::new(), waits, retires: false }, fx);
                 }
                 Effect::DropWait { job } => self.jobs.retain(|other| other.id != job),
                 Effect::Remember { buffer } => self.books[buffer.0 as usize].remembered(),
@@ -453,12 +455,12 @@ impl Searchable for Locking {
         for nth in 0..self.fences.len() {
             actions.extend([Action::Signal(nth), Action::Fail(nth)]);
         }
-        for (nth, Job { ops, .. }) in self.jobs.iter().enumerate() {
-            let waits = ops[0].kind == SyncKind::Wait;
+        for (nth, Job { ops, waits, .. }) in self.jobs.iter().enumerate() {
             actions.push(Action::JobDone(nth));
-            for (succeeded, op) in ops.iter().enumerate() {
+            for succeeded in 0..ops.len() + waits {
                 actions.push(Action::JobFails(nth, succeeded));
-                let blocks = self.with_implicit && op.kind == SyncKind::Start && !waits;
+                let start = ops.get(succeeded).is_some_and(|op| op.kind == SyncKind::Start);
+                let blocks = self.with_implicit && start;
                 actions.extend(blocks.then_some(Action::JobBlocked(nth, succeeded)));
             }
         }

@@ -181,7 +181,8 @@ struct Job {
     id: JobId,
     /// The oracle's name of it.
     number: u64,
-    ops: Vec<SyncOp>,
+    /// Its operations in order; a wait has no kind.
+    steps: Vec<(BufferId, Option<SyncKind>)>,
     has_waits: bool,
     /// No group has the buffer.
     is_last: bool,
@@ -192,10 +193,8 @@ struct Job {
 impl Job {
     /// A fence may be found pending before everything, or before a START.
     fn where_it_may_block(&self) -> Vec<usize> {
-        if self.until.is_some() {
-            return vec![];
-        }
-        let starts = self.ops.iter().enumerate().filter(|(_, op)| op.kind == SyncKind::Start);
+        let steps = self.steps.iter().enumerate();
+        let starts = steps.filter(|(_, (_, kind))| *kind == Some(SyncKind::Start));
         self.has_waits.then_some(0).into_iter().chain(starts.map(|(at, _)| at)).collect()
     }
 }
@@ -324,7 +323,7 @@ impl Pair {
             }
             Call::JobFails(index, after) => {
                 if let Some(job) = self.pick(index) {
-                    let succeeded = after.index(job.ops.len());
+                    let succeeded = after.index(job.steps.len());
                     self.end_job(&job, End::Failed(Failure { succeeded, reason: 7 }));
                 }
             }
@@ -512,7 +511,7 @@ impl Pair {
             if wait_first {
                 let at = self.jobs.iter().position(|job| job.until == wait).expect("a wait");
                 let job = self.jobs.remove(at);
-                let succeeded = (job.number as usize) % job.ops.len();
+                let succeeded = (job.number as usize) % job.steps.len();
                 self.end_job(&job, End::Failed(Failure { succeeded, reason: 110 }));
             } else {
                 self.tick();
@@ -531,7 +530,7 @@ impl Pair {
                 let place = places[job.number as usize / 4 % places.len()];
                 self.end_job(&job, End::Blocked(place));
             } else if self.world.faulty && job.number % if job.is_last { 2 } else { 8 } == 1 {
-                let succeeded = job.number as usize / 8 % job.ops.len();
+                let succeeded = job.number as usize / 8 % job.steps.len();
                 self.end_job(&job, End::Failed(Failure { succeeded, reason: 5 }));
             } else {
                 self.end_job(&job, End::Done);
@@ -551,13 +550,13 @@ impl Pair {
             let fx = &self.fx;
             let next = match effect {
                 Effect::Sync { job, group, waits, ops } => {
-                    let (waits, ops) = (fx.ops(waits).to_vec(), fx.ops(ops).to_vec());
+                    let (waits, ops) = (fx.waits(waits).to_vec(), fx.ops(ops).to_vec());
                     let told = Told::Sync { group, waits, ops };
                     issued.push((job, told.clone()));
                     told
                 }
-                Effect::Wait { job, group, ops, until } => {
-                    let told = Told::Wait { group, ops: fx.ops(ops).to_vec(), until };
+                Effect::Wait { job, group, waits, until } => {
+                    let told = Told::Wait { group, waits: fx.waits(waits).to_vec(), until };
                     issued.push((job, told.clone()));
                     told
                 }
@@ -614,14 +613,20 @@ impl Pair {
         let mut numbers: HashMap<JobId, u64> = HashMap::new();
         for ((id, told), (number, other)) in issued.into_iter().zip(expected) {
             assert_eq!(told, other, "the engine on the left, the oracle on the right");
-            let (ops, until, has_waits, is_last) = match told {
-                Told::Wait { ops, until, .. } => (ops, Some(until), false, false),
-                Told::Sync { group, ops, waits } => (ops, None, !waits.is_empty(), group.is_none()),
+            let (steps, until, has_waits, is_last): (Vec<_>, _, _, _) = match told {
+                Told::Wait { waits, until, .. } => {
+                    let steps = waits.iter().map(|wait| (wait.buffer, None));
+                    (steps.collect(), Some(until), false, false)
+                }
+                Told::Sync { group, ops, waits } => {
+                    let steps = ops.iter().map(|op| (op.buffer, Some(op.kind)));
+                    (steps.collect(), None, !waits.is_empty(), group.is_none())
+                }
                 _ => continue,
             };
             numbers.insert(id, number);
-            let place = ops.first().map_or(0, |op| op.buffer.0) + self.opened as u64;
-            let job = Job { id, number, ops, has_waits, is_last, until };
+            let place = steps.first().map_or(0, |(buffer, _)| buffer.0) + self.opened as u64;
+            let job = Job { id, number, steps, has_waits, is_last, until };
             let long = job.until.is_some() && self.world.long_waits;
             if long || place % 4 < self.world.late {
                 self.jobs.push(job);

@@ -19,12 +19,12 @@ pub enum Told {
     Failed(GroupId, Token, BufferId, i32, FailureCause),
     Sync {
         group: Option<GroupId>,
-        waits: Vec<SyncOp>,
+        waits: Vec<FenceWait>,
         ops: Vec<SyncOp>,
     },
     Wait {
         group: GroupId,
-        ops: Vec<SyncOp>,
+        waits: Vec<FenceWait>,
         until: Time,
     },
     /// By the oracle's number of the wait.
@@ -725,7 +725,7 @@ impl Naive {
     }
 
     /// The implicit fences before what is new.
-    fn waits_of(&self, at: usize) -> Vec<SyncOp> {
+    fn waits_of(&self, at: usize) -> Vec<FenceWait> {
         let new = self.groups[at].members.iter().filter(|member| self.implicit && member.is_new());
         let concerned = new.filter_map(|member| {
             let buffer = self.buffer(member.buffer);
@@ -737,26 +737,26 @@ impl Naive {
                 Access::Write => SyncFlags::ReadWrite,
                 Access::DmaRead | Access::DmaWrite => return None,
             };
-            Some(buffer.op(SyncKind::Wait, flags))
+            Some(FenceWait { buffer: buffer.id, flags })
         });
         concerned.collect()
     }
 
     /// Begins a wait for implicit fences.
     fn look(&mut self, now: Time, at: usize) {
-        let ops = self.waits_of(at);
+        let waits = self.waits_of(at);
         let own = *self.groups[at].patience.get_or_insert(Time(now.0 + self.max_hold));
         let mut until = own;
-        let buffers: Vec<_> = ops.iter().map(|op| (op.buffer, op.flags)).collect();
+        let buffers: Vec<_> = waits.iter().map(|wait| (wait.buffer, wait.flags)).collect();
         for (id, flags) in &buffers {
             let known = self.joined(at, *id);
             self.stats.waits_in_a_row += u64::from(known.is_some_and(|since| since < now));
             let since = known.unwrap_or(now);
             until = until.min(Time(since.0 + self.max_hold));
             let own = self.joined_row(at, *id, *flags).is_some();
-            let waits = self.waits_at(*id, *flags);
+            let others = self.waits_at(*id, *flags);
             let row = &mut self.buffer_mut(*id).rows[*flags as usize];
-            if !own && !waits || row.since.is_none() {
+            if !own && !others || row.since.is_none() {
                 row.since = Some(since);
             }
         }
@@ -765,7 +765,7 @@ impl Naive {
         let devices = devices.filter(|m| buffers.iter().any(|(id, _)| *id == m.buffer)).count();
         self.stats.waits_for_devices += devices as u64;
         self.stats.waits += 1;
-        let told = Told::Wait { group, ops, until };
+        let told = Told::Wait { group, waits, until };
         self.groups[at].state = State::Looking(self.issue(Some(group), Work::Wait(buffers), told));
     }
 
