@@ -3,9 +3,9 @@
 
 //! Release: unlock, eviction, death, release fences, locks that are given up, buffers that nobody has.
 //!
-//! Each of them goes through [`Engine::withdraw`] (the pending lock) and [`Engine::end_grant`] (the
-//! grant). These two take the request or the grant out of the group, and with it the group's part out of
-//! every count. So each part leaves a count exactly once.
+//! Every pending lock that ends without a grant goes through [`Engine::withdraw`], and every grant that
+//! ends goes through [`Engine::end_grant`]. These two take the request or the grant out of the group, and
+//! with it the group's part out of every count. So each part leaves a count exactly once.
 
 use crate::effects::Span;
 use crate::fence::{Ending, Fence, Gate, Part};
