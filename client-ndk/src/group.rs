@@ -21,7 +21,7 @@ use crate::events::{Event, EventPipe};
 use crate::fork::{self, Remote};
 use crate::grant::Grant;
 use crate::members::Members;
-use crate::types::{monotonic, Access, BufferId, GrantInfo, GrantedBuffer, Token};
+use crate::types::{monotonic, to_aidl, Access, BufferId, GrantInfo, GrantedBuffer, Token};
 
 /// How long the record of a lock that can't be cancelled any more may take. The service writes it
 /// before it answers, so this is met only if the service breaks its word.
@@ -139,7 +139,7 @@ impl Group {
     ) -> Result<Vec<BufferId>> {
         let fds = fds.iter().map(|fd| duplicate(*fd)).collect::<Result<Vec<_>>>()?;
         let handle = NativeHandle { fds, ints: ints.to_vec() };
-        let ids = self.remote()?.add(&handle, access.to_aidl())?;
+        let ids = self.remote()?.add(&handle, to_aidl(access))?;
         let ids: Vec<BufferId> = ids.into_iter().map(BufferId).collect();
         ids.iter().for_each(|id| self.members.add(*id, access));
         Ok(ids)

@@ -28,7 +28,10 @@ impl Members {
     /// A buffer was added, or a stronger access to it.
     pub fn add(&mut self, id: BufferId, access: Access) {
         match self.find(id) {
-            Some(member) => member.declared = member.declared.stronger(access),
+            // The service refuses a mix of CPU and device.
+            Some(member) => {
+                member.declared = member.declared.stronger(access).unwrap_or(access);
+            }
             None => {
                 let mapping = Weak::new();
                 self.0.push(Member { id, declared: access, held: None, mapping });
@@ -57,7 +60,7 @@ impl Members {
     /// Whether a buffer is held with at least this access and has this mapping.
     pub fn holds_mapped(&self, id: BufferId, access: Access, mapping: &Arc<()>) -> bool {
         self.0.iter().any(|member| {
-            let held = member.held.is_some_and(|held| held.stronger(access) == held);
+            let held = member.held.is_some_and(|held| held.stronger(access) == Some(held));
             // The pointer tells groups apart: each has mappings of its own.
             member.id == id && held && member.mapping.as_ptr() == Arc::as_ptr(mapping)
         })

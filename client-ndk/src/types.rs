@@ -6,41 +6,16 @@
 use std::fmt;
 use std::time::Duration;
 
+pub use buffersync_access::Access;
 use buffersync_aidl::aidl::vendor::buffersync as aidl;
 use buffersync_aidl::event;
 
-/// What a group does with a buffer, and by whom (`Access.aidl`; the bits of the dmabuf-sync RFC).
-///
-/// Reads share a buffer, writes exclude everybody else. It must be what really happens: the cache
-/// maintenance before a grant is derived from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
-    /// The CPU reads.
-    Read,
-    /// The CPU reads or writes.
-    Write,
-    /// A device reads.
-    DmaRead,
-    /// A device reads or writes.
-    DmaWrite,
-}
-
-impl Access {
-    /// The least access that allows both, of two by the CPU or two by devices.
-    pub(crate) fn stronger(self, other: Self) -> Self {
-        match self {
-            Self::Read | Self::DmaRead => other,
-            Self::Write | Self::DmaWrite => self,
-        }
-    }
-
-    pub(crate) fn to_aidl(self) -> aidl::Access::Access {
-        match self {
-            Self::Read => aidl::Access::Access::READ,
-            Self::Write => aidl::Access::Access::WRITE,
-            Self::DmaRead => aidl::Access::Access::DMA_READ,
-            Self::DmaWrite => aidl::Access::Access::DMA_WRITE,
-        }
+pub(crate) fn to_aidl(access: Access) -> aidl::Access::Access {
+    match access {
+        Access::Read => aidl::Access::Access::READ,
+        Access::Write => aidl::Access::Access::WRITE,
+        Access::DmaRead => aidl::Access::Access::DMA_READ,
+        Access::DmaWrite => aidl::Access::Access::DMA_WRITE,
     }
 }
 
@@ -172,8 +147,7 @@ mod tests {
 
     #[test]
     fn accesses_have_the_bits_of_the_rfc() {
-        let bits = [Access::Read, Access::Write, Access::DmaRead, Access::DmaWrite]
-            .map(|access| access.to_aidl().0);
+        let bits = Access::ALL.map(|access| to_aidl(access).0);
         assert_eq!(bits, [0x1, 0x2, 0x5, 0x6]);
     }
 

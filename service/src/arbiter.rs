@@ -499,8 +499,8 @@ impl Arbiter {
                 Effect::Sync { job, group, waits, ops } => {
                     self.submit(state, (job, group), waits, ops, now);
                 }
-                Effect::Wait { job, group, ops, until } => {
-                    self.begin_wait(state, job, group, ops, until);
+                Effect::Wait { job, group, waits, until } => {
+                    self.begin_wait(state, job, group, waits, until);
                 }
                 Effect::DropWait { job } => self.drop_wait(state, job),
                 Effect::Granted { group, grant } => {

@@ -199,8 +199,6 @@ pub fn sync(fd: &OwnedFd, kind: SyncKind, flags: SyncFlags) -> Result<(), Errno>
     let phase = match kind {
         SyncKind::Start => DMA_BUF_SYNC_START,
         SyncKind::End => DMA_BUF_SYNC_END,
-        // Not an operation of the dma-buf.
-        SyncKind::Wait => return Ok(()),
     };
     let access = match flags {
         SyncFlags::Read => DMA_BUF_SYNC_READ,

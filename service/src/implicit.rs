@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use buffersync_engine::{BufferId, BuildIdHasher, Failure, GroupId, JobId, Span, SyncKind, Time};
+use buffersync_engine::{BufferId, BuildIdHasher, Failure, GroupId, JobId, Span, Time};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
@@ -237,14 +237,12 @@ impl Arbiter {
 
 impl State {
     /// The implicit fences that the engine asks about.
-    pub(crate) fn looks(&self, ops: Span) -> Vec<Look> {
-        let ops = self.effects.ops(ops).iter();
-        ops.filter(|op| op.kind == SyncKind::Wait)
-            .filter_map(|op| {
-                let (buffer, wanted) = (op.buffer, dmabuf::readiness(op.flags));
-                Some(Look { buffer, fd: self.fd_of(buffer)?, wanted })
-            })
-            .collect()
+    pub(crate) fn looks(&self, waits: Span) -> Vec<Look> {
+        let looks = self.effects.waits(waits).iter().filter_map(|wait| {
+            let (buffer, wanted) = (wait.buffer, dmabuf::readiness(wait.flags));
+            Some(Look { buffer, fd: self.fd_of(buffer)?, wanted })
+        });
+        looks.collect()
     }
 
     fn watch_failed(&mut self, job: &SyncJob, buffer: BufferId, errno: Errno, now: Time) {

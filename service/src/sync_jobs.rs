@@ -48,8 +48,6 @@ impl fmt::Display for Operation {
         let kind = match self.kind {
             SyncKind::Start => "START",
             SyncKind::End => "END",
-            // No operation of a worker's: its looks are (`Look`).
-            SyncKind::Wait => "WAIT",
         };
         let flags = match self.flags {
             SyncFlags::Read => "READ",

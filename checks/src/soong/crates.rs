@@ -269,6 +269,9 @@ fn cfgs(module: &Module) -> String {
     for cfg in module.list("cfgs") {
         let _ = writeln!(text, "    println!(\"cargo::rustc-cfg={cfg}\");");
     }
+    for feature in module.list("features") {
+        let _ = writeln!(text, "    println!(\"cargo::rustc-cfg=feature=\\\"{feature}\\\"\");");
+    }
     text.push_str("}\n");
     text
 }

@@ -1,32 +1,40 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Who gets a buffer: tickets, queues, wounds, and the step in which a group takes all it lacks.
+//! Acquire: tickets, queues, wounds, and the step in which a group takes everything that it lacks.
 //!
-//! Nobody holds a part of what a lock asks for while it waits for the rest: a lock stands in the
-//! queue of each buffer that it lacks, and takes them together when it is clear in all queues. That
-//! is the state in which wound-wait leaves a group that has backed off, so it never has to.
+//! A lock that waits holds nothing of what it asks for. It stands in the queue of each buffer that it
+//! lacks, and takes all of them in the step in which it is clear in all queues. In ww_mutex this is the
+//! state of a context that has backed off.
 //!
-//! Only a group that holds a grant and waits for more holds while it waits. So a wound, as in the
-//! kernel, concerns only those: an older waiter wounds them where it wants what they hold, and they
-//! do not begin to wait where an older waiter does already. What remains is that everybody who
-//! waits does so for somebody older or for somebody who does not wait: no cycle.
+//! Only a group with a grant can hold while it waits for more. So only such groups can be wounded: an
+//! older waiter wounds those that hold what it wants, and a group does not begin to wait while an older
+//! waiter wants what it holds. Therefore each waiter waits for somebody older or for somebody who does
+//! not wait. There is no cycle.
+//!
+//! # Fairness
+//!
+//! No waiter starves. Only a lock with an older ticket passes it, and there are finitely many of them:
+//! new tickets are younger, a kept ticket lapses, a grant that ends loses its ticket. The oldest waiter
+//! waits for holders only, and each holder has a deadline. So a lock that begins to wait while *Q* groups
+//! have an older ticket takes its buffers after at most (2 + *Q*) *M* of others' holds, where *M* is the
+//! longest hold: one *M* for the holders, one for grants that grow, one for each of the *Q*. The proof is
+//! in docs/engine.md, "How long a lock waits".
 
-use crate::arena::Ix;
 use crate::effects::Grant;
-use crate::group::{Entry, Group, Request, Stage};
+use crate::group::{Entry, Request, Stage};
+use crate::index::{GroupIx, SlotIx};
 use crate::queue::Waiter;
-use crate::slot::Slot;
 use crate::{Effect, Effects, Engine, Error, Implicit, LockOutcome, Ticket, Time, Token};
 
 impl Engine {
-    /// The ticket of a group's next lock: that of its grant, the one that it has kept, or a new one,
+    /// The ticket of a group's next lock: the ticket of its grant, the one that it has kept, or a new one,
     /// which is the youngest.
     ///
-    /// A kept ticket lives for as long as the longest grant, from its birth, and passes nobody who came
-    /// while its group was away. So age is of use to those who stay in line, and a hundred groups that
-    /// have been somewhere once pass nobody.
-    pub(crate) fn ticket_of(&self, now: Time, at: Ix<Group>) -> Ticket {
+    /// A kept ticket lives from its birth as long as the longest grant, and passes nobody who came while
+    /// its group was away. So age helps only groups that stay in line: many groups with tickets kept from
+    /// elsewhere pass nobody.
+    pub(crate) fn ticket_of(&self, now: Time, at: GroupIx) -> Ticket {
         let group = &self.groups[at];
         if group.grant.is_some() {
             return group.ticket;
@@ -37,32 +45,32 @@ impl Engine {
         }
     }
 
-    /// Whether with this ticket a group would pass a waiter, in conflict with it, who came to a buffer
-    /// while the group was away, or before it came there itself.
-    fn passes(&self, at: Ix<Group>, ticket: Ticket) -> bool {
+    /// Whether a group with this ticket would pass a conflicting waiter who came to a buffer while the
+    /// group was away, or before the group came there itself.
+    fn passes(&self, at: GroupIx, ticket: Ticket) -> bool {
         let group = &self.groups[at];
         group.entries.iter().any(|entry| {
             let (queue, exclusive) = (&self.slots[entry.slot].queue, entry.want.is_exclusive());
-            // Whoever has come meanwhile may have left again; then an age is lost for nothing.
+            // If the waiter who came meanwhile has left again, the age is lost for nothing.
             entry.lacks()
                 && queue.youngest(exclusive).is_some_and(|youngest| youngest > ticket)
                 && (entry.late || queue.has_come_since(group.left, exclusive))
         })
     }
 
-    /// Whether a group that grows would pass somebody after its ticket's life.
-    fn is_too_old(&self, now: Time, at: Ix<Group>) -> bool {
+    /// Whether a growing group would pass a waiter after its ticket's life.
+    fn is_too_old(&self, now: Time, at: GroupIx) -> bool {
         let group = &self.groups[at];
         group.grant.is_some() && now >= group.life && self.passes(at, group.ticket)
     }
 
-    /// The common case, in as few steps as there are: nobody waits for what the group lacks or holds
-    /// it in conflict, nothing gates it and no operation is needed.
+    /// The common case in few steps: no waiter or conflicting holder at the buffers that the group lacks,
+    /// no gate, no operation.
     #[inline(always)]
     pub(crate) fn grant_at_once(
         &mut self,
         now: Time,
-        at: Ix<Group>,
+        at: GroupIx,
         implicit: Implicit,
         fx: &mut Effects,
     ) -> Option<Grant> {
@@ -82,8 +90,8 @@ impl Engine {
         Some(self.grant(now, at, fx))
     }
 
-    /// Whether nobody holds or, being older, waits for what the group lacks, in conflict with it.
-    pub(crate) fn is_free(&self, now: Time, at: Ix<Group>, ticket: Ticket) -> bool {
+    /// Whether no holder and no older waiter conflicts with what the group lacks.
+    pub(crate) fn is_free(&self, now: Time, at: GroupIx, ticket: Ticket) -> bool {
         let free = self.groups[at].entries.iter().all(|entry| {
             if !entry.lacks() {
                 return true;
@@ -95,9 +103,9 @@ impl Engine {
         free && !self.is_too_old(now, at)
     }
 
-    /// A group that holds does not begin to wait if an older waiter wants what it holds, nor passes
-    /// anybody when its ticket's life is over.
-    pub(crate) fn refuse_deadlock(&mut self, now: Time, at: Ix<Group>) -> Result<(), Error> {
+    /// Refuses a lock of a group that holds, if an older waiter wants what it holds, or if it would pass a
+    /// waiter after its ticket's life.
+    pub(crate) fn refuse_deadlock(&mut self, now: Time, at: GroupIx) -> Result<(), Error> {
         let group = &self.groups[at];
         let wanted = group.entries.iter().any(|entry| {
             let queue = &self.slots[entry.slot].queue;
@@ -114,11 +122,11 @@ impl Engine {
         }
     }
 
-    /// A lock that is free takes its buffers; it may be granted with that.
+    /// A lock that is free takes its buffers. It may be granted at once.
     pub(crate) fn take_at_once(
         &mut self,
         now: Time,
-        at: Ix<Group>,
+        at: GroupIx,
         ticket: Ticket,
         request: Request,
         implicit: Implicit,
@@ -134,11 +142,11 @@ impl Engine {
         granted.map_or(LockOutcome::Pending(token), LockOutcome::Granted)
     }
 
-    /// A lock that is not free goes into the queues of the buffers that it lacks.
+    /// A lock that is not free joins the queues of the buffers that it lacks.
     pub(crate) fn enqueue(
         &mut self,
         now: Time,
-        at: Ix<Group>,
+        at: GroupIx,
         ticket: Ticket,
         request: Request,
     ) -> Token {
@@ -169,10 +177,9 @@ impl Engine {
         token
     }
 
-    /// Wounds the younger groups that wait while they hold what this waiter wants: their wait ends.
-    /// Either all holders of a buffer conflict with the waiter or none does: a buffer has one exclusive
-    /// holder, or only shared ones.
-    pub(crate) fn wound_younger(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
+    /// Ends the waits of younger groups that hold what this waiter wants. A buffer has one exclusive holder
+    /// or only shared ones, so either all its holders conflict with the waiter or none does.
+    pub(crate) fn wound_younger(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
         for nth in 0..self.groups[at].entries.len() {
             let group = &self.groups[at];
             let Entry { slot, want, .. } = group.entries[nth];
@@ -180,7 +187,7 @@ impl Engine {
             if !group.entries[nth].lacks() || !conflicts {
                 continue;
             }
-            let younger = (slot, Ticket(group.ticket.0 + 1), Ix::FIRST);
+            let younger = (slot, Ticket(group.ticket.0 + 1), GroupIx::FIRST);
             while let Some((_, _, victim)) =
                 self.growing.range(younger..).next().filter(|(of, _, _)| *of == slot).copied()
             {
@@ -190,14 +197,14 @@ impl Engine {
     }
 
     /// Makes a lock pending.
-    fn accept(&mut self, now: Time, at: Ix<Group>, ticket: Ticket, request: Request) -> Token {
+    fn accept(&mut self, now: Time, at: GroupIx, ticket: Ticket, request: Request) -> Token {
         self.groups[at].request = Some(request);
         self.name(now, at, ticket)
     }
 
-    /// Lets a lock have its token and ticket.
+    /// Gives a lock its token and ticket.
     #[inline]
-    fn name(&mut self, now: Time, at: Ix<Group>, ticket: Ticket) -> Token {
+    fn name(&mut self, now: Time, at: GroupIx, ticket: Ticket) -> Token {
         let Self { groups, last, limits, .. } = self;
         let group = &mut groups[at];
         if ticket.0 > last.ticket {
@@ -216,8 +223,8 @@ impl Engine {
         group.token
     }
 
-    /// Makes a group the holder of all that it lacks.
-    pub(crate) fn take(&mut self, at: Ix<Group>) {
+    /// Makes a group the holder of everything that it lacks.
+    pub(crate) fn take(&mut self, at: GroupIx) {
         let Self { groups, slots, work, growing, .. } = self;
         let group = &mut groups[at];
         let (queued, vulnerable) = (group.is_queued(), group.is_vulnerable());
@@ -232,7 +239,8 @@ impl Engine {
             if queued {
                 slot.queue.remove(group.ticket);
             }
-            slot.hold(entry, Some(entry.want));
+            let want = entry.want;
+            slot.holders.hold(&mut entry.hold, Some(want));
             work.touch(entry.slot, slot);
         }
         if let Some(request) = &mut group.request {
@@ -240,7 +248,7 @@ impl Engine {
         }
     }
 
-    /// Goes on until nobody is left who could.
+    /// Ends a call: lets every lock go on that can.
     #[inline]
     pub(crate) fn settle(&mut self, now: Time, fx: &mut Effects) {
         if !self.work.is_empty() {
@@ -259,15 +267,16 @@ impl Engine {
         self.retire_abandoned(fx);
     }
 
-    /// Looks who is clear on a buffer now, and who is not any more.
-    fn review(&mut self, at: Ix<Slot>) {
+    /// Finds out which waiters of a buffer have become clear or ceased to be.
+    fn review(&mut self, at: SlotIx) {
         let slot = &mut self.slots[at];
-        let (clear, barred) = slot.queue.review(&slot.holders);
+        let (clear, barred) =
+            slot.queue.review(|waiter| slot.holders.admits(waiter.exclusive, waiter.upgrade));
         clear.for_each(|nth| self.unblock(at, nth));
         barred.for_each(|nth| self.block(at, nth));
     }
 
-    fn block(&mut self, slot: Ix<Slot>, nth: usize) {
+    fn block(&mut self, slot: SlotIx, nth: usize) {
         let Some(group) = self.slots[slot].queue.group_at(nth) else { return };
         if let Some(Request { stage: Stage::Queued { blocked }, .. }) =
             &mut self.groups[group].request
@@ -276,7 +285,7 @@ impl Engine {
         }
     }
 
-    fn unblock(&mut self, slot: Ix<Slot>, nth: usize) {
+    fn unblock(&mut self, slot: SlotIx, nth: usize) {
         let Some(at) = self.slots[slot].queue.group_at(nth) else { return };
         let group = &mut self.groups[at];
         if let Some(Request { stage: Stage::Queued { blocked }, .. }) = &mut group.request {
@@ -287,20 +296,17 @@ impl Engine {
         }
     }
 
-    /// Brings a group on if it waits for nothing (it may have been ready and have been barred again
-    /// by an older one).
-    fn advance(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
+    /// Lets a lock go on that has nothing to wait for. An older lock may have blocked it again meanwhile.
+    fn advance(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
         match self.groups[at].request.as_ref().map(|request| request.stage) {
             Some(Stage::Queued { blocked: 0 }) => self.take(at),
             Some(Stage::Gated(0)) => {}
             _ => return,
         }
-        if let Some(grant) = self.prepare(now, at, Implicit::Unknown, fx) {
-            fx.push(Effect::Granted { group: self.groups[at].id, grant });
-        }
+        self.prepare_and_tell(now, at, Implicit::Unknown, fx);
     }
 
-    fn wound(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
+    fn wound(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
         self.withdraw(now, at, fx);
         let group = &mut self.groups[at];
         if let Some(held) = &mut group.grant {

@@ -1,57 +1,37 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Storage whose cells are reused: what the table links to, it links to by index.
+//! Values in cells that are reused. The lock table links to them by index.
 //!
-//! An index of a removed value must not be used again, but for [`Arena::get`]; whoever keeps one is
-//! responsible. Access to an empty cell panics, since the table would be wrong.
+//! Nobody may use the index of a removed value, except with [`Arena::get`]; whoever keeps an index takes
+//! care of that. Indexing an empty cell panics, because the table is wrong then.
 
-use std::fmt;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::marker::PhantomData;
-use std::num::NonZeroU32;
 use std::ops::{Index, IndexMut};
 
-/// Where a `T` is in its [`Arena`]. Counts from 1, so that no index at all takes no room.
-pub(crate) struct Ix<T>(NonZeroU32, PhantomData<fn() -> T>);
+use crate::index::Ix;
 
-impl<T> Ix<T> {
-    /// Panics beyond 2^32 - 1 values.
-    fn new(position: usize) -> Self {
-        let number = u32::try_from(position + 1).ok().and_then(NonZeroU32::new);
-        Self(number.expect("fewer than 2^32 values"), PhantomData)
-    }
-
-    /// The least of all, where a range of them begins.
-    pub const FIRST: Self = Self(NonZeroU32::MIN, PhantomData);
-
-    /// For tables that run beside an arena.
-    pub fn position(self) -> usize {
-        self.0.get() as usize - 1
-    }
-}
-
-/// Values in cells that are reused.
+/// Values of kind `K`.
 #[derive(Clone, Debug)]
-pub(crate) struct Arena<T> {
-    cells: Vec<Option<T>>,
-    free: Vec<Ix<T>>,
+pub(crate) struct Arena<K, V> {
+    cells: Vec<Option<V>>,
+    free: Vec<Ix<K>>,
 }
 
-/// As many cells are kept for the next ones when all are empty.
+/// Cells that an empty arena may keep: enough for the groups and buffers of some pipelines. A crowd
+/// that has gone leaves no memory behind.
 const KEPT: usize = 64;
 
-impl<T> Arena<T> {
+impl<K, V> Arena<K, V> {
     pub const fn new() -> Self {
         Self { cells: Vec::new(), free: Vec::new() }
     }
 
-    pub fn insert(&mut self, value: T) -> Ix<T> {
+    pub fn insert(&mut self, value: V) -> Ix<K> {
         self.insert_with(|_| value)
     }
 
-    /// For values that know where they are.
-    pub fn insert_with(&mut self, make: impl FnOnce(Ix<T>) -> T) -> Ix<T> {
+    /// For values that know their own index.
+    pub fn insert_with(&mut self, make: impl FnOnce(Ix<K>) -> V) -> Ix<K> {
         let at = self.free.pop().unwrap_or_else(|| {
             self.cells.push(None);
             Ix::new(self.cells.len() - 1)
@@ -60,24 +40,23 @@ impl<T> Arena<T> {
         at
     }
 
-    /// What is there now, which may be another value than was there once.
-    pub fn get(&self, at: Ix<T>) -> Option<&T> {
+    /// The value there now. It may be another one than when the index was made.
+    pub fn get(&self, at: Ix<K>) -> Option<&V> {
         self.cells.get(at.position())?.as_ref()
     }
 
-    pub fn remove(&mut self, at: Ix<T>) -> Option<T> {
+    pub fn remove(&mut self, at: Ix<K>) -> Option<V> {
         let value = self.cells.get_mut(at.position())?.take();
         if value.is_some() {
             self.free.push(at);
         }
         if self.is_empty() && self.cells.capacity() > KEPT {
-            // A crowd that has gone leaves nothing behind.
             *self = Self::new();
         }
         value
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Ix<T>, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Ix<K>, &V)> {
         let cells = self.cells.iter().enumerate();
         cells.filter_map(|(index, cell)| Some((Ix::new(index), cell.as_ref()?)))
     }
@@ -87,100 +66,28 @@ impl<T> Arena<T> {
     }
 }
 
-impl<T> Index<Ix<T>> for Arena<T> {
-    type Output = T;
+impl<K, V> Index<Ix<K>> for Arena<K, V> {
+    type Output = V;
 
-    fn index(&self, at: Ix<T>) -> &T {
+    fn index(&self, at: Ix<K>) -> &V {
         self.cells[at.position()].as_ref().expect("a value that was not removed")
     }
 }
 
-impl<T> IndexMut<Ix<T>> for Arena<T> {
-    fn index_mut(&mut self, at: Ix<T>) -> &mut T {
+impl<K, V> IndexMut<Ix<K>> for Arena<K, V> {
+    fn index_mut(&mut self, at: Ix<K>) -> &mut V {
         self.cells[at.position()].as_mut().expect("a value that was not removed")
-    }
-}
-
-// By hand, since an index is `Copy` whatever it leads to.
-impl<T> Clone for Ix<T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<T> Copy for Ix<T> {}
-
-impl<T> PartialEq for Ix<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl<T> Eq for Ix<T> {}
-
-impl<T> PartialOrd for Ix<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<T> Ord for Ix<T> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
-    }
-}
-
-impl<T> Hash for Ix<T> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-impl<T> fmt::Debug for Ix<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
-    }
-}
-
-/// From public ids, which count up, to cells. Only looked up, never walked, so that nothing depends
-/// on its order.
-pub(crate) type IdMap<K, T> = std::collections::HashMap<K, Ix<T>, BuildIdHasher>;
-
-/// For tables of one's own beside the engine's, by the names that it goes by.
-pub type BuildIdHasher = BuildHasherDefault<IdHasher>;
-
-/// Ids are chosen by this crate or by its caller, not by clients, so no defence against chosen ones
-/// is needed; Fibonacci hashing spreads numbers that count up.
-#[derive(Clone, Debug, Default)]
-pub struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        self.write_u64(u64::from(id));
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::kind;
 
     #[test]
     fn cells_are_reused() {
-        let mut arena = Arena::new();
+        let mut arena = Arena::<kind::Job, char>::new();
         let a = arena.insert('a');
         let b = arena.insert('b');
         assert_eq!(arena.remove(a), Some('a'));
@@ -195,8 +102,8 @@ mod tests {
 
     #[test]
     fn a_crowd_leaves_nothing() {
-        let mut arena = Arena::new();
-        let crowd: Vec<Ix<usize>> = (0..=KEPT).map(|value| arena.insert(value)).collect();
+        let mut arena = Arena::<kind::Job, usize>::new();
+        let crowd: Vec<_> = (0..=KEPT).map(|value| arena.insert(value)).collect();
         for one in crowd {
             arena.remove(one);
         }

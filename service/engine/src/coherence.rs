@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Which cache operation a grant needs, from what is true of the buffer.
+//! The cache operations before a grant. This file knows one buffer, and nothing of its holders.
 //!
-//! The RFC looked at the previous and the current access. No rule over pairs is right: after
-//! `CPU write, CPU read, DMA read` the pair `CPU read, DMA read` does not show the dirty lines of
-//! the write. So three facts are kept, each until an operation makes it untrue:
+//! The RFC compared the previous access with the current one. No such rule is right: after
+//! `CPU write, CPU read, DMA read` the pair `CPU read, DMA read` does not show the dirty lines of the
+//! write. So the engine keeps three facts. Each stays true until an operation makes it untrue:
 //!
 //! * `device_dirty`: a device may have written since the CPU's view was last made valid. True at
 //!   first, since nobody knows what happened before.
@@ -22,9 +22,9 @@
 //! # START and END are pairs
 //!
 //! They alternate, and END carries the flags of its START (uapi `linux/dma-buf.h`: "when calling
-//! DMA_BUF_IOCTL_SYNC with END, the same read/write flags" as with START). Exporters rely on it: i915
-//! marks the CPU's write domain when access begins, and only then. So where a START is needed and
-//! one is open, the plan is END with the old flags, then START: for a CPU WRITE over an open
+//! DMA_BUF_IOCTL_SYNC with END, the same read/write flags" as with START). Exporters rely on this: i915
+//! marks the CPU's write domain when access begins, and only then. So if the buffer is open and needs a
+//! START, the plan is END with the old flags, then START. This happens for a CPU WRITE over an open
 //! START\|READ, and for the CPU after a device that was evicted while a START was open.
 //!
 //! A CPU write gets START\|RW, never START\|WRITE alone: on arm64 that invalidates nothing, and a
@@ -32,32 +32,31 @@
 //!
 //! # An evicted CPU writer
 //!
-//! It may go on writing after its grant, so its lines have to be cleaned away, and END\|READ cleans
-//! nothing on older arm64 kernels. Therefore each START is for RW while it may be at work (the
-//! argument `cpu_at_work`), and while its lines may be in the cache of a buffer that is not open.
-//! So `cpu_dirty` and START\|READ never meet. If a device comes to a buffer that is `cpu_dirty` and
-//! not open, the plan is START\|RW, END\|RW: START drops what was in the cache, or END writes it
-//! back. Either will do, since nobody can say what the buffer holds; but from then on cache and
-//! memory have to agree.
+//! It may go on writing after its grant, so its lines must be cleaned, and END\|READ cleans nothing on
+//! older arm64 kernels. Therefore each START is for RW while such a writer may be at work (the argument
+//! `cpu_at_work`), and while its lines may be in the cache of a buffer that is not open. So `cpu_dirty`
+//! and START\|READ never meet. If a device comes to a buffer that is `cpu_dirty` and not open, the plan
+//! is START\|RW, END\|RW. Either START drops the lines in the cache, or END writes them back. Both are
+//! right, since nobody knows what the buffer holds; but from then on cache and memory must agree.
 //!
 //! A CPU reader and a device reader may hold at once. If the CPU had written before, the device's
-//! grant issues END under the CPU reader: the lines it cleans stay valid, for nobody writes.
+//! grant issues END under the CPU reader. The cleaned lines stay valid, because nobody writes.
 //!
-//! Knows one buffer; nothing of who holds it.
+//! # References
+//!
+//! * uapi `linux/dma-buf.h`: `DMA_BUF_IOCTL_SYNC`
+//! * `Documentation/driver-api/dma-buf.rst`, "CPU Access to DMA Buffer Objects" and "Implicit Fence Poll
+//!   Support"
 
 use crate::{Access, BufferId};
 
-/// START or END of `DMA_BUF_IOCTL_SYNC`, or the wait for implicit fences before them.
+/// The two operations of `DMA_BUF_IOCTL_SYNC`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SyncKind {
     /// `DMA_BUF_SYNC_START`: make the CPU's view valid.
     Start,
     /// `DMA_BUF_SYNC_END`: make the CPU's writes visible to devices.
     End,
-    /// No operation: the implicit fences in the dma-buf's reservation object have to have signalled,
-    /// those of writers for [`SyncFlags::Read`] (poll(2): POLLIN), all of them for
-    /// [`SyncFlags::ReadWrite`] (POLLOUT). Kernel: dma-buf.rst, "Implicit Fence Poll Support".
-    Wait,
 }
 
 /// Direction flags of `DMA_BUF_IOCTL_SYNC`.
@@ -69,18 +68,39 @@ pub enum SyncFlags {
     ReadWrite = 1,
 }
 
+impl SyncFlags {
+    /// The direction of an access. A CPU access waits for the implicit fences of this direction.
+    pub fn of(access: Access) -> Self {
+        if access.is_exclusive() {
+            Self::ReadWrite
+        } else {
+            Self::Read
+        }
+    }
+}
+
 /// One cache operation on one buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SyncOp {
-    /// Which buffer.
+    /// The buffer.
     pub buffer: BufferId,
-    /// START, END, or what to wait for.
+    /// START or END.
     pub kind: SyncKind,
-    /// In which direction.
+    /// Its direction.
     pub flags: SyncFlags,
 }
 
-/// What is true of one buffer. See the module.
+/// One wait for the implicit fences of one buffer: those in the dma-buf's reservation object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FenceWait {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// [`SyncFlags::Read`]: the fences of writers (poll(2): POLLIN). [`SyncFlags::ReadWrite`]: all
+    /// (POLLOUT).
+    pub flags: SyncFlags,
+}
+
+/// The state of one buffer's cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Coherence {
     device_dirty: bool,
@@ -88,7 +108,7 @@ pub struct Coherence {
     open: Option<SyncFlags>,
 }
 
-/// Up to two operations, in their order.
+/// Up to two operations, in order.
 pub type Plan = [Option<(SyncKind, SyncFlags)>; 2];
 
 const NOTHING: Plan = [None, None];
@@ -103,23 +123,23 @@ impl Default for Coherence {
 }
 
 impl Coherence {
-    /// Whether a device may have written since the CPU's view was made valid.
+    /// A device may have written since the CPU's view was last made valid.
     pub fn device_dirty(&self) -> bool {
         self.device_dirty
     }
 
-    /// Whether the CPU may have written since the last END.
+    /// The CPU may have written since the last END.
     pub fn cpu_dirty(&self) -> bool {
         self.cpu_dirty
     }
 
-    /// The flags of the START that is open, if one is; its END will have the same.
+    /// The flags of the open START, if there is one. Its END will have the same.
     pub fn open(&self) -> Option<SyncFlags> {
         self.open
     }
 
-    /// What has to be issued before `access` can be granted. `cpu_at_work`: an evicted CPU writer
-    /// may still be at work.
+    /// The operations before a grant for `access`. `cpu_at_work`: an evicted CPU writer may still be at
+    /// work.
     pub fn plan(&self, access: Access, cpu_at_work: bool) -> Plan {
         use SyncKind::{End, Start};
         let reopened = |flags| match self.open {
@@ -144,15 +164,6 @@ impl Coherence {
         }
     }
 
-    /// Which implicit fences such an access has to wait for.
-    pub(crate) fn fences_before(access: Access) -> SyncFlags {
-        if access.is_exclusive() {
-            SyncFlags::ReadWrite
-        } else {
-            SyncFlags::Read
-        }
-    }
-
     /// Whether the plan for `access` has a START.
     pub fn plan_has_start(&self, access: Access) -> bool {
         self.plan(access, false).into_iter().flatten().any(|(kind, _)| kind == SyncKind::Start)
@@ -168,8 +179,8 @@ impl Coherence {
         }
     }
 
-    /// What has to be issued before nothing is kept of the buffer. `cpu_at_work`: what an evicted
-    /// CPU writer may have written meanwhile is to be cleaned as well.
+    /// The operations before the engine lets a buffer go that nobody has. `cpu_at_work`: an evicted CPU
+    /// writer may have written meanwhile, and that is cleaned too.
     pub fn plan_retirement(&self, cpu_at_work: bool) -> Plan {
         match self.open {
             Some(flags) => [Some((SyncKind::End, flags)), None],
@@ -189,22 +200,21 @@ impl Coherence {
                 self.open = None;
                 self.cpu_dirty = false;
             }
-            SyncKind::Wait => {}
         }
     }
 
-    /// An operation failed, and so may have been done or not: the CPU's view is not to be trusted.
-    /// After a START that failed there is none to be ended; an END that failed is still owed.
+    /// An operation failed. It may have been done or not, so the CPU's view is not trusted. A START that
+    /// failed has no END; an END that failed is still owed.
     pub fn failed(&mut self) {
         self.device_dirty = true;
     }
 
-    /// `access` is granted, its plan carried out.
+    /// `access` is granted, after its plan was carried out.
     pub fn granted(&mut self, access: Access) {
         self.may_have_written(access);
     }
 
-    /// A holder may have written, or may still be writing though its grant was taken away.
+    /// A holder with this access may have written, or may still write after its eviction.
     pub fn may_have_written(&mut self, access: Access) {
         match access {
             Access::Read | Access::DmaRead => {}

@@ -1,145 +1,141 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the engine asks its caller to do.
+//! Effects: what the engine asks its caller to do or to tell.
 //!
-//! One [`Effects`] is used again and again, so that deciding something allocates nothing: an effect
-//! that concerns several buffers carries a [`Span`] of them, to be read before the effects are
-//! exhausted.
+//! The caller uses one [`Effects`] for all calls, so that a decision allocates nothing. An effect with
+//! several buffers or operations carries a [`Span`] of them. It is valid until [`Effects::pop`] returns
+//! `None`.
 
 use std::collections::VecDeque;
 
-use crate::{Access, BufferId, FenceId, GroupId, JobId, SyncOp, Time, Token};
+use crate::{Access, BufferId, FenceId, FenceWait, GroupId, JobId, SyncOp, Time, Token};
 
 /// One thing to do, or to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Issue these cache operations ([`Effects::ops`]), in order, up to the first that fails; then
-    /// call [`Engine::job_done`]. If one of `waits` is pending before that, or a fence comes before a
-    /// START, issue no more and call [`Engine::job_blocked`]: the buffers are other locks' meanwhile.
-    /// One of the two must be called, whatever happens: the buffers wait for it.
+    /// Issue these operations ([`Effects::ops`]) in order, up to the first that fails; then call
+    /// [`Engine::job_done`]. If one of `waits` is pending before that, or a fence comes before a START,
+    /// issue no more and call [`Engine::job_blocked`]: another lock may have the buffers meanwhile. Call
+    /// one of the two in any case, because the buffers wait for it.
     ///
     /// [`Engine::job_done`]: crate::Engine::job_done
     /// [`Engine::job_blocked`]: crate::Engine::job_blocked
     Sync {
-        /// To be given back.
+        /// The name for the report.
         job: JobId,
-        /// For whose lock; `None` for the END of a buffer that nobody has any more.
+        /// The group whose lock needs them. `None` for the END of a buffer that nobody has any more.
         group: Option<GroupId>,
-        /// The implicit fences that must have signalled, if the caller expects any.
+        /// The implicit fences that must have signalled ([`Effects::waits`]), if the caller expects any.
         waits: Span,
-        /// At least one.
+        /// At least one operation.
         ops: Span,
     },
-    /// Wait until one poll(2) finds the implicit fences of all of `ops` signalled, then call
-    /// [`Engine::job_done`]. If they are not at `until`, it has failed, with the buffer that was not
-    /// ready as the next operation. Even if `until` has passed, look once. Locks that may share the
-    /// buffers do not wait for it.
+    /// Wait until one poll(2) finds all these implicit fences signalled ([`Effects::waits`]), then call
+    /// [`Engine::job_done`]. If they have not signalled at `until`, the job has failed: `succeeded` is the
+    /// number of the first wait whose buffer was not ready. Look once even if `until` has passed. Locks
+    /// that may share the buffers do not wait for this job.
     ///
     /// [`Engine::job_done`]: crate::Engine::job_done
     Wait {
-        /// To be given back.
+        /// The name for the report.
         job: JobId,
-        /// For whose lock.
+        /// The group whose lock waits.
         group: GroupId,
-        /// At least one, each a [`SyncKind::Wait`].
-        ///
-        /// [`SyncKind::Wait`]: crate::SyncKind::Wait
-        ops: Span,
-        /// When it is too late.
+        /// At least one wait.
+        waits: Span,
+        /// The time limit.
         until: Time,
     },
-    /// A wait for implicit fences is not needed any more.
+    /// Stop a wait for implicit fences: its lock was given up.
     DropWait {
         /// The job of the wait. [`Engine::job_done`] ignores it from here on.
         ///
         /// [`Engine::job_done`]: crate::Engine::job_done
         job: JobId,
     },
-    /// A lock that was pending is granted: tell the group.
+    /// A pending lock is granted: tell the group.
     Granted {
-        /// Whose.
+        /// The new holder.
         group: GroupId,
-        /// What.
+        /// Its grant.
         grant: Grant,
     },
-    /// A lock that was pending failed: tell the group. It holds what it held before the lock.
+    /// A pending lock failed: tell the group. It holds what it held before the lock.
     LockFailed {
-        /// Whose.
+        /// The group of the lock.
         group: GroupId,
-        /// Which.
+        /// The lock.
         token: Token,
-        /// On which buffer.
+        /// The buffer on which it failed.
         buffer: BufferId,
-        /// The caller's own reason, an errno say; the engine hands it through.
+        /// The caller's reason, for example an errno. The engine passes it on.
         reason: i32,
         /// An operation, or a wait for a fence.
         cause: FailureCause,
     },
-    /// A lock that was pending has waited as long as it wanted to: tell the group. It holds what it
-    /// held before the lock.
+    /// A pending lock has timed out: tell the group. It holds what it held before the lock.
     TimedOut {
-        /// Whose.
+        /// The group of the lock.
         group: GroupId,
-        /// Which.
+        /// The lock.
         token: Token,
     },
-    /// An older group wants what this one holds while it waits for more: tell the group. Its wait
-    /// is over; it still holds what it held, and is to unlock that and lock again (the kernel's
-    /// `-EDEADLK`, which came too late to be the answer of a call).
+    /// An older group wants what this one holds while it waits for more: tell the group. Its wait is
+    /// over and it holds what it held. It gets nothing more until it has unlocked; then it locks again.
+    /// (The kernel's `-EDEADLK`, but too late to be the answer of a call.)
     Wounded {
-        /// Whose.
+        /// The wounded group.
         group: GroupId,
-        /// The grant to be given back.
+        /// The grant to unlock.
         token: Token,
     },
-    /// A grant was taken away, or the release fence that it was given back with failed: tell the
-    /// group.
+    /// A grant was taken away, or the release fence that it ended with failed: tell the group.
     Evicted {
-        /// Whose.
+        /// The old holder.
         group: GroupId,
-        /// Which.
+        /// Its grant.
         token: Token,
-        /// Why.
+        /// The reason.
         cause: EvictionCause,
     },
-    /// A release fence need not be waited for any more: its time is up, or it was given for nothing.
+    /// Stop waiting for a release fence: its time is up, or no buffer needs it.
     DropFence {
-        /// Which.
+        /// The fence.
         fence: FenceId,
     },
-    /// No group has this buffer any more: let it go, but keep its name. The engine remembers what the
-    /// next group is to be told, until [`Effect::Forget`].
+    /// No group has this buffer any more: let it go, but keep its name until [`Effect::Forget`]. The engine
+    /// remembers what to tell the next group.
     Remember {
-        /// The buffer to be let go.
+        /// The buffer.
         buffer: BufferId,
     },
-    /// No group has this buffer any more, and nothing is kept of it: its name is free.
+    /// No group has this buffer any more, and the engine keeps nothing of it: its name is free.
     Forget {
-        /// Which.
+        /// The buffer.
         buffer: BufferId,
     },
 }
 
-/// What a group got.
+/// The buffers that a group got, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Names it.
+    /// Names the grant.
     pub token: Token,
-    /// When it will be taken away.
+    /// When the grant ends.
     pub deadline: Time,
-    /// Everything it holds ([`Effects::buffers`]), in the order of addition.
+    /// Everything that the group holds ([`Effects::buffers`]), in the order of addition.
     pub buffers: Span,
 }
 
 /// A buffer of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantedBuffer {
-    /// Which.
+    /// The buffer.
     pub buffer: BufferId,
-    /// For what.
+    /// The access that was granted.
     pub access: Access,
-    /// Exclusive grants that the buffer has seen, this one included.
+    /// The number of exclusive grants of the buffer, this one included.
     pub generation: u64,
     /// Somebody who was evicted may still be at work on it: no grant that began since has ended in
     /// order.
@@ -147,7 +143,7 @@ pub struct GrantedBuffer {
     /// Its content may be half written: a writer was evicted, and no exclusive grant that began since
     /// has ended in order.
     pub torn: bool,
-    /// Devices may still be at work on it: the holder has to wait for [`Engine::acquire_fences`].
+    /// Devices may still be at work on it: the holder waits for [`Engine::acquire_fences`] first.
     ///
     /// [`Engine::acquire_fences`]: crate::Engine::acquire_fences
     pub fenced: bool,
@@ -165,13 +161,13 @@ pub enum FailureCause {
 /// Why a grant was taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EvictionCause {
-    /// Its deadline passed while it was held.
+    /// It was held until its deadline.
     Deadline,
-    /// Its release fence failed, or had not signalled at the deadline.
+    /// Its release fence failed, or did not signal in time.
     Fence,
 }
 
-/// A run of buffers or operations in an [`Effects`].
+/// A run of buffers, operations or waits in an [`Effects`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     start: u32,
@@ -182,21 +178,22 @@ impl Span {
     pub(crate) const EMPTY: Self = Self { start: 0, end: 0 };
 }
 
-/// Effects in their order, which is the order to carry them out in.
+/// Effects in the order in which the caller carries them out.
 #[derive(Clone, Debug, Default)]
 pub struct Effects {
     queue: VecDeque<Effect>,
     buffers: Vec<GrantedBuffer>,
     ops: Vec<SyncOp>,
+    waits: Vec<FenceWait>,
 }
 
 impl Effects {
-    /// None.
+    /// No effects.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next one. When there is none, the spans of those before are void.
+    /// Takes the next effect. `None` makes the spans of all earlier ones void.
     pub fn pop(&mut self) -> Option<Effect> {
         let next = self.queue.pop_front();
         if next.is_none() {
@@ -205,31 +202,37 @@ impl Effects {
         next
     }
 
-    /// The next ones, in order.
+    /// All effects that were not taken yet.
     pub fn iter(&self) -> impl Iterator<Item = &Effect> {
         self.queue.iter()
     }
 
-    /// Whether there is none.
+    /// Whether there is no effect left.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// The buffers of a grant.
     pub fn buffers(&self, span: Span) -> &[GrantedBuffer] {
-        self.buffers.get(span.start as usize..span.end as usize).unwrap_or(&[])
+        part(&self.buffers, span)
     }
 
     /// The operations of a job.
     pub fn ops(&self, span: Span) -> &[SyncOp] {
-        self.ops.get(span.start as usize..span.end as usize).unwrap_or(&[])
+        part(&self.ops, span)
     }
 
-    /// Makes room for a call: what was told of before and has been carried out is void.
+    /// The implicit fences that a job waits for.
+    pub fn waits(&self, span: Span) -> &[FenceWait] {
+        part(&self.waits, span)
+    }
+
+    /// Drops the lists if all effects were carried out. A call does this before it adds effects.
     pub(crate) fn reuse(&mut self) {
         if self.queue.is_empty() {
             self.buffers.clear();
             self.ops.clear();
+            self.waits.clear();
         }
     }
 
@@ -239,14 +242,25 @@ impl Effects {
 
     #[inline]
     pub(crate) fn collect_buffers(&mut self, all: impl Iterator<Item = GrantedBuffer>) -> Span {
-        let start = self.buffers.len() as u32;
-        self.buffers.extend(all);
-        Span { start, end: self.buffers.len() as u32 }
+        collect(&mut self.buffers, all)
     }
 
     pub(crate) fn collect_ops(&mut self, all: impl Iterator<Item = SyncOp>) -> Span {
-        let start = self.ops.len() as u32;
-        self.ops.extend(all);
-        Span { start, end: self.ops.len() as u32 }
+        collect(&mut self.ops, all)
     }
+
+    pub(crate) fn collect_waits(&mut self, all: impl Iterator<Item = FenceWait>) -> Span {
+        collect(&mut self.waits, all)
+    }
+}
+
+fn part<T>(all: &[T], span: Span) -> &[T] {
+    all.get(span.start as usize..span.end as usize).unwrap_or(&[])
+}
+
+#[inline]
+fn collect<T>(all: &mut Vec<T>, more: impl Iterator<Item = T>) -> Span {
+    let start = all.len() as u32;
+    all.extend(more);
+    Span { start, end: all.len() as u32 }
 }

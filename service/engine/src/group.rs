@@ -1,43 +1,39 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A group and its entries: what it wants of which buffer, and how far it has come.
+//! A group and its entries: what it wants of which buffer, and how far its lock is.
 //!
 //! ```text
 //!   grant   request
 //!   -----   -------
 //!    no       no     idle: buffers come and go
-//!    no      yes     acquiring, holds nothing while it waits for others
+//!    no      yes     acquiring; holds nothing while it waits for others
 //!   yes       no     holding
-//!   yes      yes     growing: acquiring more while it holds; can be wounded while it waits
+//!   yes      yes     growing: acquires more while it holds; an older waiter can wound it
 //! ```
 
 use std::time::Duration;
 
-use crate::arena::Ix;
-use crate::queue::Arrival;
-use crate::slot::Slot;
-use crate::sync::Job;
-use crate::{Access, Error, GroupId, Phase, SyncFlags, Ticket, Time, Token};
+use crate::index::{JobIx, SlotIx};
+use crate::{Access, Arrival, Error, GroupId, Phase, SyncFlags, Ticket, Time, Token};
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub id: GroupId,
     /// How long a grant lasts.
     pub hold: Duration,
-    /// In the order of addition. Those held come first: what is added to a grant is added behind, and
-    /// only a lock that gets all of it makes it held.
+    /// In the order of addition. Held entries come first: a group that holds adds new entries at the
+    /// end, and a lock takes all that the group lacks or nothing.
     pub entries: Vec<Entry>,
-    /// Of the request and the grant, while there is either.
+    /// The ticket and the token of the request and the grant, while there is one of the two.
     pub ticket: Ticket,
     pub token: Token,
-    /// When the life of the last ticket is over. Set at its birth, and never again.
+    /// The end of the last ticket's life. It is set at the ticket's birth and never again.
     pub life: Time,
     /// The ticket of a lock that ended without a grant, or of a grant that was wounded. The next lock
-    /// has it, while it lives.
+    /// uses it, while it lives.
     pub kept: Option<Ticket>,
-    /// The last arrival at any queue when the group kept its ticket. Who has come later came while it
+    /// The last arrival at any queue when the group kept its ticket. Later arrivals came while the group
     /// was away.
     pub left: Arrival,
     /// Some entry is [`Entry::late`].
@@ -49,65 +45,59 @@ pub(crate) struct Group {
 /// A lock that is not granted yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// When the client has waited long enough.
+    /// When the lock times out.
     pub expires: Option<Time>,
     pub stage: Stage,
     /// When the client asked.
     pub asked: Time,
-    /// When it has waited long enough for implicit fences, whoever else waits for them. Known when it
-    /// begins to wait for one; a `try_lock` never waits.
+    /// When the lock gives up waiting for implicit fences, whoever else waits for them. It is set when
+    /// the first wait begins. A `try_lock` never waits.
     pub patience: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// In the queues of the buffers that it lacks.
+    /// The lock is in the queues of the buffers that the group lacks.
     Queued {
-        /// In how many of them it is not clear.
+        /// How many of these queues block it: it is not clear there.
         blocked: u32,
     },
-    /// It has taken them. So many of them wait for others' operations or for fences.
+    /// It has taken the buffers. So many of them wait for operations of others or for release fences.
     Gated(u32),
-    /// It has taken them, and waits for implicit fences. It keeps nobody else.
-    Waiting(Ix<Job>),
-    /// It has taken them, and its own operations are in flight.
-    Syncing(Ix<Job>),
+    /// It has taken the buffers and waits for implicit fences. It blocks nobody who may share them.
+    Waiting(JobIx),
+    /// It has taken the buffers, and its own operations are in flight.
+    Syncing(JobIx),
 }
 
 /// A grant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
     pub deadline: Time,
-    /// It is to be given back before the group gets more.
+    /// The group gets nothing more until it has unlocked.
     pub wounded: bool,
 }
 
 /// A buffer in a group.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    pub slot: Ix<Slot>,
-    /// What the client asked for. Never weaker than what is held.
+    pub slot: SlotIx,
+    /// The access that the client has asked for. It is never weaker than the access that is held.
     pub want: Access,
-    /// What the group holds in the slot's books, granted or about to be.
+    /// The access that the slot counts the group as a holder for: granted, or taken and not granted
+    /// yet.
     pub hold: Option<Access>,
-    /// What of it the client knows.
+    /// The access that the client was granted.
     pub granted: Option<Access>,
-    /// It is one of the slot's waits for these implicit fences.
+    /// The entry waits for these implicit fences of the buffer.
     pub waits: Option<SyncFlags>,
-    /// Its place in the slot's list of those who wait at its gates, counted from 1; 0: in none.
+    /// Its place in the slot's list of gated entries, counted from 1. 0: it is not in the list.
     pub gated: u32,
-    /// Evictions that the buffer had seen when the grant began.
+    /// The evictions of the buffer before the grant began.
     pub seen: u64,
     /// The group has come to this buffer, or wants it exclusively, since its ticket was born: others may
     /// have stood there first.
     pub late: bool,
-}
-
-/// Where an entry that is held can be found. Stable while it is: see [`Group::entries`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
-    pub group: Ix<Group>,
-    pub nth: u32,
 }
 
 impl Group {
@@ -127,7 +117,7 @@ impl Group {
         }
     }
 
-    /// When something is to be done about it.
+    /// The earlier of its deadline and its time-out.
     pub fn due(&self) -> Option<Time> {
         let deadline = self.grant.map(|grant| grant.deadline);
         let expires = self.request.as_ref().and_then(|request| request.expires);
@@ -137,7 +127,7 @@ impl Group {
         }
     }
 
-    /// Why a lock is refused, whatever others do.
+    /// Why a lock is refused, whatever other groups do.
     pub fn why_not_lockable(&self) -> Option<Error> {
         if self.request.is_some() {
             return Some(Error::AlreadyQueued);
@@ -156,13 +146,13 @@ impl Group {
         matches!(self.request, Some(Request { stage: Stage::Queued { .. }, .. }))
     }
 
-    /// Whether it waits for others while it holds: only then a wound makes sense.
+    /// Whether it holds and waits for others. Only such a group can be wounded.
     pub fn is_vulnerable(&self) -> bool {
         self.grant.is_some() && self.is_queued()
     }
 
-    /// Has an entry come later to its buffer than the ticket that the group has, or has kept: it has
-    /// been added, or wants more.
+    /// Notes that an entry was added, or wants more, after the birth of the ticket that the group has or
+    /// keeps.
     pub fn comes_late(&mut self, nth: usize) {
         if self.grant.is_some() || self.kept.is_some() {
             self.entries[nth].late = true;
@@ -181,24 +171,18 @@ impl Group {
     }
 }
 
-impl Place {
-    pub fn new(group: Ix<Group>, nth: usize) -> Self {
-        Self { group, nth: nth as u32 }
-    }
-}
-
 impl Entry {
-    pub fn new(slot: Ix<Slot>, want: Access) -> Self {
+    pub fn new(slot: SlotIx, want: Access) -> Self {
         let (hold, granted) = (None, None);
         Self { slot, want, hold, granted, waits: None, gated: 0, seen: 0, late: false }
     }
 
-    /// What it holds and the client does not know of yet.
+    /// The access that it has taken and that the client was not granted yet.
     pub fn taken(&self) -> Option<Access> {
         self.hold.filter(|_| self.hold != self.granted)
     }
 
-    /// Whether a lock has to get something here.
+    /// Whether a lock needs to get something here.
     pub fn lacks(&self) -> bool {
         self.hold != Some(self.want)
     }

@@ -1,15 +1,14 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! How one buffer is held: by one exclusively, or by any number shared.
+//! How many groups hold one buffer: one exclusively, or any number shared.
 //!
-//! Who holds it stands in the groups' entries. [`Slot::hold`] is the one place that changes an
-//! entry's hold, and it changes this count in the same step, from what the entry says. So nobody is
-//! counted twice, nobody leaves twice, and a buffer with 10^5 readers costs what one with one costs.
-//!
-//! [`Slot::hold`]: crate::slot::Slot::hold
+//! The entries of the groups say who they are. [`Holders::hold`] alone changes an entry's hold, and it
+//! changes the count in the same step, from what the entry says. So no group is counted twice, no group
+//! leaves twice, and a buffer with 10^5 readers costs no more than a buffer with one.
 
-/// See the module.
+use crate::Access;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Holders {
     exclusive: bool,
@@ -17,32 +16,28 @@ pub(crate) struct Holders {
 }
 
 impl Holders {
-    /// Whether no holder conflicts with such an access. The own shared hold of an upgrade does not.
+    /// Whether no holder conflicts with such an access. An upgrade does not conflict with the shared
+    /// hold of its own group.
     #[inline]
     pub fn admits(&self, exclusive: bool, upgrade: bool) -> bool {
         !self.exclusive && (!exclusive || self.shared == u32::from(upgrade))
     }
 
-    /// Whether it is held exclusively.
     pub fn is_exclusive(&self) -> bool {
         self.exclusive
     }
 
-    /// Holders that share it.
-    pub fn shared(&self) -> u32 {
-        self.shared
-    }
-
-    /// Counts a holder in or out, or lets it hold otherwise: exclusively (`true`), shared, or not at
-    /// all.
+    /// Lets a group hold the buffer for `access`, or not at all. `hold` is what its entry says that it
+    /// holds.
     #[inline(always)]
-    pub fn change(&mut self, before: Option<bool>, after: Option<bool>) {
-        match before {
+    pub fn hold(&mut self, hold: &mut Option<Access>, access: Option<Access>) {
+        let before = std::mem::replace(hold, access);
+        match before.map(Access::is_exclusive) {
             Some(true) => self.exclusive = false,
             Some(false) => self.shared -= 1,
             None => {}
         }
-        match after {
+        match access.map(Access::is_exclusive) {
             Some(true) => self.exclusive = true,
             Some(false) => self.shared += 1,
             None => {}

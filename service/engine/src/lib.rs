@@ -1,62 +1,73 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The lock table of buffersync: who may use which dma-buf when, which cache operation a change of
-//! hands needs, and when a holder has had its time.
+//! The lock table of buffersync. It decides who may use which dma-buf when, which cache operation a
+//! change of hands needs, and when a holder has had its time.
 //!
-//! The crate does no I/O ("sans-IO"): calls carry the time, and what is to be done comes out as
-//! [`Effect`]s. It knows no clock, thread, descriptor or binder, and has no dependencies, so that
-//! everything it decides can be checked by running it.
+//! The crate does no I/O ("sans-IO"): calls carry the time, and [`Effect`]s say what to do. It knows no
+//! clock, thread, descriptor or binder, so that a test can check every decision by running it.
 //!
 //! # Semantics
 //!
 //! A *group* is a client's set of buffers, each with an [`Access`]. Its first lock gives it a
-//! [`Ticket`], the stamp by which groups are ordered by age (`ww_acquire_ctx` in the kernel's
-//! `ww_mutex.h`); the grant is named by a [`Token`], which is never reused.
+//! [`Ticket`], the stamp that orders groups by age (`ww_acquire_ctx` in the kernel's `ww_mutex.h`). A
+//! [`Token`] names its grant and is never reused.
 //!
-//! 1. **Wound-wait.** A group keeps its ticket until it is granted and released. A ticket lives as long
-//!    as the longest grant, from its birth; while it lives, being cancelled, timed out, wounded or
-//!    failed does not make a group younger. A kept ticket passes nobody who came while its group was
-//!    away. A waiter never waits behind a younger group that is still acquiring. In the kernel the younger is
-//!    *wounded*, gives back what it took, and queues again; the engine knows a group's whole list in
-//!    advance, so a group takes all or nothing, and has nothing to give back. A *granted* group is
-//!    never preempted by age: only its unlock, its deadline or its death end a grant.
-//! 2. **No overtaking.** On a buffer that two waiters want in conflict, the older is served first,
-//!    even while it waits for another buffer; readers do not starve a writer. A waiter that
-//!    conflicts with nobody ahead of it, on any of its buffers, is granted at once.
-//! 3. **Growth.** A group that holds may add buffers, or want WRITE where it holds READ, and lock
-//!    again, with its ticket, token and deadline. If it would wait while an older waiter wants what
-//!    it holds, or pass a waiter after its ticket's life, it is refused
-//!    ([`Error::Deadlock`]); if the older one comes while it waits, its wait ends
-//!    ([`Effect::Wounded`]). Either way it still holds what it held, gets no more, and is to
-//!    unlock and lock again, with the same ticket while that lives. Locking what is held already is
-//!    [`Error::AlreadyLocked`].
-//! 4. **Forced release.** A grant ends at its deadline. The holder is told, its token is dead, and
-//!    the next holder of each buffer is told too (`EOWNERDEAD` of robust mutexes): that the evicted
-//!    one may still be at work ([`GrantedBuffer::evicted`]), until one grant that began after the
+//! 1. **Wound-wait.** A group keeps its ticket until it is granted and released. A ticket lives from its
+//!    birth as long as the longest grant. While it lives, a cancel, time-out, wound or failure does not
+//!    make the group younger. A kept ticket passes nobody who came while its group was away. A waiter
+//!    never waits behind a younger group that is still acquiring. In the kernel the younger one is
+//!    *wounded*, gives back what it took, and queues again. The engine knows a group's whole list in
+//!    advance, so a group takes all or nothing and has nothing to give back. Age never preempts a
+//!    *granted* group: only its unlock, its deadline or its death ends a grant.
+//! 2. **No overtaking.** If two waiters conflict on a buffer, the older is served first, even while it
+//!    waits for another buffer. Readers do not starve a writer. A waiter that conflicts with nobody
+//!    ahead of it, on any of its buffers, is granted at once.
+//! 3. **Growth.** A group that holds may add buffers, or want WRITE where it holds READ, and lock again,
+//!    with the same ticket, token and deadline. The lock is refused ([`Error::Deadlock`]) if it would
+//!    wait while an older waiter wants what the group holds, or if it would pass a waiter after its
+//!    ticket's life. If the older waiter comes later, the group's wait ends ([`Effect::Wounded`]). In both
+//!    cases it keeps what it holds and gets nothing more, until it has unlocked and locks again, with the
+//!    same ticket while that lives. To lock what is held already is [`Error::AlreadyLocked`].
+//! 4. **Forced release.** A grant ends at its deadline. The holder is told, its token is dead, and the
+//!    next holders of each buffer are told (`EOWNERDEAD` of robust mutexes) two facts: that the evicted
+//!    holder may still be at work ([`GrantedBuffer::evicted`]), until one grant that began after the
 //!    eviction has ended in order; and, after a writer, that the content is torn
-//!    ([`GrantedBuffer::torn`]), until an exclusive one has. A holder that dies is treated the same,
-//!    at once; and one whose release fence fails, or has not signalled when as much time has passed
-//!    since the unlock as a grant lasts. A buffer that nobody has any more is remembered, if it is
-//!    marked.
-//! 5. **Counts never go wrong.** State is read and changed in one call, under one `&mut`. In the
-//!    2013 RFC two timeouts could both see a count of 2 and both decrement it.
-//! 6. **Fences.** A buffer that is unlocked but for a fence is granted to the next device at once,
-//!    with the fence ([`Engine::acquire_fences`]), and to the CPU when the fence has signalled.
-//!    A writer's fence concerns everybody, a reader's the next writer. Nobody passes a fence while an
-//!    evicted holder may be at work.
+//!    ([`GrantedBuffer::torn`]), until an exclusive grant has. The same happens at once when a holder
+//!    dies, and when a release fence fails or has not signalled when as much time has passed since the
+//!    unlock as a grant lasts. If a buffer is marked when its last group lets it go, it is remembered.
+//! 5. **Counts never go wrong.** One call reads and changes the state, under one `&mut`. In the
+//!    2013 RFC two time-outs could both see a count of 2 and both decrement it.
+//! 6. **Fences.** After an unlock with a fence, the next device gets the buffer at once, with the fence
+//!    ([`Engine::acquire_fences`]). The CPU gets it when the fence has signalled. A writer's fence
+//!    concerns everybody, a reader's fence the next writer. Nobody passes a fence while an evicted holder
+//!    may be at work.
 //! 7. **Implicit fences.** The CPU waits for those, too, if the caller expects any
-//!    ([`Effect::Wait`]). Locks that may share the buffer go past such a wait, and all locks behind one
+//!    ([`Effect::Wait`]). Locks that may share the buffer go past such a wait. All locks behind one
 //!    fence that does not signal fail at the same time.
 //! 8. **Generations.** Every exclusive grant advances the buffer's generation, and every grant
 //!    reports it.
 //! 9. **One instant.** Deadlines come before time-outs ([`Engine::tick`]).
-//! 10. **Cost.** A call takes its group's size times a logarithm of waiters, holders or fences; a lock
-//!     that leaves the middle of a queue, or comes back there, moves the waiters on the shorter side.
-//!     Nothing but [`Limits::remembered`] is kept of buffers that no group has, and locking and unlocking allocate
-//!     nothing once the tables have their size.
+//! 10. **Cost.** A call takes its group's size times a logarithm of waiters, holders or fences. A lock
+//!     that leaves the middle of a queue, or comes back there, moves the waiters on the shorter side. Of
+//!     buffers without a group the engine keeps only [`Limits::remembered`]. Locking and unlocking
+//!     allocate nothing once the tables have their size.
 //!
 //! A grant is announced when the cache operations that it needs are done; see [`coherence`].
+//! `docs/engine.md` has the rules in full, and why they hold.
+//!
+//! # Files
+//!
+//! | files | content |
+//! |---|---|
+//! | `types`, `effects`, `view` | what callers see |
+//! | `index`, `arena`, `timers`, `work` | storage |
+//! | `holders`, `queue`, `fence`, `coherence`, `evictions`, `job`, put together in `slot`; `group`; `remembered` | data |
+//! | `acquire`, `prepare`, `release`, `tick` | transitions |
+//! | `engine` | the table and its calls |
+//! | `check` | invariants and names of states, for tests only (feature `check`) |
+//!
+//! # Example
 //!
 //! ```
 //! use buffersync_engine::*;
@@ -68,7 +79,7 @@
 //! engine.add(camera, frame, Access::DmaWrite).unwrap();
 //! engine.add(codec, frame, Access::DmaRead).unwrap();
 //!
-//! // The camera has the frame at once; the codec waits for it.
+//! // The camera gets the frame at once. The codec waits for it.
 //! let implicit = Implicit::Unknown;
 //! let outcome = engine.lock(now, camera, None, implicit, &mut fx);
 //! let Ok(LockOutcome::Granted(grant)) = outcome else { panic!() };
@@ -76,7 +87,7 @@
 //! assert!(matches!(outcome, Ok(LockOutcome::Pending(_))));
 //! assert!(fx.is_empty());
 //!
-//! // When the camera lets go, the codec is granted. No cache operation between two devices.
+//! // When the camera unlocks, the codec is granted. Two devices need no cache operation between them.
 //! engine.unlock(now, camera, grant.token, &[], &mut fx).unwrap();
 //! assert!(matches!(fx.pop(), Some(Effect::Granted { group, .. }) if group == codec));
 //! ```
@@ -85,7 +96,8 @@
 
 mod acquire;
 mod arena;
-mod canonical;
+#[cfg(feature = "check")]
+mod check;
 pub mod coherence;
 mod effects;
 mod engine;
@@ -93,23 +105,27 @@ mod evictions;
 mod fence;
 mod group;
 mod holders;
-mod invariants;
+mod index;
+mod job;
+mod prepare;
 mod queue;
 mod release;
 mod remembered;
 mod slot;
-mod sync;
+mod tick;
 mod timers;
 mod types;
 mod view;
 mod work;
 
-pub use arena::{BuildIdHasher, IdHasher};
-pub use coherence::{Coherence, SyncFlags, SyncKind, SyncOp};
+pub use buffersync_access::Access;
+pub use coherence::{Coherence, FenceWait, SyncFlags, SyncKind, SyncOp};
 pub use effects::{Effect, Effects, EvictionCause, FailureCause, Grant, GrantedBuffer, Span};
-pub use engine::{Engine, LockOutcome, Phase};
+pub use engine::{Engine, LockOutcome};
+pub use index::{BuildIdHasher, IdHasher};
+pub(crate) use types::Arrival;
 pub use types::{
-    Access, BufferId, Close, Error, Failure, FenceId, GroupId, Implicit, JobId, Limits,
+    BufferId, Close, Error, Failure, FenceId, GroupId, Implicit, JobId, Limits, Phase,
     ReleaseFence, Ticket, Time, Token,
 };
 pub use view::{BufferView, Counters, FenceView, LockView};

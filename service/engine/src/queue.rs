@@ -1,61 +1,53 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Who waits for one buffer, in the order of tickets.
+//! The locks that wait for one buffer, in the order of tickets.
 //!
-//! A waiter is *clear* when nobody who holds the buffer and no older waiter conflicts with it; a
-//! lock whose waiters are all clear takes all its buffers in one step. The clear ones are always
-//! the head of the queue: one exclusive waiter of a free buffer, or a run of shared ones of a
-//! buffer without exclusive holder. So the queue keeps how many they are. When something changes it
-//! says which waiters became clear or ceased to be; the locks count.
+//! A waiter is *clear* when no holder of the buffer and no older waiter conflicts with it. A lock that
+//! is clear in all its queues takes all its buffers in one step. The clear waiters are always the head
+//! of the queue: one exclusive waiter of a free buffer, or a run of shared waiters of a buffer without
+//! an exclusive holder. So the queue keeps only their number. After a change it says which waiters have
+//! become clear and which have ceased to be; each lock counts its own.
 //!
-//! Waiting at the end of the queue (a new ticket) and leaving from its head cost O(1). Elsewhere (a
-//! kept ticket comes back, a lock is cancelled or times out in the middle) it is a binary search, and
-//! a move of the 16 bytes of each waiter on the shorter side. The tickets of exclusive waiters stand
-//! in a list of their own, so that a reader finds the oldest and the youngest of them in O(1).
-//!
-//! Knows nothing of groups but their index, and of the holders whom they admit.
+//! A new ticket joins at the end and the next lock leaves from the head, both in O(1). A kept ticket
+//! that comes back, and a lock in the middle that is cancelled or times out, cost a binary search and a
+//! move of the 16 bytes of each waiter on the shorter side. The tickets of exclusive waiters are in a
+//! second list, so a reader finds the oldest and the youngest of them in O(1).
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::arena::Ix;
-use crate::group::Group;
-use crate::holders::Holders;
-use crate::Ticket;
+use crate::index::GroupIx;
+use crate::{Arrival, Ticket};
 
 /// A lock's place in the queue of one buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
     pub ticket: Ticket,
-    pub group: Ix<Group>,
+    pub group: GroupIx,
     pub exclusive: bool,
-    /// It holds the buffer shared and wants it exclusively: its own hold is not in its way.
+    /// It holds the buffer shared and wants it exclusively. Its own hold does not block it.
     pub upgrade: bool,
 }
 
-/// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Queue {
     /// The oldest first.
     waiters: VecDeque<Waiter>,
-    /// As many at the head are clear.
+    /// So many at the head are clear.
     clear: usize,
-    /// The tickets of the exclusive ones among them, the oldest first.
+    /// The tickets of the exclusive waiters, the oldest first.
     exclusive: VecDeque<Ticket>,
-    /// The last arrival here, of anybody and of an exclusive waiter, who may have left since.
+    /// The last arrival here of any waiter, and of an exclusive one. They may have left since.
     last: [Arrival; 2],
 }
-
-/// Numbers the moments at which waiters came to queues.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Arrival(pub u64);
 
 impl Queue {
     pub fn is_empty(&self) -> bool {
         self.waiters.is_empty()
     }
 
+    /// All waiters, and whether each is clear.
     pub fn iter(&self) -> impl Iterator<Item = (&Waiter, bool)> {
         self.waiters.iter().enumerate().map(|(at, waiter)| (waiter, at < self.clear))
     }
@@ -84,8 +76,8 @@ impl Queue {
         arrival < if exclusive { anybody } else { writer }
     }
 
-    /// Lets a waiter in at its place. It is not clear yet; those in the range, which is empty unless
-    /// an older waiter came late, are not clear any more.
+    /// Adds a waiter at its place. It is not clear yet. The waiters in the returned range are not clear
+    /// any more; it is empty unless the waiter is older than a clear one.
     pub fn insert(&mut self, waiter: Waiter, arrival: Arrival) -> Range<usize> {
         self.last[0] = arrival;
         let at = self.place(waiter.ticket);
@@ -100,7 +92,7 @@ impl Queue {
         unclear.start + 1..unclear.end + 1
     }
 
-    /// Lets the waiter with this ticket out.
+    /// Removes the waiter with this ticket.
     pub fn remove(&mut self, ticket: Ticket) {
         let at = self.place(ticket);
         if self.waiters.get(at).is_none_or(|waiter| waiter.ticket != ticket) {
@@ -113,15 +105,16 @@ impl Queue {
         }
     }
 
-    /// Looks who is clear now that holders or waiters have changed: those in the first range are so
-    /// newly, those in the second are not any more.
-    pub fn review(&mut self, holders: &Holders) -> (Range<usize>, Range<usize>) {
+    /// Counts the clear waiters after a change of holders or waiters. `admits` says whether the holders
+    /// let a waiter in. Those in the first range have become clear, those in the second have ceased to
+    /// be.
+    pub fn review(&mut self, admits: impl Fn(&Waiter) -> bool) -> (Range<usize>, Range<usize>) {
         let before = self.clear;
         self.clear = match self.waiters.front() {
-            Some(head) if !holders.admits(head.exclusive, head.upgrade) => 0,
+            Some(head) if !admits(head) => 0,
             Some(head) if head.exclusive => 1,
             Some(_) => {
-                // Behind a shared head the clear ones are all shared, so the run goes on from them.
+                // Behind a shared head all clear waiters are shared, so the run goes on behind them.
                 let rest = self.waiters.iter().skip(before);
                 before + rest.take_while(|waiter| !waiter.exclusive).count()
             }
@@ -130,7 +123,7 @@ impl Queue {
         (before..self.clear.max(before), self.clear..before.max(self.clear))
     }
 
-    pub fn group_at(&self, at: usize) -> Option<Ix<Group>> {
+    pub fn group_at(&self, at: usize) -> Option<GroupIx> {
         self.waiters.get(at).map(|waiter| waiter.group)
     }
 
@@ -139,7 +132,8 @@ impl Queue {
     }
 }
 
-/// Where this ticket stands in a list by age, or would. Mostly it is at one of the ends.
+/// The place of this ticket in a list by age, or the place where it would go. Mostly it is one of the
+/// ends.
 fn place_in<T>(list: &VecDeque<T>, ticket: Ticket, ticket_of: impl Fn(&T) -> Ticket) -> usize {
     match (list.front(), list.back()) {
         (Some(oldest), _) if ticket_of(oldest) >= ticket => 0,

@@ -1,33 +1,34 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! How buffers are let go: unlock, eviction, death, release fences, locks that are given up.
+//! Release: unlock, eviction, death, release fences, locks that are given up, buffers that nobody has.
 //!
-//! Every way goes through [`Engine::withdraw`] (the pending lock) and [`Engine::end_grant`] (the
-//! grant), each of which takes the group's part out of every count that it is in, once, since it
-//! takes the request or the grant itself with it.
+//! Every pending lock that ends without a grant goes through [`Engine::withdraw`], and every grant that
+//! ends goes through [`Engine::end_grant`]. These two take the request or the grant out of the group, and
+//! with it the group's part out of every count. So each part leaves a count exactly once.
 
-use crate::arena::Ix;
+use crate::effects::Span;
 use crate::fence::{Ending, Fence, Gate, Part};
-use crate::group::{Group, Place, Stage};
-use crate::slot::Slot;
-use crate::{BufferId, Effect, Effects, Engine, Error, EvictionCause, ReleaseFence, Time};
+use crate::group::{Group, Stage};
+use crate::index::{FenceIx, GroupIx, Place, SlotIx};
+use crate::remembered::History;
+use crate::{Access, BufferId, Effect, Effects, Engine, Error, EvictionCause, ReleaseFence, Time};
 
 /// How a grant ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End<'a> {
-    /// Its holder let go.
+    /// Its holder has unlocked.
     InOrder,
-    /// It was taken away, or its holder died.
+    /// It was taken away, or its holder has died.
     Evicted,
-    /// Its holder let go, but for fences: each for one buffer, or for those without. By buffer, those
-    /// for the rest first.
-    Fenced(&'a [(Option<BufferId>, Ix<Fence>)]),
+    /// Its holder has unlocked with fences, each for one buffer or for all buffers without one. They are
+    /// sorted by buffer, those for the rest first.
+    Fenced(&'a [(Option<BufferId>, FenceIx)]),
 }
 
 impl Engine {
     /// Ends a grant, if there is one, and the pending lock, if there is one.
-    pub(crate) fn end_grant(&mut self, now: Time, at: Ix<Group>, how: End<'_>, fx: &mut Effects) {
+    pub(crate) fn end_grant(&mut self, now: Time, at: GroupIx, how: End<'_>, fx: &mut Effects) {
         self.withdraw(now, at, fx);
         let Self { groups, slots, fences, endings, work, .. } = self;
         let group = &mut groups[at];
@@ -37,11 +38,11 @@ impl Engine {
         for entry in &mut group.entries {
             let Some(access) = entry.granted.take() else { continue };
             let slot = &mut slots[entry.slot];
-            slot.hold(entry, None);
+            slot.holders.hold(&mut entry.hold, None);
             let fences_given = match how {
                 End::InOrder => &[],
                 End::Evicted => {
-                    slot.evicted(access);
+                    slot.evictions.add(access);
                     work.touch(entry.slot, slot);
                     continue;
                 }
@@ -54,7 +55,7 @@ impl Engine {
                 let ending = endings.insert(ending);
                 for (_, fence) in fences_given {
                     let parts = &mut fences[*fence].parts;
-                    // Given twice for one buffer, it is one.
+                    // A fence that is given twice for one buffer is one fence.
                     if parts.last().is_some_and(|part| part.slot == entry.slot) {
                         continue;
                     }
@@ -69,9 +70,9 @@ impl Engine {
         }
     }
 
-    /// Takes a pending lock back: out of the queues, or from the buffers that it has taken. What is
-    /// granted stays.
-    pub(crate) fn withdraw(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
+    /// Takes a pending lock out of the queues, or gives back the buffers that it has taken. The grant
+    /// stays.
+    pub(crate) fn withdraw(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
         let Some(request) = self.groups[at].request.take() else { return };
         match request.stage {
             Stage::Queued { .. } => return self.leave_queues(at),
@@ -88,7 +89,7 @@ impl Engine {
         self.give_back(at);
     }
 
-    fn leave_queues(&mut self, at: Ix<Group>) {
+    fn leave_queues(&mut self, at: GroupIx) {
         let Self { groups, slots, work, growing, .. } = self;
         let group = &groups[at];
         for entry in &group.entries {
@@ -103,48 +104,47 @@ impl Engine {
         }
     }
 
-    fn give_back(&mut self, at: Ix<Group>) {
+    fn give_back(&mut self, at: GroupIx) {
         for nth in 0..self.groups[at].entries.len() {
             self.leave_gate(Place::new(at, nth));
             let Self { groups, slots, work, .. } = self;
             let entry = &mut groups[at].entries[nth];
             if entry.taken().is_some() {
                 let slot = &mut slots[entry.slot];
-                slot.hold(entry, entry.granted);
+                slot.holders.hold(&mut entry.hold, entry.granted);
                 work.touch(entry.slot, slot);
             }
         }
     }
 
-    /// A pending lock ends without a grant, and not because its group does. A group that holds
-    /// nothing may come back with its ticket.
-    pub(crate) fn give_up(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
+    /// A pending lock ends without a grant, but its group stays open. A group that holds nothing may come
+    /// back with its ticket.
+    pub(crate) fn give_up(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
         self.withdraw(now, at, fx);
         if self.groups[at].grant.is_none() {
             self.keep_ticket(now, at);
         }
     }
 
-    /// Lets a group lock again with its ticket, for the rest of the ticket's life.
-    pub(crate) fn keep_ticket(&mut self, now: Time, at: Ix<Group>) {
+    /// Keeps the ticket for the group's next lock, for the rest of the ticket's life.
+    pub(crate) fn keep_ticket(&mut self, now: Time, at: GroupIx) {
         let group = &mut self.groups[at];
         group.kept = (now < group.life).then_some(group.ticket);
         group.left = self.last.arrival;
     }
 
-    /// Ends a grant but for fences, whose time counts from now. Refuses if there is one for a buffer
-    /// that is not held.
+    /// Ends a grant with fences. Their time counts from now. Refuses a fence for a buffer that is not held.
     pub(crate) fn end_grant_fenced(
         &mut self,
         now: Time,
-        at: Ix<Group>,
+        at: GroupIx,
         given: &[ReleaseFence],
         fx: &mut Effects,
     ) -> Result<(), Error> {
         self.check_held(at, given)?;
         let Group { id: group, token, hold, .. } = self.groups[at];
         let deadline = now.after(hold);
-        let mut named: Vec<(Option<BufferId>, Ix<Fence>)> = given
+        let mut named: Vec<(Option<BufferId>, FenceIx)> = given
             .iter()
             .map(|ReleaseFence { fence: id, buffer }| {
                 let Self { fences, fence_ids, fence_timers, .. } = self;
@@ -160,7 +160,7 @@ impl Engine {
         named.sort_by_key(|(buffer, _)| *buffer);
         self.end_grant(now, at, End::Fenced(&named), fx);
         for (_, fence) in named {
-            // Every buffer had another: nobody waits for this one.
+            // Every buffer has a fence of its own, so nobody needs this one.
             if self.fences.get(fence).is_some_and(|fence| fence.parts.is_empty()) {
                 fx.push(Effect::DropFence { fence: self.fences[fence].id });
                 self.end_fence(fence, true, fx);
@@ -169,8 +169,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether every buffer that is named is of the grant.
-    fn check_held(&self, at: Ix<Group>, given: &[ReleaseFence]) -> Result<(), Error> {
+    /// Whether the grant has every buffer that a fence names.
+    fn check_held(&self, at: GroupIx, given: &[ReleaseFence]) -> Result<(), Error> {
         let mut named: Vec<BufferId> = given.iter().filter_map(|given| given.buffer).collect();
         named.sort_unstable();
         named.dedup();
@@ -180,8 +180,8 @@ impl Engine {
         (held.count() == named.len()).then_some(()).ok_or(Error::UnknownBuffer)
     }
 
-    /// A fence has signalled, or failed, or come too late.
-    pub(crate) fn end_fence(&mut self, at: Ix<Fence>, ok: bool, fx: &mut Effects) {
+    /// A fence has signalled (`ok`), or has failed or come too late.
+    pub(crate) fn end_fence(&mut self, at: FenceIx, ok: bool, fx: &mut Effects) {
         let Some(fence) = self.fences.remove(at) else { return };
         self.fence_ids.remove(&fence.id);
         self.fence_timers.set(at, None);
@@ -203,7 +203,7 @@ impl Engine {
             *failed |= !ok;
             let (seen, last, in_order) = (*seen, *pending == 0, !*failed);
             if !ok {
-                slot.evicted(access);
+                slot.evictions.add(access);
             } else if last && in_order {
                 slot.ended_in_order(access, seen);
             }
@@ -215,30 +215,57 @@ impl Engine {
         }
     }
 
-    /// A group lets a buffer go that it does not hold.
-    pub(crate) fn leave(&mut self, at: Ix<Slot>) {
+    /// A group gives up a buffer that it does not hold.
+    pub(crate) fn leave(&mut self, at: SlotIx) {
         let slot = &mut self.slots[at];
         slot.members -= 1;
         self.work.abandon(at, slot);
     }
+    /// Ends START and cleans the cache of buffers that nobody has any more; then lets them go.
+    pub(crate) fn retire_abandoned(&mut self, fx: &mut Effects) {
+        while let Some(at) = self.work.next_abandoned() {
+            let slot = &self.slots[at];
+            let plan = slot.coherence.plan_retirement(slot.evictions.cpu_at_work());
+            if plan[0].is_some() {
+                let job = self.join_job(None, None, at, plan);
+                self.submit(job, Span::EMPTY, fx);
+            } else {
+                self.forget(at, false, fx);
+            }
+        }
+    }
 
-    /// Sees to it that [`Engine::tick`] looks at a group when it is due. A timer that is early stays:
-    /// a group that locks and unlocks all the time moves none, and what is due later is found out
-    /// when it fires.
-    #[inline]
-    pub(crate) fn arm(&mut self, at: Ix<Group>) {
-        let Some(due) = self.groups[at].due() else { return };
-        if self.group_timers.get(at).is_none_or(|armed| due < armed) {
-            self.group_timers.set(at, Some(due));
+    /// Lets a buffer go that nobody has. `failed`: its last operations failed or were blocked. The engine
+    /// does not try them again. Then an END is owed, and if the CPU had written, the content that others
+    /// see is not whole, as after an eviction.
+    pub(crate) fn forget(&mut self, at: SlotIx, failed: bool, fx: &mut Effects) {
+        let Some(mut slot) = self.slots.remove(at) else { return };
+        self.slot_ids.remove(&slot.id);
+        if failed && (slot.coherence.cpu_dirty() || slot.evictions.cpu_at_work()) {
+            slot.evictions.add(Access::Write);
+        }
+        // A device may use it unseen before it comes back.
+        slot.coherence.may_have_written(Access::DmaWrite);
+        let owed = slot.coherence.open().is_some() || slot.coherence.cpu_dirty();
+        if !(owed || slot.evictions.is_marked()) || self.limits.remembered == 0 {
+            fx.push(Effect::Forget { buffer: slot.id });
+            return;
+        }
+        fx.push(Effect::Remember { buffer: slot.id });
+        self.remembered.insert(slot.id, History::of(&slot));
+        if self.remembered.len() > self.limits.remembered {
+            if let Some(buffer) = self.remembered.remove_oldest() {
+                fx.push(Effect::Forget { buffer });
+            }
         }
     }
 }
 
-/// Of the fences that a grant is ended with, those of one buffer: its own, or the others'.
+/// The fences of one buffer among those of its grant: its own, or those for the rest.
 fn fences_of(
     buffer: BufferId,
-    given: &[(Option<BufferId>, Ix<Fence>)],
-) -> &[(Option<BufferId>, Ix<Fence>)] {
+    given: &[(Option<BufferId>, FenceIx)],
+) -> &[(Option<BufferId>, FenceIx)] {
     let of = |whose: Option<BufferId>| {
         let begin = given.partition_point(|(other, _)| *other < whose);
         let end = given.partition_point(|(other, _)| *other <= whose);

@@ -1,31 +1,29 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is kept of buffers that no group has any more: marks, generation, and an END that is owed.
+//! What the engine remembers about buffers that no group has: marks, generation, and an END that is owed.
 //!
-//! A camera dies in the middle of a frame, and its group was the buffer's only one; the codec adds the
-//! buffer afterwards and has to be told. So a buffer that is marked, or whose CPU writes could not be
-//! cleaned, is remembered by its name. Clients can make any number of them, so there is a bound
-//! ([`crate::Limits::remembered`]); the oldest is forgotten first.
+//! A camera dies in the middle of a frame, and its group was the only one with the buffer. The codec adds
+//! the buffer afterwards and must be told. So the engine remembers a buffer that is marked, or whose CPU
+//! writes could not be cleaned, by its name. Clients can make any number of such buffers, so there is a
+//! bound ([`crate::Limits::remembered`]). The engine forgets the oldest first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use crate::arena::BuildIdHasher;
 use crate::coherence::Coherence;
 use crate::evictions::Evictions;
+use crate::index::IdMap;
 use crate::slot::Slot;
 use crate::BufferId;
 
-/// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Remembered {
-    by_id: HashMap<BufferId, (u64, History), BuildIdHasher>,
-    /// In the order in which they were let go.
+    by_id: IdMap<BufferId, (u64, History)>,
+    /// In the order in which their last groups let them go.
     by_age: BTreeMap<u64, BufferId>,
     last: u64,
 }
 
-/// What is true of a buffer that nobody has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct History {
     pub coherence: Coherence,
@@ -58,20 +56,18 @@ impl Remembered {
         Some(id)
     }
 
-    /// In the order in which they were let go.
-    pub fn iter(&self) -> impl Iterator<Item = (BufferId, &History)> {
-        self.by_age.values().filter_map(|id| Some((*id, &self.by_id.get(id)?.1)))
+    #[cfg(feature = "check")]
+    pub fn get(&self, id: BufferId) -> Option<&History> {
+        self.by_id.get(&id).map(|(_, history)| history)
     }
 }
 
 impl History {
-    /// What is known of a buffer when its last group lets it go.
     pub fn of(slot: &Slot) -> Self {
         let Slot { coherence, generation, evictions, .. } = *slot;
         Self { coherence, generation, evictions }
     }
 
-    /// The buffer as it comes back.
     pub fn restored(self, id: BufferId) -> Slot {
         let Self { coherence, generation, evictions } = self;
         Slot { coherence, generation, evictions, ..Slot::new(id) }

@@ -1,85 +1,72 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! One buffer: how it is held, who waits for it, and what is true of it.
+//! One buffer: who holds it, who waits for it, and the state of its cache.
 //!
-//! Knows groups only by the places of their entries.
+//! It puts the parts together that know nothing of each other. It knows groups by index only.
 
 use std::time::Duration;
 
-use crate::arena::Ix;
 use crate::coherence::{Coherence, Plan};
 use crate::evictions::Evictions;
 use crate::fence::{Gate, Gates};
-use crate::group::{Entry, Place};
 use crate::holders::Holders;
+use crate::index::Place;
+use crate::job::JobPart;
 use crate::queue::Queue;
-use crate::sync::Job;
 use crate::{Access, BufferId, Time};
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
     pub id: BufferId,
-    /// Groups that have the buffer.
+    /// How many groups have the buffer.
     pub members: u32,
     pub holders: Holders,
     pub queue: Queue,
     /// Cache operations in flight. Nobody is granted the buffer meanwhile.
     pub job: Option<JobPart>,
-    /// Fences and waits. Most buffers never have any, so it is allocated at first use, and kept.
+    /// Fences and waits. Most buffers never have any, so it is allocated at first use and kept.
     pub traffic: Option<Box<Traffic>>,
     pub coherence: Coherence,
-    /// Exclusive grants so far.
+    /// How many exclusive grants there were.
     pub generation: u64,
     pub evictions: Evictions,
 }
 
-/// What keeps those who have taken a buffer from being granted it, and who they are.
+/// The fences of a buffer, and the entries that wait for them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Traffic {
     /// Release fences of past holders.
     pub fences: Gates,
-    /// Entries that wait for operations or fences to end, by what they want ([`Access::ALL`]): whether
-    /// a gate is open depends on that alone.
+    /// Entries that wait for operations or release fences, by the access that they have taken (the index
+    /// in [`Access::ALL`]). Only the access decides whether the gate is open.
     pub gated: [Vec<Place>; 4],
-    /// Locks that wait for implicit fences in the dma-buf: those of writers, and all of them.
+    /// Locks that wait for implicit fences in the dma-buf: for those of writers, and for all.
     pub rows: [Row; 2],
 }
 
-/// Locks that wait one after the other, or at once, for the implicit fences of a buffer, with one time
+/// Locks that wait for the implicit fences of a buffer, at once or one after the other, with one time
 /// limit for all.
 ///
-/// A row goes on while somebody waits, and with those who had asked by then and come to their turn
-/// later. It is not joined by who asks when its time is over: such a lock has nothing to do with the
-/// fence that the first one met, and nobody can make its time short by waiting before it.
+/// A row goes on while a lock waits, and with the locks that had asked by then and come to their turn
+/// later. A lock that asks after the row's time limit does not join it: the fence that stopped the
+/// first lock is not the one that stops this lock, and nobody can shorten a lock's time by waiting
+/// before it.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Row {
     pub waits: u32,
-    /// When the first of them began to wait; `None` if the fences have been seen signalled since.
+    /// When the first lock began to wait. `None` if the fences were seen signalled since.
     pub since: Option<Time>,
-    /// When the last of them stopped.
+    /// When the last lock stopped.
     pub ended: Time,
 }
 
 impl Row {
-    /// When the row began, for a lock that asked at this moment and may wait as long as `limit`.
+    /// When the row began that a lock joins. The lock asked at `asked`; `limit` is the row's time limit.
     pub fn joined(&self, asked: Time, limit: Duration) -> Option<Time> {
         let since = self.since.filter(|_| self.waits > 0 || asked <= self.ended)?;
         (asked <= since.after(limit)).then_some(since)
     }
-}
-
-/// A buffer's part in a job.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct JobPart {
-    pub job: Ix<Job>,
-    pub plan: Plan,
-    /// The next buffer of the same job.
-    pub next: Option<Ix<Slot>>,
-    /// An evicted CPU writer, or device, that came to count as gone while the operations are in flight.
-    /// It may have written after them.
-    pub gone: [bool; 2],
 }
 
 impl Slot {
@@ -97,19 +84,18 @@ impl Slot {
         }
     }
 
-    /// The pending release fences that such an access has to wait for, before its grant or with it:
-    /// those of a writer concern everybody, those of a reader the next writer.
+    /// The pending release fences that such an access waits for, before its grant or with it.
     pub fn fences_for(&self, access: Access) -> impl Iterator<Item = &Gate> {
         self.traffic.iter().flat_map(move |traffic| traffic.fences.concerning(access))
     }
 
-    /// Whether a release fence is pending that such an access has to wait for.
+    /// Whether there is a pending release fence that such an access waits for.
     #[inline]
     pub fn is_fenced_for(&self, access: Access) -> bool {
         self.traffic.as_ref().is_some_and(|traffic| traffic.fences.concern(access))
     }
 
-    /// When the row of waits for implicit fences began that a lock joins which asked at this moment.
+    /// When the row of waits for implicit fences began that a lock joins.
     pub fn row_of(&self, asked: Time, limit: Duration) -> Option<Time> {
         let rows = &self.traffic.as_ref()?.rows;
         rows.iter().filter_map(|row| row.joined(asked, limit)).min()
@@ -119,13 +105,12 @@ impl Slot {
         self.traffic.as_ref().is_some_and(|traffic| !traffic.fences.is_empty())
     }
 
-    /// Whether operations or fences are pending that have to be over before such an access can be
-    /// granted.
+    /// Whether such an access cannot be granted before pending operations or fences are over.
     ///
-    /// A device waits for another's fence itself, so it is granted with the fence. What the CPU does
-    /// does not begin before a fence has signalled: reads, writes, and START, which must find what
-    /// the device has written. And nobody passes while somebody who was evicted may be at work: what
-    /// it leaves in the cache has to be cleaned away between one device and the next.
+    /// A device waits for another device's fence itself, so it is granted with the fence. The CPU does
+    /// nothing before a fence has signalled: it does not read or write, and START has to find what the
+    /// device has written. While an evicted holder may be at work, nobody passes a fence: what that
+    /// holder leaves in the cache has to be cleaned between one device and the next.
     pub fn gates(&self, access: Access) -> bool {
         if self.job.is_some() {
             return true;
@@ -136,13 +121,13 @@ impl Slot {
         fences.concern(access) && !(passes && orderly)
     }
 
-    /// What has to be issued before `access` can be granted.
+    /// The operations before a grant for `access`.
     pub fn plan(&self, access: Access) -> Plan {
         self.coherence.plan(access, self.evictions.cpu_at_work())
     }
 
-    /// Whether such an access can be had as things are: nobody waits or is in the way, and nothing
-    /// has to be waited for or done.
+    /// Whether such an access can be granted now: no holder or waiter is in the way, and there is nothing
+    /// to wait for or to do.
     #[inline]
     pub fn is_plain_for(&self, access: Access, upgrade: bool) -> bool {
         self.holders.admits(access.is_exclusive(), upgrade)
@@ -152,23 +137,9 @@ impl Slot {
             && self.coherence.is_ready_for(access)
     }
 
-    /// Nobody has it or works on it.
+    /// Whether nobody has the buffer or works on it.
     pub fn is_abandoned(&self) -> bool {
         self.members == 0 && self.job.is_none() && !self.has_fences()
-    }
-
-    /// Lets an entry hold it for `access`; `None` takes it away.
-    #[inline]
-    pub fn hold(&mut self, entry: &mut Entry, access: Option<Access>) {
-        let before = std::mem::replace(&mut entry.hold, access);
-        let [before, after] = [before, access].map(|held| held.map(Access::is_exclusive));
-        self.holders.change(before, after);
-    }
-
-    /// A holder that had `access` was evicted. Its grant has set the dirty bit already; the bit is set
-    /// again when the holder counts as gone.
-    pub fn evicted(&mut self, access: Access) {
-        self.evictions.add(access);
     }
 
     /// A grant for `access` that began after `seen` evictions has ended in order.

@@ -1,33 +1,34 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is due when: a binary heap that knows where everybody is, so that a timer can be moved or
-//! stopped in O(log n), and without allocation once it has been as large before.
+//! Deadlines and time-outs: a binary heap that knows the place of each timer.
+//!
+//! A timer is moved or stopped in O(log n), and without allocation once the heap has been as large.
 
-use crate::arena::Ix;
+use crate::index::Ix;
 use crate::Time;
 
-/// One timer at most for each `T` of an arena.
+/// At most one timer for each value of kind `K`.
 #[derive(Clone, Debug)]
-pub(crate) struct Timers<T> {
+pub(crate) struct Timers<K> {
     /// The earliest first; a parent is never later than its children.
-    heap: Vec<(Time, Ix<T>)>,
-    /// Where in the heap each one is.
+    heap: Vec<(Time, Ix<K>)>,
+    /// The place of each timer in the heap.
     places: Vec<usize>,
 }
 
 const NOWHERE: usize = usize::MAX;
 
-impl<T> Timers<T> {
+impl<K> Timers<K> {
     pub const fn new() -> Self {
         Self { heap: Vec::new(), places: Vec::new() }
     }
 
-    pub fn first(&self) -> Option<(Time, Ix<T>)> {
+    pub fn first(&self) -> Option<(Time, Ix<K>)> {
         self.heap.first().copied()
     }
 
-    pub fn get(&self, who: Ix<T>) -> Option<Time> {
+    pub fn get(&self, who: Ix<K>) -> Option<Time> {
         let place = self.places.get(who.position())?;
         self.heap.get(*place).map(|(time, _)| *time)
     }
@@ -37,7 +38,7 @@ impl<T> Timers<T> {
     }
 
     /// Sets, moves or stops a timer.
-    pub fn set(&mut self, who: Ix<T>, time: Option<Time>) {
+    pub fn set(&mut self, who: Ix<K>, time: Option<Time>) {
         match (self.place(who), time) {
             (None, None) => {}
             (None, Some(time)) => {
@@ -63,7 +64,7 @@ impl<T> Timers<T> {
         }
     }
 
-    fn place(&self, who: Ix<T>) -> Option<usize> {
+    fn place(&self, who: Ix<K>) -> Option<usize> {
         self.places.get(who.position()).copied().filter(|place| *place != NOWHERE)
     }
 
@@ -95,7 +96,7 @@ impl<T> Timers<T> {
         self.put(at, item);
     }
 
-    fn put(&mut self, at: usize, item: (Time, Ix<T>)) {
+    fn put(&mut self, at: usize, item: (Time, Ix<K>)) {
         self.heap[at] = item;
         self.places[item.1.position()] = at;
     }
@@ -106,13 +107,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::arena::Arena;
+    use crate::index::{kind, JobIx};
 
     #[test]
     fn agrees_with_a_sorted_map_over_random_changes() {
-        let mut arena = Arena::new();
-        let all: Vec<Ix<()>> = (0..20).map(|_| arena.insert(())).collect();
-        let (mut timers, mut model) = (Timers::new(), BTreeMap::new());
+        let all: Vec<JobIx> = (0..20).map(JobIx::new).collect();
+        let (mut timers, mut model) = (Timers::<kind::Job>::new(), BTreeMap::new());
         let mut random = 1u64;
         for _ in 0..10_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

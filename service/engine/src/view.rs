@@ -1,18 +1,18 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The lock table as others may see it: for dumps and tests.
+//! Views of the lock table, for dumps and tests.
 
 use std::collections::BTreeMap;
 
-use crate::arena::Ix;
 use crate::coherence::Coherence;
 use crate::fence::{Fence, Gate};
 use crate::group::Group;
+use crate::index::{GroupIx, SlotIx};
 use crate::slot::Slot;
 use crate::{Access, BufferId, Engine, FenceId, GroupId, Phase, Ticket, Time, Token};
 
-/// What has happened since the engine began.
+/// Numbers of events since the engine began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Counters {
     /// Locks granted, those that grew a grant included.
@@ -21,17 +21,17 @@ pub struct Counters {
     pub queued: u64,
     /// Grants that their holder ended.
     pub unlocks: u64,
-    /// Pending locks taken back.
+    /// Pending locks that were cancelled.
     pub cancels: u64,
-    /// Pending locks that had waited long enough.
+    /// Pending locks that timed out.
     pub time_outs: u64,
     /// Growing groups that were wounded while they waited.
     pub wounds: u64,
-    /// Growing groups that were refused to wait.
+    /// Locks of growing groups that were refused: waiting could have deadlocked.
     pub deadlocks: u64,
     /// Grants taken away at a deadline, or because of a release fence.
     pub evictions: u64,
-    /// Groups whose client went without closing them.
+    /// Groups whose client died.
     pub deaths: u64,
     /// Locks that ended with a failed cache operation.
     pub lock_failures: u64,
@@ -41,26 +41,26 @@ pub struct Counters {
     pub sync_end: u64,
     /// Operations that failed.
     pub sync_failed: u64,
-    /// What a START and an END around every access, the CPU's and devices', would have come to.
+    /// The operations that START and END around every access, by the CPU or a device, would have been.
     pub bracketing_ops: u64,
 }
 
 /// One buffer.
 #[derive(Clone, Debug)]
 pub struct BufferView {
-    /// Which.
+    /// Its name.
     pub id: BufferId,
     /// Groups that have it.
     pub members: usize,
-    /// Who holds it.
+    /// The groups that hold it.
     pub holders: Vec<LockView>,
-    /// Who waits for it, oldest first.
+    /// The groups that wait for it, the oldest first.
     pub waiters: Vec<LockView>,
-    /// Who gave it back but for a fence.
+    /// The release fences of past holders that are pending.
     pub fences: Vec<FenceView>,
     /// The cache's state.
     pub coherence: Coherence,
-    /// Exclusive grants so far.
+    /// The number of exclusive grants.
     pub generation: u64,
     /// See [`crate::GrantedBuffer::evicted`].
     pub evicted: bool,
@@ -73,37 +73,37 @@ pub struct BufferView {
 /// A lock's part in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockView {
-    /// Whose.
+    /// The group of the lock.
     pub group: GroupId,
-    /// Which.
+    /// The lock.
     pub token: Token,
-    /// How old.
+    /// Its age.
     pub ticket: Ticket,
-    /// For what.
+    /// The access that it holds or wants.
     pub access: Access,
-    /// How far the group is.
+    /// How far it is.
     pub phase: Phase,
 }
 
 /// A release fence's part in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FenceView {
-    /// Which.
+    /// Its name.
     pub id: FenceId,
-    /// Who gave it; the group may be closed.
+    /// The group that gave it. It may be closed.
     pub group: GroupId,
-    /// The grant that it ended.
+    /// The grant that ended with it.
     pub token: Token,
-    /// For what the giver had the buffer.
+    /// The access that the giver had.
     pub access: Access,
-    /// When its time is up.
+    /// When it counts as failed.
     pub deadline: Time,
 }
 
 impl Engine {
     /// All buffers that a group has or a fence holds, by id.
     pub fn buffers(&self) -> Vec<BufferView> {
-        let mut views: BTreeMap<Ix<Slot>, BufferView> =
+        let mut views: BTreeMap<SlotIx, BufferView> =
             self.slots.iter().map(|(at, slot)| (at, self.view(at, slot))).collect();
         for (at, group) in self.groups.iter() {
             for entry in &group.entries {
@@ -118,13 +118,13 @@ impl Engine {
         all
     }
 
-    /// How many buffers that no group has are remembered.
+    /// How many buffers without a group the engine remembers.
     pub fn remembered(&self) -> usize {
         self.remembered.len()
     }
 
-    /// Without its holders.
-    fn view(&self, at: Ix<Slot>, slot: &Slot) -> BufferView {
+    /// The view of a buffer, without its holders.
+    fn view(&self, at: SlotIx, slot: &Slot) -> BufferView {
         let waiting = slot.queue.iter().filter_map(|(waiter, _)| {
             let mut entries = self.groups[waiter.group].entries.iter();
             let entry = entries.find(|entry| entry.slot == at)?;
@@ -150,7 +150,7 @@ impl Engine {
         }
     }
 
-    fn lock_view(&self, group: Ix<Group>, access: Access) -> LockView {
+    fn lock_view(&self, group: GroupIx, access: Access) -> LockView {
         let group = &self.groups[group];
         let Group { id, token, ticket, .. } = *group;
         LockView { group: id, token, ticket, access, phase: group.phase() }

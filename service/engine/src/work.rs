@@ -1,56 +1,54 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a call still has to look at before it is over. Empty between calls; kept so that a call
-//! allocates nothing.
+//! The open work of a call. It is empty between calls; the engine keeps it so that a call allocates
+//! nothing.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::arena::Ix;
-use crate::group::Group;
+use crate::index::{GroupIx, SlotIx};
 use crate::slot::Slot;
 use crate::Ticket;
 
-/// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Work {
-    /// Buffers whose waiters may be clear now, or not any more.
-    touched: Vec<Ix<Slot>>,
-    /// Groups that may wait for nothing any more, the oldest first.
-    ready: BinaryHeap<Reverse<(Ticket, Ix<Group>)>>,
+    /// Buffers whose waiters may have become clear, or ceased to be.
+    touched: Vec<SlotIx>,
+    /// Groups that may have nothing left to wait for, the oldest first.
+    ready: BinaryHeap<Reverse<(Ticket, GroupIx)>>,
     /// Buffers that nobody may have any more.
-    abandoned: Vec<Ix<Slot>>,
-    /// Groups whose deadline or time-out is being looked at.
-    pub due: Vec<Ix<Group>>,
+    abandoned: Vec<SlotIx>,
+    /// Groups whose deadline or time-out has come.
+    pub due: Vec<GroupIx>,
 }
 
 impl Work {
-    pub fn touch(&mut self, at: Ix<Slot>, slot: &Slot) {
+    pub fn touch(&mut self, at: SlotIx, slot: &Slot) {
         if !slot.queue.is_empty() {
             self.touched.push(at);
         }
     }
 
-    pub fn next_touched(&mut self) -> Option<Ix<Slot>> {
+    pub fn next_touched(&mut self) -> Option<SlotIx> {
         self.touched.pop()
     }
 
-    pub fn ready(&mut self, ticket: Ticket, group: Ix<Group>) {
+    pub fn ready(&mut self, ticket: Ticket, group: GroupIx) {
         self.ready.push(Reverse((ticket, group)));
     }
 
-    pub fn next_ready(&mut self) -> Option<Ix<Group>> {
+    pub fn next_ready(&mut self) -> Option<GroupIx> {
         self.ready.pop().map(|Reverse((_, group))| group)
     }
 
-    pub fn abandon(&mut self, at: Ix<Slot>, slot: &Slot) {
+    pub fn abandon(&mut self, at: SlotIx, slot: &Slot) {
         if slot.is_abandoned() {
             self.abandoned.push(at);
         }
     }
 
-    pub fn next_abandoned(&mut self) -> Option<Ix<Slot>> {
+    pub fn next_abandoned(&mut self) -> Option<SlotIx> {
         self.abandoned.pop()
     }
 

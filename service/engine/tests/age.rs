@@ -1,9 +1,9 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Age can't be stored: how long a lock waits, whatever others do with their tickets.
+//! Nobody can store age: a lock waits only so long, whatever others do with their tickets.
 //!
-//! The bound, and why it holds, is in docs/engine.md, "How long a lock waits".
+//! The bound and its proof are in docs/engine.md, "How long a lock waits".
 
 mod common;
 
@@ -13,7 +13,7 @@ use common::World;
 
 /// The longest hold, and the life of a ticket.
 const MAX_HOLD_MS: u64 = 5_000;
-/// As many groups as one uid may have by default.
+/// The default quota of groups of one uid.
 const GROUPS: u64 = 255;
 const SHARED: u64 = 100_000;
 
@@ -21,7 +21,7 @@ const SHARED: u64 = 100_000;
 fn a_ticket_lives_from_its_birth_and_nothing_renews_it() {
     let mut world = World::new();
     let [holder, hoarder] = [(); 2].map(|()| world.group(&[(1, DmaWrite)]));
-    // For an hour: queue, cancel.
+    // It queues and cancels for an hour.
     for _ in 0..900 {
         let held = world.lock(holder);
         world.lock(hoarder);
@@ -47,7 +47,7 @@ fn a_ticket_that_is_kept_in_line_is_not_renewed_either() {
     for group in [holder, next, hoarder, young] {
         world.lock(group);
     }
-    // The next one holds when the ticket's life is over; the young one has stayed in line all the while.
+    // When the ticket's life is over, the next one holds. The young one has stayed in line all the time.
     for (passed, expected) in [(3_000, [hoarder, young]), (3_000, [young, hoarder])] {
         world.pass(passed);
         world.cancel(hoarder).unwrap();
@@ -65,7 +65,7 @@ fn a_kept_ticket_passes_nobody_who_stood_at_the_buffer_first() {
         let [holder, shared] = [1, SHARED].map(|buffer| world.group(&[(buffer, DmaWrite)]));
         world.lock(holder);
         let held = world.lock(shared);
-        // It has stood at buffer 1, and comes to the shared one after the victim.
+        // The hoarder has waited for buffer 1. It comes to the shared buffer after the victim.
         let hoarder = world.group(&[(1, DmaWrite)]);
         world.lock(hoarder);
         world.cancel(hoarder).unwrap();
@@ -125,7 +125,7 @@ fn a_kept_ticket_passes_nobody_who_came_back_first() {
     for group in groups {
         world.cancel(group).unwrap();
     }
-    // The youngest of them comes back when nobody is there.
+    // The youngest comes back first.
     world.lock(groups[2]);
     world.lock(groups[0]);
     world.lock(groups[1]);
@@ -160,7 +160,7 @@ fn growth_after_the_tickets_life_passes_nobody() {
         world.lock(blocker);
         world.lock(grower);
         if late {
-            // The blocker is evicted when the grower's ticket is as old as it may become.
+            // The blocker is evicted when the grower's ticket has reached the end of its life.
             world.pass(MAX_HOLD_MS);
         } else {
             world.close(blocker, Close::Closed);
@@ -179,14 +179,14 @@ fn growth_after_the_tickets_life_passes_nobody() {
     }
 }
 
-/// A world for so many groups that the invariants can't be checked after each call.
+/// A world for so many groups that a check of the invariants after each call takes too long.
 fn crowd() -> World {
     let mut world = World::new();
     world.checked = false;
     world
 }
 
-/// Holds whatever it is granted until it is evicted, and tells how long the victim has waited, in
+/// Every group that is granted holds until it is evicted. Returns how long the victim has waited, in
 /// longest holds, rounded up.
 fn besiege(mut world: World, victim: GroupId, mut attack: impl FnMut(&mut World)) -> u64 {
     let begin = world.now;
@@ -226,7 +226,7 @@ fn siege_by_tickets_kept_on_a_private_buffer() {
         world.cancel(*attacker).unwrap();
     }
     let victim = with_victim(&mut world);
-    // All of them come to the victim's buffer, as fast as they can.
+    // All of them come to the victim's buffer at once.
     let waited = besiege(world, victim, |world| {
         for attacker in attackers.drain(..) {
             world.call(|e, _, fx| e.remove(attacker, BufferId(0), fx)).unwrap();
@@ -234,7 +234,7 @@ fn siege_by_tickets_kept_on_a_private_buffer() {
             world.lock(attacker);
         }
     });
-    assert_eq!(waited, 1, "longer than the holder that was there before it");
+    assert_eq!(waited, 1, "longer than the first holder");
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn siege_by_tickets_kept_on_the_victims_buffer() {
     for attacker in &attackers {
         world.lock(*attacker);
     }
-    // They leave when the victim is about to come, and come back behind its back.
+    // They leave just before the victim comes, and come back after it.
     attackers.iter().for_each(|attacker| world.cancel(*attacker).unwrap());
     let victim = world.group(&[(SHARED, DmaWrite)]);
     world.lock(victim);
@@ -290,7 +290,7 @@ fn siege_by_growth_of_locks_that_were_queued_before_and_are_granted_later() {
     let mut step = 0;
     let waited = besiege(world, victim, |world| {
         step += 1;
-        // One after the other is let through, and grows, each when the last one's time is nearly up.
+        // One attacker after the other is granted and grows, each shortly before the last one's deadline.
         if step % 9 == 0 {
             let Some((blocker, attacker)) = left.pop() else { return };
             world.close(blocker, Close::Closed);
@@ -304,7 +304,7 @@ fn siege_by_growth_of_locks_that_were_queued_before_and_are_granted_later() {
 #[test]
 fn siege_by_wounded_groups_that_come_back() {
     let mut world = crowd();
-    // Each attacker holds a buffer that an older accomplice comes to want.
+    // Each attacker holds a buffer that an older accomplice will want.
     let elders: Vec<GroupId> = (0..GROUPS).map(|at| world.group(&[(2 * at, DmaWrite)])).collect();
     let attackers: Vec<GroupId> =
         (0..GROUPS).map(|at| world.group(&[(2 * at + 1, DmaWrite)])).collect();
@@ -313,7 +313,7 @@ fn siege_by_wounded_groups_that_come_back() {
         world.lock(*elder);
         tokens.push(world.lock(*attacker));
     }
-    // The shared buffer is beyond the others' numbers.
+    // The number of the shared buffer is higher than all others.
     let victim = with_victim(&mut world);
     let mut left = Some((elders, attackers, tokens));
     let waited = besiege(world, victim, |world| {

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Locking and unlocking allocate nothing once the tables have their size, and a table that is empty
-//! again has given back what a crowd needed.
+//! Locking and unlocking allocate nothing once the tables have their size. A table that is empty again
+//! has freed the memory of a crowd.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn allocations(run: impl FnOnce()) -> u64 {
     allocation_counter::measure(run).count_total
 }
 
-/// Groups over the same buffers, with the effects carried out.
+/// Groups with the same buffers. The effects are carried out.
 struct World {
     engine: Engine,
     fx: Effects,
@@ -67,7 +67,7 @@ impl World {
         }
     }
 
-    /// A lock of each group, all waiting for the first, then one after the other.
+    /// Each group locks, and waits for the first. Then each is granted and unlocks, one after the other.
     fn round(&mut self) {
         let mut tokens = [Token(0); 8];
         for (at, token) in (0..self.groups.len()).zip(&mut tokens) {

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Rule 3: groups that hold and want more, and the ticket that a group keeps.
+//! Rule 3: groups that hold and want more, and kept tickets.
 
 mod common;
 
@@ -148,7 +148,7 @@ fn of_two_readers_that_both_want_to_write_the_younger_is_refused() {
     world.forget_events();
     world.unlock(young, young_token);
     assert_eq!(world.granted(), [old]);
-    // It comes back as a writer, and is next.
+    // It comes back as a writer and is the next one.
     world.lock(young);
     world.unlock(old, old_token);
     assert_eq!(world.granted(), [young]);
@@ -253,7 +253,7 @@ fn a_growing_group_passes_younger_waiters_that_were_clear() {
     world.lock(waiter);
     world.add(grower, &[(2, DmaWrite)]);
     world.forget_events();
-    // Buffer 2 is free, and its waiter waits for buffer 3.
+    // Buffer 2 is free. Its waiter also waits for buffer 3.
     world.lock(grower);
     assert_eq!(world.granted(), [grower]);
     world.unlock(blocker, blocked);
@@ -328,7 +328,7 @@ fn eviction_during_growth_that_is_being_prepared_leaves_the_operations() {
     assert_eq!(world.told(), [evicted(grower, token)]);
     world.finish_job(Ok(()));
     let grants = world.grants();
-    assert!(!grants[0][0].evicted, "of a buffer that was never granted");
+    assert!(!grants[0][0].evicted, "evicted from a buffer that was never granted");
     assert_eq!(world.ops.len(), 1, "the operation was wasted");
 }
 
@@ -367,9 +367,9 @@ fn unlock_takes_growth_back_and_the_age_with_it() {
     assert_eq!(world.granted(), [waiter]);
 }
 
-// The ticket that is kept.
+// Kept tickets.
 
-/// What gives a lock up without a grant.
+/// Ways in which a lock ends without a grant.
 #[derive(Clone, Copy, Debug)]
 enum GiveUp {
     Cancel,
@@ -385,7 +385,7 @@ fn a_lock_that_was_given_up_keeps_its_age() {
             world.hold_jobs = true;
             let holder = world.group(&[(1, DmaRead)]);
             world.lock(holder);
-            // It shares with the holder, and waits for its own operation.
+            // It shares the buffer with the holder and waits for its own operation.
             let old = world.group(&[(1, DmaRead), (2, Read)]);
             world.lock_for(old, 10);
             let young = world.group(&[(1, DmaWrite)]);
@@ -405,7 +405,7 @@ fn a_lock_that_was_given_up_keeps_its_age() {
             while !world.jobs.is_empty() {
                 world.finish_job(Ok(()));
             }
-            // With a new ticket it stands behind the writer.
+            // With a new ticket it waits behind the writer.
             let expected = if away { vec![] } else { vec![old] };
             assert_eq!(world.granted(), expected, "{how:?}, away: {away}");
         }
@@ -425,7 +425,7 @@ fn a_kept_ticket_does_not_last_longer_than_a_grant_can() {
     world.lock(young);
     world.forget_events();
     world.pass(1);
-    // The holder's deadline; five seconds after the cancel.
+    // The holder's deadline, five seconds after the cancel.
     assert_eq!(world.granted(), [young]);
     let third = world.group(&[(1, DmaWrite)]);
     world.lock(third);

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Long random histories of what the oracle leaves out: cache operations that take their time and
-//! fail, and crowds. The invariants hold after every call, nobody is overtaken, nothing is left.
+//! Long random histories of cases that the oracle leaves out: crowds, and slow cache operations that fail.
+//! The invariants hold after every call, nobody is overtaken, and nothing is left in the end.
 
 mod common;
 
@@ -23,7 +23,7 @@ fn invariants_hold_while_operations_take_their_time_and_fail() {
     }
 }
 
-/// Who waits for what, before a call.
+/// All waiters, with their buffers.
 fn waiters(world: &World) -> Vec<(BufferId, LockView)> {
     let views = world.engine.buffers();
     views.iter().flat_map(|v| v.waiters.iter().map(|waiter| (v.id, *waiter))).collect()
@@ -47,7 +47,7 @@ fn among_64_groups_on_hot_buffers_nobody_is_overtaken() {
                 let had = held
                     .iter()
                     .any(|(b, h)| (*b, h.token, h.access) == (buffer, holder.token, holder.access));
-                // Who waited before and waits still, is older, and wants it in conflict.
+                // An older, conflicting waiter that waited before the call and still waits.
                 let passed = before.iter().filter(|(b, w)| {
                     !had && *b == buffer
                         && w.group != holder.group
@@ -60,13 +60,13 @@ fn among_64_groups_on_hot_buffers_nobody_is_overtaken() {
             crowd.world.forget_events();
         }
         assert_eq!(overtakes, 0, "seed {seed}");
-        assert!(crowd.world.engine.counters().queued > 200, "a crowd without a crowd");
+        assert!(crowd.world.engine.counters().queued > 200, "too few locks had to wait");
         crowd.end();
     }
 }
 
-/// An adversary who tries to keep one group waiting: it lets readers and writers of all ages in,
-/// has old ones come back with the tickets that they have kept, and lets go as late as it may.
+/// An adversary tries to keep one group waiting: it adds readers and writers of all ages, old ones come
+/// back with kept tickets, and everybody unlocks as late as possible.
 #[test]
 fn an_adversary_can_not_starve_the_oldest_waiter() {
     use Access::{DmaRead, DmaWrite};
@@ -75,7 +75,7 @@ fn an_adversary_can_not_starve_the_oldest_waiter() {
         let hot = |access| [(0, access), (1, access)];
         let blocker = world.group(&hot(DmaWrite));
         world.lock(blocker);
-        // Tickets older than the victim's, to come back with.
+        // They keep tickets that are older than the victim's.
         let elders: Vec<GroupId> = (0..8).map(|_| world.group(&[(0, DmaRead)])).collect();
         for elder in &elders {
             world.lock(*elder);
@@ -94,7 +94,7 @@ fn an_adversary_can_not_starve_the_oldest_waiter() {
         }
         world.forget_events();
         world.close(blocker, Close::Closed);
-        // Elders go first, each once; then the victim, whatever the crowd of 55 does.
+        // Elders go first, each once. Then the victim is served, whatever the crowd of 55 does.
         let mut served = world.granted();
         for _ in 0..elders.len() {
             if served.contains(&victim) {

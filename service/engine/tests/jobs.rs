@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Operations and waits that end late, fail, or outlive who they were for.
+//! Operations and waits that end late, fail, or outlive their lock.
 
 mod common;
 
@@ -15,6 +15,10 @@ const FAILED: Result<(), Failure> = Err(Failure { succeeded: 0, reason: 5 });
 
 fn kinds(world: &World) -> Vec<(SyncKind, SyncFlags)> {
     world.ops.iter().map(|op| (op.kind, op.flags)).collect()
+}
+
+fn waits(world: &World) -> Vec<SyncFlags> {
+    world.waited.iter().map(|wait| wait.flags).collect()
 }
 
 // START and END.
@@ -41,7 +45,6 @@ fn end_has_the_flags_of_its_start_in_every_sequence_of_four() {
             match kind {
                 SyncKind::Start => assert_eq!(open.replace(flags), None, "{sequence:?}"),
                 SyncKind::End => assert_eq!(open.take(), Some(flags), "{sequence:?}"),
-                SyncKind::Wait => panic!("nobody expects implicit fences"),
             }
         }
     }
@@ -54,12 +57,12 @@ fn a_wait_that_fails_leaves_an_open_start_to_be_ended() {
     let writer = world.group(&[(1, Write)]);
     world.cycle(writer);
     world.ops.clear();
+    world.waited.clear();
     world.hold_waits = true;
     world.lock(writer);
-    assert_eq!(kinds(&world), [(SyncKind::Wait, SyncFlags::ReadWrite)]);
-    world.ops.clear();
+    assert_eq!(waits(&world), [SyncFlags::ReadWrite]);
     world.close(writer, Close::Closed);
-    assert!(world.waits.is_empty(), "the wait was not taken back");
+    assert!(world.waits.is_empty(), "the wait was not dropped");
     assert_eq!(kinds(&world), [(SyncKind::End, SyncFlags::ReadWrite)]);
     assert!(world.engine.is_empty());
 }
@@ -69,7 +72,7 @@ fn an_operation_that_fails_for_a_closed_group_is_no_retirement() {
     let mut world = World::new();
     let writer = world.group(&[(1, Write)]);
     world.cycle(writer);
-    // A device needs END; its group goes, and the END fails.
+    // A device needs END. Its group closes, and the END fails.
     let device = world.group(&[(1, DmaRead)]);
     world.hold_jobs = true;
     world.lock(device);
@@ -77,7 +80,7 @@ fn an_operation_that_fails_for_a_closed_group_is_no_retirement() {
     world.close(device, Close::Closed);
     world.ops.clear();
     world.finish_job(FAILED);
-    assert_eq!(kinds(&world), [(SyncKind::End, SyncFlags::ReadWrite)], "cleaned by nobody");
+    assert_eq!(kinds(&world), [(SyncKind::End, SyncFlags::ReadWrite)], "nobody cleans it");
     world.finish_job(Ok(()));
     assert_eq!(world.told(), []);
     assert!(world.engine.is_empty());
@@ -127,7 +130,7 @@ fn what_an_evicted_writer_wrote_after_an_operation_is_not_cleaned_by_it() {
     world.pass(100);
     let reader = world.group(&[(1, Read)]);
     let token = world.lock(reader);
-    // END for a device is in flight when the reader ends, and with it the evicted writer's time.
+    // The reader unlocks while END for a device is in flight. From then on the evicted writer counts as gone.
     let device = world.group(&[(1, DmaRead)]);
     world.hold_jobs = true;
     let device_token = world.lock(device);
@@ -159,12 +162,12 @@ fn a_look_counts_for_the_call_that_it_is_given_to() {
     world.cycle(writer);
     let token = world.lock(reader);
     let fence = world.unlock_with_fence(reader, token);
-    world.ops.clear();
-    // The writer waits at the gate of the reader's fence; meanwhile a driver may attach another.
+    world.waited.clear();
+    // The writer waits at the gate of the reader's fence. Meanwhile a driver may attach another fence.
     world.implicit = Implicit::Idle;
     world.lock(writer);
     world.fence_done(fence, true);
-    assert_eq!(kinds(&world), [(SyncKind::Wait, SyncFlags::ReadWrite)]);
+    assert_eq!(waits(&world), [SyncFlags::ReadWrite]);
 }
 
 #[test]
@@ -174,14 +177,14 @@ fn a_look_does_not_outlive_operations_that_take_their_time() {
     let first = world.group(&[(1, Write)]);
     world.cycle(first);
     world.ops.clear();
-    // Buffer 1 needs nothing, buffer 2 a START: both are looked at again before it.
+    // Buffer 1 needs nothing, buffer 2 a START. Before it the caller looks at both again.
     world.hold_jobs = true;
     world.implicit = Implicit::Idle;
     let (now, fx) = (world.now, &mut Effects::new());
     let outcome = world.engine.lock(now, both, None, Implicit::Idle, fx);
     assert!(matches!(outcome, Ok(LockOutcome::Pending(_))));
     let Some(Effect::Sync { waits, ops, .. }) = fx.pop() else { panic!("no operation") };
-    let waits: Vec<u64> = fx.ops(waits).iter().map(|wait| wait.buffer.0).collect();
+    let waits: Vec<u64> = fx.waits(waits).iter().map(|wait| wait.buffer.0).collect();
     assert_eq!((waits, fx.ops(ops).len()), (vec![1, 2], 1));
 }
 
@@ -196,7 +199,7 @@ fn devices_and_readers_go_past_a_readers_wait() {
     world.forget_events();
     world.lock(device);
     assert_eq!(world.granted(), [device]);
-    // The other reader finds its own fences signalled.
+    // The other reader's wait succeeds.
     world.lock(two);
     assert_eq!(world.waits.len(), 2);
     world.waits.swap(0, 1);
@@ -220,7 +223,7 @@ fn a_fence_that_comes_before_a_start_leaves_the_buffer_to_others() {
     world.forget_events();
     world.lock(device);
     assert_eq!(world.granted(), [device]);
-    // Then the START is tried again.
+    // Then the lock tries its START again.
     world.finish_wait(true);
     world.finish_job(Ok(()));
     assert_eq!(world.granted(), [reader]);
@@ -264,7 +267,7 @@ fn all_locks_behind_a_hung_fence_fail_at_the_same_time() {
             }));
         }
         assert_eq!(failed, [(1, 5); 5], "{access:?}");
-        // The next one's time begins anew.
+        // The next lock has a new time limit.
         world.pass(20_000);
         world.lock(groups[0]);
         let job = world.jobs.remove(0);
@@ -273,7 +276,7 @@ fn all_locks_behind_a_hung_fence_fail_at_the_same_time() {
     }
 }
 
-/// A world in which a buffer needs no operation, and what waits for its fences is held back.
+/// A world in which buffers need no operations, and the test holds back waits for implicit fences.
 fn ready_but_for_fences() -> World {
     let mut world = with_implicit_fences();
     let writer = world.group(&[(1, Write)]);
@@ -290,7 +293,7 @@ fn a_readers_look_says_nothing_of_the_fences_that_a_writer_waits_for() {
     world.lock(first);
     let reading = world.lock(reader);
     world.lock(second);
-    // A device reads: the writer waits in vain, the reader does not.
+    // A device reads: the writer's wait fails, the reader's wait succeeds.
     world.pass(5_000);
     world.finish_wait(false);
     world.forget_events();
@@ -298,13 +301,13 @@ fn a_readers_look_says_nothing_of_the_fences_that_a_writer_waits_for() {
     assert_eq!(world.granted(), [reader]);
     world.pass(1_000);
     world.unlock(reader, reading);
-    assert!(world.waits[0].1 <= world.now, "the second writer's time began anew");
+    assert!(world.waits[0].1 <= world.now, "the second writer has a new time limit");
 }
 
 #[test]
 fn nobody_makes_anothers_time_short_by_waiting_before() {
     let mut world = ready_but_for_fences();
-    // One of two strangers always waits: for a fence of a buffer of their own.
+    // One of two other groups always waits, for a fence of a buffer of their own.
     let strangers = [(); 2].map(|()| world.group(&[(1, Read), (2, Read)]));
     world.hold_waits = false;
     world.cycle(strangers[0]);
@@ -338,7 +341,7 @@ fn a_lock_that_gets_its_buffers_in_the_moment_of_its_time_out_is_granted() {
     for waiter_first in [false, true] {
         for by_fence in [false, true] {
             let mut world = World::new();
-            // From here on nobody needs an operation.
+            // From here on no lock needs an operation.
             let writer = world.group(&[(1, Write)]);
             world.cycle(writer);
             let [x, y] = [(); 2].map(|()| world.group_with_hold(500, &[]));
@@ -377,7 +380,7 @@ fn time_outs_of_one_instant_do_not_make_room_for_each_other() {
         let mut world = World::new();
         let holder = world.group(&[(1, DmaRead)]);
         world.lock(holder);
-        // The reader waits behind the writer, whoever was opened first.
+        // The reader waits behind the writer, whichever group was opened first.
         let mut groups = [(); 2].map(|()| world.group(&[]));
         if reversed {
             groups.reverse();

@@ -1,7 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The two facts about a buffer after an eviction: somebody may still be at work, the content is torn.
+//! The two facts about a buffer after an eviction: the evicted holder may still be at work, and the
+//! content is torn.
 
 mod common;
 
@@ -9,12 +10,12 @@ use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::*;
 use common::World;
 
-/// `evicted` and `torn` of the only buffer of a grant.
+/// The marks `evicted` and `torn` of the only buffer of a grant.
 fn marks(granted: &[GrantedBuffer]) -> (bool, bool) {
     (granted[0].evicted, granted[0].torn)
 }
 
-/// A world in which a holder with this access was evicted from buffer 1.
+/// A world where a holder with this access was evicted from buffer 1.
 fn after_eviction_of(access: Access) -> World {
     let mut world = World::new();
     let evicted = world.group_with_hold(100, &[(1, access)]);
@@ -61,7 +62,7 @@ fn a_grant_that_began_before_the_eviction_ends_neither_fact() {
     assert_eq!(marks(&world.cycle(writer)), (false, false));
 }
 
-/// Unlocks with two fences for everything.
+/// Unlocks with two fences for all buffers.
 fn unlock_with_two_fences(world: &mut World, group: GroupId, token: Token) -> [FenceId; 2] {
     let fences = [FenceId(101), FenceId(102)];
     let given = fences.map(|fence| ReleaseFence { fence, buffer: None });
@@ -128,7 +129,7 @@ fn one_fence_for_many_buffers_or_given_twice_is_one_fence() {
     assert!(world.engine.is_empty());
 }
 
-// A buffer that nobody has.
+// Buffers that nobody has.
 
 #[test]
 fn whoever_adds_a_marked_buffer_after_its_last_group_is_gone_is_told() {
@@ -189,7 +190,7 @@ fn an_evicted_cpu_writers_lines_are_cleaned_before_and_after_its_buffer_was_away
     world.close(writer, Close::Died);
     let last = world.ops.last().map(|op| (op.kind, op.flags));
     assert_eq!(last, Some((SyncKind::End, SyncFlags::ReadWrite)));
-    // It may go on writing, so what comes after the first orderly grant finds the cache cleaned again.
+    // The evicted holder may go on writing, so the cache is cleaned again after the first orderly grant.
     let device = world.group(&[(1, DmaRead)]);
     world.cycle(device);
     world.ops.clear();

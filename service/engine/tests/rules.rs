@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The engine's rules, each by its number in the crate's documentation, and who broke them before.
+//! The engine's rules, by their numbers in the crate's documentation.
 
 mod common;
 
@@ -45,7 +45,7 @@ fn groups_that_want_each_others_buffers_take_turns_by_age() {
 fn cycles_of_groups_do_not_deadlock() {
     for n in 2..=8 {
         let mut world = World::new();
-        // Everybody holds nothing, and wants its own buffer and its neighbour's.
+        // Each group holds nothing and wants its own buffer and its neighbour's.
         let blocker = world.group(&(0..n).map(|b| (b, DmaWrite)).collect::<Vec<_>>());
         let held = world.lock(blocker);
         let ring: Vec<GroupId> =
@@ -70,7 +70,7 @@ fn a_granted_group_is_not_preempted_by_age() {
     let mut world = World::new();
     let blocker = world.group(&[(1, DmaWrite)]);
     let held = world.lock(blocker);
-    // The oldest waiter, and a younger group that is granted meanwhile.
+    // The oldest waiter, and a younger group that is granted while it waits.
     let old = world.group(&[(1, DmaWrite), (2, DmaWrite)]);
     let late = world.group(&[(3, DmaWrite)]);
     let token = world.lock(late);
@@ -124,7 +124,7 @@ fn a_crowd_of_readers_does_not_starve_a_writer() {
         readers[..4].iter().map(|reader| (*reader, world.lock(*reader))).collect();
     let token = world.lock(writer);
     world.forget_events();
-    // Readers come and go without a gap; none may pass the writer.
+    // Readers come and go without a gap. None may pass the writer.
     for late in &readers[4..] {
         world.lock(*late);
         let (reader, token) = held.remove(0);
@@ -167,7 +167,7 @@ fn a_waiting_writer_that_leaves_wakes_the_readers_behind_it() {
     }
 }
 
-// Rule 3 is in growth.rs; what it leaves refused is here.
+// Rule 3 is in growth.rs; the refusals are here.
 
 #[test]
 fn a_pending_lock_refuses_changes_and_a_held_buffer_stays() {
@@ -216,7 +216,7 @@ fn the_mark_stays_until_a_grant_that_began_after_the_eviction_ends_in_order() {
     let early_token = world.lock(early);
     world.lock(stuck);
     world.pass(500);
-    // This one began before the eviction: its end says nothing about the evicted reader.
+    // This grant began before the eviction, so its end says nothing about the evicted reader.
     world.unlock(early, early_token);
     let writer = world.group(&[(1, DmaWrite)]);
     assert!(world.cycle(writer)[0].evicted);
@@ -249,8 +249,8 @@ fn hold_limits_are_cut_to_the_maximum() {
     assert_eq!(engine.open_group(Some(limits.max_hold * 2)).1, limits.max_hold);
 }
 
-// Rule 5: counts. In the RFC's timeout worker two readers could both see a count of 2 and both
-// take one off; Russell King showed it in review.
+// Rule 5: counts. In the RFC's time-out worker two readers could both see a count of 2 and both
+// decrement it. Russell King showed it in review.
 
 #[test]
 fn king_two_readers_time_out_together_with_a_writer_waiting() {
@@ -268,7 +268,7 @@ fn king_two_readers_time_out_together_with_a_writer_waiting() {
             }
             // Both deadlines are the same instant.
             world.pass(500);
-            assert_eq!(world.granted(), [writer], "granted once, exactly");
+            assert_eq!(world.granted(), [writer], "granted exactly once");
             let view = &world.engine.buffers()[0];
             assert_eq!(view.holders.len(), 1);
             world.close(writer, Close::Closed);
@@ -292,7 +292,7 @@ fn exclusive_grants_and_no_others_advance_the_generation() {
     assert_eq!(generations, [0, 1, 1, 1, 2, 2]);
 }
 
-// Rule 7: nothing is kept.
+// Nothing is left.
 
 #[test]
 fn everything_is_freed_in_whatever_state_a_group_is_closed() {
@@ -398,7 +398,7 @@ fn buffers_of_a_lock_given_up_under_operations_wait_for_them() {
     world.cancel(group).unwrap();
     assert!(world.granted().is_empty());
     world.finish_job(Ok(()));
-    // What was started has to be ended before the device writes.
+    // START needs its END before the device writes.
     assert_eq!(world.ops.last().unwrap().kind, SyncKind::End);
     world.finish_job(Ok(()));
     assert_eq!(world.granted(), [writer]);
@@ -423,7 +423,7 @@ fn a_buffer_that_comes_back_during_its_last_end_waits_for_it() {
 
 // Release fences.
 
-/// Gives a buffer back as `giver`, but for a fence, with `taker` waiting; the fence.
+/// `giver` unlocks a buffer with a fence while `taker` waits. Returns the fence.
 fn hand_over(world: &mut World, giver: Access, taker: Access) -> (GroupId, FenceId) {
     let first = world.group_with_hold(500, &[(1, giver)]);
     let second = world.group(&[(1, taker)]);
@@ -463,7 +463,7 @@ fn the_cpu_is_granted_when_the_fence_has_signalled() {
 
 #[test]
 fn a_device_waits_for_the_fence_of_a_cpu() {
-    // Its END has to find what the CPU writes.
+    // END has to find what the CPU writes.
     let mut world = World::new();
     let (taker, fence) = hand_over(&mut world, Write, DmaRead);
     assert!(world.events.is_empty());
@@ -493,7 +493,7 @@ fn the_fences_of_all_readers_come_with_the_next_writer() {
     for (reader, token) in readers.iter().zip(tokens) {
         fences.push(world.unlock_with_fence(*reader, token));
     }
-    // Another reader does not wait for readers.
+    // A reader does not wait for the fences of readers.
     assert!(!world.cycle(readers[0])[0].fenced);
     let token = world.lock(writer);
     let given: Vec<FenceId> =
@@ -532,7 +532,7 @@ fn a_fence_that_is_given_for_nothing_is_dropped() {
     assert_eq!(world.told(), [Effect::DropFence { fence: FenceId(2) }]);
 }
 
-/// Whoever waits is granted by the unlock itself, and has to be told.
+/// The unlock itself grants the waiter, so an effect tells it.
 #[test]
 fn a_fence_that_had_failed_before_the_unlock_marks_the_next_grant() {
     let mut world = World::new();
@@ -554,7 +554,7 @@ fn a_fence_that_had_failed_before_the_unlock_marks_the_next_grant() {
     assert!(world.told().is_empty());
 }
 
-/// The work of two jobs, of which one has failed and the other goes on.
+/// One of two jobs has failed, and the other goes on.
 #[test]
 fn beside_a_fence_that_had_failed_another_one_is_waited_for() {
     let mut world = World::new();
@@ -567,7 +567,7 @@ fn beside_a_fence_that_had_failed_another_one_is_waited_for() {
     let given = [7, 8].map(|fence| ReleaseFence { fence: FenceId(fence), buffer: None });
     let failed = [FenceId(7)];
     world.call(|e, now, fx| e.unlock_with_failed(now, giver, token, &given, &failed, fx)).unwrap();
-    // Nobody is granted past a fence of an evicted holder's, who may still be at work.
+    // Nobody passes the fence of an evicted holder, who may still be at work.
     assert_eq!(world.granted(), []);
     world.fence_done(FenceId(8), true);
     assert_eq!(world.granted(), [device, cpu]);
@@ -630,17 +630,17 @@ fn the_cpu_waits_for_implicit_fences_unless_there_are_none() {
         world.engine.expect_implicit_fences();
         let group = world.group(&[(1, access)]);
         world.cycle(group);
-        world.ops.clear();
-        // No START is needed any more, so it has to wait by itself.
+        world.waited.clear();
+        // It needs no START any more, so it has to wait by itself.
         world.cycle(group);
-        let wait = SyncOp { buffer: BufferId(1), kind: SyncKind::Wait, flags };
-        assert_eq!(world.ops, [wait]);
-        // Unless the caller has looked; that counts for one lock.
+        let wait = FenceWait { buffer: BufferId(1), flags };
+        assert_eq!(world.waited, [wait]);
+        // If the caller has looked, that counts for one lock.
         world.implicit = Implicit::Idle;
         world.cycle(group);
-        assert_eq!(world.ops, [wait]);
+        assert_eq!(world.waited, [wait]);
         world.cycle(group);
-        assert_eq!(world.ops, [wait, wait]);
+        assert_eq!(world.waited, [wait, wait]);
     }
 }
 
@@ -651,12 +651,11 @@ fn a_look_for_implicit_fences_is_of_no_use_to_a_lock_that_waits() {
     let (holder, waiter) = (world.group(&[(1, Read)]), world.group(&[(1, Write)]));
     world.cycle(waiter);
     let token = world.lock(holder);
-    world.ops.clear();
+    world.waited.clear();
     world.implicit = Implicit::Idle;
     world.lock(waiter);
     world.unlock(holder, token);
-    assert_eq!(world.ops.len(), 1);
-    assert_eq!(world.ops[0].kind, SyncKind::Wait);
+    assert_eq!(world.waited.len(), 1);
 }
 
 #[test]

@@ -3,22 +3,21 @@
 
 //! The kernel's own tests of ww_mutex, in the engine's terms.
 //!
-//! A `ww_acquire_ctx` is a group, a `ww_mutex` a buffer taken for writing; taking locks one by one is
-//! growing a grant one buffer at a time. The first of them asks for nothing that could deadlock, in
-//! the kernel and here.
+//! A `ww_acquire_ctx` is a group. A `ww_mutex` is a buffer for writing. To take locks one by one is to
+//! grow a grant by one buffer at a time. The first lock cannot deadlock, in the kernel and here.
 //!
 //! `kernel/locking/test-ww_mutex.c`:
 //!
 //! | kernel | here |
 //! |---|---|
 //! | `test_mutex` (with a context, by trylock) | [`a_buffer_has_one_holder`] |
-//! | `test_mutex` (`TEST_MTX_SPIN`) | left out: how a waiter waits is not the engine's business |
+//! | `test_mutex` (`TEST_MTX_SPIN`) | left out: the engine does not decide how a waiter waits |
 //! | `test_aa` | [`aa`] |
 //! | `test_abba` (resolve false) | [`abba_is_noticed_in_either_order`] |
 //! | `test_abba` (resolve true) | [`abba_is_resolved_in_either_order`] |
 //! | `test_cycle` | [`cycles_are_resolved`], n = 2 to 8 |
 //! | `stress` (`STRESS_INORDER`, `_REORDER`, `_ONE`) | [`stress`], each alone and all together |
-//! | the same for wait-die (`wd_class`) | left out: groups wound, none of them dies |
+//! | the same for wait-die (`wd_class`) | left out: there is wound-wait only |
 //!
 //! `lib/locking-selftest.c`, from `ww_tests`:
 //!
@@ -26,9 +25,9 @@
 //! |---|---|
 //! | `ww_test_normal` | [`a_buffer_has_one_holder`] |
 //! | `ww_test_fail_acquire` | [`aa`]: it asks for `-EALREADY` and an injected `-EDEADLK` |
-//! | `ww_test_unneeded_slow` | left out: there is no slow path to call, `lock` is it |
-//! | `ww_test_two_contexts`, `_diff_class` | cannot be said: a group is its one context, of one class |
-//! | `ww_test_context_done_twice`, `_fini_early`, `_lock_after_done` | cannot be said: a grant has no phase to be ended by hand |
+//! | `ww_test_unneeded_slow` | left out: there is no slow path to call besides `lock` |
+//! | `ww_test_two_contexts`, `_diff_class` | not possible: a group is one context, of one class |
+//! | `ww_test_context_done_twice`, `_fini_early`, `_lock_after_done` | not possible: no call ends a phase of a grant |
 //! | `ww_test_context_unlock_twice`, `_object_unlock_twice`, `_object_lock_unbalanced` | [`a_token_unlocks_once`] |
 //! | `ww_test_object_lock_stale_context` | [`a_token_unlocks_once`]: the token of an ended grant |
 //! | `ww_test_edeadlk_normal`, `_slow` | [`abba_is_resolved_in_either_order`] |
@@ -131,7 +130,7 @@ fn after_edeadlk_nothing_is_given_before_all_is_unlocked() {
     let [(old, _), (young, token)] = ab(&mut world);
     world.lock(old);
     assert_eq!(world.try_to_lock(young), Err(Error::Deadlock));
-    // Not the contended buffer, not by trylock, and not another that is free.
+    // It gets neither the contended buffer, also by trylock, nor another one that is free.
     assert_eq!(world.try_to_lock(young), Err(Error::Deadlock));
     assert_eq!(world.try_lock(young), Err(Error::Deadlock));
     world.call(|e, _, fx| e.remove(young, BufferId(1), fx)).unwrap();
@@ -140,7 +139,7 @@ fn after_edeadlk_nothing_is_given_before_all_is_unlocked() {
     world.unlock(young, token);
     world.forget_events();
     world.lock(young);
-    assert!(world.granted().is_empty(), "buffer 2 is the older one's now");
+    assert!(world.granted().is_empty(), "the older group has buffer 2 now");
 }
 
 #[test]
@@ -172,12 +171,12 @@ fn growth_and_trylock_mix() {
     world.unlock(group, first);
 }
 
-/// A client that takes buffers one by one, in its order, and on EDEADLK gives all back and takes
-/// what it had and the contended one at once.
+/// A client that takes buffers one by one, in its order. On EDEADLK it gives all back, and then takes
+/// them and the contended one at once.
 struct Taker {
     group: GroupId,
     order: Vec<u64>,
-    /// How many of them it has asked for.
+    /// How many buffers it has asked for.
     asked: usize,
     token: Option<Token>,
     state: Stage,
@@ -197,7 +196,7 @@ impl Taker {
         Self { group, order, asked: 0, token: None, state: Stage::Free, rounds: 0 }
     }
 
-    /// One call of this client, if it has one to make.
+    /// The next call of this client, if it has one.
     fn step(&mut self, world: &mut World) {
         match self.state {
             Stage::Waiting => {}
@@ -207,7 +206,7 @@ impl Taker {
                 self.lock(world);
             }
             Stage::Free if self.asked == self.order.len() => {
-                let token = self.token.take().expect("it has all");
+                let token = self.token.take().expect("it has all buffers");
                 world.unlock(self.group, token);
                 world.call(|e, _, fx| {
                     for buffer in &self.order {
@@ -256,7 +255,7 @@ fn listen(world: &mut World, takers: &mut [Taker]) {
 #[test]
 fn cycles_are_resolved() {
     for n in 2..=8 {
-        // Everybody has its own and asks for the next one's, in every rotation and direction.
+        // Each group has its own buffer and asks for the next one's, in every rotation and direction.
         for first in 0..n {
             for backwards in [false, true] {
                 let mut world = World::new();
@@ -285,7 +284,7 @@ fn cycles_are_resolved() {
     }
 }
 
-/// Takers of `buffers` buffers, each with so many of them, take turns at random.
+/// Takers with so many of `buffers` buffers each take turns at random.
 fn stress_with(buffers: u64, shapes: &[usize], seed: u64) {
     let mut random = Random(seed);
     let mut world = World::new();
@@ -300,9 +299,9 @@ fn stress_with(buffers: u64, shapes: &[usize], seed: u64) {
         .collect();
     let turns = 4_000 * takers.len() as u64;
     for turn in 0.. {
-        assert!(turn < turns, "somebody starves: {:?}", rounds(&takers));
+        assert!(turn < turns, "a taker starves: {:?}", rounds(&takers));
         let at = random.below(takers.len() as u64) as usize;
-        // STRESS_REORDER: another order each time.
+        // STRESS_REORDER: a new order each time.
         if takers[at].asked == 0 && at % 2 == 1 {
             let mut order = takers[at].order.clone();
             random.shuffle(&mut order);
@@ -323,7 +322,7 @@ fn rounds(takers: &[Taker]) -> Vec<u32> {
 #[test]
 fn stress() {
     for seed in 1..=20 {
-        // 16 locks in everybody's own order; then single ones; then all together.
+        // 16 locks, each taker in its own order; then single locks; then all together.
         stress_with(16, &[16; 4], seed);
         stress_with(16, &[1; 8], seed);
         stress_with(16, &[16, 16, 1, 16, 16, 1, 1], seed);

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `cargo xtask bench -- cost`: what a call costs when there are 10^2 to 10^5 waiters, holders, fences
-//! or victims, as the table of docs/engine.md.
+//! `cargo xtask bench -- cost`: the cost of a call with 10^2 to 10^5 waiters, holders, fences or victims. It
+//! prints the table of docs/engine.md.
 //!
-//! Each figure is the time of one call, or of one call's share for each lock that it lets go on. It is
-//! the mean over many calls in one world, since a single call is too short to be timed.
+//! Each figure is the time of one call, or of its share for each lock that it lets go on. It is the mean
+//! over many calls in one world, since a single call is too short for the clock.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use buffersync_engine_bench::Random;
 const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
 const NOW: Time = Time(0);
 
-/// What is measured, and the function that does it for a size, in nanoseconds.
+/// The measurements: a title, and a function from the size to nanoseconds.
 type Row = (&'static str, fn(usize) -> f64);
 
 const ROWS: &[Row] = &[
@@ -54,7 +54,7 @@ fn main() {
     }
 }
 
-/// A lock table, and what it asks for.
+/// A lock table and its effects.
 struct World {
     engine: Engine,
     fx: Effects,
@@ -93,7 +93,7 @@ impl World {
         self.listen();
     }
 
-    /// Keeps what is asked for and who is granted.
+    /// Keeps the jobs and the grants among the effects.
     fn listen(&mut self) {
         while let Some(effect) = self.fx.pop() {
             match effect {
@@ -176,7 +176,7 @@ fn shuffle<T>(all: &mut [T]) {
     }
 }
 
-/// Each of n readers gives a fence for the buffer.
+/// Each of n readers unlocks with a fence.
 fn give_fences(world: &mut World, n: usize, access: Access) -> Vec<FenceId> {
     let groups = world.groups(n, &[(1, access)]);
     let tokens: Vec<Token> = groups.iter().map(|group| world.lock(*group)).collect();
@@ -210,7 +210,7 @@ fn fences(n: usize) -> (f64, f64, f64) {
 
 fn gate_of_many_fences(n: usize) -> f64 {
     let mut world = World::new();
-    // Fences of writers, one after the other with each other's: devices pass them on, the CPU waits.
+    // Devices that write pass the buffer on, each with the fences of those before it. The CPU waits.
     let mut fences = Vec::new();
     for nth in 0..n as u64 {
         let group = world.group(&[(1, DmaWrite)]);
@@ -223,7 +223,7 @@ fn gate_of_many_fences(n: usize) -> f64 {
     }
     shuffle(&mut fences);
     let last = fences.len() - 1;
-    // The last one opens the gate for all, which is another matter.
+    // The last fence would open the gate for all; that is another measurement.
     time(last, |nth| {
         world.engine.fence_done(NOW, fences[nth], true, &mut world.fx);
         world.listen();
@@ -232,7 +232,7 @@ fn gate_of_many_fences(n: usize) -> f64 {
 
 fn wounds(n: usize) -> f64 {
     let mut world = World::new();
-    // The older one holds a buffer of its own, and grows when the others do.
+    // The older group holds a buffer of its own, and grows when the others have begun to grow.
     let elder = world.group(&[(3, DmaWrite)]);
     world.lock(elder);
     let blocker = world.group(&[(2, DmaWrite)]);

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `cargo xtask bench`: the engine beside its peers, all in one run, printed as ratios.
+//! `cargo xtask bench`: the engine and its peers in one run, as ratios.
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use happylock::{LockCollection, ThreadKey};
 use parking_lot::lock_api::RawMutex as _;
 use parking_lot::RawMutex;
 
-/// The best of the crates that lock several mutexes at once: sorted once, locked in that order.
+/// The best of the crates that lock several mutexes at once: it sorts them once and locks in that order.
 type Happy = LockCollection<Vec<ParkingMutex<()>>>;
 
 const SIZES: [usize; 3] = [1, 4, 16];
@@ -94,8 +94,8 @@ fn uncontended(criterion: &mut Criterion) {
     }
 }
 
-/// Two groups of four buffers that take turns: each step is a request that has to wait, an unlock,
-/// and the grant that it leads to. No thread is woken.
+/// Two groups of four buffers take turns. Each step is a request that waits, an unlock, and the grant that
+/// follows. No thread is woken.
 fn hand_over(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hand-over");
     let table = Table::new(4);
@@ -145,7 +145,7 @@ fn registered(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// All buffers, at random in sets of four.
+/// All buffers in random sets of four.
 fn disjoint(count: usize) -> Vec<Vec<usize>> {
     let mut random = Random(7);
     let mut all: Vec<usize> = (0..count).collect();
@@ -216,7 +216,7 @@ fn stress(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// How long it takes all of them, begun together.
+/// How long all threads take that begin together.
 fn in_threads(threads: usize, work: impl Fn(usize) + Sync) -> Duration {
     let begin = Instant::now();
     std::thread::scope(|scope| {

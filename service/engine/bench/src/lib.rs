@@ -1,19 +1,19 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the engine is measured beside, brought into one shape: lock some of many, unlock them.
+//! The engine and its peers behind one interface: lock some of many, unlock them.
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
 //! | [`table`] | the engine behind a mutex, as the service has it, and threads that wait for grants |
-//! | [`robust`] | robust process-shared pthread mutexes: what a user could put beside the buffers |
+//! | [`robust`] | robust process-shared pthread mutexes, which a user could put beside the buffers |
 //! | [`ratios`] | reads criterion's results and prints them as ratios |
 
 pub mod ratios;
 pub mod robust;
 pub mod table;
 
-/// xorshift64*: the same order in every run.
+/// The generator xorshift64*: the same order in every run.
 pub struct Random(pub u64);
 
 impl Random {

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Criterion's estimates, read back and set beside each other.
+//! Reads criterion's estimates and prints them as ratios.
 
 use std::path::PathBuf;
 
-/// Where criterion leaves what it has measured.
+/// The folder of criterion's results.
 pub struct Results(pub PathBuf);
 
 impl Results {
@@ -17,7 +17,7 @@ impl Results {
         json["median"]["point_estimate"].as_f64()
     }
 
-    /// Prints a group: each benchmark's time per `unit`, and how many times that of the first.
+    /// Prints a group: each benchmark's time per `unit`, and its ratio to the first.
     pub fn print(&self, title: &str, group: &str, ids: &[&str], unit: (&str, f64)) {
         println!("\n{title}");
         println!("  {:<34} {:>12}   {:>9}", "", format!("ns/{}", unit.0), "ratio");
@@ -32,7 +32,7 @@ impl Results {
         }
     }
 
-    /// A ratio that somebody relies on, and what it may be at most. True if it is.
+    /// Checks a ratio against its target, the most that it may be.
     pub fn target(&self, what: &str, one: (&str, &str), other: (&str, &str), most: f64) -> bool {
         let ratio = self.nanos(one.0, one.1).zip(self.nanos(other.0, other.1));
         let Some(ratio) = ratio.map(|(one, other)| one / other) else {

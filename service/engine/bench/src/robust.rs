@@ -15,7 +15,7 @@ unsafe impl Send for RobustMutexes {}
 unsafe impl Sync for RobustMutexes {}
 
 impl RobustMutexes {
-    /// Panics if the system has none to give.
+    /// Panics if the system has no more mutexes.
     pub fn new(count: usize) -> Self {
         let all: Box<[_]> =
             (0..count).map(|_| UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER)).collect();
@@ -36,7 +36,7 @@ impl RobustMutexes {
         Self(all)
     }
 
-    /// Locks these, which must be in ascending order and not held by this thread.
+    /// Locks these mutexes. They must be in ascending order, and this thread must not hold them.
     pub fn lock(&self, which: &[usize]) {
         for at in which {
             // SAFETY: initialised in `new`.
@@ -44,7 +44,7 @@ impl RobustMutexes {
         }
     }
 
-    /// Unlocks these, which this thread must hold.
+    /// Unlocks these mutexes. This thread must hold them.
     pub fn unlock(&self, which: &[usize]) {
         for at in which {
             // SAFETY: initialised in `new`.

@@ -1,8 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The engine behind one mutex. Every buffer is wanted for `DMA_WRITE`, so that nothing but locking
-//! is measured.
+//! The engine behind one mutex. Each access is `DMA_WRITE`, so that the benchmark measures locking alone.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +12,7 @@ use buffersync_engine::{
     Access, BufferId, Effect, Effects, Engine, GroupId, Implicit, Limits, LockOutcome, Time, Token,
 };
 
-/// The lock table, with threads that wait for grants.
+/// The lock table and threads that wait for grants.
 pub struct Table(Mutex<State>);
 
 struct State {
@@ -23,17 +22,17 @@ struct State {
     waiting: HashMap<GroupId, Arc<Waiter>>,
 }
 
-/// Where a thread is told of its grant.
+/// How a thread learns about its grant.
 struct Waiter {
     thread: Thread,
     granted: AtomicU64,
 }
 
 impl Table {
-    /// With so many buffers, which a group keeps known that never locks.
+    /// A table with so many buffers. Groups that never lock keep them in it.
     pub fn new(buffers: usize) -> Self {
         let mut engine = Engine::new(Limits::default());
-        // In groups of 64, since a buffer is added at the cost of its group's size.
+        // In groups of 64, since the cost of `add` grows with the group.
         for first in (0..buffers).step_by(64) {
             let (keeper, _) = engine.open_group(None);
             for buffer in first..buffers.min(first + 64) {
@@ -48,7 +47,7 @@ impl Table {
         }))
     }
 
-    /// A group of these buffers.
+    /// Opens a group with these buffers.
     pub fn group(&self, which: &[usize]) -> GroupId {
         let mut state = self.state();
         let (group, _) = state.engine.open_group(None);
@@ -60,14 +59,14 @@ impl Table {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks a group of which nobody else holds anything; panics otherwise.
+    /// Locks a group whose buffers nobody else holds. Panics otherwise.
     pub fn lock_free(&self, group: GroupId) -> Token {
         let mut state = self.state();
         let State { engine, effects, now, .. } = &mut *state;
         now.0 += 1;
         match engine.lock(*now, group, None, Implicit::Unknown, effects) {
             Ok(LockOutcome::Granted(grant)) => {
-                // As the service does: the reply has every buffer.
+                // The service does this too: its reply has every buffer.
                 assert!(!effects.buffers(grant.buffers).is_empty());
                 grant.token
             }
@@ -75,7 +74,7 @@ impl Table {
         }
     }
 
-    /// Locks a group that has to wait; nobody is to be told.
+    /// Locks a group that has to wait. No thread waits for the grant.
     pub fn lock_queued(&self, group: GroupId) -> Token {
         let mut state = self.state();
         let State { engine, effects, now, .. } = &mut *state;
@@ -85,7 +84,7 @@ impl Table {
         }
     }
 
-    /// Locks a group, and has this thread wait for it if it must. True if it did.
+    /// Locks a group. This thread waits for the grant if it must. Returns whether it had to wait.
     pub fn lock(&self, group: GroupId) -> (Token, bool) {
         let mut state = self.state();
         let State { engine, effects, now, waiting } = &mut *state;

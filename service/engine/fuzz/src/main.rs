@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! libFuzzer on the lock table: its bytes are the choices of a few clients. After each call the
-//! invariants hold, and in the end nothing is left.
+//! libFuzzer on the lock table: its bytes are the choices of a few clients. The invariants hold after each
+//! call, and nothing is left in the end.
 
 #![no_main]
 

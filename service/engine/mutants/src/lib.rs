@@ -113,7 +113,7 @@ impl Verdict {
 
 /// The engine alone in a workspace, with what its tests read.
 fn prepare(copy: &Path) -> std::io::Result<()> {
-    for folder in ["service/engine/src", "service/engine/tests"] {
+    for folder in ["aidl/access", "service/engine/src", "service/engine/tests"] {
         let _ = fs::remove_dir_all(copy.join(folder));
         copy_folder(&root().join(folder), &copy.join(folder))?;
     }
@@ -125,7 +125,8 @@ fn prepare(copy: &Path) -> std::io::Result<()> {
     let (before, rest) = manifest.split_once("members = [").unwrap_or((&manifest, "]"));
     let (_, after) = rest.split_once(']').unwrap_or(("", rest));
     // Dependencies on packages that are not there are not used, so not looked for.
-    fs::write(copy.join("Cargo.toml"), format!("{before}members = [\"service/engine\"]{after}"))
+    let members = ["aidl/access", "service/engine"];
+    fs::write(copy.join("Cargo.toml"), format!("{before}members = {members:?}{after}"))
 }
 
 fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {

@@ -1,12 +1,12 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the holders of one buffer are to be told, kept from the definitions: a list of the evictions
-//! that still mean something.
+//! The marks that a grant of one buffer must have, by their definitions: a list of the evictions that
+//! still count.
 
 use buffersync_engine::{Access, GrantedBuffer};
 
-/// Somebody did not let go in order.
+/// An eviction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Eviction {
     number: u64,
@@ -15,7 +15,6 @@ pub struct Eviction {
     pub gone: bool,
 }
 
-/// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Book {
     count: u64,
@@ -28,13 +27,13 @@ impl Book {
         self.evictions.push(Eviction { number: self.count, access, gone: false });
     }
 
-    /// What a grant that begins now notes.
+    /// The number that a grant notes when it begins now.
     pub fn seen(&self) -> u64 {
         self.count
     }
 
-    /// A grant that noted this has ended in order. The writer's content is whole, and a reader
-    /// repairs nothing. The writers who may have written until now, if this changes anything for them.
+    /// A grant that noted this number has ended in order. A writer has repaired the content, a reader has
+    /// not. Returns the writers that may have written until now, if evicted holders begin to count as gone.
     pub fn ended(&mut self, access: Access, seen: u64) -> Vec<Access> {
         let mut writers = Vec::new();
         if self.evictions.iter().any(|one| one.number <= seen && !one.gone) {
@@ -50,44 +49,45 @@ impl Book {
         writers
     }
 
-    /// Somebody evicted may still be at work.
+    /// Whether an evicted holder may still be at work.
     pub fn evicted(&self) -> bool {
         self.evictions.iter().any(|one| !one.gone)
     }
 
-    /// The content may be half written.
+    /// Whether the content may be half written.
     pub fn torn(&self) -> bool {
         self.evictions.iter().any(|one| one.access.is_exclusive())
     }
 
-    /// The evicted writers who may still be at work.
+    /// The evicted writers that may still be at work.
     pub fn writers_at_work(&self) -> impl Iterator<Item = Access> + '_ {
         let at_work = self.evictions.iter().filter(|one| !one.gone && one.access.is_exclusive());
         at_work.map(|one| one.access)
     }
 
-    /// Whether the one who was evicted as number so and so may still be at work.
+    /// Whether the evicted holder with this number may still be at work.
     pub fn is_at_work(&self, number: u64) -> bool {
         self.evictions.iter().any(|one| one.number == number && !one.gone)
     }
 
-    /// Whether a holder is told exactly that.
+    /// Checks the marks of a grant.
     pub fn check(&self, told: &GrantedBuffer) -> Result<(), &'static str> {
         if told.evicted != self.evicted() {
-            return Err("whether somebody evicted may be at work is told wrong");
+            return Err("the mark of the evicted is wrong");
         }
         if told.torn != self.torn() {
-            return Err("whether the content may be half written is told wrong");
+            return Err("the mark of torn content is wrong");
         }
         Ok(())
     }
 
-    /// Two books with the same name have the same future, if what was noted ([`Book::rank`]) has.
+    /// Two books with the same name have the same future, if the noted numbers have the same
+    /// [`Book::rank`].
     pub fn name(&self) -> Vec<(Access, bool)> {
         self.evictions.iter().map(|one| (one.access, one.gone)).collect()
     }
 
-    /// How many of the evictions that still mean something came before this note.
+    /// How many of the evictions that still count came before this number was noted.
     pub fn rank(&self, seen: u64) -> usize {
         self.evictions.iter().filter(|one| one.number <= seen).count()
     }

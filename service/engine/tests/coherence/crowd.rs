@@ -3,29 +3,28 @@
 
 //! Several clients at once around one or two dma-bufs, at random.
 //!
-//! Every operation of a job acts on the line at its own step, and the job is reported at a later one;
-//! other clients, devices behind release fences, devices behind implicit fences, and holders who were
-//! evicted act in between. Groups close and die at any time, and buffers are let go and come back.
-//! The dma-buf ([`DmaBuf`]) outlives what the engine knows of it.
+//! Each operation of a job acts on the line at a step of its own, and the job is reported at a later step.
+//! In between act other clients, devices behind release fences or implicit fences, and evicted holders.
+//! Groups close and die at any time, and buffers are let go and come back. The dma-buf ([`DmaBuf`]) lives
+//! longer than the engine knows it.
 //!
-//! When is the CPU granted too early? A release fence that concerns it must not be pending. An
-//! implicit one must not be pending either, but somebody has to look, and time passes after a look.
-//! So: a call grants the CPU a buffer with a pending implicit fence that concerns it only if the call
-//! reports the grant's own job, and the fence came after the job had looked at its `waits`.
+//! The CPU must not be granted a buffer while a release fence that concerns it is pending, nor while an
+//! implicit one is. But time passes after a look at implicit fences. So one case is right: the call reports
+//! the grant's own job, and the implicit fence came after the job had looked at its `waits`.
 
 use std::time::Duration;
 
 use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::{
-    Access, BufferId, Close, Effect, Effects, Engine, EvictionCause, Failure, FenceId, Grant,
-    GrantedBuffer, GroupId, Implicit, JobId, Limits, LockOutcome, Phase, ReleaseFence, SyncFlags,
-    SyncKind, SyncOp, Time, Token,
+    Access, BufferId, Close, Effect, Effects, Engine, EvictionCause, Failure, FenceId, FenceWait,
+    Grant, GrantedBuffer, GroupId, Implicit, JobId, Limits, LockOutcome, Phase, ReleaseFence,
+    SyncFlags, SyncKind, SyncOp, Time, Token,
 };
 
 use crate::book::Book;
 use crate::dmabuf::{Checked, DmaBuf, ImplicitFence};
 
-/// xorshift64*: the same history for the same seed.
+/// The generator xorshift64*: the same history for the same seed.
 struct Random(u64);
 
 impl Random {
@@ -45,34 +44,34 @@ impl Random {
     }
 }
 
-/// A buffer of a grant, until its holder is done with it.
+/// A buffer of a grant, until its holder has finished.
 #[derive(Clone, Debug)]
 struct Use {
     group: GroupId,
     token: Token,
     at: usize,
     access: Access,
-    /// The evictions that the grant has noted.
+    /// The number of evictions that the grant has noted.
     seen: u64,
-    /// A writer who was evicted may have been at work since the grant: it may find anything.
+    /// An evicted writer may have been at work since the grant: the holder may read anything.
     told: bool,
-    /// Acquire fences that are pending.
+    /// Its pending acquire fences.
     waits: Vec<FenceId>,
-    /// The grant is over, but for these.
+    /// The grant is over, except for its fences.
     released: bool,
     fences: Vec<FenceId>,
     /// One of them has failed.
     failed: bool,
 }
 
-/// What a device was given to do, behind an implicit fence. Its grant may be over.
+/// The work of a device behind an implicit fence. Its grant may be over.
 #[derive(Clone, Debug)]
 struct Submitted {
     serial: u64,
     at: usize,
     access: Access,
     told: bool,
-    /// By whom; `None`: it is not for this check to follow, and does nothing.
+    /// The holder. `None`: a device of somebody else, which does nothing to the line.
     owner: Option<(GroupId, Token)>,
     waits: Vec<FenceId>,
 }
@@ -92,43 +91,43 @@ enum Ended {
     Blocked(usize),
 }
 
-/// Operations in flight.
+/// A job whose operations are in flight.
 #[derive(Clone, Debug)]
 struct Job {
     id: JobId,
     group: Option<GroupId>,
-    /// What the lock wanted for itself alone.
+    /// The buffers that the lock wanted exclusively.
     writes: Vec<BufferId>,
-    waits: Vec<SyncOp>,
+    waits: Vec<FenceWait>,
     ops: Vec<SyncOp>,
-    /// The last implicit fence that there was when `waits` were looked at.
+    /// The last implicit fence before the look at `waits`.
     looked: Option<u64>,
     done: usize,
     ended: Option<Ended>,
-    /// Where an evicted CPU writer came to count as gone meanwhile.
+    /// Buffers whose evicted CPU writer began to count as gone meanwhile.
     gone: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Wait {
     id: JobId,
-    ops: Vec<SyncOp>,
+    waits: Vec<FenceWait>,
     until: Time,
 }
 
-/// A dma-buf, and what is known of it beside the engine.
+/// A dma-buf and its state outside of the engine.
 #[derive(Clone, Debug)]
 struct Shared {
     dmabuf: DmaBuf,
     book: Book,
-    /// The CPU may have written what no END has cleaned since.
+    /// The CPU may have written since the last END.
     unclean: bool,
-    /// What the engine said when nobody had it any more.
+    /// How the engine let it go when nobody had it any more.
     let_go: bool,
     remembered: bool,
 }
 
-/// What can come next.
+/// The possible next steps.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Lock,
@@ -151,7 +150,7 @@ enum Deed {
     Work,
 }
 
-/// How often, in parts of their sum.
+/// How often each of them comes, in parts of their sum.
 const DEEDS: [(Deed, usize); 18] = [
     (Deed::Lock, 6),
     (Deed::Unlock, 3),
@@ -173,7 +172,7 @@ const DEEDS: [(Deed, usize); 18] = [
     (Deed::Work, 4),
 ];
 
-/// What a call reports.
+/// The report that a call makes.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cause<'a> {
     /// A job of operations.
@@ -182,7 +181,7 @@ struct Cause<'a> {
     failed_last: Option<usize>,
 }
 
-/// How often something worth checking came.
+/// How often each interesting case came.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Coverage {
     pub grants: u64,
@@ -226,27 +225,26 @@ impl Coverage {
             ("jobs blocked at once", &mut self.blocked_at_once),
             ("jobs blocked before a later START", &mut self.blocked_later),
             ("grants after which a fence came in time", &mut self.fence_after_look),
-            ("waits that ended well", &mut self.waits),
-            ("waits taken back", &mut self.dropped_waits),
+            ("waits that succeeded", &mut self.waits),
+            ("waits dropped", &mut self.dropped_waits),
             ("accesses behind a release fence", &mut self.late_devices),
-            ("grants given back with several fences", &mut self.several_fences),
+            ("grants that ended with several fences", &mut self.several_fences),
             ("upgrades", &mut self.upgrades),
-            ("holders told that it is torn, and no more", &mut self.told_torn_only),
+            ("grants with the mark of torn content only", &mut self.told_torn_only),
             ("forgotten buffers", &mut self.forgotten),
             ("checked reads", &mut self.checked_reads),
         ]
     }
 }
 
-/// See the module.
 pub struct Crowd {
     engine: Engine,
     now: Time,
     random: Random,
     implicit: bool,
-    /// Operations are reported long after they have acted.
+    /// Jobs are reported long after their operations.
     slow: bool,
-    /// So many of four accesses are shared.
+    /// How many of four accesses are shared.
     readers: usize,
     clients: Vec<(GroupId, Token)>,
     buffers: Vec<Shared>,
@@ -259,7 +257,7 @@ pub struct Crowd {
     last_implicit: u64,
     fx: Effects,
     pub coverage: Coverage,
-    /// Every step, if somebody wants to read them.
+    /// Every step, if it should be printed.
     pub trace: Option<Vec<String>>,
 }
 
@@ -279,7 +277,7 @@ fn at_of(buffer: BufferId) -> usize {
     buffer.0 as usize
 }
 
-/// The implicit fences that the grant of such an access has to wait for.
+/// The implicit fences that the grant of such an access waits for.
 fn before(access: Access) -> SyncFlags {
     if access.is_exclusive() {
         SyncFlags::ReadWrite
@@ -341,7 +339,7 @@ impl Crowd {
         (group, Token(0))
     }
 
-    /// Does something that can be done.
+    /// Takes a step that is possible.
     pub fn step(&mut self) -> Checked<()> {
         let mut deed = Deed::Pass;
         for _ in 0..8 {
@@ -399,7 +397,7 @@ impl Crowd {
         }
     }
 
-    /// Whether a lock of this group would not be refused as needless.
+    /// Whether this group lacks something, so that a lock is not refused as needless.
     fn may_lock(&self, group: GroupId) -> bool {
         match self.engine.phase(group) {
             Some(Phase::Idle) => self.engine.members(group).next().is_some(),
@@ -430,7 +428,7 @@ impl Crowd {
         Ok(result)
     }
 
-    /// Goes through the effects of a call.
+    /// Carries out the effects of a call and checks them.
     fn follow(&mut self, cause: Cause<'_>) -> Checked<()> {
         if let Err(broken) = self.engine.check_invariants() {
             note!(self, "{broken}");
@@ -439,7 +437,7 @@ impl Crowd {
         while let Some(effect) = self.fx.pop() {
             match effect {
                 Effect::Sync { job, group, waits, ops } => {
-                    let [waits, ops] = [waits, ops].map(|span| self.fx.ops(span).to_vec());
+                    let (waits, ops) = (self.fx.waits(waits).to_vec(), self.fx.ops(ops).to_vec());
                     note!(self, "  {job:?} of {group:?}: {ops:?} after {waits:?}");
                     let wanted = group.into_iter().flat_map(|group| self.engine.members(group));
                     let writes = wanted.filter(|(_, access)| access.is_exclusive());
@@ -448,13 +446,13 @@ impl Crowd {
                     let new = Job { id: job, group, writes, waits, ops, looked, done, ended, gone };
                     self.jobs.push(new);
                 }
-                Effect::Wait { job, group, ops, until } => {
-                    let ops = self.fx.ops(ops).to_vec();
-                    note!(self, "  {job:?} of {group:?}: wait {ops:?}");
-                    if !self.implicit || ops.is_empty() {
-                        return Err("a wait for nothing");
+                Effect::Wait { job, group, waits, until } => {
+                    let waits = self.fx.waits(waits).to_vec();
+                    note!(self, "  {job:?} of {group:?}: wait {waits:?}");
+                    if !self.implicit || waits.is_empty() {
+                        return Err("a wait without fences");
                     }
-                    self.waits.push(Wait { id: job, ops, until });
+                    self.waits.push(Wait { id: job, waits, until });
                 }
                 Effect::DropWait { job } => {
                     self.waits.retain(|wait| wait.id != job);
@@ -492,7 +490,7 @@ impl Crowd {
         let used = self.uses.iter().any(|one| one.at == at);
         let has = |group: GroupId| self.engine.members(group).any(|(buffer, _)| buffer == id(at));
         if used || self.clients.iter().any(|(group, _)| has(*group)) {
-            return Err("let go, though somebody has it");
+            return Err("let go while a group has it");
         }
         let shared = &mut self.buffers[at];
         let cpu_at_work = shared.book.writers_at_work().any(|access| access == Write);
@@ -528,7 +526,7 @@ impl Crowd {
         }
     }
 
-    /// A reader wants to write.
+    /// A reader asks for exclusive access.
     fn grow(&mut self) -> Checked<()> {
         let readers: Vec<&Use> =
             (self.uses.iter()).filter(|one| !one.released && !one.access.is_exclusive()).collect();
@@ -599,7 +597,7 @@ impl Crowd {
         }
         note!(self, "unlock {group:?} {token:?} {given:?}");
         let done = self.engine.unlock(self.now, group, token, &given, &mut self.fx);
-        done.map_err(|_| "a holder can't unlock")?;
+        done.map_err(|_| "a holder cannot unlock")?;
         self.release(group, token, &given);
         self.follow(Cause::default())
     }
@@ -629,7 +627,7 @@ impl Crowd {
         self.call(Cause::default(), |e, now, fx| e.tick(now, fx))
     }
 
-    // What is granted, and how it ends.
+    // Grants, and how they end.
 
     fn held(&self, group: GroupId, token: Token) -> impl Iterator<Item = &Use> {
         let mine = move |one: &&Use| !one.released && (one.group, one.token) == (group, token);
@@ -658,7 +656,7 @@ impl Crowd {
             };
             let conflicts = |one: &&Use| one.access.conflicts(access);
             if others().filter(conflicts).any(|one| !one.released) {
-                return Err("two who conflict hold at once");
+                return Err("conflicting holders");
             }
             let mut waits: Vec<FenceId> =
                 others().filter(conflicts).flat_map(|one| one.fences.clone()).collect();
@@ -670,10 +668,10 @@ impl Crowd {
             waits.sort_unstable();
             waits.dedup();
             named.sort_unstable();
-            // What comes later in the same call may have ended some of them.
+            // Later effects of the same call may have ended some of them.
             let known = waits == named || !self.fx.is_empty();
             if !known || told.fenced == waits.is_empty() {
-                return Err("not the acquire fences that there are");
+                return Err("the acquire fences are wrong");
             }
             if before == Some(access) {
                 continue;
@@ -682,7 +680,7 @@ impl Crowd {
                 return Err("the CPU is granted before a release fence has signalled");
             }
             if shared.book.evicted() && !waits.is_empty() {
-                return Err("a device passes a fence beside a trespasser");
+                return Err("a device passes a fence while a trespasser is at work");
             }
             let by_cpu = |one: &Use| !one.access.is_dma() && !one.fences.is_empty();
             if others().filter(conflicts).any(by_cpu) {
@@ -721,8 +719,8 @@ impl Crowd {
         Ok(())
     }
 
-    /// Whether an implicit fence that concerns a grant came after the look, which is in order. One that
-    /// was there is not. See the module.
+    /// Checks that a pending implicit fence that concerns a grant came after the look; see the comment of
+    /// this file.
     fn has_late_fence(
         &self,
         group: GroupId,
@@ -734,8 +732,8 @@ impl Crowd {
         let Some(first) = dmabuf.pending(before(access)).map(|fence| fence.serial).min() else {
             return Ok(false);
         };
-        // A wait for all fences covers one for those of writers.
-        let covers = |wait: &SyncOp| {
+        // A wait for all fences covers a wait for those of writers.
+        let covers = |wait: &FenceWait| {
             wait.buffer == id(at) && [before(access), SyncFlags::ReadWrite].contains(&wait.flags)
         };
         let own = cause.job.filter(|job| job.group == Some(group) && job.waits.iter().any(covers));
@@ -771,7 +769,7 @@ impl Crowd {
         self.submitted.iter_mut().filter(|one| one.at == at).for_each(|one| one.told = true);
     }
 
-    /// A holder lets go, but for these fences.
+    /// A holder unlocks with these fences.
     fn release(&mut self, group: GroupId, token: Token, given: &[ReleaseFence]) {
         let mut ended = Vec::new();
         self.uses.retain_mut(|one| {
@@ -821,7 +819,7 @@ impl Crowd {
         let Some(nth) = self.random.of(&fences) else { return Ok(()) };
         let fence = fences[nth];
         let fails = self.random.one_in(4);
-        // A device that waits itself is not done.
+        // A device that waits itself has not finished.
         let waits = |one: &Use| one.fences.contains(&fence) && !one.waits.is_empty();
         if !fails && self.uses.iter().any(waits) {
             return Ok(());
@@ -863,7 +861,7 @@ impl Crowd {
 
     // Jobs and waits.
 
-    /// The next operation of a job, or its look at what it waits for.
+    /// The next operation of a job, or its look at the fences that it waits for.
     fn operate(&mut self) -> Checked<()> {
         let open: Vec<usize> =
             (0..self.jobs.len()).filter(|nth| self.jobs[*nth].ended.is_none()).collect();
@@ -871,9 +869,9 @@ impl Crowd {
         let (fails, may_fail) = (self.random.one_in(10), self.random.one_in(40));
         let Self { jobs, buffers, uses, .. } = self;
         let job = &mut jobs[open[nth]];
-        let pending = |op: &SyncOp| buffers[at_of(op.buffer)].dmabuf.pending(op.flags).next();
+        let pending = |buffer, flags| buffers[at_of(buffer)].dmabuf.pending(flags).next();
         if job.looked.is_none() {
-            if job.waits.iter().any(|wait| pending(wait).is_some()) {
+            if job.waits.iter().any(|wait| pending(wait.buffer, wait.flags).is_some()) {
                 job.ended = Some(Ended::Blocked(0));
                 self.coverage.blocked_at_once += 1;
             }
@@ -884,9 +882,9 @@ impl Crowd {
         let op = job.ops[job.done];
         let at = at_of(op.buffer);
         if op.kind == SyncKind::Start {
-            if let Some(fence) = pending(&op) {
+            if let Some(fence) = pending(op.buffer, op.flags) {
                 job.ended = Some(Ended::Blocked(job.done));
-                let awaited = |wait: &SyncOp| {
+                let awaited = |wait: &FenceWait| {
                     wait.buffer == op.buffer && (fence.write || wait.flags == SyncFlags::ReadWrite)
                 };
                 if job.group.is_some() && !job.waits.iter().any(awaited) {
@@ -899,11 +897,11 @@ impl Crowd {
         }
         let others = || uses.iter().filter(|one| one.at == at && Some(one.group) != job.group);
         if others().any(|one| one.access.is_exclusive() && !one.failed) {
-            return Err("an operation before a writer is done");
+            return Err("an operation before a writer has finished");
         }
         let writes = job.writes.contains(&op.buffer);
         if writes && op.kind == SyncKind::Start && others().any(|one| one.released) {
-            return Err("START for a writer before a reader is done");
+            return Err("START for a writer before a reader has finished");
         }
         note!(self, "{op:?} of {:?}, fails: {fails}", self.jobs[open[nth]].id);
         let job = &mut self.jobs[open[nth]];
@@ -956,10 +954,11 @@ impl Crowd {
     /// Looks at the implicit fences of a wait.
     fn look(&mut self) -> Checked<()> {
         let Some(nth) = self.random.of(&self.waits) else { return Ok(()) };
-        let Wait { id, until, ref ops } = self.waits[nth];
-        let pending =
-            |op: &SyncOp| self.buffers[at_of(op.buffer)].dmabuf.pending(op.flags).next().is_some();
-        let result = match ops.iter().position(pending) {
+        let Wait { id, until, ref waits } = self.waits[nth];
+        let pending = |wait: &FenceWait| {
+            self.buffers[at_of(wait.buffer)].dmabuf.pending(wait.flags).next().is_some()
+        };
+        let result = match waits.iter().position(pending) {
             None => Ok(()),
             Some(_) if self.now < until => return Ok(()),
             Some(succeeded) => Err(Failure { succeeded, reason: 110 }),
@@ -972,8 +971,8 @@ impl Crowd {
 
     // Implicit fences.
 
-    /// A device that holds begins something behind an implicit fence; or it is somebody's fence that
-    /// is no concern of anybody here.
+    /// A device that holds begins work behind an implicit fence. Or somebody else attaches a fence of work
+    /// that does nothing to the line.
     fn attach(&mut self) -> Checked<()> {
         if !self.implicit {
             return Ok(());
@@ -1013,7 +1012,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Whether all that it has to wait for is over.
+    /// Whether everything is over that it waits for.
     fn may_work(&self, one: &Submitted) -> bool {
         let earlier = self.buffers[one.at].dmabuf.pending(before(one.access));
         one.waits.is_empty() && earlier.into_iter().all(|fence| fence.serial >= one.serial)
@@ -1031,7 +1030,7 @@ impl Crowd {
 
     // Accesses.
 
-    /// Somebody who holds, or is behind a release fence, accesses.
+    /// A holder, or a device behind a release fence, accesses the line.
     fn work(&mut self) -> Checked<()> {
         let Some(nth) = self.random.of(&self.uses) else { return Ok(()) };
         let reads = self.random.one_in(3);
@@ -1073,7 +1072,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Somebody uses a buffer of which the engine has let go.
+    /// Somebody uses a buffer that the engine has let go.
     fn use_unseen(&mut self) -> Checked<()> {
         let at = self.random.below(self.buffers.len());
         let shared = &mut self.buffers[at];
@@ -1085,7 +1084,7 @@ impl Crowd {
         Ok(())
     }
 
-    /// Everybody goes, and everything in flight ends.
+    /// All groups close, and everything in flight ends.
     pub fn end(&mut self) -> Checked<()> {
         note!(self, "the end");
         for client in 0..self.clients.len() {
@@ -1115,7 +1114,7 @@ impl Crowd {
             return Err("something is left in the engine");
         }
         if self.buffers.iter().any(|shared| !shared.let_go) {
-            return Err("a buffer is kept that nobody has");
+            return Err("the engine keeps a buffer that nobody has");
         }
         let remembered = self.buffers.iter().filter(|shared| shared.remembered).count();
         if self.engine.remembered() != remembered {
@@ -1125,7 +1124,7 @@ impl Crowd {
     }
 }
 
-/// Says which history it was if the engine panics.
+/// Prints the seed of the history if the engine panics.
 struct Seed(u64);
 
 impl Drop for Seed {
@@ -1136,7 +1135,7 @@ impl Drop for Seed {
     }
 }
 
-/// One history; how many steps it took until something was wrong.
+/// Runs one history. An error has the number of steps before it.
 fn run(seed: u64, steps: usize, trace: bool) -> (Crowd, Result<(), (usize, &'static str)>) {
     let guard = Seed(seed);
     let mut crowd = Crowd::new(seed, trace);
@@ -1151,7 +1150,7 @@ fn several_clients_at_once_read_what_was_written_and_are_told_what_they_have_to_
     let thorough = std::env::var_os("BUFFERSYNC_THOROUGH").is_some_and(|value| value != "0");
     let (histories, steps) = if thorough { (10_000, 600) } else { (4_000, 400) };
     let mut coverage = Coverage::default();
-    // The shortest of the wrong ones is the one to read.
+    // The shortest wrong history is the easiest to read.
     let mut worst: Option<(usize, u64)> = None;
     let mut wrong_ones = 0;
     for seed in 1..=histories {

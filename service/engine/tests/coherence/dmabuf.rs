@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! One dma-buf as its exporter sees it: a line of it, the START that is open, and its implicit fences.
-//! It outlives what the engine knows of it.
+//! One dma-buf as its exporter sees it: one cache line, the open START, and its implicit fences. It lives
+//! longer than the engine knows it.
 
 use buffersync_engine::{SyncFlags, SyncKind};
 
@@ -14,12 +14,11 @@ pub type Checked<T> = Result<T, &'static str>;
 /// An implicit fence in the dma-buf's reservation object.
 #[derive(Clone, Copy, Debug)]
 pub struct ImplicitFence {
-    /// In the order of their coming, over all buffers.
+    /// In the order of arrival, over all buffers.
     pub serial: u64,
     pub write: bool,
 }
 
-/// See the module.
 #[derive(Clone, Debug)]
 pub struct DmaBuf {
     pub lines: Lines,
@@ -28,18 +27,18 @@ pub struct DmaBuf {
 }
 
 impl DmaBuf {
-    /// Nobody knows what happened to it before.
+    /// A dma-buf of unknown history.
     pub fn new() -> Self {
         Self { lines: Lines::unknown(), open: None, implicit: Vec::new() }
     }
 
-    /// The START that is not ended.
+    /// The START without its END.
     pub fn open(&self) -> Option<SyncFlags> {
         self.open
     }
 
-    /// Carries an operation out. One that fails may have had its effect on the cache, or not; it opens
-    /// and ends nothing.
+    /// Carries out an operation. A failed one may have had its effect on the cache or not. It opens and
+    /// ends nothing.
     pub fn issue(&mut self, kind: SyncKind, flags: SyncFlags, fails: bool) -> Checked<()> {
         let sync = match (kind, self.open) {
             (SyncKind::Start, None) => Sync::Invalidate,
@@ -47,12 +46,11 @@ impl DmaBuf {
                 return Err("END has other flags than its START");
             }
             (SyncKind::End, Some(SyncFlags::ReadWrite)) => Sync::Clean,
-            // What older arm64 kernels make of it.
+            // Older arm64 kernels do nothing here.
             (SyncKind::End, Some(SyncFlags::Read)) => Sync::Nothing,
             (SyncKind::Start | SyncKind::End, _) => {
                 return Err("START and END do not alternate");
             }
-            (SyncKind::Wait, _) => return Err("a wait is no operation"),
         };
         self.lines = self.lines.sync(sync, fails);
         if !fails {
@@ -61,26 +59,26 @@ impl DmaBuf {
         Ok(())
     }
 
-    /// The implicit fences that an access, or a START, with these flags has to wait for.
+    /// The pending implicit fences that an access or a START with these flags waits for.
     pub fn pending(&self, flags: SyncFlags) -> impl Iterator<Item = &ImplicitFence> {
         self.implicit.iter().filter(move |fence| fence.write || flags == SyncFlags::ReadWrite)
     }
 
-    /// Nothing is kept of the buffer. So nothing may be owed.
+    /// The engine keeps nothing of the buffer. Then it must owe nothing.
     pub fn forgotten(&self, book: &Book) -> Checked<()> {
         if self.open.is_some() {
-            return Err("forgotten with a START that was never ended");
+            return Err("forgotten with an open START");
         }
         if self.lines.may_be_unwritten() {
-            return Err("forgotten with what the CPU wrote still in the cache");
+            return Err("forgotten with the CPU's writes in the cache");
         }
         if book.evicted() || book.torn() {
-            return Err("forgotten with what the next holder has to be told");
+            return Err("forgotten with marks");
         }
         Ok(())
     }
 
-    /// The buffer's name is kept. So there has to be something to remember.
+    /// The engine keeps the buffer's name. Then it must have something to remember.
     pub fn remembered(&self, book: &Book, unclean: bool) -> Checked<()> {
         let reason = self.open.is_some() || unclean || book.evicted() || book.torn();
         reason.then_some(()).ok_or("remembered for nothing")

@@ -3,36 +3,35 @@
 
 //! A CPU cache that is not coherent, and a device, around one line of a buffer.
 //!
-//! Knows nothing of the engine's rules. The cache may fetch a line or write it back at any moment on
-//! its own (speculation, eviction), so a run asks what could be there, not what usually is: it
-//! follows the set of all lines that there may be.
+//! It knows nothing of the engine's rules. The cache may fetch a line or write it back at any moment
+//! (speculation, eviction). So the model follows the set of all lines that are possible.
 
 use buffersync_engine::Access;
 
-/// What a cache operation does to the CPU's cache.
+/// The effect of a cache operation on the CPU's cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
     Nothing,
     /// START, unless it is for writing only: it drops the line, dirty or not. An exporter may write a
     /// dirty line back first.
     Invalidate,
-    /// END, if it is for writing.
+    /// END for writing: it writes a dirty line back.
     Clean,
 }
 
-/// One line, in memory and, perhaps, in the CPU's cache. Values count versions.
+/// One line, in memory and perhaps in the CPU's cache. Values count versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Line {
     memory: u8,
-    /// Value, and whether it is dirty.
+    /// The value, and whether it is dirty.
     cached: Option<(u8, bool)>,
-    /// What every read has to return; `None` if nobody can say, since somebody may have written
-    /// who was not allowed to. The next read in order decides, and has to be right from then on.
+    /// The value that every read must return. `None` if nobody knows it, because an evicted holder may have
+    /// written. Then the next read in order decides, and later reads must agree.
     newest: Option<u8>,
 }
 
 impl Line {
-    /// What was before is unknown: an old version may be in the cache.
+    /// A line of unknown history: an old version may be in the cache.
     pub fn unknown() -> Self {
         Self { memory: 1, cached: Some((0, false)), newest: Some(1) }
     }
@@ -45,7 +44,7 @@ impl Line {
         self
     }
 
-    /// What the cache may make of it by itself: nothing, a fetch, a write-back, an eviction.
+    /// The lines that the cache may make of it by itself: no change, a fetch, a write-back, an eviction.
     fn disturbed(self) -> [Self; 4] {
         let fetched = Self { cached: self.cached.or(Some((self.memory, false))), ..self };
         let evicted = Self { cached: None, ..self.written_back() };
@@ -67,7 +66,7 @@ impl Line {
         }
     }
 
-    /// An access as it happens; a CPU write is a partial one, which fetches the line first.
+    /// An access as it happens. A CPU write is a partial one, so it fetches the line first.
     fn accessed(mut self, access: Access) -> Result<Self, &'static str> {
         let version = self.next_version();
         match access {
@@ -85,7 +84,7 @@ impl Line {
         }
     }
 
-    /// An access of somebody who is not a holder any more, or of a holder beside him.
+    /// An access by an evicted holder, or by a holder while an evicted one is at work.
     pub fn trespassed(self, access: Access) -> Self {
         let version = self.next_version();
         match access {
@@ -95,12 +94,12 @@ impl Line {
         }
     }
 
-    /// A write-back would change the memory.
+    /// Whether a write-back would change the memory.
     fn is_unwritten(&self) -> bool {
         self.cached.is_some_and(|(value, dirty)| dirty && value != self.memory)
     }
 
-    /// Versions are only compared for being equal and newer: small numbers name the same line.
+    /// Replaces versions by small numbers in the same order: only the order matters.
     fn renamed(self) -> Self {
         let cached = self.cached.map_or(self.memory, |(value, _)| value);
         let all = [self.memory, cached, self.newest.unwrap_or(self.memory)];
@@ -116,7 +115,7 @@ impl Line {
     }
 }
 
-/// Every line that there may be, in order.
+/// All lines that are possible, in order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lines(Vec<Line>);
 
@@ -145,7 +144,7 @@ impl Lines {
         self.map(Line::disturbed)
     }
 
-    /// A cache operation. One that fails may have had its effect, or not.
+    /// A cache operation. A failed one may have had its effect or not.
     pub fn sync(&self, sync: Sync, fails: bool) -> Self {
         let after = self.map(|line| {
             let done = match sync {
@@ -160,19 +159,19 @@ impl Lines {
         after.disturbed()
     }
 
-    /// An access in order: nobody else is at work who may write.
+    /// An access in order: no other writer is at work.
     pub fn accessed(&self, access: Access) -> Result<Self, &'static str> {
         let accessed: Result<Vec<Line>, _> =
             self.0.iter().map(|line| line.accessed(access)).collect();
         Ok(Self::of(accessed?.into_iter()).disturbed())
     }
 
-    /// An access of which nobody can say what it finds.
+    /// An access that may find anything.
     pub fn trespassed(&self, access: Access) -> Self {
         self.map(|line| [line.trespassed(access)]).disturbed()
     }
 
-    /// A device that the engine does not see writes, or does not.
+    /// A device that the engine does not see may write.
     pub fn used_unseen(&self) -> Self {
         let written = |line: Line| match line.is_unwritten() {
             true => line.trespassed(Access::DmaWrite),
@@ -181,13 +180,13 @@ impl Lines {
         self.map(|line| [line, written(line)]).disturbed()
     }
 
-    /// Something that the CPU wrote may still come to the memory.
+    /// Whether a CPU write may still reach the memory.
     pub fn may_be_unwritten(&self) -> bool {
         self.0.iter().any(Line::is_unwritten)
     }
 
-    /// A holder's access, at any moment of its grant. `trespassers` may write meanwhile, and then
-    /// nobody can say what is right.
+    /// A holder's access, at any moment of its grant. `trespassers` may write meanwhile, and then nobody
+    /// knows the right value.
     pub fn access(&self, access: Access, trespassers: &[Access]) -> Result<Self, &'static str> {
         if trespassers.is_empty() {
             return self.accessed(access);

@@ -3,10 +3,10 @@
 
 //! The coherence rules against a model of a cache that is not coherent.
 //!
-//! Here: every sequence of accesses, releases, evictions, failed operations, re-registrations, and
-//! devices that begin and finish after their grant is over (release fences), up to a length of six.
-//! One access at a time, and operations end at once. In [`crowd`]: long random histories of several
-//! clients at once, whose operations, fences and waits end at any time.
+//! This file runs every sequence, up to a length of six, of accesses, releases, evictions, failed
+//! operations, re-registrations, and devices that begin and finish after their grant (release fences).
+//! There is one access at a time, and operations end at once. [`crowd`] runs long random histories of
+//! several clients at once. Their operations, fences and waits end at any time.
 
 mod book;
 mod crowd;
@@ -34,20 +34,20 @@ const BUFFER: BufferId = BufferId(1);
 enum Step {
     /// It is accessed and released.
     Release(Access),
-    /// It is accessed, and evicted; the access may go on.
+    /// It is accessed, and the holder is evicted. The access may go on.
     Evict(Access),
-    /// The first, or the second, operation of a grant fails. Not a step where none is needed.
+    /// The first or the second operation of a grant fails. If there is no such operation, there is no such
+    /// step.
     Fail(Access, usize),
-    /// Everybody lets it go, and somebody comes back with it. Perhaps one of the last operations
-    /// fails.
+    /// Its last group lets it go, and a new group adds it. One of the last operations may fail.
     Forget(Option<usize>),
-    /// A device is given it and lets go but for a fence. It has not begun.
+    /// A device is granted it and unlocks with a fence. It has not begun its work.
     Later(Access),
     /// The oldest such device that need not wait for another does its work.
     Work,
-    /// It does so unless it has, and its fence signals.
+    /// That device does its work, unless it has, and its fence signals.
     Finish,
-    /// Its fence fails; it may go on.
+    /// The fence of that device fails. The device may go on.
     Miss,
 }
 
@@ -75,51 +75,50 @@ struct Device {
     /// Its acquire fences that are pending.
     waits: Vec<FenceId>,
     worked: bool,
-    /// The evictions that its grant has noted.
+    /// The number of evictions that its grant has noted.
     seen: u64,
-    /// It was told that there are trespassers: what it reads need not be right.
+    /// Its grant had the mark of the evicted: it may read anything.
     told: bool,
 }
 
-/// A grant.
 struct Visit {
     group: GroupId,
     token: Token,
     seen: u64,
 }
 
-/// The engine with one buffer, the buffer, and who may still be at work on it.
+/// The engine with one buffer, the dma-buf, and the holders that may still be at work on it.
 #[derive(Clone)]
 struct World {
     engine: Engine,
-    /// Keeps the buffer known between visits.
+    /// Keeps the buffer in the engine between visits.
     keeper: GroupId,
     dmabuf: DmaBuf,
     book: Book,
-    /// The CPU may have written what no END has cleaned since.
+    /// The CPU may have written since the last END.
     unclean: bool,
     /// In the order of their grants.
     devices: Vec<Device>,
     last_fence: u64,
-    /// What the engine has said of a buffer that nobody has.
+    /// The effect with which the engine let the buffer go.
     let_go: Option<Effect>,
     cost: Cost,
     now: Time,
 }
 
-/// What sequences took together.
+/// The sums over sequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Cost {
     sequences: u64,
-    /// That succeeded.
+    /// Operations that succeeded.
     ops: u64,
-    /// START and END around every CPU access; and around every CPU access that did not end when it
-    /// was evicted, once more.
+    /// Operations if START and END were around every CPU access, and once more around every CPU access that
+    /// went on after its eviction.
     bracketing: u64,
-    /// Those for what a trespasser may have written when everybody lets the buffer go, and for what
-    /// could not be cleaned then, which counts as one. Bracketing knows nothing of either.
+    /// Operations for the writes of a trespasser when the last group lets the buffer go, and for writes
+    /// that could not be cleaned then. Bracketing does not have them.
     beside: u64,
-    /// The least that bracketing was ever ahead, but for those.
+    /// The least number of operations by which bracketing was ahead, without those.
     least_ahead: i64,
 }
 
@@ -148,7 +147,7 @@ impl World {
         }
     }
 
-    /// Takes a step; false if it can't be taken here.
+    /// Takes a step. False if it is not possible here.
     fn step(&mut self, step: Step) -> Checked<bool> {
         match step {
             Step::Release(access) => {
@@ -164,7 +163,7 @@ impl World {
                 self.now = self.now.after(Duration::from_secs(10));
                 self.engine.tick(self.now, &mut Effects::new());
                 self.cost.bracketing += if access.is_dma() { 0 } else { 2 };
-                // The fences' time is up as well.
+                // The fences come too late as well.
                 for device in std::mem::take(&mut self.devices) {
                     self.book.evict(device.access);
                 }
@@ -177,7 +176,7 @@ impl World {
                 let mut waits: Vec<FenceId> = waits.map(|(_, fence)| fence).collect();
                 waits.sort_unstable();
                 if waits != self.in_the_way(access) {
-                    return Err("not the acquire fences that there are");
+                    return Err("the acquire fences are wrong");
                 }
                 self.last_fence += 1;
                 let fence = FenceId(self.last_fence);
@@ -201,7 +200,8 @@ impl World {
         Ok(true)
     }
 
-    /// The last group goes, and another comes. False if there is no such operation that could fail.
+    /// The last group closes, and a new one adds the buffer. False if the operation that should fail is not
+    /// there.
     fn forget(&mut self, fails: Option<usize>) -> Checked<bool> {
         let mut fx = Effects::new();
         let at_work = self.book.writers_at_work().any(|access| access == Write);
@@ -216,7 +216,7 @@ impl World {
             self.cost.beside += 4;
         }
         if !self.engine.is_empty() {
-            return Err("something is kept of a buffer that nobody has");
+            return Err("the engine keeps a buffer that nobody has");
         }
         match self.let_go.take() {
             Some(Effect::Forget { .. }) => {
@@ -224,21 +224,21 @@ impl World {
                 self.unclean = false;
             }
             Some(Effect::Remember { .. }) => self.dmabuf.remembered(&self.book, self.unclean)?,
-            _ => return Err("nobody has the buffer, and it is not let go"),
+            _ => return Err("the engine does not let a buffer go that nobody has"),
         }
         self.dmabuf.lines = self.dmabuf.lines.used_unseen();
         self.keeper = self.open(Read);
         Ok(true)
     }
 
-    /// The short answer and the long one are the same.
+    /// `is_ready_for` agrees with `plan`.
     fn check_readiness(&self) -> Checked<()> {
         let view = &self.engine.buffers()[0];
         let same = |access: &Access| {
             [false, true].map(|cpu| view.coherence.plan(*access, cpu) == [None, None])
                 == [view.coherence.is_ready_for(*access); 2]
         };
-        Access::ALL.iter().all(same).then_some(()).ok_or("ready, and not ready")
+        Access::ALL.iter().all(same).then_some(()).ok_or("is_ready_for and plan disagree")
     }
 
     fn open(&mut self, access: Access) -> GroupId {
@@ -247,16 +247,16 @@ impl World {
         group
     }
 
-    /// A grant whose holder waits for no device; `None` where there is none to be had.
+    /// A grant whose holder waits for no device. `None` if there is no such grant now.
     fn visit(&mut self, access: Access) -> Checked<Option<Visit>> {
         if access.is_dma() && !self.in_the_way(access).is_empty() {
-            // Who says that its work is done has waited: this is a Finish, and then this step.
+            // A device that has done its work has waited first: that is a Finish, and then this step.
             return Ok(None);
         }
         self.grant(access)
     }
 
-    /// Who has to wait for a device is not granted if it is the CPU's, and is if it is another's.
+    /// Locks, and checks that a device is granted with a device's fence and the CPU is not.
     fn grant(&mut self, access: Access) -> Checked<Option<Visit>> {
         self.check_readiness()?;
         let group = self.open(access);
@@ -264,8 +264,12 @@ impl World {
         let waits = !self.in_the_way(access).is_empty();
         let coherence = self.engine.buffers()[0].coherence;
         match granted {
-            Some(_) if waits && !access.is_dma() => Err("the CPU comes before a device is done"),
-            Some(_) if waits && self.book.evicted() => Err("a device passes beside a trespasser"),
+            Some(_) if waits && !access.is_dma() => {
+                Err("the CPU is granted before a device has finished")
+            }
+            Some(_) if waits && self.book.evicted() => {
+                Err("a device passes a fence while a trespasser is at work")
+            }
             Some(token) => {
                 self.cost.bracketing += if access.is_dma() { 0 } else { 2 };
                 self.unclean |= access == Write;
@@ -282,7 +286,7 @@ impl World {
         }
     }
 
-    /// The fences of devices that such an access has to wait for.
+    /// The fences of devices that such an access waits for.
     fn in_the_way(&self, access: Access) -> Vec<FenceId> {
         let conflicts = self.devices.iter().filter(|device| device.access.conflicts(access));
         conflicts.map(|device| device.fence).collect()
@@ -334,7 +338,7 @@ impl World {
         Ok(step != Step::Work || !worked)
     }
 
-    /// Locks; the operation of that number fails, if there is one.
+    /// Locks. The operation with this number fails, if there is one.
     fn lock(&mut self, group: GroupId, fails: Option<usize>) -> Checked<Option<Token>> {
         let mut fx = Effects::new();
         let outcome = self.engine.lock(self.now, group, None, Implicit::Unknown, &mut fx);
@@ -359,7 +363,7 @@ impl World {
         self.carry_out(&mut fx, None).map(drop)
     }
 
-    /// The grant among the effects, and whether an operation failed.
+    /// Carries out effects. Returns the grant among them, and whether an operation failed.
     fn carry_out(
         &mut self,
         fx: &mut Effects,
@@ -403,7 +407,7 @@ impl World {
         self.dmabuf.issue(kind, flags, fails)
     }
 
-    /// Two worlds that agree in this have the same future.
+    /// Two worlds with the same name have the same future.
     fn name(&self) -> Name {
         let engine = self.engine.canonical(&[vec![BUFFER]], true);
         let mut devices = self.devices.clone();
@@ -424,7 +428,7 @@ impl World {
 
 type Name = (u128, (Lines, Option<SyncFlags>, bool), Vec<(Access, bool)>, Vec<Device>);
 
-/// Runs every sequence of steps. Equal worlds are looked at once, and counted as often as they come.
+/// Runs every sequence of steps. It looks at equal worlds once, and counts them as often as they come.
 struct Search {
     known: HashMap<(Name, usize), Cost>,
     steps: Vec<Step>,
@@ -490,8 +494,8 @@ fn orderly_sequences_take_fewer_operations_than_bracketing() {
     assert!(cost.least_ahead >= 0 && fewer(&cost) > 30, "{cost:?}");
 }
 
-/// The RFC's rule (`NEED_BEGIN_CPU_ACCESS`, `NEED_END_CPU_ACCESS` in its `dmabuf-sync.c`): what the
-/// last access and the next one ask for.
+/// The RFC's rule (`NEED_BEGIN_CPU_ACCESS`, `NEED_END_CPU_ACCESS` in its `dmabuf-sync.c`): the operation
+/// between the last access and the next one.
 fn rfc(last: Access, next: Access) -> Sync {
     match (last, next) {
         (DmaWrite, Read) => Sync::Invalidate,
@@ -525,7 +529,7 @@ fn sequences(length: usize) -> Vec<Vec<Access>> {
     })
 }
 
-/// Whether the second is the first with something in between.
+/// Whether the longer sequence contains the shorter one, perhaps with more in between.
 fn is_part(shorter: &[Access], longer: &[Access]) -> bool {
     let mut longer = longer.iter();
     shorter.iter().all(|access| longer.any(|other| other == access))
@@ -609,14 +613,14 @@ fn an_end_carries_the_flags_of_its_start() {
     assert_eq!(state.plan(DmaRead, false)[0], Some((SyncKind::End, SyncFlags::ReadWrite)));
 }
 
-/// What an evicted CPU writer puts into the cache has to be cleaned by the END of whoever is next.
+/// The END of the next holder has to clean the lines that an evicted CPU writer leaves in the cache.
 #[test]
 fn beside_an_evicted_cpu_writer_each_start_is_for_writing() {
     let state = Coherence::default();
     assert_eq!(state.plan(Read, true), [Some((SyncKind::Start, SyncFlags::ReadWrite)), None]);
 }
 
-/// Such a START waits in the kernel for the fences of readers too, so its lock has to do so before.
+/// Such a START waits in the kernel for the fences of readers too, so its lock has to wait for them first.
 #[test]
 fn a_lock_waits_for_all_fences_that_its_start_waits_for() {
     let mut engine = Engine::new(Limits::default());
@@ -633,7 +637,7 @@ fn a_lock_waits_for_all_fences_that_its_start_waits_for() {
         let mut waits = Vec::new();
         while let Some(effect) = fx.pop() {
             if let Effect::Sync { job, waits: span, .. } = effect {
-                waits.extend(fx.ops(span).iter().map(|wait| wait.flags));
+                waits.extend(fx.waits(span).iter().map(|wait| wait.flags));
                 engine.job_done(now, job, Ok(()), &mut fx);
             }
         }
@@ -646,13 +650,13 @@ fn a_lock_waits_for_all_fences_that_its_start_waits_for() {
     assert_eq!(lock(&mut engine, reader), [SyncFlags::ReadWrite]);
 }
 
-/// The model has no device that half does what it is asked; an exporter may.
+/// An exporter may do half of an operation; the model has no such device.
 #[test]
 fn after_a_failed_operation_the_cpus_view_is_not_trusted() {
     let mut state = Coherence::default();
     grant(&mut state, Write);
     assert_eq!(state.plan(Read, false), [None, None]);
-    // The END for a device fails: it is still owed, and then the CPU starts anew.
+    // The END for a device fails. It is still owed, and after it the CPU needs a new START.
     assert!(state.plan(DmaRead, false)[0].is_some());
     state.failed();
     let expected =

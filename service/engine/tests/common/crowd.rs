@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Clients that do anything at any time: histories made of choices that somebody else makes.
+//! Clients that do anything at any time. The caller makes the choices, so that a seed or a fuzzer can.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use buffersync_engine::*;
 
 use super::{Random, World};
 
-/// Makes a choice: a number below the one given.
+/// Makes a choice: a number below its argument.
 pub type Choose = Box<dyn FnMut(u64) -> u64>;
 
-/// Choices that are the same for the same seed.
+/// The same choices for the same seed.
 pub fn seeded(seed: u64) -> Choose {
     let mut random = Random(seed);
     Box::new(move |bound| random.below(bound))
 }
 
-/// What the scheduler knows of its clients.
+/// Some clients and their lock table.
 pub struct Crowd {
     pub world: World,
     choose: Choose,
@@ -49,7 +49,7 @@ impl Crowd {
         group
     }
 
-    /// None, mostly; or one for the whole grant, for a buffer that may be held, or both.
+    /// Mostly no fence; or one for the whole grant, or one for a buffer that may be held, or both.
     fn some_fences(&mut self) -> Vec<ReleaseFence> {
         let buffers = match (self.choose)(8) {
             0 => vec![None],
@@ -69,7 +69,7 @@ impl Crowd {
         for _ in 0..1 + (self.choose)(3) {
             let access = Access::ALL[(self.choose)(4) as usize];
             let buffer = BufferId((self.choose)(self.buffers));
-            // A mix of CPU and device is refused; the group then has fewer buffers.
+            // The engine refuses a mix of CPU and device. Then the group has fewer buffers.
             let _ = self.world.engine.add(group, buffer, access);
         }
     }
@@ -120,7 +120,7 @@ impl Crowd {
     fn note(&mut self, group: GroupId, token: Result<Token, Error>) {
         if let Ok(token) = token {
             let last = self.tokens.insert(group, token);
-            assert!(last.is_none_or(|last| last <= token), "a token came again");
+            assert!(last.is_none_or(|last| last <= token), "a token was used again");
         }
     }
 

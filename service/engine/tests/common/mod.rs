@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A lock table under test: every call checks the invariants, cache operations and waits succeed at
-//! once unless a test holds them back.
+//! A lock table under test. Every call checks the invariants. Cache operations and waits succeed at once,
+//! unless a test holds them back.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
@@ -12,27 +12,26 @@ use std::time::Duration;
 
 use buffersync_engine::*;
 
-/// See the module.
 pub struct World {
     pub engine: Engine,
     pub now: Time,
-    /// What happened and was not looked at yet.
+    /// Effects that the test has not looked at yet.
     pub events: Vec<Effect>,
-    /// The buffers of the grants among it.
+    /// The buffers of the grants among them.
     pub buffers: Vec<Vec<GrantedBuffer>>,
-    /// Operations issued and fences waited for, in order.
+    /// Operations issued, in order.
     pub ops: Vec<SyncOp>,
-    /// Jobs that a test holds back.
+    /// Waits for implicit fences begun, in order.
+    pub waited: Vec<FenceWait>,
+    /// The jobs of operations that a test holds back.
     pub jobs: Vec<JobId>,
-    /// Whether jobs are held back.
     pub hold_jobs: bool,
-    /// Waits for implicit fences that a test holds back, and until when.
+    /// Waits for implicit fences that a test holds back, with their time limits.
     pub waits: Vec<(JobId, Time)>,
-    /// Whether waits are held back.
     pub hold_waits: bool,
-    /// What the next lock is told of implicit fences.
+    /// What the next lock knows about implicit fences.
     pub implicit: Implicit,
-    /// Whether the invariants are checked: not in crowds, where that takes too long.
+    /// Whether each call checks the invariants. In large crowds that takes too long.
     pub checked: bool,
     pub last_fence: u64,
     fx: Effects,
@@ -46,6 +45,7 @@ impl World {
             events: Vec::new(),
             buffers: Vec::new(),
             ops: Vec::new(),
+            waited: Vec::new(),
             jobs: Vec::new(),
             hold_jobs: false,
             waits: Vec::new(),
@@ -57,14 +57,14 @@ impl World {
         }
     }
 
-    /// A group of these buffers.
+    /// Opens a group with these buffers.
     pub fn group(&mut self, members: &[(u64, Access)]) -> GroupId {
         let (group, _) = self.engine.open_group(None);
         self.add(group, members);
         group
     }
 
-    /// As [`World::group`], with a hold limit.
+    /// [`World::group`] with a hold limit.
     pub fn group_with_hold(&mut self, millis: u64, members: &[(u64, Access)]) -> GroupId {
         let (group, _) = self.engine.open_group(Some(Duration::from_millis(millis)));
         self.add(group, members);
@@ -97,8 +97,8 @@ impl World {
                         self.check();
                     }
                 }
-                Effect::Wait { job, ops, until, .. } => {
-                    self.ops.extend(self.fx.ops(ops));
+                Effect::Wait { job, waits, until, .. } => {
+                    self.waited.extend(self.fx.waits(waits));
                     if self.hold_waits {
                         self.waits.push((job, until));
                     } else {
@@ -158,7 +158,7 @@ impl World {
         token
     }
 
-    /// A grant at once is an event like one that comes later.
+    /// Notes a grant at once like one that comes later.
     fn note(&mut self, group: GroupId, outcome: LockOutcome) -> Token {
         match outcome {
             LockOutcome::Pending(token) => token,
@@ -204,7 +204,7 @@ impl World {
         self.call(|e, now, fx| e.job_done(now, job, result, fx));
     }
 
-    /// Ends the oldest wait: the fences have signalled, or have not in time.
+    /// Ends the oldest wait: the fences have signalled, or not in time.
     pub fn finish_wait(&mut self, ok: bool) {
         let (job, _) = self.waits.remove(0);
         let result = if ok { Ok(()) } else { Err(Failure { succeeded: 0, reason: 110 }) };
@@ -216,7 +216,7 @@ impl World {
         self.buffers.clear();
     }
 
-    /// What happened since the last look, but for what concerns only the caller.
+    /// The events since the last look that a client learns about.
     pub fn told(&mut self) -> Vec<Effect> {
         self.buffers.clear();
         let events = std::mem::take(&mut self.events).into_iter();
@@ -225,7 +225,7 @@ impl World {
             .collect()
     }
 
-    /// Groups that were granted since the last look, in order.
+    /// The groups that were granted since the last look, in order.
     pub fn granted(&mut self) -> Vec<GroupId> {
         let groups = self.events.iter().filter_map(|event| match event {
             Effect::Granted { group, .. } => Some(*group),
@@ -242,7 +242,7 @@ impl World {
         std::mem::take(&mut self.buffers)
     }
 
-    /// Locks and unlocks; the buffers of the grant.
+    /// Locks and unlocks. Returns the buffers of the grant.
     pub fn cycle(&mut self, group: GroupId) -> Vec<GrantedBuffer> {
         self.forget_events();
         let token = self.lock(group);
@@ -253,7 +253,7 @@ impl World {
     }
 }
 
-/// xorshift64*: the same history for the same seed.
+/// The generator xorshift64*: the same history for the same seed.
 pub struct Random(pub u64);
 
 impl Random {

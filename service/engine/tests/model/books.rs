@@ -1,36 +1,35 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is true of one buffer, by the definitions: the two marks, and what the exporter has seen.
+//! The state of one buffer by the definitions: the two marks, and START and END as the exporter sees them.
 //!
-//! Moments are counted, so that an eviction is before or after the begin of a grant. Nothing here is
-//! taken from the engine but what it says that it does.
+//! Moments are counted, so that an eviction is before or after the begin of a grant. Only the engine's
+//! effects come from the engine.
 
 use buffersync_engine::{Access, SyncFlags, SyncKind};
 
-/// See the module.
 #[derive(Clone, Default)]
 pub struct Book {
     moment: u32,
-    /// Who was evicted, and when, and may still be at work.
+    /// Evicted holders that may still be at work, with the moments of their evictions.
     at_work: Vec<(u32, Access)>,
-    /// When the last writer was evicted whose content has not been written over.
+    /// The last eviction of a writer whose content has not been written over.
     torn: Option<u32>,
-    /// The START that is not ended.
+    /// The START without its END.
     open: Option<SyncFlags>,
     /// The CPU has written since the last END.
     dirty: bool,
-    /// The last operations of the buffer, when nobody had it, were not done.
+    /// Nobody had the buffer, and its last operations were not done.
     pub not_cleaned: bool,
 }
 
 impl Book {
-    /// Whether somebody evicted may be at work, and whether the content is torn.
+    /// Whether an evicted holder may be at work, and whether the content is torn.
     pub fn marks(&self) -> (bool, bool) {
         (!self.at_work.is_empty(), self.torn.is_some())
     }
 
-    /// A grant begins; when.
+    /// A grant begins. Returns the moment.
     pub fn granted(&mut self, access: Access) -> u32 {
         self.not_cleaned = false;
         match access {
@@ -54,7 +53,7 @@ impl Book {
 
     pub fn ended_in_order(&mut self, access: Access, since: u32) {
         let gone = |(moment, _): &(u32, Access)| *moment <= since;
-        // All who were evicted until now may have written until now.
+        // Every holder that was evicted until now may have written until now.
         let wrote = self.at_work.iter().any(|(_, access)| *access == Access::Write);
         self.dirty |= wrote && self.at_work.iter().any(gone);
         self.at_work.retain(|one| !gone(one));
@@ -73,11 +72,10 @@ impl Book {
                 assert!(!self.dirty || flags == SyncFlags::ReadWrite, "an END that cleans nothing");
                 self.dirty = false;
             }
-            SyncKind::Wait => {}
         }
     }
 
-    /// Nobody has the buffer any more, and its marks are kept.
+    /// Nobody has the buffer any more, and the engine keeps its marks.
     pub fn remembered(&mut self) {
         if std::mem::take(&mut self.not_cleaned) {
             let writers = self.at_work.iter().any(|(_, access)| *access == Access::Write);
@@ -90,7 +88,7 @@ impl Book {
         assert!(self.marks() != (false, false) || self.open.is_some(), "remembered for nothing");
     }
 
-    /// Nobody has it any more, and nothing is kept.
+    /// Nobody has the buffer any more, and the engine keeps nothing.
     pub fn forgotten(&mut self) {
         self.at_rest();
         assert_eq!(self.marks(), (false, false), "marks are forgotten");
@@ -98,6 +96,6 @@ impl Book {
 
     fn at_rest(&self) {
         assert_eq!(self.open, None, "let go while START is open");
-        assert!(!self.dirty, "let go while what the CPU wrote is not cleaned");
+        assert!(!self.dirty, "let go while the CPU's writes are not cleaned");
     }
 }

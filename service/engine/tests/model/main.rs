@@ -3,22 +3,20 @@
 
 //! Every interleaving of calls in small worlds, breadth first, up to renaming of groups and buffers.
 //!
-//! Time is not modelled: a deadline or a time-out may come at any moment. In each state all of this
-//! is checked, by the model's own books where it can be:
-//! * no two conflicting grants, and the engine's invariants (among them: who waits does so for
-//!   somebody older or for somebody who does not wait);
-//! * from here, if holders let go, everybody who waits is granted: no deadlock, no lost wake-up;
-//! * nobody is granted past an older waiter that conflicts on a buffer;
-//! * tokens are new with each lock, kept by growth, and dead when their grant has ended;
-//! * with release fences (in worlds of their own): the CPU is never granted before one that it has to
-//!   wait for, and a device is granted with just those that it has to wait for;
-//! * there, too: each grant says of each buffer whether somebody evicted may be at work and whether
-//!   the content is torn, exactly as [`books`] has it;
-//! * with operations that take their time (again in worlds of their own): they end, fail or are
-//!   blocked at any moment, also when their group is closed. START and END alternate and have the
-//!   same flags, and no buffer is forgotten while a START is open or what the CPU wrote is not cleaned.
-//!
-//! A ticket's life may be over at any moment as well.
+//! There is no clock: a deadline, a time-out or the end of a ticket's life may come at any moment. In
+//! each state the model checks, with its own books where it can:
+//! * No two grants conflict, and the engine's invariants hold. (One of them: each waiter waits for somebody
+//!   older or for somebody who does not wait.)
+//! * If holders let go from here on, every waiter is granted: no deadlock, no lost wake-up.
+//! * Nobody is granted past an older waiter that conflicts on a buffer.
+//! * Each lock has a new token, growth keeps it, and it is dead when its grant has ended.
+//! * With release fences (in worlds of their own): the CPU is never granted before a fence that it has to
+//!   wait for, and a device is granted with exactly those that it has to wait for.
+//! * There, too: each grant says for each buffer whether an evicted holder may be at work and whether the
+//!   content is torn, exactly as [`books`] has it.
+//! * With slow operations (in worlds of their own): they end, fail or are blocked at any moment, also when
+//!   their group is closed. START and END alternate and have the same flags. No buffer is let go while
+//!   a START is open or the CPU's writes are not cleaned.
 //!
 //! `BUFFERSYNC_THOROUGH=1` explores larger worlds.
 
@@ -30,7 +28,7 @@ use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::*;
 use search::{explore, thorough, Bound, World as Searchable};
 
-/// What one group wants of each buffer.
+/// The access that one group wants to each buffer.
 type Wish = Vec<Option<Access>>;
 
 #[derive(Clone)]
@@ -38,13 +36,12 @@ struct Locking {
     engine: Engine,
     groups: Vec<Client>,
     buffers: u64,
-    /// Grants may end but for a fence, and the CPU takes part.
+    /// Grants may end with fences, and the CPU takes part.
     with_fences: bool,
-    /// The lives of tickets end.
+    /// Tickets' lives end.
     with_age: bool,
-    /// Operations take their time.
+    /// Operations are slow.
     with_jobs: bool,
-    /// The CPU waits for implicit fences.
     with_implicit: bool,
     fences: Vec<Fence>,
     jobs: Vec<Job>,
@@ -52,28 +49,30 @@ struct Locking {
     last_fence: u64,
 }
 
-/// A fence that is pending: of what, as whom, and since when that was held.
+/// A pending fence: the accesses that its giver had, and when each of them began.
 #[derive(Clone)]
 struct Fence {
     id: FenceId,
     parts: Wish,
     since: Vec<u32>,
-    /// Fences of one grant have the same.
+    /// The same for all fences of one grant.
     ending: u64,
-    /// Another of them has failed.
+    /// Another fence of the grant has failed.
     spoilt: bool,
 }
 
-/// What the engine has asked for.
+/// A job that the engine has asked for.
 #[derive(Clone)]
 struct Job {
     id: JobId,
     ops: Vec<SyncOp>,
-    /// It is the last of a buffer that nobody has.
+    /// The number of its waits for implicit fences; then it has no operations.
+    waits: usize,
+    /// It is the last job of a buffer that nobody has.
     retires: bool,
 }
 
-/// All of a world if larger ones are asked for; otherwise what a test has time for.
+/// The whole world in the thorough mode; otherwise as much as a test has time for.
 fn some() -> Bound {
     if thorough() {
         Bound::All
@@ -82,22 +81,21 @@ fn some() -> Bound {
     }
 }
 
-/// As much of a world as fits into memory.
+/// In the thorough mode as much of a world as fits into memory.
 fn a_million() -> Bound {
     Bound::States(if thorough() { 1_000_000 } else { 15_000 })
 }
 
-/// More than so many fences are never pending.
+/// The most pending fences. More make the world too large.
 const FENCES: usize = 2;
 
-/// What a client knows.
 #[derive(Clone)]
 struct Client {
     id: GroupId,
     token: Token,
-    /// Of a grant.
+    /// The accesses of its grant.
     holds: Wish,
-    /// When each buffer of it was granted, by its book.
+    /// When each buffer of the grant was granted, by its book.
     since: Vec<u32>,
 }
 
@@ -169,7 +167,7 @@ impl Locking {
         self.engine.phase(self.groups[at].id).expect("an open group")
     }
 
-    /// Everything that could be wished for beside what is held.
+    /// Every wish that is possible for a group that holds this.
     fn wishes(&self, held: &Wish) -> Vec<Wish> {
         let mut wishes = vec![Vec::new()];
         for has in held {
@@ -204,7 +202,7 @@ impl Locking {
 
     fn lock(&mut self, at: usize, grows: bool, fx: &mut Effects) {
         let newest = self.groups.iter().map(|client| client.token).max();
-        // Never waits exactly if there is nothing to wait for.
+        // `try_lock` succeeds exactly if there is nothing to wait for.
         let unknown = Implicit::Unknown;
         let id = self.groups[at].id;
         let tried = self.engine.clone().try_lock(NOW, id, unknown, &mut Effects::new());
@@ -265,7 +263,7 @@ impl Locking {
         assert_eq!(fenced, !expected.is_empty());
     }
 
-    /// A grant is over; each buffer's book notes how.
+    /// A grant is over. Each buffer's book notes how it ended.
     fn lets_go(&mut self, at: usize, end: impl Fn(&mut Book, Access, u32)) {
         let client = &mut self.groups[at];
         for (nth, hold) in client.holds.iter_mut().enumerate() {
@@ -312,10 +310,10 @@ impl Locking {
         self.engine.fence_done(NOW, id, ok, fx);
     }
 
-    /// Ends a job after so many operations: all of them, or one that fails or is blocked.
+    /// Ends a job: all its operations have succeeded, or so many before one fails or is blocked.
     fn job_done(&mut self, nth: usize, succeeded: Option<usize>, blocked: bool, fx: &mut Effects) {
-        let Job { id, ops, retires } = self.jobs.remove(nth);
-        for op in &ops[..succeeded.unwrap_or(ops.len())] {
+        let Job { id, ops, retires, .. } = self.jobs.remove(nth);
+        for op in ops.iter().take(succeeded.unwrap_or(usize::MAX)) {
             self.books[op.buffer.0 as usize].issued(op.kind, op.flags);
         }
         if retires && succeeded.is_some() {
@@ -337,7 +335,7 @@ impl Locking {
         }
     }
 
-    /// Follows what was told; the groups that were granted.
+    /// Carries effects out. Returns the groups that were granted.
     fn listen(&mut self, fx: &mut Effects) -> Vec<usize> {
         let mut granted = Vec::new();
         while let Some(effect) = fx.pop() {
@@ -353,11 +351,11 @@ impl Locking {
                 Effect::Sync { job: id, ops, group, .. } => {
                     assert!(self.with_fences, "a cache operation between devices");
                     let ops = fx.ops(ops).to_vec();
-                    self.ask(Job { id, ops, retires: group.is_none() }, fx);
+                    self.ask(Job { id, ops, waits: 0, retires: group.is_none() }, fx);
                 }
-                Effect::Wait { job: id, ops, .. } => {
-                    let ops = fx.ops(ops).to_vec();
-                    self.ask(Job { id, ops, retires: false }, fx);
+                Effect::Wait { job: id, waits, .. } => {
+                    let waits = fx.waits(waits).len();
+                    self.ask(Job { id, ops: Vec::new(), waits, retires: false }, fx);
                 }
                 Effect::DropWait { job } => self.jobs.retain(|other| other.id != job),
                 Effect::Remember { buffer } => self.books[buffer.0 as usize].remembered(),
@@ -368,7 +366,7 @@ impl Locking {
         granted
     }
 
-    /// Wishes that came to nothing are forgotten, so that they make no difference.
+    /// Removes buffers that groups do not hold, so that old wishes do not make states differ.
     fn tidy(&mut self) {
         for at in 0..self.groups.len() {
             if !matches!(self.phase(at), Phase::Idle | Phase::Held { .. }) {
@@ -383,8 +381,8 @@ impl Locking {
         }
     }
 
-    /// Nobody was granted past an older waiter in conflict, who waits still. Who had taken the buffer
-    /// before, and was granted it when a fence signalled, has passed nobody.
+    /// Nobody was granted past an older, conflicting waiter that still waits. A group that had taken the
+    /// buffer before, and was granted it when a fence signalled, has passed nobody.
     fn check_order(&self, granted: &[usize], before: &Self) {
         let earlier = before.engine.buffers();
         for view in self.engine.buffers() {
@@ -415,13 +413,17 @@ impl Locking {
                 if !(held && other.token == client.token) {
                     let answer =
                         engine.unlock(NOW, client.id, other.token, &[], &mut Effects::new());
-                    assert_eq!(answer, Err(Error::BadToken), "a dead token, or another's");
+                    assert_eq!(
+                        answer,
+                        Err(Error::BadToken),
+                        "a dead token, or another group's, unlocks"
+                    );
                 }
             }
         }
     }
 
-    /// If holders let go, everybody is granted.
+    /// If holders let go, every waiter is granted.
     fn check_progress(&self) {
         let mut world = self.clone();
         let mut fx = Effects::new();
@@ -436,7 +438,7 @@ impl Locking {
                 None if !world.fences.is_empty() => world.fence_done(0, true, &mut fx),
                 None => {
                     let stuck = all.filter(|at| waiting(&world, *at)).count();
-                    assert_eq!(stuck, 0, "somebody waits for nobody");
+                    assert_eq!(stuck, 0, "a group waits and nobody holds");
                     return;
                 }
             }
@@ -453,12 +455,12 @@ impl Searchable for Locking {
         for nth in 0..self.fences.len() {
             actions.extend([Action::Signal(nth), Action::Fail(nth)]);
         }
-        for (nth, Job { ops, .. }) in self.jobs.iter().enumerate() {
-            let waits = ops[0].kind == SyncKind::Wait;
+        for (nth, Job { ops, waits, .. }) in self.jobs.iter().enumerate() {
             actions.push(Action::JobDone(nth));
-            for (succeeded, op) in ops.iter().enumerate() {
+            for succeeded in 0..ops.len() + waits {
                 actions.push(Action::JobFails(nth, succeeded));
-                let blocks = self.with_implicit && op.kind == SyncKind::Start && !waits;
+                let start = ops.get(succeeded).is_some_and(|op| op.kind == SyncKind::Start);
+                let blocks = self.with_implicit && start;
                 actions.extend(blocks.then_some(Action::JobBlocked(nth, succeeded)));
             }
         }

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Breadth-first search of a world's states, layer by layer, on all cores. Knows nothing of locks.
+//! Breadth-first search of a world's states, layer by layer, on all cores. It knows nothing of locks.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -9,20 +9,19 @@ use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What is searched.
 pub trait World: Clone + Send + Sync {
     type Action: Clone + Debug + Send + Sync;
 
-    /// What can happen here.
+    /// The actions that are possible in this state.
     fn actions(&self) -> Vec<Self::Action>;
 
-    /// What it leads to. Panics if that is wrong.
+    /// The state after an action. Panics if it is wrong.
     fn after(&self, action: &Self::Action) -> Self;
 
-    /// Two states with one name are the same.
+    /// Two states with the same name are the same state.
     fn name(&self) -> u128;
 
-    /// Panics if something is wrong here.
+    /// Panics if this state is wrong.
     fn check(&self);
 }
 
@@ -30,16 +29,16 @@ pub trait World: Clone + Send + Sync {
 #[derive(Clone, Copy)]
 pub enum Bound {
     All,
-    /// Until there are as many, or a few more.
+    /// Until there are so many, or a few more.
     States(usize),
 }
 
-/// Whether larger worlds are asked for.
+/// Whether the environment asks for the thorough mode.
 pub fn thorough() -> bool {
     std::env::var_os("BUFFERSYNC_THOROUGH").is_some_and(|value| value != "0")
 }
 
-/// How a state was reached, for reports.
+/// The actions that led to a state, for reports.
 struct Path<A> {
     action: A,
     before: Option<Arc<Path<A>>>,
@@ -60,7 +59,7 @@ pub fn explore<W: World>(what: &str, start: W, bound: Bound) {
     };
     while !layer.is_empty() && known.len() < most {
         let mut next: Vec<Found<W>> = Vec::new();
-        // In portions, so that what is found twice is not kept for long.
+        // In portions, so that states that are found twice are dropped soon.
         for portion in layer.chunks(1 << 14) {
             if known.len() >= most {
                 break;
@@ -118,7 +117,7 @@ fn successors<W: World>(layer: &[Found<W>], known: &HashSet<u128>) -> (usize, Ve
     (steps, found)
 }
 
-/// On a panic, prints how it came to it.
+/// On a panic, prints the actions that led to it.
 fn reporting<A: Debug, R>(path: &Path<A>, run: impl FnOnce() -> R) -> R {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         let mut actions = Vec::new();

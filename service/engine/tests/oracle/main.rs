@@ -1,9 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Long random histories of calls, given to the engine and to a naive second implementation of the
-//! rules: every answer, everything that is told or asked for, what is known of each buffer, and the
-//! next deadline must be the same.
+//! Long random histories of calls, for the engine and for a naive second implementation of the rules.
+//! Both must have the same answers, effects, views of buffers, and next deadline.
 //!
 //! All times are multiples of 5 ms, so deadlines, fence deadlines and time-outs often fall on one
 //! instant. No grant and no ticket lives longer than 60 ms, so their ends fall into the histories.
@@ -23,31 +22,31 @@ use proptest::test_runner::{TestError, TestRunner};
 const GROUPS: usize = 6;
 const MS: u64 = 1_000_000;
 const MAX_HOLD: u64 = 60 * MS;
-/// How long grants last: in 5 ms.
+/// How long grants last, in units of 5 ms.
 const HOLDS: [u64; 5] = [12, 4, 8, 12, 2];
 
-/// What is the same for a whole history.
+/// The settings of a history.
 #[derive(Clone, Debug)]
 struct World {
     /// The engine expects implicit fences.
     implicit: bool,
     remembered: usize,
-    /// So many jobs of four are answered when the history says so; the others at once. Which, depends
-    /// on their first buffer.
+    /// How many of four jobs are answered when the history says so; the others are answered at once. The
+    /// first buffer of a job decides.
     late: u64,
-    /// Of those that are answered at once, so many of four find an implicit fence pending.
+    /// Of the jobs that are answered at once, how many of four find an implicit fence pending.
     busy: u64,
-    /// Of those that are answered at once one of eight fails; of the last ones of a buffer, one of two.
+    /// Of the jobs that are answered at once, one of eight fails; of the last jobs of a buffer, one of two.
     faulty: bool,
     /// Waits are never answered at once.
     long_waits: bool,
-    /// How many of the groups and of the buffers take part. Few of them meet more often.
+    /// How many groups and buffers take part. A few of them meet more often.
     groups: usize,
     buffers: u64,
-    /// How fast time goes by: in 5 ms.
+    /// How much time passes at once, at most, in units of 5 ms.
     pace: u64,
     accesses: u8,
-    /// The caller always comes late.
+    /// The caller always ticks late.
     slow: bool,
 }
 
@@ -57,7 +56,7 @@ impl World {
     }
 }
 
-/// One of so many, however many there are.
+/// Picks one of a list of any length.
 #[derive(Clone, Copy, Debug)]
 struct Index(usize);
 
@@ -76,27 +75,27 @@ enum Call {
     /// The access is one of [`ACCESSES`].
     Add(usize, u64, usize),
     Remove(usize, u64),
-    /// Time-outs are in 5 ms; those above 12 are until the next thing is due.
+    /// Time-outs are in units of 5 ms. A time-out above 12 means: until the next deadline.
     Lock(usize, Option<u64>, Implicit),
-    /// Of a group that neither waits nor holds.
+    /// A group that neither waits nor holds locks.
     LockIdle(Index, Option<u64>, Implicit),
     TryLock(usize, Implicit),
     /// A group that holds adds a buffer, or strengthens its access, and locks.
     Grow(Index, Index, usize, Option<u64>, Implicit),
-    /// Of a group that waits.
+    /// A group that waits cancels.
     Cancel(Index),
-    /// Of a group that holds. Each fence is one of two new ones, for all buffers or for one.
+    /// A group that holds unlocks. Each fence is one of two new ones, for all buffers or for one.
     Unlock(Index, Vec<(u64, Option<Index>)>),
     BadUnlock(usize),
     FenceDone(Index, bool),
     JobDone(Index),
     JobFails(Index, Index),
     JobBlocks(Index, Index),
-    /// Died; and another group takes over its buffers.
+    /// The flags: its client died; a new group takes over its buffers.
     Close(usize, bool, bool),
-    /// The caller is on time for everything that is due.
+    /// Time passes, with a tick at each deadline.
     Pass(u64),
-    /// The caller comes late: one tick for all of it.
+    /// Time passes, with one late tick for all deadlines.
     PassLate(u64),
 }
 
@@ -165,7 +164,7 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-/// What an access is in each kind of world: mostly of devices, mixed, mostly of the CPU.
+/// The accesses in each kind of world: mostly devices, mixed, mostly the CPU.
 const ACCESSES: [[Access; 8]; 3] = {
     use Access::{DmaRead as R, DmaWrite as W, Read as CpuR, Write as CpuW};
     [
@@ -179,23 +178,22 @@ const ACCESSES: [[Access; 8]; 3] = {
 #[derive(Clone, Debug)]
 struct Job {
     id: JobId,
-    /// The oracle's name of it.
+    /// The oracle's number of it.
     number: u64,
-    ops: Vec<SyncOp>,
+    /// Its operations in order; a wait has no kind.
+    steps: Vec<(BufferId, Option<SyncKind>)>,
     has_waits: bool,
-    /// No group has the buffer.
+    /// It is the last job of a buffer that no group has.
     is_last: bool,
-    /// Of a wait.
+    /// The time limit of a wait.
     until: Option<Time>,
 }
 
 impl Job {
-    /// A fence may be found pending before everything, or before a START.
+    /// The steps before which a fence may be pending: the first one, and each START.
     fn where_it_may_block(&self) -> Vec<usize> {
-        if self.until.is_some() {
-            return vec![];
-        }
-        let starts = self.ops.iter().enumerate().filter(|(_, op)| op.kind == SyncKind::Start);
+        let steps = self.steps.iter().enumerate();
+        let starts = steps.filter(|(_, (_, kind))| *kind == Some(SyncKind::Start));
         self.has_waits.then_some(0).into_iter().chain(starts.map(|(at, _)| at)).collect()
     }
 }
@@ -214,7 +212,7 @@ struct Pair {
     last_fence: u64,
     opened: usize,
     jobs: Vec<Job>,
-    /// Jobs that are to be answered at once.
+    /// Jobs that will be answered at once.
     prompt: Vec<Job>,
     trace: bool,
 }
@@ -324,7 +322,7 @@ impl Pair {
             }
             Call::JobFails(index, after) => {
                 if let Some(job) = self.pick(index) {
-                    let succeeded = after.index(job.ops.len());
+                    let succeeded = after.index(job.steps.len());
                     self.end_job(&job, End::Failed(Failure { succeeded, reason: 7 }));
                 }
             }
@@ -362,7 +360,7 @@ impl Pair {
         }
     }
 
-    /// Tells the oracle in which order the engine lets buffers go.
+    /// Tells the oracle the order in which the engine lets buffers go.
     fn hint(&mut self) {
         let order = self.fx.iter().filter_map(|effect| match effect {
             Effect::Remember { buffer } => Some(*buffer),
@@ -384,7 +382,7 @@ impl Pair {
         }
     }
 
-    /// A group that is so far, or any.
+    /// A group in such a phase, or any group.
     fn one_of(&self, index: Index, is_so_far: fn(Phase) -> bool) -> usize {
         let first = index.index(self.world.groups);
         let mut all = (0..self.world.groups).map(|nth| (first + nth) % self.world.groups);
@@ -406,7 +404,7 @@ impl Pair {
             Ok(LockOutcome::Pending(token)) => {
                 assert_eq!(Ok(token), answer);
                 let own = |told: &Told| matches!(told, Told::Granted(group, ..) if *group == id);
-                assert!(!self.naive.told.iter().any(own), "pending, but it is to be granted");
+                assert!(!self.naive.told.iter().any(own), "pending, but the oracle grants it");
                 self.tokens[at] = token;
             }
             Ok(LockOutcome::Granted(grant)) => {
@@ -433,7 +431,7 @@ impl Pair {
             fences.iter().filter(|(fence, _)| *fence == 3).map(|(fence, _)| name(*fence)).collect();
         let given = fences.iter().filter_map(|(fence, buffer)| {
             let fence = name(*fence);
-            // Now and then a buffer that is not held.
+            // Sometimes a buffer that the group does not hold.
             let buffer = match buffer {
                 Some(_) if members.is_empty() => return None,
                 Some(index) => Some(*index.get(&members)),
@@ -496,8 +494,8 @@ impl Pair {
         self.naive.tick(self.now);
     }
 
-    /// From one thing that is due to the next. Waits that are too late fail; in one instant they do so
-    /// before the tick or after it.
+    /// Goes from one deadline to the next. Waits that are too late fail, before or after the tick of their
+    /// instant.
     fn pass(&mut self, span: u64) {
         let end = Time(self.now.0 + span);
         loop {
@@ -512,7 +510,7 @@ impl Pair {
             if wait_first {
                 let at = self.jobs.iter().position(|job| job.until == wait).expect("a wait");
                 let job = self.jobs.remove(at);
-                let succeeded = (job.number as usize) % job.ops.len();
+                let succeeded = (job.number as usize) % job.steps.len();
                 self.end_job(&job, End::Failed(Failure { succeeded, reason: 110 }));
             } else {
                 self.tick();
@@ -531,7 +529,7 @@ impl Pair {
                 let place = places[job.number as usize / 4 % places.len()];
                 self.end_job(&job, End::Blocked(place));
             } else if self.world.faulty && job.number % if job.is_last { 2 } else { 8 } == 1 {
-                let succeeded = job.number as usize / 8 % job.ops.len();
+                let succeeded = job.number as usize / 8 % job.steps.len();
                 self.end_job(&job, End::Failed(Failure { succeeded, reason: 5 }));
             } else {
                 self.end_job(&job, End::Done);
@@ -540,7 +538,7 @@ impl Pair {
         }
     }
 
-    /// Of what is told in one call the order is nobody's business.
+    /// Compares the effects of a call. Their order does not matter.
     fn compare(&mut self) {
         if let Err(broken) = self.engine.check_invariants() {
             panic!("{broken}\n{:#?}", self.engine);
@@ -551,13 +549,13 @@ impl Pair {
             let fx = &self.fx;
             let next = match effect {
                 Effect::Sync { job, group, waits, ops } => {
-                    let (waits, ops) = (fx.ops(waits).to_vec(), fx.ops(ops).to_vec());
+                    let (waits, ops) = (fx.waits(waits).to_vec(), fx.ops(ops).to_vec());
                     let told = Told::Sync { group, waits, ops };
                     issued.push((job, told.clone()));
                     told
                 }
-                Effect::Wait { job, group, ops, until } => {
-                    let told = Told::Wait { group, ops: fx.ops(ops).to_vec(), until };
+                Effect::Wait { job, group, waits, until } => {
+                    let told = Told::Wait { group, waits: fx.waits(waits).to_vec(), until };
                     issued.push((job, told.clone()));
                     told
                 }
@@ -600,8 +598,8 @@ impl Pair {
         );
     }
 
-    /// Finds the oracle's names of the jobs that the engine has issued. No two of one call are alike:
-    /// they are of different groups or buffers.
+    /// Finds the oracle's numbers of the jobs that the engine has issued. Two jobs of one call differ in
+    /// their groups or buffers.
     fn note_jobs(
         &mut self,
         mut issued: Vec<(JobId, Told)>,
@@ -614,14 +612,20 @@ impl Pair {
         let mut numbers: HashMap<JobId, u64> = HashMap::new();
         for ((id, told), (number, other)) in issued.into_iter().zip(expected) {
             assert_eq!(told, other, "the engine on the left, the oracle on the right");
-            let (ops, until, has_waits, is_last) = match told {
-                Told::Wait { ops, until, .. } => (ops, Some(until), false, false),
-                Told::Sync { group, ops, waits } => (ops, None, !waits.is_empty(), group.is_none()),
+            let (steps, until, has_waits, is_last): (Vec<_>, _, _, _) = match told {
+                Told::Wait { waits, until, .. } => {
+                    let steps = waits.iter().map(|wait| (wait.buffer, None));
+                    (steps.collect(), Some(until), false, false)
+                }
+                Told::Sync { group, ops, waits } => {
+                    let steps = ops.iter().map(|op| (op.buffer, Some(op.kind)));
+                    (steps.collect(), None, !waits.is_empty(), group.is_none())
+                }
                 _ => continue,
             };
             numbers.insert(id, number);
-            let place = ops.first().map_or(0, |op| op.buffer.0) + self.opened as u64;
-            let job = Job { id, number, ops, has_waits, is_last, until };
+            let place = steps.first().map_or(0, |(buffer, _)| buffer.0) + self.opened as u64;
+            let job = Job { id, number, steps, has_waits, is_last, until };
             let long = job.until.is_some() && self.world.long_waits;
             if long || place % 4 < self.world.late {
                 self.jobs.push(job);
@@ -635,7 +639,7 @@ impl Pair {
             all.push(Told::DropWait(number.expect("a wait that is pending is dropped")));
             self.jobs.retain(|job| job.id != *id);
             self.prompt.retain(|job| job.id != *id);
-            // It is too late for an answer.
+            // An answer comes too late.
             self.engine.job_done(self.now, *id, Ok(()), &mut self.fx);
             assert!(self.fx.is_empty(), "a wait that was dropped was answered");
         }
@@ -676,7 +680,7 @@ impl Pair {
         }
     }
 
-    /// Everybody dies. What is left is answered, and then nothing is.
+    /// All groups die and all jobs are answered. Then nothing is left.
     fn end(mut self) -> Stats {
         for at in 0..self.world.groups {
             self.close(at, Close::Died);
@@ -696,7 +700,7 @@ impl Pair {
     }
 }
 
-/// Runs a history. `trace`: says what happens.
+/// Runs a history. With `trace` it prints what happens.
 fn play(world: &World, history: &[Call], trace: bool) -> Stats {
     let mut pair = Pair::new(world);
     pair.trace = trace;
@@ -707,7 +711,7 @@ fn play(world: &World, history: &[Call], trace: bool) -> Stats {
     pair.end()
 }
 
-/// What is left of a history that goes wrong when no part of it can be left out.
+/// Shortens a history that fails, until each part of it is needed.
 fn shortened(world: &World, mut history: Vec<Call>) -> Vec<Call> {
     let fails =
         |history: &[Call]| std::panic::catch_unwind(|| play(world, history, false)).is_err();
@@ -735,7 +739,7 @@ fn shortened(world: &World, mut history: Vec<Call>) -> Vec<Call> {
 fn the_engine_does_what_the_rules_say() {
     let thorough = std::env::var_os("BUFFERSYNC_THOROUGH").is_some();
     let (cases, length) = if thorough { (10_000, 600) } else { (1_000, 400) };
-    // `shortened` does better.
+    // `shortened` is better at it.
     let mut runner = TestRunner::new(ProptestConfig {
         cases,
         failure_persistence: None,
@@ -746,7 +750,7 @@ fn the_engine_does_what_the_rules_say() {
     let first = prop::collection::vec(add(), 12);
     let calls = (first, prop::collection::vec(call(), length / 2..length));
     let histories = (world(), calls.prop_map(|(first, rest)| [first, rest].concat()));
-    // Whatever is rare has not happened in one run of a thousand.
+    // Rare cases may not have happened in one run of a thousand.
     for _ in 0..3 {
         let result = runner.run(&histories, |(world, history)| {
             total.borrow_mut().add(&play(&world, &history, false));
@@ -766,7 +770,7 @@ fn the_engine_does_what_the_rules_say() {
     assert_eq!(total.missing(), [""; 0], "never happened");
 }
 
-/// Goes through the shortest history that goes wrong, aloud, and fails.
+/// Prints the shortest history that fails, and fails.
 fn show(world: &World, history: Vec<Call>) {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -774,10 +778,10 @@ fn show(world: &World, history: Vec<Call>) {
     std::panic::set_hook(hook);
     println!("{world:?}");
     play(world, &history, true);
-    panic!("it went wrong, but not again");
+    panic!("it failed once, but not again");
 }
 
-/// A history by hand, in a world where nothing is answered at once and fences are expected.
+/// Runs a written history, in a world where no job is answered at once and fences are expected.
 fn play_by_hand(history: &[Call]) {
     let world = World {
         implicit: true,
@@ -795,13 +799,13 @@ fn play_by_hand(history: &[Call]) {
     play(&world, history, true);
 }
 
-// In that world, by place in `ACCESSES`.
+// The accesses of that world: places in `ACCESSES`.
 const DMA_WRITE: usize = 3;
 const READ: usize = 6;
 const WRITE: usize = 7;
 
-/// A wait ends at a deadline, and another lock takes its place after a time-out of the same instant.
-/// The row is not broken: when the instant is over, somebody waits.
+/// A wait ends at a deadline, and another lock takes its place after a time-out of the same instant. The
+/// row goes on, because a lock waits when the instant is over.
 #[test]
 fn a_row_of_waits_goes_on_within_an_instant() {
     play_by_hand(&[
@@ -821,7 +825,7 @@ fn a_row_of_waits_goes_on_within_an_instant() {
     ]);
 }
 
-/// One of two waits succeeds. The row is broken, though the other one goes on: the next lock has the
+/// One of two waits succeeds. That ends the row, even if the other wait goes on: the next lock has the
 /// whole time.
 #[test]
 fn a_wait_that_succeeds_ends_the_row() {

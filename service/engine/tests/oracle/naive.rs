@@ -1,15 +1,14 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The rules, as plainly as they can be written: no queues, no counts, no links. After every change
-//! everybody is asked again whether it may go on. O(n^2), and written from the rules, not from the
-//! engine.
+//! The rules in their plainest form: no queues, no counts, no links. After every change each group is asked
+//! again whether it may go on. It costs O(n^2), and it was written from the rules, not from the engine.
 //!
-//! Tokens, tickets and jobs are counted here as the interface says they count.
+//! Tokens, tickets and jobs count as the interface says.
 
 use buffersync_engine::*;
 
-/// What the caller is told, or is asked to do.
+/// An effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Granted(GroupId, Token, Time, Vec<GrantedBuffer>),
@@ -19,15 +18,15 @@ pub enum Told {
     Failed(GroupId, Token, BufferId, i32, FailureCause),
     Sync {
         group: Option<GroupId>,
-        waits: Vec<SyncOp>,
+        waits: Vec<FenceWait>,
         ops: Vec<SyncOp>,
     },
     Wait {
         group: GroupId,
-        ops: Vec<SyncOp>,
+        waits: Vec<FenceWait>,
         until: Time,
     },
-    /// By the oracle's number of the wait.
+    /// Has the oracle's number of the wait.
     DropWait(u64),
     DropFence(FenceId),
     Remember(BufferId),
@@ -42,10 +41,9 @@ pub enum End {
     Blocked(usize),
 }
 
-/// How often something happened, and that a run has to cover each of it.
+/// Counters of cases that a run has to cover.
 macro_rules! stats {
     ($($name:ident),* $(,)?) => {
-        /// See [`stats`].
         #[derive(Clone, Copy, Debug, Default)]
         pub struct Stats {
             $(pub $name: u64,)*
@@ -56,7 +54,7 @@ macro_rules! stats {
                 $(self.$name += other.$name;)*
             }
 
-            /// What has never happened.
+            /// The cases that have never happened.
             pub fn missing(&self) -> Vec<&'static str> {
                 let all = [$((stringify!($name), self.$name)),*];
                 all.into_iter().filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
@@ -121,20 +119,20 @@ pub struct Naive {
     fences: Vec<Fence>,
     endings: Vec<Ending>,
     buffers: Vec<Buffer>,
-    /// Buffers that no group has, in the order in which they were let go.
+    /// Remembered buffers, in the order in which their groups let them go.
     memory: Vec<Buffer>,
     jobs: Vec<Job>,
     last_group: u64,
     last_token: u64,
     last_ticket: u64,
     last_arrival: u64,
-    /// Of the call that is being answered.
+    /// The effects of the current call.
     now: Time,
     last_job: u64,
     pub told: Vec<Told>,
-    /// The jobs among it, by number.
+    /// The jobs among them, with their numbers.
     pub issued: Vec<(u64, Told)>,
-    /// Nobody says which of the buffers that are let go in one call is the older. So the engine does.
+    /// The rules do not say which of two buffers is older if one call lets both go. So the engine says it.
     pub order: Vec<BufferId>,
     pub stats: Stats,
 }
@@ -147,36 +145,36 @@ struct Group {
     state: State,
     wounded: bool,
     ticket: u64,
-    /// When the ticket's life is over.
+    /// The end of the ticket's life.
     life: Time,
     keeps_ticket: bool,
-    /// The last arrival anywhere when it was left with the ticket that it keeps.
+    /// The last arrival anywhere when it kept its ticket.
     left: u64,
-    /// When its lock was asked for.
+    /// When it asked for its lock.
     asked: Time,
     token: Token,
     deadline: Option<Time>,
     expires: Option<Time>,
-    /// When its lock first waited for implicit fences, or was tried.
+    /// The own time limit of its lock for implicit fences: from its first wait, or now for a `try_lock`.
     patience: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Has no pending lock.
+    /// There is no pending lock.
     Quiet,
-    /// Waits for others.
+    /// It waits for others.
     Waiting,
-    /// Has its buffers, but for operations of others and release fences.
+    /// It has its buffers, and waits for operations of others or release fences.
     Gated,
-    /// Has its buffers, but for its own operations.
+    /// It has its buffers, and waits for its own operations.
     Syncing(u64),
-    /// Has its buffers, but for implicit fences.
+    /// It has its buffers, and waits for implicit fences.
     Looking(u64),
 }
 
-/// When the first of some locks began to wait for implicit fences that have not been found signalled
-/// since, and when the last of them stopped.
+/// A row of waits for implicit fences: when the first lock began to wait, unless the fences were seen
+/// signalled since, and when the last lock stopped.
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
     since: Option<Time>,
@@ -189,10 +187,10 @@ struct Member {
     want: Access,
     has: Option<Access>,
     granted: Option<Access>,
-    /// How many evictions the buffer had seen when it was granted.
+    /// The number of evictions of the buffer when it was granted.
     seen: usize,
-    /// Whether it has been there, wanted like this, in the lock that drew the ticket. `None`: it has not
-    /// been locked since it was added or wanted more.
+    /// Whether the lock that drew the ticket already had this buffer with this access. `None`: there was no
+    /// lock since the buffer was added or wanted more strongly.
     from_the_beginning: Option<bool>,
 }
 
@@ -204,7 +202,7 @@ struct Fence {
     deadline: Time,
 }
 
-/// A buffer of a grant that is over but for fences.
+/// A buffer of a grant that ended with fences.
 #[derive(Clone, Debug)]
 struct Ending {
     part: Part,
@@ -213,7 +211,7 @@ struct Ending {
     signalled: bool,
 }
 
-/// What was granted of a buffer.
+/// A grant of one buffer.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     buffer: BufferId,
@@ -231,7 +229,7 @@ struct Job {
 
 #[derive(Clone, Debug)]
 enum Work {
-    /// Operations, and what was written after them: they do not clear it.
+    /// Operations, and the writes that came after them and that they do not clear.
     Operations {
         ops: Vec<SyncOp>,
         last_ones: bool,
@@ -244,18 +242,18 @@ enum Work {
 struct Buffer {
     id: BufferId,
     generation: u64,
-    /// All there ever were, in order; their number is their place.
+    /// All evictions in order. The number of each is its place.
     evictions: Vec<Access>,
-    /// So many of them count as gone.
+    /// How many of them count as gone.
     gone: usize,
-    /// What so many of them left is written over.
+    /// How many of them are repaired: their content is written over.
     repaired: usize,
     open: Option<SyncFlags>,
     cpu_dirty: bool,
     device_dirty: bool,
-    /// Locks that wait for the implicit fences of writers, and for all of them.
+    /// The rows of waits for the implicit fences of writers, and for all.
     rows: [Row; 2],
-    /// The last arrival in its queue, of anybody and of an exclusive waiter.
+    /// The last arrival in its queue of any waiter, and of an exclusive one.
     arrivals: [u64; 2],
 }
 
@@ -292,7 +290,7 @@ impl Buffer {
         self.device_dirty |= access == Access::DmaWrite;
     }
 
-    /// The table of `coherence`.
+    /// The table in `coherence`.
     fn plan(&self, access: Access) -> Vec<SyncOp> {
         let uncleaned = self.cpu_dirty && self.open.is_none();
         let start = match access {
@@ -322,7 +320,7 @@ impl Buffer {
         ops
     }
 
-    /// What is due when nobody has it any more.
+    /// The operations when nobody has the buffer any more.
     fn last_plan(&self) -> Vec<SyncOp> {
         let all = SyncFlags::ReadWrite;
         match self.open {
@@ -356,7 +354,7 @@ impl Member {
         self.has != Some(self.want)
     }
 
-    /// What it has and was not told of.
+    /// The access that it has taken and that the client was not granted yet.
     fn is_new(&self) -> bool {
         self.has.is_some() && self.has != self.granted
     }
@@ -483,7 +481,7 @@ impl Naive {
         Ok(())
     }
 
-    /// `wait`: it may wait, for so long. Otherwise it is a `try_lock`.
+    /// With `wait` it may wait, for so long. Without, it is a `try_lock`.
     pub fn lock(
         &mut self,
         now: Time,
@@ -558,8 +556,8 @@ impl Naive {
         Ok(token)
     }
 
-    /// Whether with the ticket that it has the group would pass somebody younger, at a buffer to which
-    /// somebody came while it was away, or to which it has come itself since it drew the ticket.
+    /// Whether the group would pass a younger waiter with its ticket, at a buffer to which somebody came
+    /// while the group was away, or to which it has come since it drew the ticket.
     fn would_pass(&self, at: usize) -> bool {
         let group = &self.groups[at];
         group.members.iter().filter(|mine| mine.lacks()).any(|mine| {
@@ -587,14 +585,14 @@ impl Naive {
         }
     }
 
-    /// Who stands in the queue of a buffer.
+    /// The groups in the queue of a buffer.
     fn waiters(&self, buffer: BufferId) -> impl Iterator<Item = (&Group, &Member)> {
         let waiting = self.groups.iter().filter(|group| group.state == State::Waiting);
         let all = waiting.flat_map(|group| group.members.iter().map(move |member| (group, member)));
         all.filter(move |(_, member)| member.buffer == buffer && member.lacks())
     }
 
-    /// Nobody holds what it lacks, and no older waiter wants it, in conflict.
+    /// Whether no holder and no older waiter conflicts with what it lacks.
     fn may_take(&self, at: usize, ticket: u64) -> bool {
         self.groups[at].members.iter().filter(|mine| mine.lacks()).all(|mine| {
             let others = self.groups.iter().enumerate().filter(|(other, _)| *other != at);
@@ -611,9 +609,8 @@ impl Naive {
         })
     }
 
-    /// Whether operations of others, or release fences, have to be over before a group goes on. A
-    /// device waits for a device itself, unless somebody evicted may be at work or the CPU's view has
-    /// to be opened in between.
+    /// Whether a group waits for operations of others or for release fences. A device waits for a device
+    /// itself, unless an evicted holder may be at work or the access needs a START.
     fn is_gated(&self, at: usize, which: fn(&Member) -> bool) -> bool {
         self.groups[at].members.iter().filter(|mine| which(mine)).any(|mine| {
             let buffer = self.buffer(mine.buffer);
@@ -679,7 +676,7 @@ impl Naive {
         }
     }
 
-    /// Lets everybody go on who may, the oldest first, until nobody may.
+    /// Lets each group go on that may, the oldest first, until no group may.
     fn go_on(&mut self, now: Time) {
         loop {
             let able = (0..self.groups.len()).filter(|at| match self.groups[*at].state {
@@ -693,8 +690,8 @@ impl Naive {
         self.let_go();
     }
 
-    /// Lets a group have what it lacks, and go on if it can. `idle`: its implicit fences have just been
-    /// found signalled.
+    /// Gives a group what it lacks, and lets it go on if it can. `idle`: the caller has just found its
+    /// implicit fences signalled.
     fn take(&mut self, now: Time, at: usize, idle: bool) {
         let group = &mut self.groups[at];
         group.members.iter_mut().for_each(|member| member.has = Some(member.want));
@@ -706,7 +703,7 @@ impl Naive {
         let ops: Vec<_> =
             new.flat_map(|member| self.buffer(member.buffer).plan(member.want)).collect();
         let waits = self.waits_of(at);
-        // Where others wait it waits as well, and issues nothing before.
+        // If it joins a row of waits, it waits before it issues anything.
         let awaited = waits.iter().any(|wait| self.joined(at, wait.buffer).is_some());
         if awaited && !idle {
             self.stats.waits_before_operations += u64::from(!ops.is_empty());
@@ -724,39 +721,39 @@ impl Naive {
         }
     }
 
-    /// The implicit fences before what is new.
-    fn waits_of(&self, at: usize) -> Vec<SyncOp> {
+    /// The implicit fences that new accesses wait for.
+    fn waits_of(&self, at: usize) -> Vec<FenceWait> {
         let new = self.groups[at].members.iter().filter(|member| self.implicit && member.is_new());
         let concerned = new.filter_map(|member| {
             let buffer = self.buffer(member.buffer);
             let start = buffer.op(SyncKind::Start, SyncFlags::ReadWrite);
-            // START for RW waits for all fences, whoever it is for.
+            // START for RW waits for all fences, also if it is for a device.
             let flags = match member.want {
                 access if buffer.plan(access).contains(&start) => SyncFlags::ReadWrite,
                 Access::Read => SyncFlags::Read,
                 Access::Write => SyncFlags::ReadWrite,
                 Access::DmaRead | Access::DmaWrite => return None,
             };
-            Some(buffer.op(SyncKind::Wait, flags))
+            Some(FenceWait { buffer: buffer.id, flags })
         });
         concerned.collect()
     }
 
     /// Begins a wait for implicit fences.
     fn look(&mut self, now: Time, at: usize) {
-        let ops = self.waits_of(at);
+        let waits = self.waits_of(at);
         let own = *self.groups[at].patience.get_or_insert(Time(now.0 + self.max_hold));
         let mut until = own;
-        let buffers: Vec<_> = ops.iter().map(|op| (op.buffer, op.flags)).collect();
+        let buffers: Vec<_> = waits.iter().map(|wait| (wait.buffer, wait.flags)).collect();
         for (id, flags) in &buffers {
             let known = self.joined(at, *id);
             self.stats.waits_in_a_row += u64::from(known.is_some_and(|since| since < now));
             let since = known.unwrap_or(now);
             until = until.min(Time(since.0 + self.max_hold));
             let own = self.joined_row(at, *id, *flags).is_some();
-            let waits = self.waits_at(*id, *flags);
+            let others = self.waits_at(*id, *flags);
             let row = &mut self.buffer_mut(*id).rows[*flags as usize];
-            if !own && !waits || row.since.is_none() {
+            if !own && !others || row.since.is_none() {
                 row.since = Some(since);
             }
         }
@@ -765,7 +762,7 @@ impl Naive {
         let devices = devices.filter(|m| buffers.iter().any(|(id, _)| *id == m.buffer)).count();
         self.stats.waits_for_devices += devices as u64;
         self.stats.waits += 1;
-        let told = Told::Wait { group, ops, until };
+        let told = Told::Wait { group, waits, until };
         self.groups[at].state = State::Looking(self.issue(Some(group), Work::Wait(buffers), told));
     }
 
@@ -777,8 +774,8 @@ impl Naive {
         })
     }
 
-    /// When a row began that a group's lock belongs to: it goes on, or the lock was asked for before it
-    /// stopped; and it was asked for before the time was over.
+    /// When the row began that a group's lock joins: the row goes on, or the group had asked before it
+    /// stopped; and the group had asked before its time limit.
     fn joined_row(&self, at: usize, id: BufferId, flags: SyncFlags) -> Option<Time> {
         let Row { since, ended } = self.buffer(id).rows[flags as usize];
         let asked = self.groups[at].asked;
@@ -787,7 +784,7 @@ impl Naive {
             .filter(|since| asked.0 <= since.0 + self.max_hold)
     }
 
-    /// The same, of either row of the buffer.
+    /// The same for both rows of the buffer.
     fn joined(&self, at: usize, id: BufferId) -> Option<Time> {
         let rows = [SyncFlags::Read, SyncFlags::ReadWrite];
         rows.into_iter().filter_map(|flags| self.joined_row(at, id, flags)).min()
@@ -858,7 +855,7 @@ impl Naive {
         Ok(())
     }
 
-    /// A pending lock ends without a grant. What is granted stays; if there is nothing, the ticket does.
+    /// A pending lock ends without a grant. A group that holds keeps its grant, another one its ticket.
     fn give_up(&mut self, at: usize) {
         self.take_back(at);
         let newest = self.last_arrival;
@@ -950,7 +947,7 @@ impl Naive {
         Ok(())
     }
 
-    /// Ends whatever a group has; what was granted of it.
+    /// Ends the lock and the grant of a group. Returns its grants of buffers.
     fn end(&mut self, at: usize) -> Vec<Part> {
         self.take_back(at);
         let group = &mut self.groups[at];
@@ -976,7 +973,7 @@ impl Naive {
         if seen <= buffer.gone {
             return;
         }
-        // The first that counts as gone books what all of them may have done.
+        // When the first of them counts as gone, all of them may have written.
         let wrote: Vec<_> = buffer.evictions[buffer.gone..].to_vec();
         buffer.gone = seen;
         for access in wrote {
@@ -1082,7 +1079,7 @@ impl Naive {
         if let Some(at) = at {
             self.groups[at].state = State::Gated;
             match end {
-                // Its fences have just been found signalled.
+                // The caller has just found its fences signalled.
                 End::Done => {
                     self.take(now, at, true);
                     let gated = self.groups[at].state == State::Gated;
@@ -1128,7 +1125,7 @@ impl Naive {
             self.buffer_mut(op.buffer).issued(*op);
         }
         if failed {
-            // It may have been done or not: the CPU's view is not to be trusted.
+            // It may have been done or not: the CPU's view is not trusted.
             self.buffer_mut(ops[succeeded].buffer).device_dirty = true;
         }
         for (buffer, access) in written {
@@ -1183,7 +1180,7 @@ impl Naive {
         }
     }
 
-    /// No group has it, nothing is in flight on it and no fence holds it.
+    /// Whether no group has it, no operation is in flight on it and no fence is pending.
     fn is_abandoned(&self, id: BufferId) -> bool {
         self.groups.iter().flat_map(|group| &group.members).all(|member| member.buffer != id)
             && self.endings.iter().all(|ending| ending.part.buffer != id)
@@ -1206,7 +1203,7 @@ impl Naive {
         }
     }
 
-    /// `failed`: its last operations did not all succeed.
+    /// `failed`: not all of its last operations have succeeded.
     fn forget(&mut self, id: BufferId, failed: bool) {
         let at = self.buffers.iter().position(|buffer| buffer.id == id).expect("a known buffer");
         let mut buffer = self.buffers.remove(at);
@@ -1245,7 +1242,7 @@ impl Naive {
         self.memory.len()
     }
 
-    /// What is known of a buffer, to be compared with what the engine shows.
+    /// The view of a buffer, to compare it with the engine's.
     pub fn view(&self, id: BufferId) -> View {
         let buffer = self.buffer(id);
         let groups = || self.groups.iter();
@@ -1271,7 +1268,7 @@ impl Naive {
         }
     }
 
-    /// Every buffer that a group has, or that something is pending of.
+    /// The number of buffers that a group has or on which something is pending.
     pub fn buffers(&self) -> usize {
         self.buffers.len()
     }
@@ -1288,20 +1285,19 @@ impl Naive {
 /// A lock's part in a buffer.
 pub type LockPart = (Ticket, Token, GroupId, Access);
 
-/// See [`Naive::view`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     pub members: usize,
     pub holders: Vec<LockPart>,
     pub waiters: Vec<LockPart>,
     pub generation: u64,
-    /// Evicted, torn, operations in flight.
+    /// The marks evicted and torn, and whether operations are in flight.
     pub marks: (bool, bool, bool),
-    /// Written by a device, written by the CPU, open.
+    /// The facts device_dirty, cpu_dirty and open.
     pub cache: (bool, bool, Option<SyncFlags>),
 }
 
-/// Whether the first lacks something that the second has, in conflict.
+/// Whether the second has something, in conflict, that the first lacks.
 fn wants_of(one: &Group, other: &Group) -> bool {
     one.members.iter().filter(|mine| mine.lacks()).any(|mine| {
         other.members.iter().any(|theirs| {

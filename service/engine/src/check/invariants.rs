@@ -1,24 +1,25 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What is true between any two calls. Tests ask after every step; nothing else does.
+//! The invariants of the table between two calls. Tests check them after every step.
 //!
-//! Groups and entries say what is wanted and held; all else (queues, counts, lists, timers) follows
-//! from them, and is compared with what follows, computed from the rules and not from the code.
+//! Groups and entries say what is wanted and held. Everything else follows from that: queues, counts,
+//! lists, timers. Each of these is compared with what the rules say, and the rules are written here a
+//! second time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::arena::Ix;
-use crate::group::{Entry, Group, Place, Stage};
+use crate::group::{Entry, Group, Stage};
+use crate::holders::Holders;
+use crate::index::{GroupIx, Place, SlotIx};
+use crate::job::Task;
 use crate::slot::Slot;
-use crate::sync::Work;
 use crate::{Access, Engine, GroupId, SyncFlags, Ticket};
 
 type Checked = Result<(), String>;
 
 impl Engine {
-    /// Says which invariant is broken, if one is.
-    #[doc(hidden)]
+    /// An error names the broken invariant.
     pub fn check_invariants(&self) -> Checked {
         for (at, slot) in self.slots.iter() {
             self.check_slot(at, slot).map_err(|broken| format!("{:?}: {broken}", slot.id))?;
@@ -39,37 +40,37 @@ impl Engine {
         })
     }
 
-    fn entries_on(&self, at: Ix<Slot>) -> impl Iterator<Item = (Place, &Entry)> {
+    fn entries_on(&self, at: SlotIx) -> impl Iterator<Item = (Place, &Entry)> {
         self.all_entries().filter(move |(_, entry)| entry.slot == at)
     }
 
-    fn check_slot(&self, at: Ix<Slot>, slot: &Slot) -> Checked {
+    fn check_slot(&self, at: SlotIx, slot: &Slot) -> Checked {
         let held: BTreeMap<Place, Access> =
             self.entries_on(at).filter_map(|(place, entry)| Some((place, entry.hold?))).collect();
         let exclusive = held.values().any(|access| access.is_exclusive());
         ensure(!exclusive || held.len() == 1, "conflicting holders")?;
-        ensure(slot.holders.is_exclusive() == exclusive, "exclusive or not, the list errs")?;
-        let shared = if exclusive { 0 } else { held.len() };
-        ensure(slot.holders.shared() as usize == shared, "miscounted holders")?;
+        let mut counted = Holders::default();
+        held.values().for_each(|access| counted.hold(&mut None, Some(*access)));
+        ensure(slot.holders == counted, "miscounted holders")?;
         ensure(slot.members as usize == self.entries_on(at).count(), "miscounted members")?;
-        ensure(!slot.is_abandoned(), "kept though nobody has it")?;
+        ensure(!slot.is_abandoned(), "kept, but nobody has it")?;
         self.check_marks(slot)?;
         self.check_traffic(at, slot)?;
         self.check_queue(at, slot)
     }
 
-    /// What must never be true together, or is from its definition.
+    /// Evictions and coherence.
     fn check_marks(&self, slot: &Slot) -> Checked {
         let e = slot.evictions;
-        ensure(e.settled <= e.count, "settled what was no eviction")?;
-        ensure(e.repaired <= e.settled, "written over by somebody who has not ended")?;
+        ensure(e.settled <= e.count, "more evictions settled than there were")?;
+        ensure(e.repaired <= e.settled, "repaired before it was settled")?;
         let dirty = slot.coherence.cpu_dirty() || e.cpu_at_work();
         let plain = slot.coherence.open() == Some(SyncFlags::Read);
-        ensure(!(dirty && plain), "what the CPU wrote has an END that cleans nothing")
+        ensure(!(dirty && plain), "END will not clean the CPU's writes")
     }
 
-    /// Who waits at the gates of a buffer, and for its implicit fences.
-    fn check_traffic(&self, at: Ix<Slot>, slot: &Slot) -> Checked {
+    /// The entries that wait at the gates of a buffer or for its implicit fences.
+    fn check_traffic(&self, at: SlotIx, slot: &Slot) -> Checked {
         let gated = |access: Access| -> BTreeSet<Place> {
             let entries = self.entries_on(at).filter(|(_, entry)| entry.gated > 0);
             entries.filter(|(_, e)| e.hold == Some(access)).map(|(place, _)| place).collect()
@@ -77,49 +78,56 @@ impl Engine {
         let waits = self.entries_on(at).filter(|(_, entry)| entry.waits.is_some()).count();
         let Some(traffic) = &slot.traffic else {
             let none = Access::ALL.into_iter().all(|access| gated(access).is_empty());
-            return ensure(none && waits == 0, "waits at no gate");
+            return ensure(none && waits == 0, "an entry waits at a gate that is not there");
         };
         for access in Access::ALL {
             let list = &traffic.gated[access as usize];
-            ensure(list.len() == gated(access).len(), "miscounted who waits at a gate")?;
-            ensure(list.iter().all(|p| gated(access).contains(p)), "the wrong one at a gate")?;
+            ensure(list.len() == gated(access).len(), "miscounted entries at a gate")?;
+            ensure(
+                list.iter().all(|p| gated(access).contains(p)),
+                "a gate lists an entry that does not wait there",
+            )?;
             let placed = list.iter().enumerate().all(|(nth, place)| {
                 self.groups[place.group].entries[place.nth as usize].gated as usize == nth + 1
             });
-            ensure(placed, "misplaced at a gate")?;
+            ensure(placed, "an entry has the wrong place at a gate")?;
         }
         let counted: u32 = traffic.rows.iter().map(|row| row.waits).sum();
         ensure(counted as usize == waits, "miscounted waits for implicit fences")?;
-        let by_cpu = [true, false].map(|writers| {
-            let parts = traffic.fences.iter().map(|g| self.fences[g.fence].parts[g.nth as usize]);
-            parts.filter(|p| !p.access.is_dma() && p.access.is_exclusive() == writers).count()
+        let parts = || traffic.fences.iter().map(|g| self.fences[g.fence].parts[g.nth as usize]);
+        let fine = Access::ALL.into_iter().all(|access| {
+            let by_cpu = parts().any(|p| !p.access.is_dma() && p.access.conflicts(access));
+            traffic.fences.concern_by_cpu(access) == by_cpu
         });
-        ensure(traffic.fences.by_cpu().map(|n| n as usize) == by_cpu, "miscounted CPU fences")
+        ensure(fine, "miscounted CPU fences")
     }
 
-    fn check_queue(&self, at: Ix<Slot>, slot: &Slot) -> Checked {
+    fn check_queue(&self, at: SlotIx, slot: &Slot) -> Checked {
         let mut expected: Vec<(Place, &Entry)> = self
             .entries_on(at)
             .filter(|(place, entry)| entry.lacks() && self.groups[place.group].is_queued())
             .collect();
         expected.sort_by_key(|(place, _)| self.groups[place.group].ticket);
-        ensure(slot.queue.iter().count() == expected.len(), "a waiter too many or too few")?;
+        ensure(
+            slot.queue.iter().count() == expected.len(),
+            "the queue has too many or too few waiters",
+        )?;
         for ((place, entry), (waiter, clear)) in expected.iter().zip(slot.queue.iter()) {
             ensure(waiter.group == place.group, "the queue is not in the order of tickets")?;
-            ensure(waiter.exclusive == entry.want.is_exclusive(), "waits for something else")?;
-            ensure(waiter.upgrade == entry.is_upgrade(), "an upgrade is not known as one")?;
+            ensure(waiter.exclusive == entry.want.is_exclusive(), "waits for another access")?;
+            ensure(waiter.upgrade == entry.is_upgrade(), "the queue does not know an upgrade")?;
             let free = self.blockers(*place, entry).next().is_none();
-            ensure(clear == free, "clear is not what it means")?;
+            ensure(clear == free, "wrongly clear, or wrongly not clear")?;
         }
         Ok(())
     }
 
-    /// Rule 2, from its definition: who a waiting entry waits for.
+    /// Rule 2, from its definition: the groups that a waiting entry waits for.
     fn blockers<'a>(
         &'a self,
         place: Place,
         waiting: &'a Entry,
-    ) -> impl Iterator<Item = Ix<Group>> + 'a {
+    ) -> impl Iterator<Item = GroupIx> + 'a {
         let ticket = self.groups[place.group].ticket;
         self.entries_on(waiting.slot).filter_map(move |(other, entry)| {
             let group = &self.groups[other.group];
@@ -132,19 +140,31 @@ impl Engine {
         })
     }
 
-    fn check_group(&self, at: Ix<Group>, group: &Group) -> Checked {
+    fn check_group(&self, at: GroupIx, group: &Group) -> Checked {
         let entries = || group.entries.iter();
-        ensure(entries().is_sorted_by_key(|e| e.hold.is_none()), "held behind what is not")?;
+        ensure(
+            entries().is_sorted_by_key(|e| e.hold.is_none()),
+            "a held entry is behind one that is not",
+        )?;
         let granted = entries().filter(|entry| entry.granted.is_some()).count();
-        ensure(group.grant.is_some() == (granted > 0), "a grant of nothing, or none of something")?;
+        ensure(
+            group.grant.is_some() == (granted > 0),
+            "a grant without buffers, or granted buffers without a grant",
+        )?;
         let gated = entries().filter(|entry| entry.gated > 0).count();
         let waits = entries().filter(|entry| entry.waits.is_some()).count();
         match group.request.as_ref().map(|request| request.stage) {
             None | Some(Stage::Queued { .. }) => {
-                ensure(entries().all(|e| e.taken().is_none()), "has taken what is not granted")?;
+                ensure(
+                    entries().all(|e| e.taken().is_none()),
+                    "has taken a buffer but is not preparing",
+                )?;
             }
             Some(_) => {
-                ensure(entries().all(|entry| !entry.lacks()), "prepares what it has not taken")?;
+                ensure(
+                    entries().all(|entry| !entry.lacks()),
+                    "prepares without having taken a buffer",
+                )?;
             }
         }
         let (mut at_gates, mut in_wait) = (0, false);
@@ -165,24 +185,24 @@ impl Engine {
                 ensure(!entries().any(|e| e.gated > 0 && open(e)), "waits at an open gate")?;
             }
             Some(Stage::Syncing(job)) => {
-                ensure(self.jobs[job].group == Some(at), "another's job")?;
-                ensure(self.parts(job).next().is_some(), "operations of nothing")?;
+                ensure(self.jobs[job].group == Some(at), "the job belongs to another group")?;
+                ensure(self.parts(job).next().is_some(), "a job without buffers")?;
             }
             Some(Stage::Waiting(job)) => {
                 in_wait = true;
-                ensure(self.jobs[job].group == Some(at), "another's job")?;
-                ensure(matches!(self.jobs[job].work, Work::Wait), "operations, not a wait")?;
+                ensure(self.jobs[job].group == Some(at), "the job belongs to another group")?;
+                ensure(matches!(self.jobs[job].task, Task::Wait), "operations, not a wait")?;
             }
         }
         ensure(at_gates == gated, "miscounted gates")?;
-        ensure(in_wait == (waits > 0), "waits for implicit fences, or does not")?;
+        ensure(in_wait == (waits > 0), "the stage and the entries disagree about implicit fences")?;
         let kept = group.kept.is_none() || group.request.is_none() && group.grant.is_none();
-        ensure(kept, "keeps a ticket beside the one that it has")?;
+        ensure(kept, "keeps a second ticket")?;
         let armed = self.group_timers.get(at);
         ensure(group.due().is_none_or(|due| armed.is_some_and(|at| at <= due)), "a timer is late")
     }
 
-    /// Who waits does so for somebody older or for somebody who does not: no cycle.
+    /// Each waiter waits for somebody older or for somebody who does not wait: no cycle.
     fn check_age(&self) -> Checked {
         for (place, entry) in self.all_entries() {
             let group = &self.groups[place.group];
@@ -198,24 +218,23 @@ impl Engine {
     }
 
     fn check_jobs(&self) -> Checked {
-        let mut parts = 0;
+        let mut parts = BTreeSet::new();
         for (at, job) in self.jobs.iter() {
             ensure(self.job_ids.get(&job.id) == Some(&at), "a job without its id")?;
-            let own = self.parts(at).all(|s| self.slots[s].job.is_some_and(|part| part.job == at));
-            ensure(own, "a job with another's buffer")?;
+            ensure(self.parts(at).all(|slot| parts.insert(slot)), "a buffer in two jobs")?;
             let count = self.parts(at).count();
-            match job.work {
-                Work::Wait => ensure(job.group.is_some(), "nobody's wait")?,
-                Work::Sync { retires, .. } => {
-                    ensure(count > 0, "a job of nothing")?;
-                    ensure(!retires || count == 1 && job.group.is_none(), "retires a lock's")?;
+            match job.task {
+                Task::Wait => ensure(job.group.is_some(), "a wait without a lock")?,
+                Task::Sync { retires, .. } => {
+                    ensure(count > 0, "a job without buffers")?;
+                    ensure(!retires || count == 1 && job.group.is_none(), "retires for a lock")?;
                 }
             }
-            parts += count;
         }
-        let syncing = self.slots.iter().filter(|(_, slot)| slot.job.is_some()).count();
-        ensure(parts == syncing, "a buffer waits for no job")?;
-        let growing: BTreeSet<(Ix<Slot>, Ticket, Ix<Group>)> = self
+        let syncing = self.slots.iter().filter(|(_, slot)| slot.job.is_some());
+        let syncing: BTreeSet<SlotIx> = syncing.map(|(at, _)| at).collect();
+        ensure(parts == syncing, "a buffer waits for a job that is not there")?;
+        let growing: BTreeSet<(SlotIx, Ticket, GroupIx)> = self
             .all_entries()
             .filter(|(place, e)| e.hold.is_some() && self.groups[place.group].is_vulnerable())
             .map(|(place, e)| (e.slot, self.groups[place.group].ticket, place.group))
@@ -228,7 +247,7 @@ impl Engine {
         for (at, fence) in self.fences.iter() {
             ensure(self.fence_ids.get(&fence.id) == Some(&at), "a fence without its id")?;
             ensure(self.fence_timers.get(at).is_some(), "a fence without its deadline")?;
-            ensure(!fence.parts.is_empty(), "a fence of nothing")?;
+            ensure(!fence.parts.is_empty(), "a fence without buffers")?;
             for (nth, part) in fence.parts.iter().enumerate() {
                 let traffic = self.slots[part.slot].traffic.as_ref();
                 let mut gates = traffic.into_iter().flat_map(|traffic| traffic.fences.iter());
@@ -242,11 +261,10 @@ impl Engine {
         let gates: usize = gates.map(|traffic| traffic.fences.iter().count()).sum();
         ensure(gates == parts, "a gate without its fence")?;
         let counted = self.endings.iter().map(|(at, ending)| (at, ending.pending)).collect();
-        ensure(pending == counted, "a grant ends with another fence than its last")
+        ensure(pending == counted, "miscounted fences of a grant")
     }
 
-    /// The groups by age, the oldest first, for checkers.
-    #[doc(hidden)]
+    /// The groups that are queued, the oldest first.
     pub fn waiting_by_age(&self) -> Vec<GroupId> {
         let mut waiting: Vec<&Group> =
             self.groups.iter().map(|(_, g)| g).filter(|g| g.is_queued()).collect();

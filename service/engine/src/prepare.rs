@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What makes buffers ready for the group that has taken them: gates, implicit fences, operations,
-//! the grant.
+//! Prepare: what makes buffers ready for the group that has taken them. Gates, implicit fences,
+//! operations, the grant.
 //!
 //! ```text
 //!            gates open            nothing pending         operations done
@@ -10,79 +10,46 @@
 //!     ^                     |  ^                      |
 //!     |   a fence pending   v  | signalled            | a fence came before a START
 //!     |                   Waiting <-------------------+
-//!     +---------------------+  somebody else's operations came meanwhile
+//!     +---------------------+  operations of others came meanwhile
 //! ```
 //!
-//! Operations in flight on a buffer gate everybody (what they leave behind decides what is needed
-//! next), and so do release fences, as [`Slot::gates`] says. They are the buffer's, not the lock's:
-//! a lock that is given up meanwhile leaves them, and whoever takes the buffer next waits.
+//! Operations in flight on a buffer gate everybody, because their result decides what comes next. Release
+//! fences gate as [`Slot::gates`] says. Both belong to the buffer, not to the lock: a lock that is given
+//! up leaves them, and the next lock that takes the buffer waits for them.
 //!
-//! A wait for an implicit fence is the lock's own. START would wait inside the kernel (dma-buf.c), so
-//! the caller looks before it issues one ([`Effect::Sync`]), and the lock waits with nothing in flight:
-//! others that may share the buffer go past it. Where the time of a row of waits is running, a lock
-//! waits as well, and issues nothing before. That time counts from when the first of a row of locks began
-//! to wait at a buffer ([`Row`]). So all locks behind one fence that does not signal fail
-//! at the same time; those that hold the buffer one after the other, in the same moment.
+//! A wait for an implicit fence belongs to the lock. START would wait inside the kernel (dma-buf.c). So
+//! the caller looks before it issues one ([`Effect::Sync`]), and the lock waits with nothing in flight.
+//! Other locks that may share the buffer go past it. The time limit belongs to a [`Row`] of waits at a
+//! buffer: it counts from the moment when the first lock of the row began to wait. A lock that joins a row
+//! waits before it issues anything. So all locks behind one fence that does not signal fail at the same
+//! time; locks that would hold the buffer one after the other fail in the same moment.
 //!
 //! [`Row`]: crate::slot::Row
 
-use crate::arena::Ix;
-use crate::coherence::{Coherence, Plan, SyncOp};
+use crate::coherence::{FenceWait, Plan, SyncOp};
 use crate::effects::{FailureCause, Grant, Span};
-use crate::group::{Entry, Group, Held, Place, Stage};
-use crate::remembered::History;
-use crate::slot::{JobPart, Slot};
+use crate::group::{Entry, Group, Held, Stage};
+use crate::index::{GroupIx, JobIx, Place, SlotIx};
+use crate::job::{End, Job, JobPart, Task};
+use crate::slot::Slot;
 use crate::{
     Access, BufferId, Effect, Effects, Engine, Failure, GrantedBuffer, Implicit, JobId, SyncFlags,
     SyncKind, Time,
 };
 
-/// Something that the caller does, and reports.
-#[derive(Clone, Debug)]
-pub(crate) struct Job {
-    pub id: JobId,
-    /// Whose lock it is for, unless that was given up, or no group has the buffer.
-    pub group: Option<Ix<Group>>,
-    pub work: Work,
-}
-
-/// What the caller does for a job.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Work {
-    /// Cache operations. The buffers are linked from [`JobPart`] to [`JobPart`].
-    Sync {
-        first: Ix<Slot>,
-        last: Ix<Slot>,
-        /// The job cleans a buffer that no group has. Decided when the job is made, because groups may
-        /// come or go while it is in flight.
-        retires: bool,
-    },
-    /// A wait for implicit fences, of the entries of the group that say so.
-    Wait,
-}
-
-/// How a job ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum End {
-    Done,
-    Failed(Failure),
-    /// So many operations succeeded; before the next, a fence was pending.
-    Blocked(usize),
-}
-
 impl Engine {
-    /// Whether what a group lacks waits for operations or fences.
-    pub(crate) fn is_gated(&self, at: Ix<Group>) -> bool {
+    /// Whether operations or release fences are pending on what a group lacks.
+    pub(crate) fn is_gated(&self, at: GroupIx) -> bool {
         let mut entries = self.groups[at].entries.iter();
         entries.any(|entry| entry.lacks() && self.slots[entry.slot].gates(entry.want))
     }
 
-    /// Goes on with a group that has taken its buffers: waits where they are gated, looks for implicit
-    /// fences, begins the operations that they need, or grants them.
+    /// Goes on with a group that has taken its buffers: waits at gates, waits for implicit fences, begins
+    /// operations, or grants.
     pub(crate) fn prepare(
         &mut self,
         now: Time,
-        at: Ix<Group>,
+        at: GroupIx,
         implicit: Implicit,
         fx: &mut Effects,
     ) -> Option<Grant> {
@@ -103,13 +70,13 @@ impl Engine {
         None
     }
 
-    fn set_stage(&mut self, at: Ix<Group>, stage: Stage) {
+    fn set_stage(&mut self, at: GroupIx, stage: Stage) {
         if let Some(request) = &mut self.groups[at].request {
             request.stage = stage;
         }
     }
 
-    fn wait_at_gates(&mut self, at: Ix<Group>) -> u32 {
+    fn wait_at_gates(&mut self, at: GroupIx) -> u32 {
         let Self { groups, slots, .. } = self;
         let mut gated = 0;
         for (nth, entry) in groups[at].entries.iter_mut().enumerate() {
@@ -126,7 +93,7 @@ impl Engine {
         gated
     }
 
-    /// Takes an entry out of the list of those who wait at a gate.
+    /// Takes an entry out of its slot's list of gated entries.
     pub(crate) fn leave_gate(&mut self, place: Place) {
         let Self { groups, slots, .. } = self;
         let entry = &mut groups[place.group].entries[place.nth as usize];
@@ -140,9 +107,9 @@ impl Engine {
         }
     }
 
-    /// Something that gated a buffer is over: those who waited for it may go on. Whoever is let through
-    /// leaves the list, and the others are not looked at.
-    pub(crate) fn open_gates(&mut self, at: Ix<Slot>) {
+    /// Operations or a fence on a buffer are over: the entries that waited for them may go on. Each entry
+    /// that goes on leaves the list, and the search stops at the first that does not.
+    pub(crate) fn open_gates(&mut self, at: SlotIx) {
         for access in Access::ALL {
             while let Some(place) = self.first_gated(at, access) {
                 if self.slots[at].gates(access) {
@@ -161,19 +128,19 @@ impl Engine {
         }
     }
 
-    fn first_gated(&self, at: Ix<Slot>, access: Access) -> Option<Place> {
+    fn first_gated(&self, at: SlotIx, access: Access) -> Option<Place> {
         self.slots[at].traffic.as_ref()?.gated[access as usize].last().copied()
     }
 
-    /// The buffers whose implicit fences a new access of a group waits for.
-    fn fences_to_find(&self, at: Ix<Group>) -> impl Iterator<Item = &Slot> {
+    /// The buffers where a group waits for implicit fences before a new access.
+    fn fences_to_find(&self, at: GroupIx) -> impl Iterator<Item = &Slot> {
         let entries = self.groups[at].entries.iter();
         let found = entries.filter(|entry| self.fences_before(entry).is_some());
         found.map(|entry| &self.slots[entry.slot])
     }
 
     /// Whether a new access of a group joins a row of waits.
-    fn is_in_a_row(&self, at: Ix<Group>) -> bool {
+    fn is_in_a_row(&self, at: GroupIx) -> bool {
         let Some(asked) = self.groups[at].request.as_ref().map(|request| request.asked) else {
             return false;
         };
@@ -181,28 +148,28 @@ impl Engine {
         self.fences_to_find(at).any(|slot| slot.row_of(asked, limit).is_some())
     }
 
-    /// What has to be awaited before an entry is granted: the implicit fences that concern the CPU's
-    /// access, and all of them where a START for RW has to be issued, whoever it is for.
+    /// The implicit fences that an entry waits for before its grant: those of the CPU's access, or all of
+    /// them if the plan has a START for RW, which may also be for a device.
     fn fences_before(&self, entry: &Entry) -> Option<SyncFlags> {
         let access = entry.taken().filter(|_| self.implicit)?;
         let plan = self.slots[entry.slot].plan(access);
         if plan.contains(&Some((SyncKind::Start, SyncFlags::ReadWrite))) {
             return Some(SyncFlags::ReadWrite);
         }
-        (!access.is_dma()).then(|| Coherence::fences_before(access))
+        (!access.is_dma()).then(|| SyncFlags::of(access))
     }
 
-    /// The implicit fences that a lock has to find signalled, for the caller.
-    fn collect_waits(&self, at: Ix<Group>, fx: &mut Effects) -> Span {
-        fx.collect_ops(self.groups[at].entries.iter().filter_map(|entry| {
+    /// Tells the caller which implicit fences a lock waits for.
+    fn collect_waits(&self, at: GroupIx, fx: &mut Effects) -> Span {
+        fx.collect_waits(self.groups[at].entries.iter().filter_map(|entry| {
             let flags = self.fences_before(entry)?;
-            Some(SyncOp { buffer: self.slots[entry.slot].id, kind: SyncKind::Wait, flags })
+            Some(FenceWait { buffer: self.slots[entry.slot].id, flags })
         }))
     }
 
-    /// Has the caller wait for implicit fences on behalf of a lock.
-    fn begin_wait(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) -> Ix<Job> {
-        let ops = self.collect_waits(at, fx);
+    /// Lets the caller wait for the implicit fences of a lock.
+    fn begin_wait(&mut self, now: Time, at: GroupIx, fx: &mut Effects) -> JobIx {
+        let waits = self.collect_waits(at, fx);
         let limit = self.limits.max_hold;
         let asked = self.groups[at].request.as_ref().map_or(now, |request| request.asked);
         let mut until = now.after(limit);
@@ -225,13 +192,13 @@ impl Engine {
             until = until.min(*request.patience.get_or_insert(now.after(limit)));
         }
         let group = group.id;
-        let (id, wait) = self.new_job(Some(at), Work::Wait);
-        fx.push(Effect::Wait { job: id, group, ops, until });
+        let (id, wait) = self.new_job(Some(at), Task::Wait);
+        fx.push(Effect::Wait { job: id, group, waits, until });
         wait
     }
 
-    /// A wait is over, or is taken back.
-    pub(crate) fn end_wait(&mut self, now: Time, at: Ix<Group>, signalled: bool) {
+    /// A wait for implicit fences is over or was given up.
+    pub(crate) fn end_wait(&mut self, now: Time, at: GroupIx, signalled: bool) {
         let Self { groups, slots, .. } = self;
         for entry in &mut groups[at].entries {
             let Some(flags) = entry.waits.take() else { continue };
@@ -240,15 +207,15 @@ impl Engine {
             row.waits -= 1;
             row.ended = now;
             if signalled {
-                // All of them are signalled, or those of writers.
+                // All fences have signalled, or those of writers.
                 let seen = if flags == SyncFlags::ReadWrite { 2 } else { 1 };
                 traffic.rows[..seen].iter_mut().for_each(|row| row.since = None);
             }
         }
     }
 
-    /// Begins what the new buffers of a group need; `None` if that is nothing.
-    fn start_operations(&mut self, at: Ix<Group>, fx: &mut Effects) -> Option<Ix<Job>> {
+    /// Begins the operations for the new buffers of a group. `None` if they need none.
+    fn start_operations(&mut self, at: GroupIx, fx: &mut Effects) -> Option<JobIx> {
         let mut job = None;
         for nth in 0..self.groups[at].entries.len() {
             let entry = &self.groups[at].entries[nth];
@@ -263,35 +230,35 @@ impl Engine {
         job
     }
 
-    fn new_job(&mut self, group: Option<Ix<Group>>, work: Work) -> (JobId, Ix<Job>) {
+    fn new_job(&mut self, group: Option<GroupIx>, task: Task) -> (JobId, JobIx) {
         self.last.job += 1;
         let id = JobId(self.last.job);
-        let at = self.jobs.insert(Job { id, group, work });
+        let at = self.jobs.insert(Job { id, group, task });
         self.job_ids.insert(id, at);
         (id, at)
     }
 
-    /// Puts a buffer into a job, or into a new one. Without a group, the buffer retires.
-    fn join_job(
+    /// Adds a buffer to a job, or to a new one. Without a group, the buffer retires.
+    pub(crate) fn join_job(
         &mut self,
-        job: Option<Ix<Job>>,
-        group: Option<Ix<Group>>,
-        slot: Ix<Slot>,
+        job: Option<JobIx>,
+        group: Option<GroupIx>,
+        slot: SlotIx,
         plan: Plan,
-    ) -> Ix<Job> {
-        let new = Work::Sync { first: slot, last: slot, retires: group.is_none() };
+    ) -> JobIx {
+        let new = Task::Sync { first: slot, last: slot, retires: group.is_none() };
         let job = job.unwrap_or_else(|| self.new_job(group, new).1);
-        if let Work::Sync { last, .. } = &mut self.jobs[job].work {
+        if let Task::Sync { last, .. } = &mut self.jobs[job].task {
             let last = std::mem::replace(last, slot);
             if let Some(part) = self.slots[last].job.as_mut().filter(|_| last != slot) {
                 part.next = Some(slot);
             }
         }
-        self.slots[slot].job = Some(JobPart { job, plan, next: None, gone: [false; 2] });
+        self.slots[slot].job = Some(JobPart { plan, next: None, gone: [false; 2] });
         job
     }
 
-    fn submit(&self, at: Ix<Job>, waits: Span, fx: &mut Effects) {
+    pub(crate) fn submit(&self, at: JobIx, waits: Span, fx: &mut Effects) {
         let job = &self.jobs[at];
         let ops = fx.collect_ops(self.parts(at).flat_map(|slot| {
             let Slot { id, job, .. } = &self.slots[slot];
@@ -302,18 +269,18 @@ impl Engine {
         fx.push(Effect::Sync { job: job.id, group, waits, ops });
     }
 
-    /// The buffers of a job. None for a wait.
-    pub(crate) fn parts(&self, at: Ix<Job>) -> impl Iterator<Item = Ix<Slot>> + '_ {
-        let first = match self.jobs[at].work {
-            Work::Sync { first, .. } => Some(first),
-            Work::Wait => None,
+    /// The buffers of a job. A wait has none.
+    pub(crate) fn parts(&self, at: JobIx) -> impl Iterator<Item = SlotIx> + '_ {
+        let first = match self.jobs[at].task {
+            Task::Sync { first, .. } => Some(first),
+            Task::Wait => None,
         };
         std::iter::successors(first, |at| self.slots[*at].job.and_then(|part| part.next))
     }
 
-    /// What is taken becomes the client's. Inlined, since it is the common end of a call.
+    /// Grants the buffers that a group has taken. Inlined, since most calls end here.
     #[inline(always)]
-    pub(crate) fn grant(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) -> Grant {
+    pub(crate) fn grant(&mut self, now: Time, at: GroupIx, fx: &mut Effects) -> Grant {
         let Self { groups, slots, counters, .. } = self;
         let group = &mut groups[at];
         group.request = None;
@@ -322,10 +289,10 @@ impl Engine {
         let mut bracketing = 0;
         let buffers = fx.collect_buffers(group.entries.iter_mut().map(|entry| {
             let (slot, access) = (&mut slots[entry.slot], entry.want);
-            // In a register: reading it back with its neighbour would stall on the store.
+            // In a register: to read it back together with its neighbour would stall on the store.
             let mut generation = slot.generation;
             if entry.granted != Some(access) {
-                slot.hold(entry, Some(access));
+                slot.holders.hold(&mut entry.hold, Some(access));
                 generation += u64::from(access.is_exclusive());
                 slot.generation = generation;
                 slot.coherence.granted(access);
@@ -348,18 +315,18 @@ impl Engine {
         Grant { token, deadline, buffers }
     }
 
-    /// Books what a job has done, and lets those go on who waited for it.
-    pub(crate) fn end_job(&mut self, now: Time, at: Ix<Job>, end: End, fx: &mut Effects) {
-        let failed_on = match self.jobs[at].work {
-            Work::Sync { .. } => self.end_operations(at, end, fx),
-            Work::Wait => self.end_waiting(now, at, end),
+    /// Notes what a job has done, and lets the locks go on that waited for it.
+    pub(crate) fn end_job(&mut self, now: Time, at: JobIx, end: End, fx: &mut Effects) {
+        let failed_on = match self.jobs[at].task {
+            Task::Sync { .. } => self.end_operations(at, end, fx),
+            Task::Wait => self.end_waiting(now, at, end),
         };
-        let Some(Job { group: Some(group), work, .. }) = self.jobs.remove(at) else { return };
+        let Some(Job { group: Some(group), task, .. }) = self.jobs.remove(at) else { return };
         match (end, failed_on) {
             (End::Failed(Failure { reason, .. }), Some(buffer)) => {
-                let cause = match work {
-                    Work::Sync { .. } => FailureCause::Operation,
-                    Work::Wait => FailureCause::ImplicitFence,
+                let cause = match task {
+                    Task::Sync { .. } => FailureCause::Operation,
+                    Task::Wait => FailureCause::ImplicitFence,
                 };
                 self.fail(now, group, (buffer, reason, cause), fx);
             }
@@ -367,20 +334,28 @@ impl Engine {
                 let wait = self.begin_wait(now, group, fx);
                 self.set_stage(group, Stage::Waiting(wait));
             }
-            // Its fences have just been found signalled. (A failure is always of a buffer.)
-            (End::Done | End::Failed(_), _) => self.go_on_with(now, group, fx),
+            // The caller has just found its fences signalled. (A failure always has a buffer.)
+            (End::Done | End::Failed(_), _) => {
+                self.prepare_and_tell(now, group, Implicit::Idle, fx);
+            }
         }
     }
 
-    /// Goes on with a group whose fences have just been found signalled.
-    fn go_on_with(&mut self, now: Time, at: Ix<Group>, fx: &mut Effects) {
-        if let Some(grant) = self.prepare(now, at, Implicit::Idle, fx) {
+    /// Goes on with a pending lock, and tells the group if that grants it.
+    pub(crate) fn prepare_and_tell(
+        &mut self,
+        now: Time,
+        at: GroupIx,
+        implicit: Implicit,
+        fx: &mut Effects,
+    ) {
+        if let Some(grant) = self.prepare(now, at, implicit, fx) {
             fx.push(Effect::Granted { group: self.groups[at].id, grant });
         }
     }
 
-    /// What the fences of a lock's wait were found to be; the buffer of the one that did not signal.
-    fn end_waiting(&mut self, now: Time, at: Ix<Job>, end: End) -> Option<BufferId> {
+    /// Ends the wait of a lock. Returns the buffer whose fence did not signal in time.
+    fn end_waiting(&mut self, now: Time, at: JobIx, end: End) -> Option<BufferId> {
         let group = self.jobs[at].group?;
         let waited = match end {
             End::Failed(Failure { succeeded, .. }) => {
@@ -395,16 +370,16 @@ impl Engine {
         waited
     }
 
-    /// What the operations of a job have made true; the buffer on which one failed. Those after it
-    /// were not issued.
-    fn end_operations(&mut self, at: Ix<Job>, end: End, fx: &mut Effects) -> Option<BufferId> {
-        let Work::Sync { first, retires, .. } = self.jobs[at].work else { return None };
+    /// Notes what the operations of a job have changed. Returns the buffer on which one failed. The
+    /// operations after it were not issued.
+    fn end_operations(&mut self, at: JobIx, end: End, fx: &mut Effects) -> Option<BufferId> {
+        let Task::Sync { first, retires, .. } = self.jobs[at].task else { return None };
         let (succeeded, failed) = match end {
             End::Done => (usize::MAX, false),
             End::Failed(Failure { succeeded, .. }) => (succeeded, true),
             End::Blocked(succeeded) => (succeeded, false),
         };
-        // A failure after the last operation is still one, of the first buffer.
+        // A failure after the last operation counts for the first buffer.
         let mut failed_on = failed.then_some(self.slots[first].id);
         let (mut nth, mut over) = (0, false);
         let mut next = Some(first);
@@ -423,7 +398,6 @@ impl Engine {
                     match kind {
                         SyncKind::Start => self.counters.sync_start += 1,
                         SyncKind::End => self.counters.sync_end += 1,
-                        SyncKind::Wait => {}
                     }
                 }
                 nth += 1;
@@ -440,59 +414,19 @@ impl Engine {
         failed_on
     }
 
-    /// An operation of a pending lock failed, or a fence that it waited for did not signal: the lock
-    /// has failed.
+    /// A pending lock fails: one of its operations failed, or a fence did not signal in time.
     fn fail(
         &mut self,
         now: Time,
-        at: Ix<Group>,
+        at: GroupIx,
         (buffer, reason, cause): (BufferId, i32, FailureCause),
         fx: &mut Effects,
     ) {
         let Group { id: group, token, .. } = self.groups[at];
         fx.push(Effect::LockFailed { group, token, buffer, reason, cause });
         self.counters.lock_failures += 1;
-        // Its job is over, and is not to be taken back.
+        // Its job is over, so there is nothing to take back.
         self.set_stage(at, Stage::Gated(0));
         self.give_up(now, at, fx);
-    }
-
-    /// Forgets the buffers that nobody has any more, when their START is ended and the cache clean.
-    pub(crate) fn retire_abandoned(&mut self, fx: &mut Effects) {
-        while let Some(at) = self.work.next_abandoned() {
-            let slot = &self.slots[at];
-            let plan = slot.coherence.plan_retirement(slot.evictions.cpu_at_work());
-            if plan[0].is_some() {
-                let job = self.join_job(None, None, at, plan);
-                self.submit(job, Span::EMPTY, fx);
-            } else {
-                self.forget(at, false, fx);
-            }
-        }
-    }
-
-    /// Lets a buffer go that nobody has. `failed`: its last operations failed or were blocked. They are
-    /// not tried again: then an END is owed, and if the CPU had written, the content that others see is
-    /// not whole, as after an eviction.
-    fn forget(&mut self, at: Ix<Slot>, failed: bool, fx: &mut Effects) {
-        let Some(mut slot) = self.slots.remove(at) else { return };
-        self.slot_ids.remove(&slot.id);
-        if failed && (slot.coherence.cpu_dirty() || slot.evictions.cpu_at_work()) {
-            slot.evicted(Access::Write);
-        }
-        // Whoever uses it before it comes back does so unseen.
-        slot.coherence.may_have_written(Access::DmaWrite);
-        let owed = slot.coherence.open().is_some() || slot.coherence.cpu_dirty();
-        if !(owed || slot.evictions.is_marked()) || self.limits.remembered == 0 {
-            fx.push(Effect::Forget { buffer: slot.id });
-            return;
-        }
-        fx.push(Effect::Remember { buffer: slot.id });
-        self.remembered.insert(slot.id, History::of(&slot));
-        if self.remembered.len() > self.limits.remembered {
-            if let Some(buffer) = self.remembered.remove_oldest() {
-                fx.push(Effect::Forget { buffer });
-            }
-        }
     }
 }

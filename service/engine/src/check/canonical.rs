@@ -1,28 +1,27 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A name for a state that two states share exactly if they behave alike, for model checkers.
+//! A name of a state, for model checkers. Two states have the same name exactly if they behave alike.
 //!
-//! Ids, tickets and eviction counts grow for ever; only their order matters, so they are ranked.
-//! Groups and buffers are interchangeable, so the least of the encodings under every renaming of
-//! buffers is taken, with the groups sorted in each. Counters, generations and clocks decide nothing
-//! and are left out; what follows from the rest ([`crate::invariants`] says what) as well.
+//! Ids, tickets and eviction counts grow for ever and only their order matters, so the name has their
+//! ranks. Groups and buffers are interchangeable, so the name is the least encoding under all renamings of
+//! buffers, with the groups sorted in each. It leaves out counters, generations and clocks, which decide
+//! nothing, and everything that follows from the rest ([`super::invariants`]).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::arena::Ix;
 use crate::coherence::Coherence;
 use crate::evictions::Evictions;
 use crate::fence::{Ending, Part};
 use crate::group::{Entry, Group, Held, Request, Stage};
+use crate::index::SlotIx;
+use crate::job::{Job, Task};
 use crate::slot::Slot;
-use crate::sync::Work;
 use crate::{Access, BufferId, Engine, FenceId, JobId, Ticket, Time};
 
 impl Engine {
-    /// See the module. `orders` are the renamings of all buffers of the world. Without `history`,
-    /// evictions and coherence are left out too, which is right where no operation is ever needed.
-    #[doc(hidden)]
+    /// `orders` are the renamings of all buffers of the world. Without `history`, the name leaves out
+    /// evictions and coherence too. That is right if no lock ever needs an operation.
     pub fn canonical(&self, orders: &[Vec<BufferId>], history: bool) -> u128 {
         let tickets = self.tickets();
         let names = orders.iter().map(|order| {
@@ -45,7 +44,7 @@ impl Engine {
         })
     }
 
-    /// Those that still count, the oldest first.
+    /// The tickets that groups have or keep, the oldest first.
     fn tickets(&self) -> Vec<Ticket> {
         let mut tickets: Vec<Ticket> =
             self.groups.iter().filter_map(|(_, group)| ticket(group)).collect();
@@ -81,7 +80,7 @@ impl Engine {
                 None => bytes.push(0),
                 Some(entry) => {
                     self.encode_entry(entry, &mut bytes);
-                    // Who has come while the group was away.
+                    // Whether a reader or a writer has come while the group was away.
                     let queue = &self.slots[entry.slot].queue;
                     let come = [false, true].map(|w| queue.has_come_since(*left, w));
                     let [reader, writer] = come.map(|come| u8::from(come && kept.is_some()));
@@ -100,8 +99,8 @@ impl Engine {
         bytes.push(if granted == 0 { 0 } else { self.eviction_rank(*slot, *seen) });
     }
 
-    /// Among the numbers of evictions that matter to a buffer, which one this is.
-    fn eviction_rank(&self, at: Ix<Slot>, number: u64) -> u8 {
+    /// The rank of a number among the numbers of evictions that matter to a buffer.
+    fn eviction_rank(&self, at: SlotIx, number: u64) -> u8 {
         if number <= self.slots[at].evictions.repaired {
             return 0;
         }
@@ -111,7 +110,7 @@ impl Engine {
         1 + all.binary_search(&number).unwrap_or(0) as u8
     }
 
-    fn eviction_numbers(&self, at: Ix<Slot>) -> Vec<u64> {
+    fn eviction_numbers(&self, at: SlotIx) -> Vec<u64> {
         let slot = &self.slots[at];
         let all = self.groups.iter().flat_map(|(_, group)| &group.entries);
         let held = all.filter(|entry| entry.slot == at && entry.granted.is_some());
@@ -125,7 +124,7 @@ impl Engine {
             .collect()
     }
 
-    /// The fences of a buffer, by their ids.
+    /// The fences of a buffer, in the order of their ids.
     fn parts_on(&self, slot: &Slot) -> Vec<(FenceId, Part)> {
         let gates = slot.traffic.iter().flat_map(|traffic| traffic.fences.iter());
         let parts = gates.map(|gate| {
@@ -137,6 +136,11 @@ impl Engine {
         parts
     }
 
+    fn job_of(&self, slot: SlotIx) -> Option<&Job> {
+        let mut jobs = self.jobs.iter();
+        jobs.find(|(at, _)| self.parts(*at).any(|part| part == slot)).map(|(_, job)| job)
+    }
+
     fn encode_history(&self, order: &[BufferId], tickets: &[Ticket], bytes: &mut Vec<u8>) {
         let mut jobs: Vec<JobId> = self.jobs.iter().map(|(_, job)| job.id).collect();
         let mut fences: Vec<FenceId> = self.fences.iter().map(|(_, fence)| fence.id).collect();
@@ -144,14 +148,14 @@ impl Engine {
         fences.sort_unstable();
         for buffer in order {
             let Some(at) = self.slot_ids.get(buffer).copied() else {
-                let remembered = self.remembered.iter().find(|(id, _)| id == buffer);
+                let remembered = self.remembered.get(*buffer);
                 bytes.push(remembered.map_or(0, |_| 2));
-                if let Some((_, history)) = remembered {
+                if let Some(history) = remembered {
                     encode_coherence(&history.coherence, bytes);
                     let e = history.evictions;
                     bytes.extend([e.at_work(), e.cpu_at_work(), e.dma_at_work()].map(u8::from));
                     bytes.push(u8::from(e.is_torn()));
-                    // Which of the last writers a repair has to come after.
+                    // Whether the last eviction was that of a writer.
                     bytes.push(u8::from(e.cpu.max(e.dma) == e.count));
                 }
                 continue;
@@ -164,12 +168,15 @@ impl Engine {
             match slot.job {
                 None => bytes.push(0),
                 Some(part) => {
-                    let job = &self.jobs[part.job];
-                    bytes.push(1 + jobs.binary_search(&job.id).unwrap_or(0) as u8);
-                    let owner = job.group.map(|group| self.groups[group].ticket);
+                    let job = self.job_of(at);
+                    let rank = job.and_then(|job| jobs.binary_search(&job.id).ok());
+                    bytes.push(1 + rank.unwrap_or(0) as u8);
+                    let owner =
+                        job.and_then(|job| job.group).map(|group| self.groups[group].ticket);
                     let owner = owner.and_then(|owner| tickets.binary_search(&owner).ok());
                     bytes.push(owner.map_or(0, |rank| rank as u8 + 1));
-                    bytes.push(u8::from(matches!(job.work, Work::Sync { retires: true, .. })));
+                    let task = job.map(|job| job.task);
+                    bytes.push(u8::from(matches!(task, Some(Task::Sync { retires: true, .. }))));
                     for (kind, f) in part.plan.into_iter().flatten() {
                         bytes.extend([kind as u8, flags(Some(f))]);
                     }
@@ -195,7 +202,7 @@ fn encode_coherence(c: &Coherence, bytes: &mut Vec<u8>) {
     bytes.extend([u8::from(c.device_dirty()), u8::from(c.cpu_dirty()), flags(c.open())]);
 }
 
-/// The ticket that a group has or may use again.
+/// The ticket that a group has or keeps.
 fn ticket(group: &Group) -> Option<Ticket> {
     if group.request.is_some() || group.grant.is_some() {
         return Some(group.ticket);
