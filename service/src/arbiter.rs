@@ -17,7 +17,7 @@
 //!
 //! Lock order: state, then the mutexes of the sync queue and the reactor, which are leaves.
 //!
-//! Knows nothing of binder; [`crate::hal`] and [`crate::group`] translate.
+//! Knows nothing of binder; [`crate::binder::hal`] and [`crate::binder::group`] translate.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -42,14 +42,14 @@ use crate::dmabuf::{self, Identity};
 use crate::error::Error;
 use crate::events::{EventPipe, Lost};
 use crate::evicted::Evicted;
-use crate::fences::{Acquire, Fence, Release};
-use crate::implicit::Waits;
+use crate::fences::implicit::Waits;
+use crate::fences::release::{Acquire, Fence, Release};
+use crate::jobs::{Operation, Outcome, SyncJob, SyncQueue};
 use crate::permits::Permits;
 use crate::platform::Tracer;
 use crate::poison;
 use crate::quota::{Kind, Quotas};
 use crate::reactor::{Reactor, Wake, Watched};
-use crate::sync_jobs::{Operation, Outcome, SyncJob, SyncQueue};
 use crate::trace::{GroupName, Slices};
 
 /// See the module.
@@ -452,7 +452,7 @@ impl Arbiter {
 
     /// A sync worker's life.
     pub fn run_worker(&self) -> Errno {
-        crate::sync_jobs::work(&self.queue, &self.slices, |outcome| self.reported(outcome))
+        crate::jobs::work(&self.queue, &self.slices, |outcome| self.reported(outcome))
     }
 
     /// Looks at the state, for dumps.

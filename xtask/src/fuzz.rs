@@ -64,7 +64,7 @@ const FAULTS: [Fault; 5] = [
     },
     Fault {
         name: "a_dropped_fence_is_kept",
-        file: "src/fences.rs",
+        file: "src/fences/release.rs",
         from: "state.garbage.push(release.fence);
             }
             state.engine.fence_done",
@@ -76,7 +76,7 @@ const FAULTS: [Fault; 5] = [
     },
     Fault {
         name: "a_negative_time_out_panics",
-        file: "src/group.rs",
+        file: "src/binder/group.rs",
         from: "Err(_) => Err(Error::IllegalArgument(\"negative time-out\")),",
         to: "Err(why) if FAULT => panic!(\"{why}\"),
         Err(_) => Err(Error::IllegalArgument(\"negative time-out\")),",
@@ -84,7 +84,7 @@ const FAULTS: [Fault; 5] = [
     },
     Fault {
         name: "a_worker_panics_at_a_pending_fence",
-        file: "src/sync_jobs.rs",
+        file: "src/jobs.rs",
         from: "Ok(Some(nth)) if job.operations.is_empty() => return Outcome::Pending(job, nth),",
         to: "Ok(Some(_)) if FAULT => panic!(\"a fence is pending\"),
         Ok(Some(nth)) if job.operations.is_empty() => return Outcome::Pending(job, nth),",
@@ -92,7 +92,7 @@ const FAULTS: [Fault; 5] = [
     },
     Fault {
         name: "a_guessed_token_unlocks",
-        file: "src/fences.rs",
+        file: "src/fences/release.rs",
         from: "        let given = check(given)?;
         let own = self.take(id, token, given)?;
         self.with(|state, now| {",

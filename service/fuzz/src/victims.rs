@@ -16,7 +16,7 @@ use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::event::{Record, GRANTED, RECORD_BYTES};
 use buffersync_service::arbiter::{Arbiter, Opened};
-use buffersync_service::group::SyncGroup;
+use buffersync_service::binder::group::SyncGroup;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rsbinder::{ParcelFileDescriptor, Strong};
 

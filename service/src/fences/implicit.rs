@@ -27,8 +27,8 @@ use nix::poll::PollFlags;
 
 use crate::arbiter::{Arbiter, State, Waiting};
 use crate::dmabuf;
+use crate::jobs::{Look, SyncJob};
 use crate::reactor::WaitId;
-use crate::sync_jobs::{Look, SyncJob};
 
 /// See the module.
 #[derive(Default)]

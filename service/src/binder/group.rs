@@ -21,7 +21,7 @@ use buffersync_engine::{Access, BufferId, Close, GroupId, Token};
 
 use crate::arbiter::{Arbiter, Locked, Wait};
 use crate::error::Error;
-use crate::fences::Given;
+use crate::fences::release::Given;
 
 /// A client's group.
 pub struct SyncGroup {
