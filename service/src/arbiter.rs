@@ -30,15 +30,16 @@ use buffersync_aidl::reply::Granted;
 use buffersync_engine::{
     Access, BufferId, BuildIdHasher, Close, Effect, Effects, Engine, EvictionCause, Failure,
     FailureCause, FenceId, Grant, GrantedBuffer, GroupId, Implicit, JobId, Limits, LockOutcome,
-    Phase, Span, SyncFlags, Time, Token,
+    Phase, Span, Time, Token,
 };
+use buffersync_kernel::dmabuf::{self, Identity, Usage};
+use buffersync_kernel::quirks;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
 use crate::by_group::ByGroup;
 use crate::clock;
 use crate::config::Config;
-use crate::dmabuf::{self, Identity};
 use crate::error::Error;
 use crate::events::{EventPipe, Lost};
 use crate::evicted::Evicted;
@@ -193,6 +194,11 @@ impl Group {
 /// Dma-bufs, and the implicit fences that matter.
 pub(crate) type Polled = Vec<(Arc<OwnedFd>, PollFlags)>;
 
+fn are_ready(polled: &Polled) -> bool {
+    let all = polled.iter().map(|(fd, events)| (fd.as_fd(), *events));
+    dmabuf::first_pending(all) == Ok(None)
+}
+
 /// A new group.
 pub struct Opened {
     /// The engine's name for it.
@@ -257,7 +263,7 @@ impl Arbiter {
         };
         let has_implicit_fences = match config.implicit_fences {
             0 => false,
-            1 => dmabuf::has_sync_file_ioctls(),
+            1 => quirks::has_sync_file_ioctls(),
             _ => true,
         };
         Ok(Self {
@@ -399,7 +405,7 @@ impl Arbiter {
     ) -> (MutexGuard<'a, State>, Option<Arc<Polled>>) {
         let Some((uid, polled)) = state.polled(id) else { return (state, None) };
         drop(state);
-        let ready = self.permits.enter(uid).is_some_and(|_permit| dmabuf::are_ready(&polled));
+        let ready = self.permits.enter(uid).is_some_and(|_permit| are_ready(&polled));
         (self.state(), ready.then_some(polled))
     }
 
@@ -569,12 +575,11 @@ impl State {
         let group = groups.get_mut(id)?;
         let polled = group.polled.get_or_insert_with(|| {
             let polled = engine.members(id).filter_map(|(buffer, access)| {
-                let wanted = match access {
-                    Access::Read => SyncFlags::Read,
-                    Access::Write => SyncFlags::ReadWrite,
-                    Access::DmaRead | Access::DmaWrite => return None,
-                };
-                Some((Arc::clone(&buffers.get(&buffer)?.fd), dmabuf::readiness(wanted)))
+                if access.is_dma() {
+                    return None;
+                }
+                let events = Usage::new(access.is_exclusive()).poll_events();
+                Some((Arc::clone(&buffers.get(&buffer)?.fd), events))
             });
             let polled: Polled = polled.collect();
             (!polled.is_empty()).then(|| Arc::new(polled))
@@ -621,7 +626,7 @@ impl State {
             } else {
                 let fd = fd.try_clone_to_owned();
                 let fd = Arc::new(fd.map_err(|_| Error::NoResources("descriptors"))?);
-                let size = dmabuf::size(fd.as_fd()).unwrap_or(0);
+                let size = quirks::size(fd.as_fd()).unwrap_or(0);
                 Some(Buffer { size, identity: *identity, fd })
             });
         }

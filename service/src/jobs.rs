@@ -22,13 +22,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex};
 
 use buffersync_engine::{BufferId, JobId, SyncFlags, SyncKind, Time};
+use buffersync_kernel::dmabuf::{self, Usage};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
 use crate::platform::Tracer;
+use crate::poison;
 use crate::trace::Slices;
 use crate::watchdog::Watchdog;
-use crate::{dmabuf, poison};
 
 /// One cache operation on one buffer.
 #[derive(Debug)]
@@ -225,7 +226,7 @@ pub fn work(queue: &SyncQueue, slices: &Slices<Tracer>, mut report: impl FnMut(O
 }
 
 fn carry_out(job: SyncJob, slices: &Slices<Tracer>, watchdog: &mut Watchdog) -> Outcome {
-    match dmabuf::first_pending(job.looks.iter().map(|look| (&look.fd, look.wanted))) {
+    match dmabuf::first_pending(job.looks.iter().map(|look| (look.fd.as_fd(), look.wanted))) {
         Ok(None) => {}
         Ok(Some(nth)) if job.operations.is_empty() => return Outcome::Pending(job, nth),
         Ok(Some(_)) => return Outcome::Blocked(job.id, 0),
@@ -251,18 +252,32 @@ fn issue(operation: &Operation, watchdog: &mut Watchdog) -> Result<Issue, Errno>
     loop {
         // Only a START waits for fences (kernel dma-buf.c: begin_cpu_access does, end does not).
         if operation.kind == SyncKind::Start {
-            let wanted = dmabuf::readiness(operation.flags);
-            if !dmabuf::is_ready(operation.fd.as_fd(), wanted)? {
+            let looked = [(operation.fd.as_fd(), usage(operation.flags).poll_events())];
+            if dmabuf::first_pending(looked.into_iter())?.is_some() {
                 return Ok(Issue::NotReady);
             }
         }
-        match watchdog.guard(|| dmabuf::sync(&operation.fd, operation.kind, operation.flags))? {
+        match watchdog.guard(|| call(operation))? {
             Ok(()) => return Ok(Issue::Done),
             // The uapi asks to try again; after an interruption the poll tells why it blocked.
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(errno),
         }
     }
+}
+
+fn call(operation: &Operation) -> Result<(), Errno> {
+    let (fd, usage) = (operation.fd.as_fd(), usage(operation.flags));
+    match operation.kind {
+        SyncKind::Start => dmabuf::start(fd, usage),
+        SyncKind::End => dmabuf::end(fd, usage),
+        SyncKind::Wait => Ok(()),
+    }
+}
+
+/// The kernel's word for the engine's flags.
+pub(crate) fn usage(flags: SyncFlags) -> Usage {
+    Usage::new(flags == SyncFlags::ReadWrite)
 }
 
 #[cfg(test)]

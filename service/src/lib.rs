@@ -11,7 +11,6 @@
 //! | [`reactor`] | one thread that waits for fences, dma-bufs and deadlines | groups |
 //! | [`jobs`], `watchdog` | the queue and threads for `DMA_BUF_IOCTL_SYNC`; what ends one that blocks | the lock table |
 //! | [`events`] | the service's end of a group's pipe | the engine |
-//! | [`dmabuf`], [`sync_file`] | the kernel's uapi | groups |
 //! | [`by_group`] | a table by the engine's ids | what is in it |
 //! | [`quota`], [`permits`], [`config`], [`error`], [`dump`], `logging`, [`trace`] | bounds, settings, refusals, reports | |
 //!
@@ -25,8 +24,6 @@ pub mod binder;
 pub mod by_group;
 pub mod clock;
 pub mod config;
-#[path = "../kernel/src/dmabuf.rs"]
-pub mod dmabuf;
 pub mod dump;
 pub mod error;
 pub mod events;
@@ -42,8 +39,6 @@ pub mod platform;
 pub mod poison;
 pub mod quota;
 pub mod reactor;
-#[path = "../kernel/src/sync_file.rs"]
-pub mod sync_file;
 pub mod trace;
 mod watchdog;
 

@@ -26,8 +26,7 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 
 use crate::arbiter::{Arbiter, State, Waiting};
-use crate::dmabuf;
-use crate::jobs::{Look, SyncJob};
+use crate::jobs::{usage, Look, SyncJob};
 use crate::reactor::WaitId;
 
 /// See the module.
@@ -241,7 +240,7 @@ impl State {
         let ops = self.effects.ops(ops).iter();
         ops.filter(|op| op.kind == SyncKind::Wait)
             .filter_map(|op| {
-                let (buffer, wanted) = (op.buffer, dmabuf::readiness(op.flags));
+                let (buffer, wanted) = (op.buffer, usage(op.flags).poll_events());
                 Some(Look { buffer, fd: self.fd_of(buffer)?, wanted })
             })
             .collect()

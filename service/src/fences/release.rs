@@ -18,17 +18,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::MAX_FENCES;
 use buffersync_engine::{Access, BufferId, FenceId, GroupId, ReleaseFence, Time, Token};
+use buffersync_kernel::dmabuf::{self, Usage};
+use buffersync_kernel::sync_file::{self, Status};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
 use crate::arbiter::{Arbiter, Group, Locked, State, Wait, Waiting};
-use crate::dmabuf;
 use crate::error::Error;
 use crate::events::MAX_FENCES_PER_GROUP;
 use crate::quota::Charge;
 use crate::reactor::WaitId;
-use crate::sync_file::{self, Status};
 
 /// A release fence that was given with an unlock.
 #[derive(Debug)]
@@ -60,17 +61,23 @@ impl AsFd for Fence {
 
 impl SyncFile {
     fn of(given: BorrowedFd<'_>) -> Result<Self, Error> {
-        // The kernel's work for a merge grows with the fences in it.
-        let too_many = || Error::Quota("a release fence is made of more than 64 fences");
-        sync_file::have_failed(given).ok_or_else(too_many)?;
+        have_failed(given)?;
         let own = sync_file::merge(given, given).map_err(|errno| match errno {
             Errno::ENOMEM => Error::NoResources("memory for a fence"),
             _ => Error::NoResources("descriptors"),
         })?;
         // In this order: a fence that fails from now on is in the new file.
-        let failed = sync_file::have_failed(given).ok_or_else(too_many)?;
+        let failed = have_failed(given)?;
         Ok(Self { own, failed })
     }
+}
+
+/// Whether one of the fences in a file has failed. Refuses a file with too many: the kernel's work for
+/// a merge grows with them.
+fn have_failed(given: BorrowedFd<'_>) -> Result<bool, Error> {
+    let fences = sync_file::fences(given, MAX_FENCES as usize)
+        .map_err(|_| Error::Quota("a release fence is made of more than 64 fences"))?;
+    Ok(fences.iter().any(|fence| fence.status == Status::Failed))
 }
 
 /// A release fence as the client hands it in: for one buffer, or for those without.
@@ -208,7 +215,7 @@ impl Arbiter {
             merge_into(&mut merged, fence.own.as_fd()).map_err(no_resources)?;
         }
         for (fd, access) in implicit {
-            let exported = dmabuf::export_sync_file(fd.as_fd(), access.is_exclusive());
+            let exported = dmabuf::export_sync_file(fd.as_fd(), Usage::new(access.is_exclusive()));
             let exported = exported.map_err(no_resources)?;
             merge_into(&mut merged, exported.as_fd()).map_err(no_resources)?;
         }
@@ -235,7 +242,7 @@ impl Arbiter {
         for (buffer, fd, access) in devices {
             let own = given.iter().any(|given| given.buffer == Some(buffer)).then_some(buffer);
             for given in given.iter().filter(|given| given.buffer == own) {
-                dmabuf::import_sync_file(fd.as_fd(), access.is_exclusive(), given.fd)
+                dmabuf::import_sync_file(fd.as_fd(), Usage::new(access.is_exclusive()), given.fd)
                     .map_err(|_| Error::NoResources("fence slots of a dma-buf"))?;
             }
         }
