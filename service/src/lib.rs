@@ -21,7 +21,6 @@
 
 pub mod arbiter;
 pub mod binder;
-pub mod by_group;
 pub mod clock;
 pub mod config;
 pub mod dump;
@@ -31,6 +30,7 @@ mod evicted;
 pub mod fences;
 pub mod jobs;
 mod logging;
+mod outbox;
 pub mod permits;
 /// What Android has differently from other Linux: where settings come from, where log and traces go.
 #[cfg_attr(any(target_os = "android", libbinder_rs), path = "platform/android.rs")]
@@ -39,6 +39,10 @@ pub mod platform;
 pub mod poison;
 pub mod quota;
 pub mod reactor;
+mod registry;
+mod sessions;
+mod state;
+mod tables;
 pub mod trace;
 mod watchdog;
 
