@@ -21,6 +21,7 @@
 
 pub mod arbiter;
 pub mod binder;
+pub mod calls;
 pub mod clock;
 pub mod config;
 pub mod dump;

@@ -88,7 +88,7 @@ const FAULTS: [Fault; 5] = [
     },
     Fault {
         name: "a_guessed_token_unlocks",
-        file: "src/arbiter.rs",
+        file: "src/calls.rs",
         from: "        let given = release::check(given)?;
         let files = self.take(id, token, given)?;
         self.with(|state, now| {",

@@ -19,7 +19,8 @@ use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Token};
 
-use crate::arbiter::{Arbiter, Locked, Wait};
+use crate::arbiter::Arbiter;
+use crate::calls::{Locked, Wait};
 use crate::error::Error;
 use crate::fences::release::Given;
 
