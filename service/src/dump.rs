@@ -12,8 +12,9 @@ use buffersync_engine::{
     Access, BufferView, EvictionCause, GroupId, LockView, Phase, SyncFlags, Time,
 };
 
-use crate::arbiter::{Arbiter, State};
+use crate::arbiter::Arbiter;
 use crate::clock;
+use crate::state::State;
 
 /// Rows of a table that are printed.
 const MAX_ROWS: usize = 200;
@@ -34,7 +35,6 @@ pub fn render(arbiter: &Arbiter, args: &[String]) -> String {
 
 fn counters(state: &State, (jobs, waits): (usize, usize)) -> String {
     let c = state.engine.counters();
-    let s = &state.syncs;
     format!(
         "grants={} queued={} unlocks={} cancels={} time_outs={} wounds={} deadlocks={} evictions={} deaths={} lock_failures={} \
          sync_start={} sync_end={} sync_failed={} sync_waited={} sync_timed_out={} \
@@ -52,11 +52,11 @@ fn counters(state: &State, (jobs, waits): (usize, usize)) -> String {
         c.sync_start,
         c.sync_end,
         c.sync_failed,
-        s.waited,
-        s.timed_out,
+        state.waits.waited,
+        state.waits.timed_out,
         c.bracketing_ops,
-        state.buffers.len(),
-        state.groups.len(),
+        state.registry.len(),
+        state.sessions.len(),
         state.releases.len(),
         state.engine.remembered(),
     )
@@ -78,7 +78,7 @@ fn write_tables(
     let now = clock::now();
     writeln!(out, "buffersync: maximum hold {max_hold_ms} ms")?;
 
-    writeln!(out, "\nbuffers ({}):", state.buffers.len())?;
+    writeln!(out, "\nbuffers ({}):", state.registry.len())?;
     writeln!(
         out,
         "  id     inode    size       gen    cache    holders <- waiters (oldest first), each with #ticket"
@@ -86,11 +86,11 @@ fn write_tables(
     for view in state.engine.buffers().iter().take(MAX_ROWS) {
         buffer_row(out, state, view, now)?;
     }
-    cut(out, state.buffers.len())?;
+    cut(out, state.registry.len())?;
 
-    writeln!(out, "\ngroups ({}):", state.groups.len())?;
+    writeln!(out, "\ngroups ({}):", state.sessions.len())?;
     writeln!(out, "  id     uid      buffers  waiting  name")?;
-    let mut groups: Vec<_> = state.groups.iter().collect();
+    let mut groups: Vec<_> = state.sessions.iter().collect();
     groups.sort_unstable_by_key(|(id, _)| *id);
     for (id, group) in groups.into_iter().take(MAX_ROWS) {
         writeln!(
@@ -99,18 +99,18 @@ fn write_tables(
             id.serial(),
             group.uid,
             state.engine.members(id).count(),
-            if group.waiting { "yes" } else { "no" },
+            if group.is_waiting() { "yes" } else { "no" },
             group.name
         )?;
     }
-    cut(out, state.groups.len())?;
+    cut(out, state.sessions.len())?;
 
     writeln!(out, "\nuids:")?;
     writeln!(out, "  uid      groups   buffers  queued   fences")?;
-    let mut uids: Vec<_> = state.quotas.iter().collect();
+    let mut uids: Vec<_> = state.sessions.quotas.iter().collect();
     uids.sort_unstable_by_key(|(uid, _)| *uid);
     for (uid, usage) in uids.iter().take(MAX_ROWS) {
-        let fences = state.quotas.fences(*uid);
+        let fences = state.sessions.quotas.fences(*uid);
         writeln!(
             out,
             "  {uid:<8} {:<8} {:<8} {:<8} {fences}",
@@ -119,8 +119,8 @@ fn write_tables(
     }
     cut(out, uids.len())?;
 
-    writeln!(out, "\nevictions (the last {}):", state.evictions.len())?;
-    for eviction in &state.evictions {
+    writeln!(out, "\nevictions (the last {}):", state.sessions.evictions().len())?;
+    for eviction in state.sessions.evictions() {
         let ago = now.0.saturating_sub(eviction.at.0) / 1_000_000;
         let why = match eviction.cause {
             EvictionCause::Deadline => "held too long",
@@ -134,7 +134,7 @@ fn write_tables(
 }
 
 fn buffer_row(out: &mut String, state: &State, view: &BufferView, now: Time) -> std::fmt::Result {
-    let (inode, size) = match state.buffers.get(&view.id) {
+    let (inode, size) = match state.registry.get(view.id) {
         Some(buffer) => (buffer.identity.inode(), buffer.size),
         None => (0, 0),
     };
@@ -194,7 +194,7 @@ fn names(out: &mut String, state: &State, locks: &[LockView], now: Time) -> std:
 }
 
 fn name(state: &State, group: GroupId) -> &str {
-    state.groups.get(group).map_or("(closed)", |group| group.name.as_str())
+    state.sessions.get(group).map_or("(closed)", |group| group.name.as_str())
 }
 
 fn access(access: Access) -> &'static str {

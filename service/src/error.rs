@@ -92,6 +92,24 @@ impl Error {
     }
 }
 
+impl From<buffersync_engine::Error> for Error {
+    fn from(error: buffersync_engine::Error) -> Self {
+        use buffersync_engine::Error as Engine;
+        match error {
+            Engine::UnknownGroup => Self::Closed,
+            Engine::UnknownBuffer => Self::UnknownBuffer,
+            Engine::Busy => Self::Busy,
+            Engine::EmptyGroup => Self::EmptyGroup,
+            Engine::AlreadyLocked | Engine::AlreadyQueued => Self::AlreadyLocked,
+            Engine::WouldBlock => Self::WouldBlock,
+            Engine::NotQueued => Self::NotQueued,
+            Engine::BadToken => Self::BadToken,
+            Engine::AccessConflict => Self::AccessConflict,
+            Engine::Deadlock => Self::Deadlock,
+        }
+    }
+}
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         let message = error.to_string();

@@ -5,13 +5,12 @@
 //!
 //! | module | what it is | may not know |
 //! |---|---|---|
-//! | [`hal`], [`group`] | the binder objects: arguments in, replies out | engine's inside, fds |
+//! | [`binder`] | the binder objects: arguments in, replies out | engine's inside, fds |
 //! | [`arbiter`] | the engine behind its mutex, and who carries out its effects | binder |
 //! | [`fences`] | release and acquire fences as descriptors | binder |
 //! | [`reactor`] | one thread that waits for fences, dma-bufs and deadlines | groups |
-//! | [`sync_jobs`], `watchdog` | the queue and threads for `DMA_BUF_IOCTL_SYNC`; what ends one that blocks | the lock table |
+//! | [`jobs`], `watchdog` | the queue and threads for `DMA_BUF_IOCTL_SYNC`; what ends one that blocks | the lock table |
 //! | [`events`] | the service's end of a group's pipe | the engine |
-//! | [`dmabuf`], [`sync_file`] | the kernel's uapi | groups |
 //! | [`by_group`] | a table by the engine's ids | what is in it |
 //! | [`quota`], [`permits`], [`config`], [`error`], [`dump`], `logging`, [`trace`] | bounds, settings, refusals, reports | |
 //!
@@ -21,19 +20,18 @@
 //! `buffersync_engine`, which does no I/O at all.
 
 pub mod arbiter;
-pub mod by_group;
+pub mod binder;
+pub mod calls;
 pub mod clock;
 pub mod config;
-pub mod dmabuf;
 pub mod dump;
 pub mod error;
 pub mod events;
 mod evicted;
 pub mod fences;
-pub mod group;
-pub mod hal;
-mod implicit;
+pub mod jobs;
 mod logging;
+mod outbox;
 pub mod permits;
 /// What Android has differently from other Linux: where settings come from, where log and traces go.
 #[cfg_attr(any(target_os = "android", libbinder_rs), path = "platform/android.rs")]
@@ -42,8 +40,10 @@ pub mod platform;
 pub mod poison;
 pub mod quota;
 pub mod reactor;
-pub mod sync_file;
-pub mod sync_jobs;
+mod registry;
+mod sessions;
+mod state;
+mod tables;
 pub mod trace;
 mod watchdog;
 
@@ -51,7 +51,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
-use binder::ProcessState;
+use ::binder::ProcessState;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
 use buffersync_aidl::runtime;
 
@@ -112,7 +112,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let name = format!("vendor.buffersync.IBufferSync/{}", config.instance);
     runtime::open_driver(&config.device, Some(config.threads)).map_err(ServeError::Binder)?;
     let arbiter = start(config)?;
-    let service = buffersync_aidl::new_binder!(BnBufferSync, hal::BufferSync::new(arbiter));
+    let service = buffersync_aidl::new_binder!(BnBufferSync, binder::hal::BufferSync::new(arbiter));
     ProcessState::start_thread_pool();
     runtime::add_service(&name, service.as_binder()).map_err(|why| {
         let uid = nix::unistd::getuid().as_raw();

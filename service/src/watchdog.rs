@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Interrupts a sync worker's system call that takes too long. `sync_jobs` guards its ioctl by it.
+//! Interrupts a sync worker's system call that takes too long. `jobs` guards its ioctl by it.
 //!
 //! Each worker has a timer that signals that worker's thread and no other (`SIGEV_THREAD_ID`,
 //! timer_create(2)): a timer of the process would interrupt whichever thread the kernel chooses.

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A warm lock and unlock allocate nothing between the binder object and the kernel, but for the array
-//! that the reply hands to the binding, on real dma-bufs. (The lock table by itself: the engine's tests.)
+//! A warm lock and unlock on real dma-bufs allocate nothing between the binder object and the kernel,
+//! except the array that the reply hands to the binding. (The engine's own tests check the lock table.)
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::thread;
 
 use buffersync_engine::{Access, GroupId, Token};
-use buffersync_service::arbiter::{Arbiter, Locked, Opened, Wait};
+use buffersync_service::arbiter::Arbiter;
+use buffersync_service::calls::{Locked, Opened, Wait};
 use buffersync_service::config::Config;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
@@ -32,20 +33,19 @@ fn open(arbiter: &Arbiter, buffers: &[DmaBuf], access: Access) -> Client {
     Client { id, key, events: events.into() }
 }
 
-fn granted(locked: Locked) -> Option<Token> {
-    match locked {
-        Locked::Granted { token, .. } => Some(token),
-        Locked::Queued(_) => None,
-    }
+/// Waits for the record of a grant that comes by the pipe.
+fn wait_for_grant(client: &mut Client) {
+    let mut records = [0; 5 * 32];
+    client.events.read_exact(&mut records).expect("GRANTED and four buffers");
 }
 
-/// Locks until nothing has to be done first: a grant that waits for cache operations comes by the pipe.
+/// Locks. Cache operations that are in flight, also those of a group that has just been closed, delay a
+/// grant; then it comes by the pipe.
 fn lock(arbiter: &Arbiter, client: &mut Client) -> Token {
     match arbiter.lock(client.id, Wait::UntilGranted).expect("lock") {
         Locked::Granted { token, .. } => token,
         Locked::Queued(token) => {
-            let mut records = [0; 5 * 32];
-            client.events.read_exact(&mut records).expect("GRANTED and four buffers");
+            wait_for_grant(client);
             token
         }
     }
@@ -69,19 +69,22 @@ fn a_warm_lock_allocates_its_reply_and_an_unlock_nothing() {
             let token = lock(&arbiter, &mut client);
             arbiter.unlock(client.id, token, &[]).expect("unlock");
         });
-        assert_eq!(count, ROUNDS, "{access:?}: the reply's array each, and no more");
+        assert_eq!(count, ROUNDS, "{access:?}: one array for each reply");
         arbiter.close(client.id).expect("close");
     }
 
     // From one group to the next and back in one call each.
     let other: Vec<DmaBuf> = (0..4).map(|_| heap::allocate(4096).expect("heap")).collect();
-    let pair = [&buffers, &other].map(|buffers| open(&arbiter, buffers, Access::DmaWrite));
-    let mut token = granted(arbiter.lock(pair[0].id, Wait::UntilGranted).expect("lock"));
+    let mut pair = [&buffers, &other].map(|buffers| open(&arbiter, buffers, Access::DmaWrite));
+    let mut token = lock(&arbiter, &mut pair[0]);
     let mut step = |from: usize, to: usize| {
-        let held = token.expect("granted at once");
         let next =
-            arbiter.unlock_and_lock(pair[from].id, held, &[], pair[to].key, Wait::UntilGranted);
-        token = granted(next.expect("unlock_and_lock").1);
+            arbiter.unlock_and_lock(pair[from].id, token, &[], pair[to].key, Wait::UntilGranted);
+        // Nobody else has these buffers, and two devices need no cache operation between them.
+        let Locked::Granted { token: next, .. } = next.expect("unlock_and_lock").1 else {
+            panic!("queued")
+        };
+        token = next;
     };
     let count = allocations(|| {
         step(0, 1);
@@ -90,7 +93,7 @@ fn a_warm_lock_allocates_its_reply_and_an_unlock_nothing() {
     assert_eq!(count, 2 * ROUNDS, "the replies' arrays");
     pair.iter().for_each(|client| arbiter.close(client.id).expect("close"));
 
-    // Two devices that take turns: one waits, and is granted by the other's unlock.
+    // Two devices take turns: one waits, and the other's unlock grants it.
     let mut clients = [(); 2].map(|()| open(&arbiter, &buffers, Access::DmaWrite));
     let first = lock(&arbiter, &mut clients[0]);
     let mut held = (0, first);
@@ -102,8 +105,7 @@ fn a_warm_lock_allocates_its_reply_and_an_unlock_nothing() {
             panic!("granted against a holder")
         };
         arbiter.unlock(clients[held.0].id, held.1, &[]).expect("unlock");
-        let mut records = [0; 5 * 32];
-        clients[next].events.read_exact(&mut records).expect("GRANTED and four buffers");
+        wait_for_grant(&mut clients[next]);
         held = (next, token);
     });
     assert_eq!(count, 0, "a grant that comes by the pipe");

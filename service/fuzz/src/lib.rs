@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
 use buffersync_aidl::runtime;
 use buffersync_service::config::Config;
-use buffersync_service::hal::BufferSync;
+use buffersync_service::binder::hal::BufferSync;
 use rsbinder::{SIBinder, FIRST_CALL_TRANSACTION};
 
 use client::Client;

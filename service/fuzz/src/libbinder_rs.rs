@@ -9,7 +9,7 @@ use binder_random_parcel_rs::fuzz_service;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
 use buffersync_service::arbiter::Arbiter;
 use buffersync_service::config::Config;
-use buffersync_service::hal::BufferSync;
+use buffersync_service::binder::hal::BufferSync;
 
 /// Random transactions, made of these bytes.
 pub fn run(bytes: &[u8]) {

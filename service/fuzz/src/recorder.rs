@@ -20,7 +20,7 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::OpenedGroup::OpenedGroup;
 use buffersync_aidl::{new_binder, runtime, DEFAULT_INSTANCE};
-use buffersync_service::hal::BufferSync;
+use buffersync_service::binder::hal::BufferSync;
 use buffersync_service::platform;
 use buffersync_service_fuzz::client::{method, Action};
 use buffersync_service_fuzz::descriptors::{DMA_BUFS, OTHERS, PENDING, SIGNALLED};

@@ -15,8 +15,9 @@ use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::event::{Record, GRANTED, RECORD_BYTES};
-use buffersync_service::arbiter::{Arbiter, Opened};
-use buffersync_service::group::SyncGroup;
+use buffersync_service::arbiter::Arbiter;
+use buffersync_service::calls::Opened;
+use buffersync_service::binder::group::SyncGroup;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rsbinder::{ParcelFileDescriptor, Strong};
 

@@ -66,7 +66,7 @@ impl Tracer {
     }
 }
 
-/// Group names have no NUL (`hal::check_name`).
+/// Group names have no NUL (`binder::hal::check_name`).
 fn c_name(name: &str) -> CString {
     CString::new(name).unwrap_or_default()
 }

@@ -5,11 +5,11 @@
 
 use std::ffi::c_void;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 
+use buffersync_kernel::dmabuf::{self, Usage};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
 
 /// A dma-buf.
@@ -18,21 +18,6 @@ pub struct DmaBuf {
     fd: OwnedFd,
     size: usize,
 }
-
-/// `struct dma_buf_export_sync_file` of linux/dma-buf.h.
-#[repr(C)]
-pub struct ExportSyncFile {
-    flags: u32,
-    fd: i32,
-}
-
-nix::ioctl_readwrite!(
-    /// `DMA_BUF_IOCTL_EXPORT_SYNC_FILE` of linux/dma-buf.h.
-    export_sync_file, b'b', 2, ExportSyncFile
-);
-
-/// `DMA_BUF_SYNC_RW`: the fences of readers and writers.
-const SYNC_RW: u32 = 3;
 
 impl DmaBuf {
     /// A dma-buf of `size` bytes behind `fd`.
@@ -52,19 +37,13 @@ impl DmaBuf {
 
     /// Whether the fences that a reader (or a writer) has to wait for have signalled.
     pub fn is_ready(&self, write: bool) -> bool {
-        let wanted = if write { PollFlags::POLLOUT } else { PollFlags::POLLIN };
-        let mut fds = [PollFd::new(self.fd.as_fd(), wanted)];
-        nix::poll::poll(&mut fds, PollTimeout::ZERO) == Ok(1)
+        let looked = [(self.fd.as_fd(), Usage::new(write).poll_events())];
+        dmabuf::first_pending(looked.into_iter()) == Ok(None)
     }
 
-    /// The fences that are on the buffer now, as a sync_file.
+    /// All fences that are on the buffer now, as a sync_file.
     pub fn sync_file(&self) -> Result<OwnedFd, Errno> {
-        let mut argument = ExportSyncFile { flags: SYNC_RW, fd: -1 };
-        // SAFETY: the descriptor is a dma-buf's, and the ioctl reads and writes a struct
-        // dma_buf_export_sync_file.
-        unsafe { export_sync_file(self.fd.as_raw_fd(), &mut argument) }?;
-        // SAFETY: the ioctl has made this descriptor for us.
-        Ok(unsafe { OwnedFd::from_raw_fd(argument.fd) })
+        dmabuf::export_sync_file(self.fd.as_fd(), Usage::Write)
     }
 }
 

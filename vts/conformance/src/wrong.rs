@@ -77,8 +77,15 @@ fn manifest() -> Result<String, Failure> {
     let text = made(fs::read_to_string(root().join("Cargo.toml")), "Cargo.toml")?;
     let (before, rest) = text.split_once("members = [").unwrap_or((&text, "]"));
     let (_, after) = rest.split_once(']').unwrap_or(("", rest));
-    let members =
-        ["aidl", "aidl/access", "aidl/binder", "service", "service/engine", "testbed/guest"];
+    let members = [
+        "aidl",
+        "aidl/access",
+        "aidl/binder",
+        "service",
+        "service/engine",
+        "service/kernel",
+        "testbed/guest",
+    ];
     Ok(format!("{before}members = {members:?}{after}"))
 }
 

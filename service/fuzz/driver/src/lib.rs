@@ -53,9 +53,9 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const FAULTS: [Fault; 5] = [
     Fault {
         name: "a_refused_add_keeps_descriptors",
-        file: "src/arbiter.rs",
-        from: "self.quotas.charge(uid, Kind::Buffers, newcomers)?;",
-        to: "if let Err(error) = self.quotas.charge(uid, Kind::Buffers, newcomers) {
+        file: "src/state.rs",
+        from: "self.sessions.quotas.charge(uid, Kind::Buffers, newcomers)?;",
+        to: "if let Err(error) = self.sessions.quotas.charge(uid, Kind::Buffers, newcomers) {
             if FAULT { std::mem::forget(own); }
             return Err(error);
         }",
@@ -63,19 +63,15 @@ const FAULTS: [Fault; 5] = [
     },
     Fault {
         name: "a_dropped_fence_is_kept",
-        file: "src/fences.rs",
-        from: "state.garbage.push(release.fence);
-            }
-            state.engine.fence_done",
-        to: "if FAULT { std::mem::forget(Arc::clone(&release.fence)); }
-                state.garbage.push(release.fence);
-            }
-            state.engine.fence_done",
+        file: "src/arbiter.rs",
+        from: "state.garbage.push(fence);",
+        to: "if FAULT { std::mem::forget(Arc::clone(&fence)); }
+                        state.garbage.push(fence);",
         noticed_by: &["left over"],
     },
     Fault {
         name: "a_negative_time_out_panics",
-        file: "src/group.rs",
+        file: "src/binder/group.rs",
         from: "Err(_) => Err(Error::IllegalArgument(\"negative time-out\")),",
         to: "Err(why) if FAULT => panic!(\"{why}\"),
         Err(_) => Err(Error::IllegalArgument(\"negative time-out\")),",
@@ -83,23 +79,23 @@ const FAULTS: [Fault; 5] = [
     },
     Fault {
         name: "a_worker_panics_at_a_pending_fence",
-        file: "src/sync_jobs.rs",
-        from: "Ok(Some(nth)) if job.operations.is_empty() => return Outcome::Pending(job, nth),",
-        to: "Ok(Some(_)) if FAULT => panic!(\"a fence is pending\"),
-        Ok(Some(nth)) if job.operations.is_empty() => return Outcome::Pending(job, nth),",
+        file: "src/jobs.rs",
+        from: "(Job::Wait(job), Some(nth)) => return Outcome::Pending(job, nth),",
+        to: "(Job::Wait(_), Some(_)) if FAULT => panic!(\"a fence is pending\"),
+        (Job::Wait(job), Some(nth)) => return Outcome::Pending(job, nth),",
         noticed_by: &["a fence is pending"],
     },
     Fault {
         name: "a_guessed_token_unlocks",
-        file: "src/fences.rs",
-        from: "        let given = check(given)?;
-        let own = self.take(id, token, given)?;
+        file: "src/calls.rs",
+        from: "        let given = release::check(given)?;
+        let files = self.take(id, token, given)?;
         self.with(|state, now| {",
-        to: "        let given = check(given)?;
-        let own = self.take(id, token, given)?;
+        to: "        let given = release::check(given)?;
+        let files = self.take(id, token, given)?;
         self.with(|state, now| {
             let holds = |other: &GroupId| state.engine.held(*other, token).is_some();
-            let stranger = state.groups.iter().map(|(other, _)| other).find(holds);
+            let stranger = state.sessions.iter().map(|(other, _)| other).find(holds);
             let id = stranger.filter(|_| FAULT).unwrap_or(id);",
         noticed_by: &["victim"],
     },

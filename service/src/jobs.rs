@@ -1,20 +1,18 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Cache operations and looks at implicit fences: the queue of jobs and the threads that carry them
-//! out.
-//!
-//! `DMA_BUF_IOCTL_SYNC` START blocks while an implicit fence is pending on the buffer, and a client
-//! can attach one to its own buffers whenever it likes. So it is issued here and nowhere else, with
-//! three defences:
-//! * a worker first asks by poll(2), and a job whose buffers are not free ends ([`Outcome::Blocked`]);
-//! * in the moment between poll and ioctl a fence can still appear: a timer then interrupts the
-//!   ioctl (the kernel's wait is interruptible; `watchdog`), and the job ends in the same way;
-//! * a uid gets at most all workers but one, if there are several, and uids take turns.
-//!
-//! The lock then waits with no operation in flight, and others that may share the buffer go past it. A
-//! wait is a job, too: one look, and if a fence is pending the job goes back to `implicit`. Knows
+//! The workers' jobs: cache operations and looks at implicit fences, and the queue of them. Knows
 //! dma-bufs, not the lock table.
+//!
+//! `DMA_BUF_IOCTL_SYNC` START blocks while an implicit fence is pending, and a client can attach one to
+//! its own buffers whenever it likes. So only workers issue it, with three defences:
+//! * a worker first asks by poll(2), and a job whose buffers are not free ends ([`Outcome::Blocked`]);
+//! * a fence can still appear between poll and ioctl: a timer then interrupts the ioctl, in which the
+//!   kernel waits interruptibly ([`crate::watchdog`]), and the job ends in the same way;
+//! * a uid gets all workers but one at most, if there are several, and uids take turns.
+//!
+//! After that the lock waits with no operation in flight, and locks that may share the buffer go past it.
+//! Its wait is a job as well: one look; if a fence is pending, [`crate::fences::implicit`] watches it.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -22,27 +20,29 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex};
 
 use buffersync_engine::{BufferId, JobId, SyncFlags, SyncKind, Time};
+use buffersync_kernel::dmabuf::{self, Usage};
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
 use crate::platform::Tracer;
+use crate::poison;
 use crate::trace::Slices;
 use crate::watchdog::Watchdog;
-use crate::{dmabuf, poison};
 
 /// One cache operation on one buffer.
 #[derive(Debug)]
 pub struct Operation {
-    /// Which buffer.
+    /// The buffer.
     pub buffer: BufferId,
     /// The service's own descriptor of it.
     pub fd: Arc<OwnedFd>,
     /// START or END.
     pub kind: SyncKind,
-    /// For reading, writing or both.
+    /// For reading, or for both reading and writing.
     pub flags: SyncFlags,
 }
 
+/// The name of the operation's slice in a trace.
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.kind {
@@ -60,62 +60,104 @@ impl fmt::Display for Operation {
 /// Implicit fences of one buffer that must have signalled.
 #[derive(Clone, Debug)]
 pub struct Look {
-    /// Which buffer.
+    /// The buffer.
     pub buffer: BufferId,
     /// The service's own descriptor of it.
     pub fd: Arc<OwnedFd>,
-    /// POLLIN for the fences of writers, POLLOUT for all.
-    pub wanted: PollFlags,
+    /// The poll(2) events that say so.
+    pub events: PollFlags,
 }
 
-/// Looks, then operations that are issued in order; the first that fails ends the job. Without
-/// operations it is a wait.
+/// Looks, then operations in order. The first operation that fails ends the job.
 #[derive(Debug)]
 pub struct SyncJob {
     /// The engine's name for it.
     pub id: JobId,
-    /// On whose behalf: uids take turns.
+    /// The client's uid: uids take turns.
     pub uid: u32,
-    /// What has to be found signalled, all at once.
+    /// One poll(2) must find all of them signalled.
     pub looks: Vec<Look>,
-    /// What is to be done then.
+    /// At least one.
     pub operations: Vec<Operation>,
-    /// When a wait is over.
+}
+
+/// One look on behalf of a lock that waits for implicit fences.
+#[derive(Debug)]
+pub struct WaitJob {
+    /// The engine's name for it.
+    pub id: JobId,
+    /// The client's uid: uids take turns.
+    pub uid: u32,
+    /// One poll(2) must find all of them signalled.
+    pub looks: Vec<Look>,
+    /// When the lock has waited long enough.
     pub until: Time,
 }
 
-/// How a job ended, or why it can't go on now.
+/// A worker's work.
+#[derive(Debug)]
+pub enum Job {
+    /// Cache operations.
+    Sync(SyncJob),
+    /// A look.
+    Wait(WaitJob),
+}
+
+impl Job {
+    fn id(&self) -> JobId {
+        match self {
+            Self::Sync(job) => job.id,
+            Self::Wait(job) => job.id,
+        }
+    }
+
+    fn uid(&self) -> u32 {
+        match self {
+            Self::Sync(job) => job.uid,
+            Self::Wait(job) => job.uid,
+        }
+    }
+
+    fn looks(&self) -> &[Look] {
+        match self {
+            Self::Sync(job) => &job.looks,
+            Self::Wait(job) => &job.looks,
+        }
+    }
+}
+
+/// How a job ended, or why it cannot go on now.
 #[derive(Debug)]
 pub enum Outcome {
     /// All is done.
     Done(JobId),
-    /// As many operations succeeded, then one failed.
+    /// This many operations succeeded, then one failed.
     Failed(JobId, usize, Errno),
-    /// As many operations succeeded; before the next, a fence is pending.
+    /// This many operations succeeded; a fence is pending before the next.
     Blocked(JobId, usize),
-    /// A wait is not over: this one of its looks has found a fence pending.
-    Pending(SyncJob, usize),
+    /// A wait is not over: the look at this position has found a fence pending.
+    Pending(WaitJob, usize),
 }
 
-/// Jobs that wait for a worker. Its length is bounded by the buffers, each of which has one job with
-/// operations at most, and by the groups, each of which has one wait at most.
+/// Jobs that no worker has yet. Their number is bounded: each buffer has one job with operations at most,
+/// and each group one wait.
 pub struct SyncQueue {
     jobs: Mutex<Jobs>,
     work: Condvar,
-    /// Workers that one uid may occupy.
+    /// Workers that one uid may occupy: all but one, so that another uid's job never waits for it.
     share: u32,
 }
 
 #[derive(Default)]
 struct Jobs {
     by_uid: HashMap<u32, OfUid>,
-    /// Uids that have waiting jobs, in the order of their turn.
+    /// Uids with waiting jobs, in the order of their turns.
     turns: VecDeque<u32>,
 }
 
 #[derive(Default)]
 struct OfUid {
-    waiting: VecDeque<SyncJob>,
+    waiting: VecDeque<Job>,
     running: u32,
 }
 
@@ -126,10 +168,10 @@ impl SyncQueue {
         Self { jobs: Mutex::default(), work: Condvar::new(), share }
     }
 
-    /// Leaves a job for a worker.
-    pub fn push(&self, job: SyncJob) {
+    /// Adds a job.
+    pub fn push(&self, job: Job) {
         let mut jobs = poison::lock(&self.jobs);
-        let uid = job.uid;
+        let uid = job.uid();
         let of_uid = jobs.by_uid.entry(uid).or_default();
         of_uid.waiting.push_back(job);
         if of_uid.waiting.len() == 1 {
@@ -144,7 +186,7 @@ impl SyncQueue {
         let mut jobs = poison::lock(&self.jobs);
         let Jobs { by_uid, turns } = &mut *jobs;
         let Some(of_uid) = by_uid.get_mut(&uid) else { return };
-        of_uid.waiting.retain(|job| job.id != id);
+        of_uid.waiting.retain(|job| job.id() != id);
         if of_uid.waiting.is_empty() {
             turns.retain(|turn| *turn != uid);
             if of_uid.running == 0 {
@@ -153,7 +195,7 @@ impl SyncQueue {
         }
     }
 
-    /// Jobs that wait, for dumps.
+    /// Number of jobs that wait, for dumps.
     pub fn len(&self) -> usize {
         poison::lock(&self.jobs).by_uid.values().map(|of_uid| of_uid.waiting.len()).sum()
     }
@@ -163,7 +205,7 @@ impl SyncQueue {
         self.len() == 0
     }
 
-    fn take(&self) -> SyncJob {
+    fn take(&self) -> Job {
         let mut jobs = poison::lock(&self.jobs);
         loop {
             if let Some(job) = jobs.next(self.share) {
@@ -185,14 +227,14 @@ impl SyncQueue {
             }
         }
         drop(jobs);
-        // A job of this uid may have waited for its share.
+        // Another job of this uid may wait for its share.
         self.work.notify_one();
     }
 }
 
 impl Jobs {
-    /// The next job by turns, among the uids that have a worker left of their share.
-    fn next(&mut self, share: u32) -> Option<SyncJob> {
+    /// The next job, by turns, of a uid that has not used up its share.
+    fn next(&mut self, share: u32) -> Option<Job> {
         let of_uid = |jobs: &Self, uid| jobs.by_uid.get(&uid).map_or(0, |of_uid| of_uid.running);
         let turn = self.turns.iter().position(|uid| of_uid(self, *uid) < share)?;
         let uid = self.turns.remove(turn)?;
@@ -206,8 +248,8 @@ impl Jobs {
     }
 }
 
-/// A worker thread's life: takes jobs and reports how they ended. Returns only when the thread
-/// could not be set up.
+/// Runs a worker thread: takes jobs and reports how they ended. Returns only if the thread could not be
+/// set up.
 pub fn work(queue: &SyncQueue, slices: &Slices<Tracer>, mut report: impl FnMut(Outcome)) -> Errno {
     let mut watchdog = match Watchdog::new() {
         Ok(watchdog) => watchdog,
@@ -215,20 +257,25 @@ pub fn work(queue: &SyncQueue, slices: &Slices<Tracer>, mut report: impl FnMut(O
     };
     loop {
         let job = queue.take();
-        let uid = job.uid;
+        let uid = job.uid();
         let outcome = carry_out(job, slices, &mut watchdog);
         queue.finished(uid);
         report(outcome);
     }
 }
 
-fn carry_out(job: SyncJob, slices: &Slices<Tracer>, watchdog: &mut Watchdog) -> Outcome {
-    match dmabuf::first_pending(job.looks.iter().map(|look| (&look.fd, look.wanted))) {
-        Ok(None) => {}
-        Ok(Some(nth)) if job.operations.is_empty() => return Outcome::Pending(job, nth),
-        Ok(Some(_)) => return Outcome::Blocked(job.id, 0),
-        Err(errno) => return Outcome::Failed(job.id, 0, errno),
-    }
+fn carry_out(job: Job, slices: &Slices<Tracer>, watchdog: &mut Watchdog) -> Outcome {
+    let looks = job.looks().iter().map(|look| (look.fd.as_fd(), look.events));
+    let pending = match dmabuf::first_pending(looks) {
+        Ok(pending) => pending,
+        Err(errno) => return Outcome::Failed(job.id(), 0, errno),
+    };
+    let job = match (job, pending) {
+        (Job::Wait(job), Some(nth)) => return Outcome::Pending(job, nth),
+        (Job::Wait(job), None) => return Outcome::Done(job.id),
+        (Job::Sync(job), Some(_)) => return Outcome::Blocked(job.id, 0),
+        (Job::Sync(job), None) => job,
+    };
     for (succeeded, operation) in job.operations.iter().enumerate() {
         let _slice = slices.slice(operation);
         match issue(operation, watchdog) {
@@ -247,33 +294,45 @@ enum Issue {
 
 fn issue(operation: &Operation, watchdog: &mut Watchdog) -> Result<Issue, Errno> {
     loop {
-        // Only a START waits for fences (kernel dma-buf.c: begin_cpu_access does, end does not).
+        // END waits for no fence.
         if operation.kind == SyncKind::Start {
-            let wanted = dmabuf::readiness(operation.flags);
-            if !dmabuf::is_ready(operation.fd.as_fd(), wanted)? {
+            let looked = [(operation.fd.as_fd(), usage(operation.flags).poll_events())];
+            if dmabuf::first_pending(looked.into_iter())?.is_some() {
                 return Ok(Issue::NotReady);
             }
         }
-        match watchdog.guard(|| dmabuf::sync(&operation.fd, operation.kind, operation.flags))? {
+        match watchdog.guard(|| call(operation))? {
             Ok(()) => return Ok(Issue::Done),
-            // The uapi asks to try again; after an interruption the poll tells why it blocked.
+            // The uapi asks callers to try again; after an interruption, poll finds what it waited for.
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(errno),
         }
     }
 }
 
+fn call(operation: &Operation) -> Result<(), Errno> {
+    let (fd, usage) = (operation.fd.as_fd(), usage(operation.flags));
+    match operation.kind {
+        SyncKind::Start => dmabuf::start(fd, usage),
+        SyncKind::End => dmabuf::end(fd, usage),
+    }
+}
+
+/// The kernel's word for the engine's flags.
+pub(crate) fn usage(flags: SyncFlags) -> Usage {
+    Usage::new(flags == SyncFlags::ReadWrite)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn job(id: u64, uid: u32) -> SyncJob {
-        let (looks, operations) = (Vec::new(), Vec::new());
-        SyncJob { id: JobId(id), uid, looks, operations, until: Time(0) }
+    fn job(id: u64, uid: u32) -> Job {
+        Job::Wait(WaitJob { id: JobId(id), uid, looks: Vec::new(), until: Time(0) })
     }
 
     fn next(queue: &SyncQueue) -> Option<u64> {
-        poison::lock(&queue.jobs).next(queue.share).map(|job| job.id.0)
+        poison::lock(&queue.jobs).next(queue.share).map(|job| job.id().0)
     }
 
     #[test]
@@ -301,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_taken_back_leaves_nothing() {
+    fn a_job_that_is_removed_leaves_nothing() {
         let queue = SyncQueue::new(2);
         queue.push(job(0, 1));
         queue.push(job(1, 1));

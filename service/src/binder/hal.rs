@@ -15,11 +15,12 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{IBufferSync, MAX_NA
 use buffersync_aidl::aidl::vendor::buffersync::OpenedGroup::OpenedGroup;
 use buffersync_aidl::runtime::{self, DumpArgument};
 
-use crate::arbiter::{Arbiter, Opened};
+use crate::arbiter::Arbiter;
+use crate::binder::group::SyncGroup;
+use crate::calls::Opened;
 use crate::dump;
 use crate::error::Error;
 use crate::events::MAX_FENCES_PER_GROUP;
-use crate::group::SyncGroup;
 
 /// The service's root object.
 pub struct BufferSync {

@@ -19,9 +19,10 @@ use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Token};
 
-use crate::arbiter::{Arbiter, Locked, Wait};
+use crate::arbiter::Arbiter;
+use crate::calls::{Locked, Wait};
 use crate::error::Error;
-use crate::fences::Given;
+use crate::fences::release::Given;
 
 /// A client's group.
 pub struct SyncGroup {

@@ -1,0 +1,77 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Acquire fences: what a grant waits for, merged into one sync_file for its client. The client's own
+//! pool thread merges, without the arbiter's mutex.
+
+use std::collections::{HashMap, HashSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use buffersync_engine::BufferId;
+use buffersync_kernel::dmabuf::{self, Usage};
+use buffersync_kernel::sync_file::{self, Status};
+use nix::errno::Errno;
+
+use super::Fence;
+use crate::error::Error;
+use crate::registry::Device;
+
+/// The release fences that a grant waits for, buffer by buffer.
+#[derive(Default)]
+pub(crate) struct Acquire(Vec<(BufferId, Arc<Fence>)>);
+
+impl Acquire {
+    /// Adds fences. Those of a grant that has grown are there already, and stay.
+    pub fn add(&mut self, more: impl Iterator<Item = (BufferId, Arc<Fence>)>) {
+        let key = |(buffer, fence): &(BufferId, Arc<Fence>)| (*buffer, Arc::as_ptr(fence));
+        let before: HashSet<(BufferId, *const Fence)> = self.0.iter().map(key).collect();
+        self.0.extend(more.filter(|one| !before.contains(&key(one))));
+    }
+
+    /// The fences of one buffer, or of all; one that is for many buffers comes once.
+    pub fn of(&self, buffer: Option<BufferId>) -> Vec<Arc<Fence>> {
+        let chosen = self.0.iter().filter(|(of, _)| buffer.is_none_or(|buffer| buffer == *of));
+        let once: HashMap<*const Fence, &Arc<Fence>> =
+            chosen.map(|(_, fence)| (Arc::as_ptr(fence), fence)).collect();
+        once.into_values().cloned().collect()
+    }
+
+    /// The grant is over. Returns the fences, to be dropped without the mutex.
+    pub fn drain(&mut self) -> impl Iterator<Item = Arc<Fence>> + '_ {
+        self.0.drain(..).map(|(_, fence)| fence)
+    }
+}
+
+/// One sync_file of release fences and of the implicit fences of these dma-bufs; `None` if all have
+/// signalled.
+pub(crate) fn merge(
+    explicit: &[Arc<Fence>],
+    implicit: &[Device],
+) -> Result<Option<OwnedFd>, Error> {
+    let no_resources = |_: Errno| Error::NoResources("descriptors");
+    let mut merged = None;
+    for fence in explicit {
+        merge_into(&mut merged, fence.as_fd()).map_err(no_resources)?;
+    }
+    for Device { fd, access, .. } in implicit {
+        let exported = dmabuf::export_sync_file(fd.as_fd(), Usage::new(access.is_exclusive()));
+        merge_into(&mut merged, exported.map_err(no_resources)?.as_fd()).map_err(no_resources)?;
+    }
+    Ok(merged)
+}
+
+/// Nobody has to wait for a fence that has signalled without an error. One that has failed stays: the
+/// client must see its error.
+fn merge_into(merged: &mut Option<OwnedFd>, fence: BorrowedFd<'_>) -> Result<(), Errno> {
+    if sync_file::status(fence) == Status::Signalled {
+        return Ok(());
+    }
+    *merged = Some(match merged {
+        Some(other) => sync_file::merge(other.as_fd(), fence)?,
+        None => fence
+            .try_clone_to_owned()
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EMFILE)))?,
+    });
+    Ok(())
+}

@@ -1,0 +1,56 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Fences as descriptors. The engine decides who waits for which fence and knows fences by number.
+//!
+//! | module | fences |
+//! |---|---|
+//! | [`release`] | fences that clients give with an unlock, watched until they signal |
+//! | [`acquire`] | the same fences on their way to the next holder, merged |
+//! | [`implicit`] | fences that drivers have put into a dma-buf, and the locks that wait for them |
+//!
+//! No call here waits for a fence: the reactor does. Knows neither the lock table nor Binder.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use buffersync_engine::{BufferId, FenceId};
+
+use crate::quota::Charge;
+
+pub(crate) mod acquire;
+pub(crate) mod implicit;
+pub mod release;
+
+/// A release fence. The grants that wait for it keep it after it has signalled, so that their holders
+/// can still see its error; the giver's uid is charged until the last of them lets go.
+#[derive(Debug)]
+pub struct Fence {
+    file: OwnedFd,
+    _charge: Charge,
+}
+
+impl AsFd for Fence {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// What the reactor waits for.
+#[derive(Debug)]
+pub enum Waiting {
+    /// A release fence.
+    Release {
+        /// The engine's name for it.
+        id: FenceId,
+        /// The sync_file.
+        fence: Arc<Fence>,
+    },
+    /// Implicit fences of a buffer.
+    Implicit {
+        /// The buffer.
+        buffer: BufferId,
+        /// Distinguishes this watch from earlier ones of the same buffer.
+        number: u64,
+    },
+}

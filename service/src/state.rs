@@ -1,0 +1,371 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! What the arbiter's mutex protects: the engine, and the tables that own what the engine knows by name.
+//!
+//! | part | owns |
+//! |---|---|
+//! | [`Engine`], [`Effects`] | who holds and waits for which buffer, and what follows from it |
+//! | [`Registry`] | the dma-bufs' descriptors |
+//! | [`Sessions`] | the groups' names, keys, pipes and quotas |
+//! | [`Releases`] | release fences that are pending |
+//! | [`Waits`] | locks that wait for implicit fences |
+//!
+//! The parts do not know each other. The methods here run under the mutex and are what needs several
+//! parts at once; nothing in them blocks.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use buffersync_aidl::event::Record;
+use buffersync_engine::{
+    Access, BufferId, Close, Effects, Engine, EvictionCause, Failure, FailureCause, Grant, GroupId,
+    Implicit, JobId, LockOutcome, Phase, Span, Time, Token,
+};
+use buffersync_kernel::dmabuf::{Identity, Usage};
+
+use crate::error::Error;
+use crate::events::Lost;
+use crate::fences::implicit::{Failed, Polled, Waits};
+use crate::fences::release::Releases;
+use crate::fences::Fence;
+use crate::jobs::{usage, Look, Operation};
+use crate::outbox;
+use crate::quota::Kind;
+use crate::reactor::Watched;
+use crate::registry::{Device, Registry};
+use crate::sessions::Sessions;
+
+/// How long a lock may wait for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    Never,
+    /// As long as it takes.
+    UntilGranted,
+    /// This long at most.
+    AtMost(Duration),
+}
+
+/// The answer to a lock that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Locked {
+    /// The grant follows through the event pipe.
+    Queued(Token),
+    /// Granted at once.
+    Granted {
+        /// Names the grant.
+        token: Token,
+        /// The deadline and the buffers, as in `LockReply.grant`.
+        grant: Vec<i64>,
+        /// There may be fences to wait for: [`crate::arbiter::Arbiter::acquire_fence`].
+        waits: bool,
+    },
+}
+
+pub(crate) struct State {
+    pub engine: Engine,
+    pub effects: Effects,
+    pub registry: Registry,
+    pub sessions: Sessions,
+    pub releases: Releases,
+    pub waits: Waits,
+    /// Descriptors that the arbiter closes after it has released the mutex.
+    pub garbage: Vec<Watched>,
+}
+
+impl State {
+    /// Adds dma-bufs to a group: all of them or, on an error, none.
+    pub fn add(
+        &mut self,
+        id: GroupId,
+        found: &[(Identity, BorrowedFd<'_>)],
+        access: Access,
+        max_members: u32,
+    ) -> Result<Vec<BufferId>, Error> {
+        let uid = self.sessions.group(id)?.uid;
+        if !matches!(self.engine.phase(id), Some(Phase::Idle | Phase::Held { .. })) {
+            return Err(Error::Busy);
+        }
+        // Everything that can refuse comes first, so that a refused call has changed nothing.
+        let mut newcomers = 0;
+        for (identity, _) in found {
+            let known = self.registry.id_of(identity);
+            let member =
+                known.and_then(|known| self.engine.members(id).find(|(id, _)| *id == known));
+            match member {
+                Some((_, has)) if has.is_dma() != access.is_dma() => {
+                    return Err(Error::AccessConflict)
+                }
+                Some(_) => {}
+                None => newcomers += 1,
+            }
+        }
+        if self.engine.members(id).count() + newcomers as usize > max_members as usize {
+            return Err(Error::Quota("too many buffers in this group"));
+        }
+        let mut own = Vec::with_capacity(found.len());
+        for (identity, fd) in found {
+            own.push(self.registry.open(*identity, *fd)?);
+        }
+        self.sessions.quotas.charge(uid, Kind::Buffers, newcomers)?;
+
+        self.members_changed(id);
+        let mut ids = Vec::with_capacity(found.len());
+        for ((identity, _), own) in found.iter().zip(own) {
+            let buffer = match own {
+                Some(buffer) => self.registry.register(buffer),
+                None => self.registry.id_of(identity).ok_or(Error::UnknownBuffer)?,
+            };
+            self.engine.add(id, buffer, access)?;
+            ids.push(buffer);
+        }
+        Ok(ids)
+    }
+
+    /// Takes a buffer out of a group.
+    pub fn remove(&mut self, id: GroupId, buffer: BufferId) -> Result<(), Error> {
+        self.engine.remove(id, buffer, &mut self.effects)?;
+        let uid = self.sessions.group(id)?.uid;
+        self.sessions.quotas.give_back(uid, Kind::Buffers, 1);
+        self.members_changed(id);
+        Ok(())
+    }
+
+    fn members_changed(&mut self, id: GroupId) {
+        if let Some(group) = self.sessions.get_mut(id) {
+            group.polled = None;
+        }
+    }
+
+    /// The group's uid, and the dma-bufs that its CPU accesses must find free; `None` if it has none.
+    pub fn polled(&mut self, id: GroupId) -> Option<(u32, Arc<Polled>)> {
+        let Self { sessions, registry, engine, .. } = self;
+        let group = sessions.get_mut(id)?;
+        let polled = group.polled.get_or_insert_with(|| {
+            let of_cpu = engine.members(id).filter(|(_, access)| !access.is_dma());
+            let polled = of_cpu.filter_map(|(buffer, access)| {
+                let events = Usage::new(access.is_exclusive()).poll_events();
+                Some((registry.fd(buffer)?, events))
+            });
+            let polled: Polled = polled.collect();
+            (!polled.is_empty()).then(|| Arc::new(polled))
+        });
+        Some((group.uid, Arc::clone(polled.as_ref()?)))
+    }
+
+    /// Locks a group. `looked` are dma-bufs on which no implicit fence was pending just now; that counts
+    /// if they are still the group's.
+    pub fn lock(
+        &mut self,
+        id: GroupId,
+        wait: Wait,
+        looked: Option<Arc<Polled>>,
+        now: Time,
+    ) -> Result<Locked, Error> {
+        let group = self.sessions.group(id)?;
+        let waiting = group.is_waiting();
+        let polled = group.polled.as_ref().and_then(Option::as_ref);
+        let same = looked.zip(polled).is_some_and(|(looked, polled)| Arc::ptr_eq(&looked, polled));
+        let implicit = if same { Implicit::Idle } else { Implicit::Unknown };
+        // Before the engine is asked, so that a refusal has changed nothing. If the group waits already,
+        // the engine's refusal is the clearer one.
+        if !waiting {
+            self.sessions.check_room(id)?;
+        }
+        let Self { engine, effects, .. } = self;
+        let outcome = match wait {
+            Wait::Never => engine.try_lock(now, id, implicit, effects),
+            Wait::UntilGranted => engine.lock(now, id, None, implicit, effects),
+            Wait::AtMost(limit) => engine.lock(now, id, Some(limit), implicit, effects),
+        };
+        match outcome? {
+            LockOutcome::Pending(token) => {
+                self.sessions.begin_wait(id)?;
+                Ok(Locked::Queued(token))
+            }
+            LockOutcome::Granted(Grant { token, deadline, buffers }) => {
+                let fenced = self.begin_hold(id, token, buffers);
+                let implicit = self.sessions.group(id)?.implicit;
+                let granted = self.effects.buffers(buffers);
+                let waits = fenced || implicit && granted.iter().any(|g| g.access.is_dma());
+                let grant = outbox::reply(deadline, granted, implicit);
+                Ok(Locked::Granted { token, grant, waits })
+            }
+        }
+    }
+
+    /// Refuses a lock of a group that waits, or that holds more than the grant that `but` ends.
+    pub fn check_lockable(&mut self, id: GroupId, but: GroupId) -> Result<(), Error> {
+        let waiting = self.sessions.group(id)?.is_waiting();
+        let idle = match self.engine.phase(id) {
+            Some(Phase::Idle) => true,
+            Some(Phase::Held { .. }) => id == but && !waiting,
+            _ => false,
+        };
+        if !idle {
+            return Err(Error::AlreadyLocked);
+        }
+        if self.engine.members(id).next().is_none() {
+            return Err(Error::EmptyGroup);
+        }
+        self.sessions.check_room(id)
+    }
+
+    /// The group holds what was granted, and keeps the release fences that it waits for. Returns whether
+    /// there are any.
+    fn begin_hold(&mut self, id: GroupId, token: Token, granted: Span) -> bool {
+        self.sessions.begin_hold(id);
+        let Self { engine, effects, sessions, releases, .. } = self;
+        let fenced = effects.buffers(granted).iter().any(|granted| granted.fenced);
+        if let Some(group) = sessions.get_mut(id).filter(|_| fenced) {
+            let fences = engine.acquire_fences(id, token);
+            group
+                .acquire
+                .add(fences.filter_map(|(buffer, fence)| {
+                    Some((buffer, Arc::clone(releases.get(fence)?)))
+                }));
+        }
+        fenced
+    }
+
+    /// The grant is over, and so is a lock that would have grown it.
+    pub fn end_hold(&mut self, id: GroupId) {
+        self.sessions.end_wait(id);
+        self.sessions.end_hold(id);
+        if let Some(group) = self.sessions.get_mut(id) {
+            self.garbage.extend(group.acquire.drain().map(|fence| fence as Watched));
+        }
+    }
+
+    /// The uid of a group that gives fences with an unlock, and the dma-bufs that the fences go into if
+    /// the group takes part in implicit synchronisation. Refuses what the unlock would refuse anyway.
+    pub fn giving(
+        &self,
+        id: GroupId,
+        token: Token,
+        fences: usize,
+    ) -> Result<(u32, Vec<Device>), Error> {
+        self.sessions.refuse_evicted(id, token)?;
+        let held = self.engine.held(id, token).ok_or(Error::BadToken)?;
+        self.releases.check_room(id, fences)?;
+        let group = self.sessions.group(id)?;
+        Ok((group.uid, self.registry.devices(held.filter(|_| group.implicit))))
+    }
+
+    /// The release fences that a grant waits for and the dma-bufs with implicit ones; of one buffer, or
+    /// of all.
+    pub fn acquiring(
+        &self,
+        id: GroupId,
+        token: Token,
+        buffer: Option<BufferId>,
+    ) -> Result<(Vec<Arc<Fence>>, Vec<Device>), Error> {
+        self.sessions.refuse_evicted(id, token)?;
+        let group = self.sessions.group(id)?;
+        let held = self.engine.held(id, token).ok_or(Error::BadToken)?;
+        let mut chosen =
+            held.filter(|(held, _)| buffer.is_none_or(|buffer| buffer == *held)).peekable();
+        if chosen.peek().is_none() {
+            return Err(Error::UnknownBuffer);
+        }
+        let devices = self.registry.devices(chosen.filter(|_| group.implicit));
+        Ok((group.acquire.of(buffer), devices))
+    }
+
+    /// Ends a group. Nothing happens if it is closed already.
+    pub fn close(&mut self, id: GroupId, how: Close, now: Time) {
+        self.end_hold(id);
+        if self.sessions.get(id).is_some() {
+            let members = self.engine.members(id).count();
+            self.engine.close_group(now, id, how, &mut self.effects);
+            self.sessions.close(id, how, members);
+        }
+    }
+
+    /// Tells a group that its queued lock is granted.
+    pub fn announce(&mut self, id: GroupId, grant: Grant, now: Time) {
+        let Grant { token, deadline, buffers } = grant;
+        self.begin_hold(id, token, buffers);
+        let Some(group) = self.sessions.get_mut(id) else { return };
+        let granted = self.effects.buffers(buffers);
+        let (head, buffers) = outbox::granted(token, deadline, granted, group.implicit);
+        let sent = group.pipe.send(head, buffers);
+        self.told(id, sent, now);
+    }
+
+    /// Tells a group that its queued lock has failed; `reason` is an errno.
+    pub fn lock_failed(
+        &mut self,
+        id: GroupId,
+        token: Token,
+        (buffer, reason, cause): (BufferId, i32, FailureCause),
+        now: Time,
+    ) {
+        let what = match cause {
+            FailureCause::Operation => "cache maintenance failed",
+            FailureCause::ImplicitFence => "an implicit fence did not signal in time",
+        };
+        log::warn!("buffer {}: {what}: errno {reason}", buffer.0);
+        self.tell(id, outbox::lock_failed(token, buffer, reason, cause), now);
+    }
+
+    /// Tells a group that a grant was taken away.
+    pub fn evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
+        if cause == EvictionCause::Deadline {
+            self.end_hold(id);
+        }
+        self.sessions.evicted(id, token, cause, now);
+        self.tell(id, outbox::evicted(token, cause), now);
+    }
+
+    /// Writes a record to a group's pipe.
+    pub fn tell(&mut self, id: GroupId, record: Record, now: Time) {
+        let Some(group) = self.sessions.get_mut(id) else { return };
+        let sent = group.pipe.send(record, std::iter::empty());
+        self.told(id, sent, now);
+    }
+
+    /// A group whose pipe is lost is treated as dead: it can't be told what it holds.
+    fn told(&mut self, id: GroupId, sent: Result<(), Lost>, now: Time) {
+        let Err(lost) = sent else { return };
+        let name = self.sessions.get(id).map_or("", |group| group.name.as_str());
+        log::warn!("group {} {name:?} closed: {lost}", id.serial());
+        self.close(id, Close::Died, now);
+    }
+
+    /// The implicit fences that the engine asks about.
+    pub fn looks(&self, waits: Span) -> Vec<Look> {
+        let waits = self.effects.waits(waits).iter();
+        waits
+            .filter_map(|wait| {
+                let events = usage(wait.flags).poll_events();
+                Some(Look { buffer: wait.buffer, fd: self.registry.fd(wait.buffer)?, events })
+            })
+            .collect()
+    }
+
+    /// The cache operations that the engine asks for.
+    pub fn operations(&self, ops: Span) -> Vec<Operation> {
+        let ops = self.effects.ops(ops).iter();
+        ops.filter_map(|op| {
+            let fd = self.registry.fd(op.buffer)?;
+            Some(Operation { buffer: op.buffer, fd, kind: op.kind, flags: op.flags })
+        })
+        .collect()
+    }
+
+    /// A worker is done with a job.
+    pub fn job_done(&mut self, id: JobId, result: Result<(), Failure>, now: Time) {
+        self.waits.done(id);
+        self.engine.job_done(now, id, result, &mut self.effects);
+    }
+
+    /// Locks have waited for implicit fences in vain.
+    pub fn waits_failed(&mut self, failed: impl IntoIterator<Item = Failed>, now: Time) {
+        for (id, failure) in failed {
+            self.engine.job_done(now, id, Err(failure), &mut self.effects);
+        }
+    }
+}
