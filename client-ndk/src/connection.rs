@@ -139,7 +139,7 @@ impl BufferSync {
     /// The service's dump, as `dumpsys` prints it: buffers, holders, waiters, counters. `args` are
     /// the service's own; `counters` prints one line of `key=value` pairs.
     pub fn dump(&self, args: &[&str]) -> Result<String> {
-        let system = |what| move |error: std::io::Error| system(what, &error);
+        let system = |what| move |error: std::io::Error| Error::io(what, &error);
         let (read, write) =
             pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::System("pipe", errno))?;
         let mut read = File::from(read);
@@ -164,7 +164,7 @@ impl BufferSync {
     /// [`Error::ServiceDied`], [`Error::NoService`].
     pub fn dump_to(&self, fd: OwnedFd, args: &[&str]) -> Result<()> {
         self.connection.call(|service| {
-            let fd = fd.try_clone().map_err(|error| system("dup", &error))?;
+            let fd = fd.try_clone().map_err(|error| Error::io("dup", &error))?;
             Ok(runtime::dump(service, fd, args)?)
         })
     }
@@ -208,10 +208,6 @@ impl Connection {
 /// What these mutexes guard is whole between any two statements: a panic elsewhere spoils nothing.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn system(what: &'static str, error: &std::io::Error) -> Error {
-    Error::System(what, nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
 #[cfg(test)]

@@ -173,7 +173,11 @@ impl Error {
         }
     }
 
-    /// What an `ERROR_*` constant means.
+    /// A system call that std made has failed.
+    pub(crate) fn io(what: &'static str, error: &std::io::Error) -> Self {
+        Self::System(what, Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    }
+
     pub(crate) fn from_code(code: i32) -> Self {
         match code {
             codes::ERROR_NOT_DMABUF => Self::NotDmaBuf,

@@ -15,8 +15,8 @@ use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use nix::time::{clock_gettime, ClockId};
 
 use crate::error::{Error, Result};
-use crate::group::{duplicate, timeout_ns, Acquire, Group, State};
-use crate::types::{Access, BufferId, GrantInfo, GrantedBuffer, Token};
+use crate::group::{duplicate, Acquire, Group, State};
+use crate::types::{timeout_ns, Access, BufferId, GrantInfo, GrantedBuffer, Token};
 
 /// All buffers of a group are held and coherent. Unlocks when dropped.
 ///
@@ -29,9 +29,12 @@ pub struct Grant<'a> {
 }
 
 impl<'a> Grant<'a> {
-    /// Of a group that holds.
-    pub(crate) fn of(group: &'a mut Group) -> Self {
-        Self { group, ended: false }
+    /// The guard of a group that holds.
+    pub(crate) fn of(group: &'a mut Group) -> Result<Self> {
+        match group.state {
+            State::Holding { .. } => Ok(Self { group, ended: false }),
+            _ => Err(Error::Protocol("the grant is gone")),
+        }
     }
 }
 
@@ -234,7 +237,7 @@ impl Grant<'_> {
         if !self.exchange(each, rest, next, timeout_ns(timeout.into()))? {
             next.await_grant(None)?;
         }
-        next.grant().ok_or(Error::Protocol("the grant is gone"))
+        Grant::of(next)
     }
 
     /// The call of [`Grant::unlock_with_fences_and_lock`]. True: granted at once. After an error that

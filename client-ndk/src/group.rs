@@ -19,7 +19,6 @@ use nix::errno::Errno;
 use crate::error::{Error, Result};
 use crate::events::{Event, EventPipe};
 use crate::fork::{self, Remote};
-use crate::grant::Grant;
 use crate::members::Members;
 use crate::types::{monotonic, Access, BufferId, GrantInfo, GrantedBuffer, Token};
 
@@ -27,14 +26,14 @@ use crate::types::{monotonic, Access, BufferId, GrantInfo, GrantedBuffer, Token}
 /// before it answers, so this is met only if the service breaks its word.
 const RECORD_GRACE: Duration = Duration::from_secs(1);
 
-fn grace() -> Option<Instant> {
+pub(crate) fn grace() -> Option<Instant> {
     Instant::now().checked_add(RECORD_GRACE)
 }
 
 /// A set of dma-bufs that are locked and unlocked together.
 ///
 /// Dropping a group ends it in order, a waiting lock included. A group that holds when it is
-/// dropped (its [`Grant`] was forgotten) is left to the service, which treats that as an eviction:
+/// dropped (its [`Grant`](crate::Grant) was forgotten) is left to the service, which treats that as an eviction:
 /// nobody said that the work was finished.
 pub struct Group {
     binder: Remote<dyn ISyncGroup>,
@@ -165,37 +164,6 @@ impl Group {
         Ok(())
     }
 
-    /// Locks every buffer of the group, waiting for other holders up to `timeout` (`None`: as long
-    /// as it takes, which other holders' deadlines bound).
-    ///
-    /// The service ends the wait, so that a time-out and a grant can't cross. A lock that timed out
-    /// leaves its age to the group's next one, for a while (`ISyncGroup.aidl`, on tickets).
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`], [`Error::LockFailed`],
-    /// [`Error::ServiceDied`], and those of `ISyncGroup.lock`: [`Error::EmptyGroup`],
-    /// [`Error::AlreadyLocked`], [`Error::Quota`], [`Error::EventsUnread`].
-    pub fn lock(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
-        // A time-out beyond the clock's range is none.
-        if !self.request(Some(timeout_ns(timeout.into())))? {
-            self.await_grant(None)?;
-        }
-        self.grant().ok_or(Error::Protocol("the grant is gone"))
-    }
-
-    /// Locks every buffer of the group if nobody else has one or waits for one. May still wait,
-    /// for cache maintenance alone.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`], and those of [`Group::lock`] but [`Error::TimedOut`].
-    /// [`Error::LockFailed`] also if an implicit fence is pending, for which this does not wait.
-    pub fn try_lock(&mut self) -> Result<Grant<'_>> {
-        if !self.request(None)? {
-            self.await_grant(None)?;
-        }
-        self.grant().ok_or(Error::Protocol("the grant is gone"))
-    }
-
     /// Asks for the lock and returns at once; the lock has its place in the queue from here on.
     /// For a poll loop of one's own:
     ///
@@ -225,22 +193,6 @@ impl Group {
     /// Those of `ISyncGroup.lock`, and [`Error::ServiceDied`].
     pub fn start_lock(&mut self) -> Result<Started> {
         Ok(if self.request(Some(0))? { Started::Granted } else { Started::Queued })
-    }
-
-    /// Waits for a lock that [`Group::start_lock`] queued, as [`Group::lock`] does.
-    ///
-    /// # Errors
-    /// [`Error::NotQueued`] if no lock is waiting, and those of [`Group::lock`].
-    pub fn finish_lock(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
-        let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
-        if matches!(self.state, State::Idle) {
-            return Err(Error::NotQueued);
-        }
-        if self.await_grant(until)? || self.take_back()? {
-            self.grant().ok_or(Error::Protocol("the grant is gone"))
-        } else {
-            Err(Error::TimedOut)
-        }
     }
 
     /// Takes a waiting lock back.
@@ -274,14 +226,6 @@ impl Group {
             self.note(event);
         }
         Ok(event)
-    }
-
-    /// The guard of a grant that [`Group::read_event`] reported, or whose guard was forgotten.
-    pub fn grant(&mut self) -> Option<Grant<'_>> {
-        match self.state {
-            State::Holding { .. } => Some(Grant::of(self)),
-            _ => None,
-        }
     }
 
     /// Sends the request, with a time-out in the service's terms or (`None`) to wait for nobody.
@@ -402,33 +346,8 @@ impl Group {
         Ok(true)
     }
 
-    /// Gives up a pending lock that nobody waits for any more. What it was to add to goes on.
-    pub(crate) fn abandon(&mut self) {
-        if !self.is_pending() || self.cancel().is_ok() {
-            return;
-        }
-        let grew = matches!(self.state, State::Holding { .. });
-        // Granted meanwhile: its record is there. If the service is gone, so is the lock.
-        let granted = self.await_grant(grace());
-        if granted == Ok(true) && !grew {
-            drop(self.grant());
-        }
-    }
-
     pub(crate) fn is_pending(&self) -> bool {
         matches!(self.state, State::Waiting(_) | State::Holding { growing: true, .. })
-    }
-
-    /// After a time-out: cancels. True: it was granted before it could be.
-    fn take_back(&mut self) -> Result<bool> {
-        match self.cancel() {
-            Ok(()) => Ok(false),
-            Err(Error::NotQueued) if self.await_grant(grace())? => Ok(true),
-            Err(Error::NotQueued) => {
-                Err(Error::Protocol("a lock ended and the event pipe does not say how"))
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// Follows the state. Records of earlier locks leave it alone.
@@ -478,16 +397,11 @@ impl Drop for Group {
     }
 }
 
-/// A time-out as the service wants it: in nanoseconds, 0 for none.
-pub(crate) fn timeout_ns(timeout: Option<Duration>) -> i64 {
-    timeout.map_or(0, |timeout| i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX).max(1))
-}
-
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<ParcelFileDescriptor> {
     fd.try_clone_to_owned().map(ParcelFileDescriptor::new).map_err(|error| {
-        match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-            Errno::EBADF => Error::BadFd,
-            errno => Error::System("dup of a descriptor", errno),
+        match Error::io("dup of a descriptor", &error) {
+            Error::System(_, Errno::EBADF) => Error::BadFd,
+            error => error,
         }
     })
 }

@@ -85,6 +85,7 @@ mod grant;
 mod group;
 mod handles;
 mod hardware_buffer;
+mod lock;
 mod mapped;
 mod members;
 mod shared;

@@ -24,8 +24,8 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::fork;
 use crate::grant::Grant;
-use crate::group::{timeout_ns, Group, Started};
-use crate::types::{BufferId, GrantInfo};
+use crate::group::{Group, Started};
+use crate::types::{timeout_ns, BufferId, GrantInfo};
 
 /// See the module. `Send` and `Sync`.
 pub struct SharedGroup {
@@ -251,10 +251,7 @@ impl SharedGroup {
         // What is left of an earlier wait.
         let _ = wake.read();
         let events = group.event_fd().try_clone_to_owned();
-        events.map_err(|error| {
-            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-            Error::System("dup of the event pipe", errno)
-        })
+        events.map_err(|error| Error::io("dup of the event pipe", &error))
     }
 
     /// Until there is an event, or another thread has something to say.

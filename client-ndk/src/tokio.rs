@@ -14,13 +14,13 @@ use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
 
 use crate::error::{Error, Result};
 use crate::grant::Grant;
-use crate::group::{timeout_ns, Group};
+use crate::group::Group;
+use crate::types::timeout_ns;
 
 impl Group {
     /// As [`Group::lock`], awaited.
@@ -35,7 +35,7 @@ impl Group {
         if !self.request(Some(timeout_ns))? {
             Pending(self).granted().await?;
         }
-        self.grant().ok_or(Error::Protocol("the grant is gone"))
+        Grant::of(self)
     }
 }
 
@@ -109,19 +109,15 @@ impl Drop for Pending<'_> {
 /// meanwhile.
 fn watch(group: &Group) -> Result<AsyncFd<OwnedFd>> {
     let events = group.event_fd().try_clone_to_owned();
-    let events = events.map_err(|error| system("dup of the event pipe", &error))?;
+    let events = events.map_err(|error| Error::io("dup of the event pipe", &error))?;
     // SAFETY: an OwnedFd is open for as long as it exists, and never another descriptor.
     let registered = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };
-    registered.map_err(|error| system("epoll of the event pipe", &error.into()))
+    registered.map_err(|error| Error::io("epoll of the event pipe", &error.into()))
 }
 
 /// Until there may be something to read. What is there is read to its end before the next call.
 async fn ready(events: &AsyncFd<OwnedFd>) -> Result<()> {
     let guard = events.readable().await;
-    guard.map_err(|error| system("epoll of the event pipe", &error))?.clear_ready();
+    guard.map_err(|error| Error::io("epoll of the event pipe", &error))?.clear_ready();
     Ok(())
-}
-
-fn system(what: &'static str, error: &std::io::Error) -> Error {
-    Error::System(what, Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }

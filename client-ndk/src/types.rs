@@ -162,6 +162,11 @@ impl From<aidl::Capabilities::Capabilities> for Capabilities {
     }
 }
 
+/// A time-out as the service wants it: in nanoseconds, 0 for none.
+pub(crate) fn timeout_ns(timeout: Option<Duration>) -> i64 {
+    timeout.map_or(0, |timeout| i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX).max(1))
+}
+
 pub(crate) fn millis(value: i32) -> Duration {
     Duration::from_millis(u64::try_from(value).unwrap_or(0))
 }

@@ -189,8 +189,8 @@ fn worst<'a>(
 ) -> Option<Torn<'a>> {
     let torn = readers.filter(|reader| reader.torn).filter_map(|reader| {
         let (wanted, _) = buffers(reader);
-        let before = writers.iter().filter(|writer| writer.work.0 < reader.work.1);
-        let writer = before.filter(|writer| buffers(writer).1 == wanted).last()?;
+        let began = |writer: &&Span| writer.work.0 < reader.work.1;
+        let writer = writers.iter().rfind(|writer| began(writer) && buffers(writer).1 == wanted)?;
         let whole = reader.work.1.max(writer.work.1) - reader.work.0.min(writer.work.0);
         (whole <= length).then_some(Torn { reader, writer })
     });

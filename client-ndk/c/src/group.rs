@@ -10,9 +10,8 @@ use std::sync::Arc;
 
 use buffersync_client::{BufferId, Error, Grant, Handles, SharedGroup, Started};
 
-use crate::arguments::{array, borrowed, fences, taken, timeout, Out};
+use crate::arguments::{array, borrowed, fences, nanos, taken, timeout, Out};
 use crate::status::{call, Failure, Result};
-use crate::sync::nanos;
 use crate::types::*;
 
 static GROUPS: Handles<SharedGroup> = Handles::new(0x5);

@@ -11,7 +11,7 @@ use buffersync_client::{
     DEFAULT_INSTANCE,
 };
 
-use crate::arguments::{borrowed, string, Out};
+use crate::arguments::{borrowed, nanos, string, Out};
 use crate::group;
 use crate::status::{self, call, Failure, Result};
 use crate::types::*;
@@ -110,11 +110,6 @@ fn value_of(capabilities: &Capabilities, which: ABufferSyncCapability) -> Option
         ABUFFERSYNC_CAPABILITY_MAX_FDS_PER_HANDLE => count(capabilities.max_fds_per_handle),
         _ => return None,
     })
-}
-
-/// A duration for C.
-pub(crate) fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// See the header.

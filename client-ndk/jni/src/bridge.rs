@@ -8,6 +8,7 @@
 //! are registered. A failure becomes a `BufferSyncException(int code, String message)`.
 
 use std::ffi::c_void;
+use std::time::Duration;
 
 use buffersync_client::Error;
 use jni::objects::{JByteBuffer, JIntArray, JLongArray, JObject, JString, JThrowable, JValue};
@@ -200,6 +201,26 @@ fn throw(env: &mut JNIEnv<'_>, code: i32, message: &str) -> jni::errors::Result<
         &[JValue::Int(code), JValue::Object(&message)],
     )?;
     env.throw(JThrowable::from(exception))
+}
+
+/// A handle as Java keeps it.
+pub fn to_java(handle: usize) -> jlong {
+    jlong::try_from(handle).unwrap_or(0)
+}
+
+/// A handle that Java kept; 0 is none.
+pub fn from_java(handle: jlong) -> usize {
+    usize::try_from(handle).unwrap_or(0)
+}
+
+/// Nanoseconds for Java.
+pub fn nanos(duration: Duration) -> jlong {
+    jlong::try_from(duration.as_nanos()).unwrap_or(jlong::MAX)
+}
+
+/// A time-out from Java; negative is none.
+pub fn timeout(nanos: jlong) -> Option<Duration> {
+    u64::try_from(nanos).ok().map(Duration::from_nanos)
 }
 
 /// A string of Java's.

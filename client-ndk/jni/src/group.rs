@@ -5,16 +5,16 @@
 
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use buffersync_client::{Access, BufferId, Error, Event, Handles, SharedGroup, Started};
 use jni::objects::{JIntArray, JLongArray, JObject};
 use jni::sys::{jint, jlong};
 use jni::{JNIEnv, NativeMethod};
 
-use crate::bridge::{int_values, long_values, longs, native, Result};
+use crate::bridge::{
+    from_java, int_values, long_values, longs, nanos, native, timeout, to_java, Result,
+};
 use crate::memory::{borrowed, owned};
-use crate::sync::{from_java, nanos, to_java};
 
 static GROUPS: Handles<SharedGroup> = Handles::new(0x9);
 
@@ -48,10 +48,6 @@ pub fn handle(group: SharedGroup) -> jlong {
 /// The group of a handle.
 pub fn find(group: jlong) -> Result<Arc<SharedGroup>> {
     Ok(GROUPS.get(from_java(group)).ok_or(Error::Closed)?)
-}
-
-fn timeout(nanos: jlong) -> Option<Duration> {
-    u64::try_from(nanos).ok().map(Duration::from_nanos)
 }
 
 /// As `Access.java` numbers them: `Access.aidl`.

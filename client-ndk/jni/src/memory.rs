@@ -9,14 +9,13 @@ use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
-use std::time::Duration;
 
 use buffersync_client::{descriptors_of, fence, AHardwareBuffer, Error, Mapping};
 use jni::objects::{JByteBuffer, JIntArray, JLongArray, JObject};
 use jni::sys::{jint, jlong};
 use jni::{JNIEnv, NativeMethod};
 
-use crate::bridge::{ints, longs, native, Flag, Result};
+use crate::bridge::{ints, longs, native, timeout, Flag, Result};
 
 /// Of `Native`.
 pub fn methods() -> Vec<NativeMethod> {
@@ -88,8 +87,7 @@ fn unmap(_: &mut JNIEnv<'_>, address: jlong, size: jlong) -> Result<()> {
 }
 
 fn wait_fence(_: &mut JNIEnv<'_>, fd: jint, timeout_nanos: jlong) -> Result<()> {
-    let timeout = u64::try_from(timeout_nanos).ok().map(Duration::from_nanos);
-    Ok(fence::wait(borrowed(fd)?, timeout)?)
+    Ok(fence::wait(borrowed(fd)?, timeout(timeout_nanos))?)
 }
 
 fn duplicate(_: &mut JNIEnv<'_>, fd: jint) -> Result<jint> {

@@ -10,7 +10,7 @@ use jni::objects::{JLongArray, JString};
 use jni::sys::jlong;
 use jni::{JNIEnv, NativeMethod};
 
-use crate::bridge::{longs, native, string, Flag, Result};
+use crate::bridge::{from_java, longs, nanos, native, string, to_java, Flag, Result};
 use crate::group;
 
 static SYNCS: Handles<BufferSync> = Handles::new(0x7);
@@ -32,21 +32,6 @@ fn with<T>(
 ) -> Result<T> {
     let sync = SYNCS.get(from_java(sync)).ok_or(Error::Closed)?;
     Ok(what(&sync)?)
-}
-
-/// A handle as Java keeps it.
-pub fn to_java(handle: usize) -> jlong {
-    jlong::try_from(handle).unwrap_or(0)
-}
-
-/// A handle that Java kept; 0 is none.
-pub fn from_java(handle: jlong) -> usize {
-    usize::try_from(handle).unwrap_or(0)
-}
-
-/// Nanoseconds for Java.
-pub fn nanos(duration: Duration) -> jlong {
-    jlong::try_from(duration.as_nanos()).unwrap_or(jlong::MAX)
 }
 
 fn connect<'local>(
