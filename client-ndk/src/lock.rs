@@ -13,30 +13,29 @@ use crate::group::{grace, Group, State};
 use crate::types::timeout_ns;
 
 impl Group {
-    /// Locks every buffer of the group, waiting for other holders up to `timeout` (`None`: as long
-    /// as it takes, which other holders' deadlines bound).
+    /// Locks every buffer of the group. Waits for other holders up to `timeout` (`None`: no time-out;
+    /// the deadlines of other holders bound the wait).
     ///
-    /// The service ends the wait, so that a time-out and a grant can't cross. A lock that timed out
-    /// leaves its age to the group's next one, for a while (`ISyncGroup.aidl`, on tickets).
+    /// The service ends the wait, so a time-out and a grant can't cross. A lock that timed out leaves
+    /// its age to the group's next lock, for a limited time (see tickets in `ISyncGroup.aidl`).
     ///
     /// # Errors
     /// [`Error::TimedOut`], [`Error::LockFailed`],
     /// [`Error::ServiceDied`], and those of `ISyncGroup.lock`: [`Error::EmptyGroup`],
     /// [`Error::AlreadyLocked`], [`Error::Quota`], [`Error::EventsUnread`].
     pub fn lock(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
-        // A time-out beyond the clock's range is none.
         if !self.request(Some(timeout_ns(timeout.into())))? {
             self.await_grant(None)?;
         }
         Grant::of(self)
     }
 
-    /// Locks every buffer of the group if nobody else has one or waits for one. May still wait,
-    /// for cache maintenance alone.
+    /// Locks every buffer of the group if nobody else holds one or waits for one. May still wait for
+    /// cache maintenance.
     ///
     /// # Errors
-    /// [`Error::WouldBlock`], and those of [`Group::lock`] but [`Error::TimedOut`].
-    /// [`Error::LockFailed`] also if an implicit fence is pending, for which this does not wait.
+    /// [`Error::WouldBlock`], and those of [`Group::lock`] except [`Error::TimedOut`].
+    /// [`Error::LockFailed`] also if an implicit fence is pending: this call does not wait for it.
     pub fn try_lock(&mut self) -> Result<Grant<'_>> {
         if !self.request(None)? {
             self.await_grant(None)?;
@@ -44,7 +43,7 @@ impl Group {
         Grant::of(self)
     }
 
-    /// Waits for a lock that [`Group::start_lock`] queued, as [`Group::lock`] does.
+    /// Waits for a lock that [`Group::start_lock`] queued, like [`Group::lock`].
     ///
     /// # Errors
     /// [`Error::NotQueued`] if no lock is waiting, and those of [`Group::lock`].
@@ -60,12 +59,13 @@ impl Group {
         }
     }
 
-    /// The guard of a grant that [`Group::read_event`] reported, or whose guard was forgotten.
+    /// Returns the guard of a grant that [`Group::read_event`] reported, or whose guard was forgotten.
+    /// `None` if the group does not hold.
     pub fn grant(&mut self) -> Option<Grant<'_>> {
         Grant::of(self).ok()
     }
 
-    /// After a time-out: cancels. True: it was granted before it could be.
+    /// Cancels the lock after a time-out. Returns true if it was granted before that.
     fn take_back(&mut self) -> Result<bool> {
         match self.cancel() {
             Ok(()) => Ok(false),
@@ -77,13 +77,14 @@ impl Group {
         }
     }
 
-    /// Gives up a pending lock that nobody waits for any more. What it was to add to goes on.
+    /// Gives up a pending lock that nobody waits for any more. A grant that it would grow goes on.
     pub(crate) fn abandon(&mut self) {
         if !self.is_pending() || self.cancel().is_ok() {
             return;
         }
         let grew = matches!(self.state, State::Holding { .. });
-        // Granted meanwhile: its record is there. If the service is gone, so is the lock.
+        // It was granted meanwhile, and its record is there. If the service is gone, so is the lock.
+
         let granted = self.await_grant(grace());
         if granted == Ok(true) && !grew {
             drop(self.grant());
