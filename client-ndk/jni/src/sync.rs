@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `BufferSync`: the connection.
+//! The native methods of `BufferSync`: the connection.
 
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use crate::group;
 
 static SYNCS: Handles<BufferSync> = Handles::new(0x7);
 
-/// Of `Native`.
 pub fn methods() -> Vec<NativeMethod> {
     vec![
         native!(connect(device: JString, instance: JString) -> jlong),
@@ -47,7 +46,8 @@ fn disconnect(_: &mut JNIEnv<'_>, sync: jlong) -> Result<()> {
     SYNCS.remove(from_java(sync)).map(drop).ok_or(Error::Closed.into())
 }
 
-/// In the order in which `Capabilities.java` reads them.
+/// `Capabilities.java` reads the values in this order.
+
 fn capabilities<'local>(env: &mut JNIEnv<'local>, sync: jlong) -> Result<JLongArray<'local>> {
     let caps = with(sync, BufferSync::capabilities)?;
     let count = |value: usize| jlong::try_from(value).unwrap_or(jlong::MAX);
