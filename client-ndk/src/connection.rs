@@ -1,11 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Finding the service, and what can be asked of it as a whole.
+//! The connection to the service, and the calls on the service itself.
 //!
-//! A process has one connection to an instance, which all handles share. It is made when it is first
-//! asked for, and made again when the service has died and come back: whoever calls next finds out
-//! and looks it up.
+//! A process has one connection to an instance, and all handles share it. The first `connect` makes
+//! it. If the service has died, the next call notices that and looks the service up again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,22 +28,22 @@ use crate::fork;
 use crate::group::Group;
 use crate::types::{millis, Capabilities};
 
-/// The binder device of vendor HALs' clients that [`BufferSync::connect`] opens.
+/// The binder device that [`BufferSync::connect`] opens: the one for clients of vendor HALs.
 pub const DEFAULT_DEVICE: &str = "/dev/binder";
 
 /// Options of a new group (`GroupOptions.aidl`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// How long one grant may last before it is taken away; `None` takes the service's default.
-    /// Cut to [`Capabilities::max_hold`]; rounded up to whole milliseconds.
+    /// A grant of the group is taken away after this time; `None` for the service's default. At most
+    /// [`Capabilities::max_hold`]; rounded up to whole milliseconds.
     pub hold_limit: Option<Duration>,
-    /// For the group's DMA accesses, acquire fences include the dma-bufs' implicit fences, and release
-    /// fences are put there. Needs [`Capabilities::implicit_fences`].
+    /// For the group's DMA accesses, acquire fences include the implicit fences of the dma-bufs, and
+    /// release fences are attached to the dma-bufs. Needs [`Capabilities::implicit_fences`].
     pub implicit_fences: bool,
 }
 
 impl Options {
-    /// The limit on the wire, where 0 would ask for the default.
+    /// The limit as AIDL wants it. 0 would ask for the default, so a short limit is at least 1.
     fn hold_limit_ms(self) -> i32 {
         match self.hold_limit {
             None => 0,
@@ -56,32 +55,32 @@ impl Options {
     }
 }
 
-/// This process's binder driver: opened once, or tried again if that failed.
+/// Set when this process has opened the binder driver. A failed attempt can be repeated.
 static DRIVER: OnceCell<()> = OnceCell::new();
 
-/// This process's connections, by instance. As many as the process has names for.
+/// The connections of this process, by instance. Only instances that were found are kept, so the
+/// device bounds their number.
 static CONNECTIONS: Mutex<BTreeMap<String, Arc<Connection>>> = Mutex::new(BTreeMap::new());
 
-/// A handle of the process's connection to the service. `Send` and `Sync`, cheap to clone; calls may
-/// be made from any thread. In a child that was forked every call answers [`Error::Forked`].
+/// A handle of the process's connection to the service. It is `Send` and `Sync` and cheap to clone;
+/// any thread may call. In a forked child every call returns [`Error::Forked`].
 ///
-/// If the service dies, groups answer [`Error::ServiceDied`] and are of no more use; this handle finds
-/// the service that was started in its place.
+/// If the service dies, its groups return [`Error::ServiceDied`] and can't be used any more. This
+/// handle finds the service again when it has restarted.
 #[derive(Clone)]
 pub struct BufferSync {
     connection: Arc<Connection>,
 }
 
-/// See [`BufferSync`].
 struct Connection {
     instance: String,
-    /// As it was last looked up; `None` after it was found dead.
+    /// The result of the last look-up; `None` after a call found the service dead.
     service: Mutex<Option<Strong<dyn IBufferSync>>>,
 }
 
 impl BufferSync {
-    /// The connection to the default instance over [`DEFAULT_DEVICE`]. Does not wait for the service
-    /// to be started.
+    /// Connects to the default instance over [`DEFAULT_DEVICE`]. Does not wait for the service to
+    /// start.
     ///
     /// # Errors
     /// [`Error::NoBinder`], [`Error::NoService`], [`Error::Forked`].
@@ -89,15 +88,15 @@ impl BufferSync {
         Self::connect_with(DEFAULT_DEVICE, DEFAULT_INSTANCE)
     }
 
-    /// The connection to an instance over a binder device. A process has one binder device: the
-    /// first to be opened, by whomever, stays.
+    /// Connects to an instance over a binder device. A process keeps the first binder device that it
+    /// opens, also if other code opened it.
     ///
     /// # Errors
     /// [`Error::NoBinder`], [`Error::NoService`], [`Error::Forked`].
     pub fn connect_with(device: &str, instance: &str) -> Result<Self> {
         fork::check()?;
         DRIVER.get_or_try_init(|| {
-            // No threads: nobody ever calls a client.
+            // No binder threads: nobody calls a client.
             runtime::open_driver(device, None).map_err(Error::NoBinder)?;
             fork::claim();
             Ok::<(), Error>(())
@@ -107,18 +106,18 @@ impl BufferSync {
             let (instance, service) = (instance.to_string(), Mutex::new(None));
             Arc::new(Connection { instance, service })
         });
-        // Only what was found once is remembered.
+        // Remember only an instance that was found.
         connection.service()?;
         locked(&CONNECTIONS).insert(instance.to_string(), Arc::clone(&connection));
         Ok(Self { connection })
     }
 
-    /// What the service does and where its bounds are.
+    /// Returns the features and the limits of the service.
     pub fn capabilities(&self) -> Result<Capabilities> {
         self.connection.call(|service| Ok(service.getCapabilities()?.into()))
     }
 
-    /// Opens a group, with no buffers in it. `name` is for dumps and logs: 1 to 64 bytes without
+    /// Opens a group that has no buffers yet. `name` is for dumps and logs: 1 to 64 bytes without
     /// control characters.
     ///
     /// # Errors
@@ -136,15 +135,15 @@ impl BufferSync {
         Ok(Group::new(binder, opened.key, events, millis(opened.holdLimitMs)))
     }
 
-    /// The service's dump, as `dumpsys` prints it: buffers, holders, waiters, counters. `args` are
-    /// the service's own; `counters` prints one line of `key=value` pairs.
+    /// Returns the service's dump, as `dumpsys` prints it: buffers, holders, waiters, counters. `args`
+    /// are passed to the service; `counters` asks for one line of `key=value` pairs.
     pub fn dump(&self, args: &[&str]) -> Result<String> {
-        let system = |what| move |error: std::io::Error| system(what, &error);
+        let system = |what| move |error: std::io::Error| Error::io(what, &error);
         let (read, write) =
             pipe2(OFlag::O_CLOEXEC).map_err(|errno| Error::System("pipe", errno))?;
         let mut read = File::from(read);
-        // The call returns when the service has written everything, and a pipe holds 64 KiB only:
-        // so somebody else must read meanwhile.
+        // The call returns when the service has written everything, and a pipe holds 64 KiB only. So
+        // another thread must read meanwhile.
         let reader = std::thread::Builder::new().spawn(move || {
             let mut text = String::new();
             read.read_to_string(&mut text).map(|_| text)
@@ -158,20 +157,21 @@ impl BufferSync {
         written.and(text)
     }
 
-    /// As [`BufferSync::dump`], written to a file, pipe or socket. Blocks while that takes nothing.
+    /// Like [`BufferSync::dump`], but the service writes to a file, pipe or socket. Blocks while that
+    /// accepts no data.
     ///
     /// # Errors
     /// [`Error::ServiceDied`], [`Error::NoService`].
     pub fn dump_to(&self, fd: OwnedFd, args: &[&str]) -> Result<()> {
         self.connection.call(|service| {
-            let fd = fd.try_clone().map_err(|error| system("dup", &error))?;
+            let fd = fd.try_clone().map_err(|error| Error::io("dup", &error))?;
             Ok(runtime::dump(service, fd, args)?)
         })
     }
 }
 
 impl Connection {
-    /// Calls the service; if it is found dead that was found alive before, the one in its place.
+    /// Calls the service. If the known service has died, looks it up once more and calls the new one.
     fn call<T>(&self, call: impl Fn(&Strong<dyn IBufferSync>) -> Result<T>) -> Result<T> {
         fork::check()?;
         match call(&self.service()?) {
@@ -183,7 +183,7 @@ impl Connection {
         }
     }
 
-    /// The service, looked up if need be.
+    /// Returns the service, and looks it up if it is not known.
     fn service(&self) -> Result<Strong<dyn IBufferSync>> {
         ending::check()?;
         let mut known = locked(&self.service);
@@ -193,7 +193,7 @@ impl Connection {
         let found = binder::check_interface::<dyn IBufferSync>(&self.instance);
         let service = found.map_err(|status| {
             let reason = match runtime::failure_of_transport(status) {
-                Failure::NameNotFound => "not registered, or not to be found by this uid".into(),
+                Failure::NameNotFound => "not registered, or this uid may not find it".into(),
                 Failure::DeadObject => "no service manager answers".into(),
                 Failure::Other(reason) => reason,
                 other => format!("{other:?}"),
@@ -205,13 +205,10 @@ impl Connection {
     }
 }
 
-/// What these mutexes guard is whole between any two statements: a panic elsewhere spoils nothing.
+/// Takes a mutex also after a panic of another thread: its data is valid between any two statements.
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn system(what: &'static str, error: &std::io::Error) -> Error {
-    Error::System(what, nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A thread that is ending makes no transaction.
+//! Refuses binder calls of a thread that is ending.
 //!
-//! Destructors of C++'s `thread_local` objects and of pthread keys, and `atexit` handlers, may call this library.
-//! By then the thread-locals of Rust are gone, and rsbinder panics when a transaction needs its own. So each
-//! transaction asks here first. `fork` does, for every reference to a remote object.
+//! Destructors of C++'s `thread_local` objects and of pthread keys, and `atexit` handlers, may call this
+//! library. At that time the thread-locals of Rust are destroyed, and rsbinder panics when a transaction
+//! needs its own. So [`check`] comes before every transaction: `fork::Remote` calls it for every remote
+//! object.
 
 use std::cell::Cell;
 
@@ -14,7 +15,7 @@ use nix::errno::Errno;
 
 use crate::error::{Error, Result};
 
-/// Its destructor does nothing, but that there is one tells when it has run.
+/// A type with a destructor: a thread-local of it reports when destructors have run.
 struct Alive;
 
 impl Drop for Alive {
@@ -22,21 +23,21 @@ impl Drop for Alive {
 }
 
 thread_local! {
-    /// Without a destructor: it can always be asked.
+    /// Has no destructor, so it can always be read.
     static PREPARED: Cell<bool> = const { Cell::new(false) };
     static ALIVE: Alive = const { Alive };
 }
 
-/// Whether the thread-locals of this thread are gone.
+/// Tells if the thread-locals of this thread are destroyed.
 pub(crate) fn is_ending() -> bool {
     PREPARED.get() && ALIVE.try_with(|_| ()).is_err()
 }
 
-/// Refuses a thread whose thread-locals are gone.
+/// Refuses a thread whose thread-locals are destroyed.
 pub(crate) fn check() -> Result<()> {
     if !PREPARED.get() {
-        // Destructors run in the reverse order of the first uses. The runtime's comes first, so that this one
-        // is gone before it is.
+        // Destructors run in the reverse order of the first uses. The runtime uses its thread-local
+        // first, so that it is destroyed after ours.
         runtime::prepare_thread();
         PREPARED.set(true);
     }
@@ -51,7 +52,8 @@ mod tests {
 
     use super::*;
 
-    /// Asks when it is destroyed.
+    /// Calls `check` when it is destroyed.
+
     struct Asks(Sender<bool>);
 
     impl Drop for Asks {

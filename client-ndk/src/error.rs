@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The one error type, and the one place where binder statuses become it.
+//! The error type of the crate, and the conversion of binder statuses to it.
 
 use binder::Status;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as codes;
@@ -13,8 +13,8 @@ use crate::types::BufferId;
 /// Result of this crate's calls.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call failed. The first block are the `IBufferSync.ERROR_*` constants, where the AIDL says
-/// which call answers what. A call that fails has changed nothing unless it says otherwise.
+/// The reason of a failed call. The first block has the `IBufferSync.ERROR_*` constants; the AIDL says
+/// which call returns which. A failed call has changed nothing unless its comment says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -65,10 +65,10 @@ pub enum Error {
     /// `ERROR_NO_RESOURCES`.
     #[error("the service is short of descriptors or memory")]
     NoResources,
-    /// `ERROR_DEADLOCK`, or a WOUNDED event: an older group waits for what this one holds, and waiting
-    /// for more could deadlock (the kernel's `-EDEADLK`). Or the life of this group's ticket is over,
-    /// and another group waits already for a buffer that it wants. Unlock and lock again: that lock has
-    /// the old ticket while that lives. Until then the grant can't grow.
+    /// `ERROR_DEADLOCK`, or a WOUNDED event: an older group waits for a buffer that this group holds,
+    /// and waiting for more could deadlock (the kernel's `-EDEADLK`). Or the life of this group's
+    /// ticket is over, and another group already waits for a buffer that it wants. Unlock and lock
+    /// again: the new lock has the old ticket while that lives. Until then the grant can't grow.
     #[error("another group comes before this one, which holds: unlock, and lock again")]
     Deadlock,
     /// `ERROR_UNSUPPORTED`: see [`crate::Capabilities`].
@@ -78,25 +78,25 @@ pub enum Error {
     #[error("service error {0}, unknown to this client")]
     UnknownCode(i32),
 
-    /// `EX_ILLEGAL_ARGUMENT`, with the service's words.
+    /// `EX_ILLEGAL_ARGUMENT`, with the service's message.
     #[error("illegal argument: {0}")]
     IllegalArgument(String),
-    /// The lock was not granted in time. What was held before it is held still.
+    /// The lock was not granted in time. The group still holds the buffers that it held before.
     #[error("the lock was not granted in time")]
     TimedOut,
     /// The lock ended without a grant: an implicit fence of a buffer did not signal in time, or its
-    /// cache maintenance failed. What was held before it is held still.
+    /// cache maintenance failed. The group still holds the buffers that it held before.
     #[error("{}", lock_failed(*buffer, *errno, *by_fence))]
     LockFailed {
-        /// Which buffer.
+        /// The buffer.
         buffer: BufferId,
-        /// `ETIMEDOUT` of an implicit fence; else how the cache maintenance failed.
+        /// `ETIMEDOUT` for an implicit fence, otherwise the error of the cache maintenance.
         errno: Errno,
-        /// Whether it was an implicit fence.
+        /// True for an implicit fence, false for cache maintenance.
         by_fence: bool,
     },
-    /// The service is gone, and every lock with it (or somebody else who has the group's binder
-    /// closed the group). Connect again and start over.
+    /// The service is gone, and every lock with it. Or another owner of the group's binder closed the
+    /// group. Connect again and open new groups.
     #[error("the buffersync service died")]
     ServiceDied,
     /// A descriptor is not open.
@@ -108,22 +108,22 @@ pub enum Error {
     /// Another thread took the lock back ([`crate::SharedGroup::cancel`]).
     #[error("the lock was cancelled")]
     Cancelled,
-    /// There is a mapping of this buffer in this group already.
+    /// This group already has a mapping of the buffer.
     #[error("the buffer is mapped already")]
     AlreadyMapped,
-    /// This process is a forked child of the one that connected, which can't use the connection.
+    /// This process is a forked child of the process that connected. It can't use the connection.
     #[error("this process is a fork of the one that connected: exec first")]
     Forked,
 
-    /// The binder driver can't be used.
+    /// The binder driver can't be opened.
     #[error("no binder driver: {0}")]
     NoBinder(String),
     /// The service manager does not know the instance, or does not let this uid find it.
     #[error("no service {instance}: {reason}")]
     NoService {
-        /// What was looked up.
+        /// The name that was looked up.
         instance: String,
-        /// What the service manager answered.
+        /// The service manager's answer.
         reason: String,
     },
     /// A binder call failed below the interface.
@@ -138,8 +138,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The error as a number, for languages without enums that carry data: 0 is success, the C ABI
-    /// and Java use these.
+    /// The error as a number, as C and Java get it. 0 would be success.
     pub fn code(&self) -> i32 {
         match self {
             Self::NotDmaBuf => -4,
@@ -173,7 +172,11 @@ impl Error {
         }
     }
 
-    /// What an `ERROR_*` constant means.
+    /// The error of a system call that std made.
+    pub(crate) fn io(what: &'static str, error: &std::io::Error) -> Self {
+        Self::System(what, Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+    }
+
     pub(crate) fn from_code(code: i32) -> Self {
         match code {
             codes::ERROR_NOT_DMABUF => Self::NotDmaBuf,
@@ -198,7 +201,8 @@ impl Error {
     }
 }
 
-/// What a lock was waiting for when it failed.
+/// Says what the lock waited for when it failed.
+
 fn lock_failed(buffer: BufferId, errno: Errno, by_fence: bool) -> String {
     if by_fence {
         let name = format!("{errno:?}");

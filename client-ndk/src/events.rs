@@ -1,10 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The client's end of a group's event pipe: bytes to records, records to [`Event`]s.
+//! The client's end of a group's event pipe: turns bytes into records, and records into [`Event`]s.
 //!
-//! Never blocks except in [`EventPipe::wait`], which has a deadline. Knows the record layout,
-//! nothing of binder or of what the group is doing: records of old tokens are the group's to judge.
+//! Only [`EventPipe::wait`] blocks, until a deadline. This module knows the record layout. It knows
+//! nothing of binder or of the group's state: the group decides what a record of an old token means.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
@@ -18,52 +18,53 @@ use nix::sys::time::TimeSpec;
 use crate::error::{Error, Result};
 use crate::types::{monotonic, BufferId, GrantInfo, Token};
 
-/// What a group's event pipe reports (`EventType.aidl`).
+/// An event of a group (`EventType.aidl`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
     /// A queued lock is granted.
     Granted(GrantInfo),
-    /// A queued lock ended without a grant; what was held before it is held still.
+    /// A queued lock ended without a grant. The group still holds the buffers that it held before.
     LockFailed {
-        /// Which lock.
+        /// The lock.
         token: Token,
         /// The buffer whose implicit fence did not signal, or whose cache maintenance failed.
         buffer: BufferId,
-        /// `ETIMEDOUT` of an implicit fence; else how the cache maintenance failed.
+        /// `ETIMEDOUT` for an implicit fence, otherwise the error of the cache maintenance.
         errno: Errno,
-        /// An implicit fence of the buffer did not signal in time.
+        /// True for an implicit fence, false for cache maintenance.
         by_fence: bool,
     },
-    /// The growth of a grant ended, since an older group waits for what is held: unlock, and lock
-    /// again. See [`Error::Deadlock`].
+    /// The growth of a grant ended, because an older group waits for a buffer that this group holds:
+    /// unlock, and lock again. See [`Error::Deadlock`].
     Wounded {
-        /// Which grant.
+        /// The grant.
         token: Token,
     },
-    /// A queued lock has waited as long as it was to; what was held before it is held still.
+    /// A queued lock was not granted before its time-out. The group still holds the buffers that it
+    /// held before.
     TimedOut {
-        /// Which lock.
+        /// The lock.
         token: Token,
     },
     /// A grant was taken away at its deadline: the next holder has the buffers.
     Evicted {
-        /// Which grant.
+        /// The grant.
         token: Token,
-        /// The group had unlocked, but the release fence it gave did not signal in time.
+        /// The group had unlocked, but a release fence failed or did not signal in time.
         by_fence: bool,
     },
 }
 
-/// Most bytes taken from the pipe at once: its largest atomic write (pipe(7), `PIPE_BUF`).
+/// The largest read from the pipe: the largest atomic write to it (pipe(7), `PIPE_BUF`).
 const READ_BYTES: usize = 4096;
 
-/// Non-blocking read end of the pipe, with what was read and not yet handed out.
+/// The non-blocking read end of the pipe, with the bytes that were read and not yet parsed.
 #[derive(Debug)]
 pub(crate) struct EventPipe {
     fd: OwnedFd,
     bytes: Vec<u8>,
-    /// A GRANTED whose BUFFER records are still to come, and how many.
+    /// A GRANTED record that still lacks BUFFER records, and the number that it must have.
     partial: Option<(GrantInfo, usize)>,
 }
 
@@ -75,8 +76,8 @@ impl EventPipe {
         Ok(Self { fd, bytes: Vec::new(), partial: None })
     }
 
-    /// The next event, `None` if there is none now, [`Error::ServiceDied`] when the other end is
-    /// closed and everything that it wrote was handed out.
+    /// Returns the next event; `None` if there is none now; [`Error::ServiceDied`] when the other end
+    /// is closed and all its events were returned.
     pub fn next(&mut self) -> Result<Option<Event>> {
         loop {
             if let Some(event) = self.parse()? {
@@ -88,14 +89,15 @@ impl EventPipe {
         }
     }
 
-    /// Blocks until there is something to read or the other end is closed. False: `until` passed.
+    /// Blocks until there are bytes to read or the other end is closed. Returns false if `until` comes
+    /// first.
     pub fn wait(&self, until: Option<Instant>) -> Result<bool> {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             let mut polled = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
             match ppoll(&mut polled, left.map(TimeSpec::from_duration), None) {
                 Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
-                // An early return of a timer; EINTR: a signal handler ran. The deadline stands.
+                // The timer was early, or a signal handler ran (EINTR): wait for the rest of the time.
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return Ok(true),
                 Err(errno) => return Err(Error::System("poll on the event pipe", errno)),
@@ -103,7 +105,7 @@ impl EventPipe {
         }
     }
 
-    /// Reads what is there. False: nothing now.
+    /// Reads what is in the pipe. Returns false if it is empty now.
     fn fill(&mut self) -> Result<bool> {
         let mut chunk = [0; READ_BYTES];
         loop {
@@ -120,7 +122,7 @@ impl EventPipe {
         }
     }
 
-    /// The next complete event of the bytes that were read.
+    /// Returns the next complete event from the bytes that were read.
     fn parse(&mut self) -> Result<Option<Event>> {
         while let Some(bytes) = self.bytes.first_chunk::<RECORD_BYTES>() {
             let record = Record::from_bytes(bytes);
@@ -164,12 +166,13 @@ impl EventPipe {
             }
             event::WOUNDED => Ok(Some(Event::Wounded { token })),
             event::TIMED_OUT => Ok(Some(Event::TimedOut { token })),
-            // EventRecord.aidl: types that a client does not know are to be skipped.
+            // EventRecord.aidl: clients skip records of types that they do not know.
             _ => Ok(None),
         }
     }
 
-    /// The grant, if all of its BUFFER records are there.
+    /// Returns the grant if it has all its BUFFER records.
+
     fn complete(&mut self) -> Option<Event> {
         self.partial
             .take_if(|(grant, buffers)| grant.buffers.len() == *buffers)

@@ -1,9 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Waiting for a sync_file on the CPU, for those who have no driver that does.
-//!
-//! Knows poll(2) and nothing of groups.
+//! Waits for a sync_file on the CPU, for programs without a driver that waits.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -14,11 +12,11 @@ use nix::sys::time::TimeSpec;
 
 use crate::error::{Error, Result};
 
-/// Waits until a sync_file has signalled (poll(2) reports POLLIN), for `timeout` at most (`None`: as
-/// long as it takes). Whether it signalled an error is not told.
+/// Waits until a sync_file has signalled (poll(2) reports POLLIN), for `timeout` at most (`None`: no
+/// time-out). Does not tell if the fence signalled an error.
 ///
 /// # Errors
-/// [`Error::TimedOut`]; [`Error::BadFd`] for what can't be polled.
+/// [`Error::TimedOut`]; [`Error::BadFd`] for a descriptor that can't be polled.
 pub fn wait(fence: impl AsFd, timeout: impl Into<Option<Duration>>) -> Result<()> {
     let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
     loop {
@@ -26,7 +24,7 @@ pub fn wait(fence: impl AsFd, timeout: impl Into<Option<Duration>>) -> Result<()
         let mut polled = [PollFd::new(fence.as_fd(), PollFlags::POLLIN)];
         match ppoll(&mut polled, left.map(TimeSpec::from_duration), None) {
             Ok(0) if left.is_some_and(|left| left.is_zero()) => return Err(Error::TimedOut),
-            // An early return of a timer; EINTR: a signal handler ran.
+            // The timer was early, or a signal handler ran (EINTR).
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) if polled[0].revents().is_some_and(|r| r.contains(PollFlags::POLLNVAL)) => {
                 return Err(Error::BadFd)

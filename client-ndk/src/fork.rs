@@ -1,15 +1,19 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a fork leaves behind is refused.
+//! Refuses the parent's objects in a forked child.
 //!
-//! A child that was forked and not yet exec'd has the parent's binder descriptor, but none of its
-//! mapping (the driver's memory is `VM_DONTCOPY`): a reply would be read from an address that is not
-//! there, and a reference that the child lets go is the parent's. So whatever the parent opened
-//! answers [`Error::Forked`] in the child, and is neither called nor let go there. The check takes no
-//! lock, since one that another thread of the parent held is held in the child for ever, and makes no
-//! system call, since every call begins with it: it reads a word that the kernel wipes in a child
-//! (`MADV_WIPEONFORK`, madvise(2), Linux 4.14).
+//! A child that was forked and has not called exec has the parent's binder descriptor, but not the
+//! driver's mapping (`VM_DONTCOPY`): it would read a reply from an unmapped address, and a reference
+//! that it releases belongs to the parent. So in the child the parent's objects return
+//! [`Error::Forked`], and the child neither calls nor releases them.
+//!
+//! The check takes no lock, because a lock that another thread held during the fork stays locked in
+//! the child for ever. It makes no system call, because it is part of every call. It reads a word that
+//! the kernel wipes in a child.
+//!
+//! # References
+//! `MADV_WIPEONFORK` in madvise(2), Linux 4.14.
 
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
@@ -24,11 +28,11 @@ use crate::error::{Error, Result};
 
 /// The process that opened the binder driver; 0 while none has.
 static OWNER: AtomicU32 = AtomicU32::new(0);
-/// A word that is 1 in that process and 0 in its children. Null while there is none: before the driver
-/// is open, and where the kernel wipes nothing.
+/// A word that is 1 in that process and 0 in its children. Null before the driver is open, and on a
+/// kernel that can't wipe.
 static WIPED: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 
-/// The driver is open, by this process.
+/// Notes that this process has opened the driver.
 pub(crate) fn claim() {
     // The first claim stays: the driver is opened once.
     let owner = std::process::id();
@@ -51,7 +55,7 @@ pub(crate) fn check() -> Result<()> {
     }
 }
 
-/// The same by the process's number.
+/// The same check by the process id, where the kernel can't wipe.
 fn check_process() -> Result<()> {
     match OWNER.load(Ordering::Relaxed) {
         0 => Ok(()),
@@ -60,7 +64,7 @@ fn check_process() -> Result<()> {
     }
 }
 
-/// A word that is 0 and that the kernel wipes in a child; never unmapped.
+/// Makes a word that is 0 and that the kernel wipes in a child. It is never unmapped.
 fn wiped_word() -> Option<&'static AtomicU32> {
     let size = NonZeroUsize::new(size_of::<AtomicU32>())?;
     let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
@@ -68,7 +72,7 @@ fn wiped_word() -> Option<&'static AtomicU32> {
     let page = unsafe { mmap_anonymous(None, size, protection, MapFlags::MAP_PRIVATE) }.ok()?;
     // SAFETY: the mapping is this function's, and a wiped page is as it was when it was new.
     if unsafe { libc::madvise(page.as_ptr(), size.get(), libc::MADV_WIPEONFORK) } != 0 {
-        // SAFETY: nobody else knows of the mapping. If it stays, a page is lost.
+        // SAFETY: nothing else uses the mapping. If munmap fails, a page is lost.
         let _ = unsafe { munmap(page, size.get()) };
         return None;
     }
@@ -76,7 +80,7 @@ fn wiped_word() -> Option<&'static AtomicU32> {
     Some(unsafe { page.cast().as_ref() })
 }
 
-/// A reference to a remote object, for the process that got it.
+/// A reference to a remote object, which only the process that received it can use and release.
 pub(crate) struct Remote<T: FromIBinder + ?Sized>(ManuallyDrop<Strong<T>>);
 
 impl<T: FromIBinder + ?Sized> Remote<T> {
@@ -84,7 +88,7 @@ impl<T: FromIBinder + ?Sized> Remote<T> {
         Self(ManuallyDrop::new(object))
     }
 
-    /// The object, to be called.
+    /// Returns the object for a call.
     pub fn get(&self) -> Result<&T> {
         check()?;
         ending::check().map(|()| &**self.0)
@@ -113,7 +117,7 @@ mod tests {
         word.store(1, Ordering::Relaxed);
         // SAFETY: the child reads a word and ends.
         match unsafe { fork() }.expect("fork") {
-            // SAFETY: as above; nothing of the test's process is to run in the child.
+            // SAFETY: as above; _exit runs no code of the test process.
             ForkResult::Child => unsafe { libc::_exit(word.load(Ordering::Relaxed) as i32) },
             ForkResult::Parent { child } => {
                 assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));

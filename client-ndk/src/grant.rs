@@ -3,8 +3,8 @@
 
 //! The guard of a group that holds its buffers.
 //!
-//! A [`Grant`] borrows its group, so while there is one nothing else can be done with the group: what
-//! can be done with a held group is here. The rules of growth, fences and ends are `ISyncGroup.aidl`'s.
+//! A [`Grant`] borrows its group. So this file has every call that a group allows while it holds.
+//! `ISyncGroup.aidl` has the rules of growth and fences.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -15,46 +15,49 @@ use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use nix::time::{clock_gettime, ClockId};
 
 use crate::error::{Error, Result};
-use crate::group::{duplicate, timeout_ns, Acquire, Group, State};
-use crate::types::{Access, BufferId, GrantInfo, GrantedBuffer, Token};
+use crate::group::{duplicate, Acquire, Group, State};
+use crate::types::{timeout_ns, Access, BufferId, GrantInfo, GrantedBuffer, Token};
 
-/// All buffers of a group are held and coherent. Unlocks when dropped.
+/// The group holds all its buffers, and they are coherent. Unlocks when dropped.
 ///
-/// The guard ends at its deadline whatever its owner does: long work looks at
-/// [`Grant::time_left`], or polls [`Grant::event_fd`] and asks [`Grant::is_evicted`].
-/// `std::mem::forget` keeps the lock until the deadline; [`Group::grant`] gives the guard back.
+/// The service takes the grant away at its deadline. Long work should check [`Grant::time_left`], or
+/// poll [`Grant::event_fd`] and call [`Grant::is_evicted`]. After `std::mem::forget` the group holds
+/// until the deadline; [`Group::grant`] returns the guard again.
 pub struct Grant<'a> {
     group: &'a mut Group,
     ended: bool,
 }
 
 impl<'a> Grant<'a> {
-    /// Of a group that holds.
-    pub(crate) fn of(group: &'a mut Group) -> Self {
-        Self { group, ended: false }
+    /// The guard of a group that holds.
+    pub(crate) fn of(group: &'a mut Group) -> Result<Self> {
+        match group.state {
+            State::Holding { .. } => Ok(Self { group, ended: false }),
+            _ => Err(Error::Protocol("the grant is gone")),
+        }
     }
 }
 
 impl Grant<'_> {
-    /// When the grant is taken away: a reading of `CLOCK_MONOTONIC`.
+    /// The time at which the grant is taken away: a reading of `CLOCK_MONOTONIC`.
     pub fn deadline(&self) -> Duration {
         self.info().map_or(Duration::ZERO, |grant| grant.deadline)
     }
 
-    /// How long is left until the deadline; zero when it has passed.
+    /// The time that is left until the deadline; zero when it has passed.
     pub fn time_left(&self) -> Duration {
         // CLOCK_MONOTONIC with a valid pointer can't fail (clock_gettime(2)).
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::MAX, Duration::from);
         self.deadline().saturating_sub(now)
     }
 
-    /// The grant's name.
+    /// The id of the grant.
     pub fn token(&self) -> Token {
         self.info().map_or(Token(0), |grant| grant.token)
     }
 
-    /// The buffers, in the order of their addition, with generation and marks: see
-    /// [`GrantedBuffer::evicted`] and [`GrantedBuffer::torn`].
+    /// The buffers, in the order in which they were added. See [`GrantedBuffer::evicted`] and
+    /// [`GrantedBuffer::torn`] for their marks.
     pub fn buffers(&self) -> &[GrantedBuffer] {
         self.info().map_or(&[], |grant| &grant.buffers)
     }
@@ -64,9 +67,9 @@ impl Grant<'_> {
         self.buffers().iter().find(|buffer| buffer.id == id)
     }
 
-    /// What devices have to wait for before they begin: the release fences of earlier holders, as
-    /// one sync_file, to be handed to the driver (or to [`crate::fence::wait`]). `None` if nothing
-    /// is pending. If it signals an error, what is in the buffers is not what it should be.
+    /// Returns the release fences of earlier holders, as one sync_file. Devices must wait for it before
+    /// they begin: give it to the driver, or to [`crate::fence::wait`]. `None` if no fence is pending.
+    /// If it signals an error, the content of the buffers is wrong.
     ///
     /// # Errors
     /// [`Error::Evicted`], [`Error::NoResources`], [`Error::ServiceDied`].
@@ -76,13 +79,13 @@ impl Grant<'_> {
             State::Holding { acquire: Acquire::Known(Some(fence)), .. } => {
                 Ok(Some(duplicate(fence.as_fd())?.into()))
             }
-            // Nothing is pending if no buffer says so.
+            // No buffer is marked, so no fence is pending.
             State::Holding { grant, .. } if grant.buffers.iter().all(|b| !b.fenced) => Ok(None),
             _ => self.ask_for_fence(BufferId(0)),
         }
     }
 
-    /// As [`Grant::acquire_fence`], for one buffer.
+    /// Like [`Grant::acquire_fence`], for one buffer.
     ///
     /// # Errors
     /// [`Error::UnknownBuffer`], and those of [`Grant::acquire_fence`].
@@ -99,12 +102,12 @@ impl Grant<'_> {
         Ok(fence.map(Into::into))
     }
 
-    /// The group's event pipe: readable when the grant is taken away.
+    /// The group's event pipe. It is readable when the grant is taken away.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.group.event_fd()
     }
 
-    /// Whether the grant was taken away. Looks into the event pipe without blocking.
+    /// Tells if the grant was taken away. Reads the event pipe without blocking.
     ///
     /// # Errors
     /// [`Error::ServiceDied`].
@@ -113,7 +116,7 @@ impl Grant<'_> {
         Ok(self.known_evicted())
     }
 
-    /// Adds a dma-buf, or a stronger access to one that is held; [`Grant::grow`] gets it.
+    /// Adds a dma-buf, or a stronger access to one that the group holds; [`Grant::grow`] gets it.
     ///
     /// # Errors
     /// Those of [`Group::add`].
@@ -121,7 +124,7 @@ impl Grant<'_> {
         self.group.add(fd, access)
     }
 
-    /// Takes one buffer out that was added and is not held.
+    /// Removes one buffer that was added and is not held.
     ///
     /// # Errors
     /// [`Error::UnknownBuffer`]; [`Error::Busy`] if it is held.
@@ -129,14 +132,14 @@ impl Grant<'_> {
         self.group.remove(buffer)
     }
 
-    /// Gets what was added since the grant, waiting up to `timeout` (`None`: as long as it takes).
-    /// The deadline stays what it is; what is held stays held, however this ends.
+    /// Gets the buffers that were added since the grant. Waits up to `timeout` (`None`: no time-out).
+    /// The deadline stays the same, and the group keeps what it holds even if this call fails.
     ///
     /// # Errors
-    /// [`Error::Deadlock`]: unlock, and lock the group again, which includes what was added and has
-    /// the old ticket while that lives. [`Error::Evicted`]: the deadline came first. [`Error::AlreadyLocked`] if
-    /// nothing was added. [`Error::TimedOut`], [`Error::LockFailed`], [`Error::Quota`],
-    /// [`Error::EventsUnread`], [`Error::ServiceDied`].
+    /// [`Error::Deadlock`]: unlock, and lock the group again; the new lock includes the added buffers
+    /// and has the old ticket while that lives. [`Error::Evicted`]: the deadline came first.
+    /// [`Error::AlreadyLocked`] if nothing was added. [`Error::TimedOut`], [`Error::LockFailed`],
+    /// [`Error::Quota`], [`Error::EventsUnread`], [`Error::ServiceDied`].
     pub fn grow(&mut self, timeout: impl Into<Option<Duration>>) -> Result<()> {
         if !self.group.request(Some(timeout_ns(timeout.into())))? {
             self.group.await_grant(None)?;
@@ -144,10 +147,10 @@ impl Grant<'_> {
         Ok(())
     }
 
-    /// As [`Grant::grow`], if nobody else has or waits for one of the buffers.
+    /// Like [`Grant::grow`], if nobody else holds one of the buffers or waits for one.
     ///
     /// # Errors
-    /// [`Error::WouldBlock`], and those of [`Grant::grow`] but [`Error::TimedOut`].
+    /// [`Error::WouldBlock`], and those of [`Grant::grow`] except [`Error::TimedOut`].
     pub fn try_grow(&mut self) -> Result<()> {
         if !self.group.request(None)? {
             self.group.await_grant(None)?;
@@ -158,29 +161,29 @@ impl Grant<'_> {
     /// Ends the grant; the work on the buffers is finished.
     ///
     /// # Errors
-    /// [`Error::Evicted`] if it was taken away before: what was read may be torn, and what was
-    /// written may be lost. [`Error::ServiceDied`].
+    /// [`Error::Evicted`] if it was taken away before: data that was read may be torn, and data that
+    /// was written may be lost. [`Error::ServiceDied`].
     pub fn unlock(mut self) -> Result<()> {
         self.end(&[])
     }
 
-    /// Ends the grant; the work on the buffers is finished when `fence`, a sync_file, has signalled.
-    /// Devices that are next are granted the buffers at once, with the fence; the CPU when it has
-    /// signalled. If it fails, or has not signalled when the group's hold limit has passed from
-    /// now, it is an eviction ([`crate::Event::Evicted`]).
+    /// Ends the grant. The work on the buffers ends when `fence`, a sync_file, has signalled. A device
+    /// that is next is granted the buffers at once, with the fence; the CPU when the fence has
+    /// signalled. A fence that fails, or has not signalled when the group's hold limit has passed from
+    /// now, counts as an eviction ([`crate::Event::Evicted`]).
     ///
-    /// If the service can't take the fence (a quota, descriptors), this waits for it here, until the
-    /// deadline, and unlocks then.
+    /// If the service can't take the fence (a quota, descriptors), this call waits for the fence, until
+    /// the deadline, and then unlocks.
     ///
     /// # Errors
-    /// [`Error::BadFence`] if it is no sync_file: then the grant has ended without it, as if
+    /// [`Error::BadFence`] if it is not a sync_file: then the grant has ended without it, as if
     /// dropped. [`Error::Evicted`], [`Error::ServiceDied`].
     pub fn unlock_with_fence(self, fence: OwnedFd) -> Result<()> {
         self.unlock_with_fences(Vec::new(), Some(fence))
     }
 
-    /// As [`Grant::unlock_with_fence`], with fences of single buffers and one for the rest. Buffers
-    /// without either are finished.
+    /// Like [`Grant::unlock_with_fence`], with fences for single buffers and one for the rest. The work
+    /// on a buffer without a fence is finished.
     ///
     /// # Errors
     /// [`Error::UnknownBuffer`] for a buffer that the grant does not have: then the grant has ended
@@ -193,10 +196,9 @@ impl Grant<'_> {
         self.release(each, rest)
     }
 
-    /// Ends the grant as [`Grant::unlock`] does, and locks `next` as [`Group::lock`] does, in one call of
-    /// the service: for a pipeline that has a group for each of its frames. On an error of the
-    /// request, and that of a `next` that holds or waits ([`Error::AlreadyLocked`]), nothing is
-    /// locked, and the grant has ended, as if dropped.
+    /// Ends the grant like [`Grant::unlock`], and locks `next` like [`Group::lock`], in one call of the
+    /// service, for a pipeline that has a group per frame. If the request fails, or `next` holds or
+    /// waits ([`Error::AlreadyLocked`]), nothing is locked, and the grant has ended, as if dropped.
     ///
     /// ```no_run
     /// # use buffersync_client::{Error, Group};
@@ -219,8 +221,8 @@ impl Grant<'_> {
         self.unlock_with_fences_and_lock(Vec::new(), None, next, timeout)
     }
 
-    /// As [`Grant::unlock_and_lock`], with fences as [`Grant::unlock_with_fences`] takes them. What the
-    /// service can't take is not waited for: [`Error::Quota`], [`Error::NoResources`].
+    /// Like [`Grant::unlock_and_lock`], with fences like [`Grant::unlock_with_fences`]. This call does
+    /// not wait for fences that the service can't take: [`Error::Quota`], [`Error::NoResources`].
     ///
     /// # Errors
     /// Those of [`Grant::unlock_with_fences`] and of [`Group::lock`].
@@ -234,11 +236,11 @@ impl Grant<'_> {
         if !self.exchange(each, rest, next, timeout_ns(timeout.into()))? {
             next.await_grant(None)?;
         }
-        next.grant().ok_or(Error::Protocol("the grant is gone"))
+        Grant::of(next)
     }
 
-    /// The call of [`Grant::unlock_with_fences_and_lock`]. True: granted at once. After an error that
-    /// does not say that the grant is gone, it goes on until it is dropped.
+    /// The request of [`Grant::unlock_with_fences_and_lock`]. Returns true if `next` is granted at once.
+    /// After an error that does not end the grant, it goes on until it is dropped.
     pub(crate) fn exchange(
         &mut self,
         each: Vec<(BufferId, OwnedFd)>,
@@ -262,13 +264,13 @@ impl Grant<'_> {
         next.accept(reply?)
     }
 
-    /// Whether the service has ended the grant.
+    /// Tells if the service has ended the grant.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// As [`Grant::unlock_with_fences`]; after [`Error::BadFence`] and [`Error::UnknownBuffer`] the
-    /// grant goes on, until it is dropped.
+    /// Like [`Grant::unlock_with_fences`], but after [`Error::BadFence`] and [`Error::UnknownBuffer`]
+    /// the grant goes on until it is dropped.
     pub(crate) fn release(
         &mut self,
         each: Vec<(BufferId, OwnedFd)>,
@@ -278,7 +280,7 @@ impl Grant<'_> {
         match self.end(&fences) {
             Err(Error::Quota | Error::NoResources) if !fences.is_empty() => {
                 for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
-                    // At the deadline the grant is over anyway.
+                    // An error is ignored: at the deadline the grant is over in any case.
                     let _ = crate::fence::wait(fence.as_ref(), self.time_left());
                 }
                 self.end(&[])
@@ -287,7 +289,7 @@ impl Grant<'_> {
         }
     }
 
-    /// The service keeps a grant whose fences it refuses; every other answer ends it.
+    /// Ends the grant. If the service refuses the fences, the grant goes on; every other answer ends it.
     fn end(&mut self, fences: &[ReleaseFence]) -> Result<()> {
         let (group, token) = (self.group.remote()?, self.token().0);
         let result = match fences.is_empty() {
@@ -305,7 +307,7 @@ impl Grant<'_> {
         result
     }
 
-    /// Whether this grant's group has the buffer with at least this access, and has this mapping.
+    /// Tells if the group holds the buffer with at least this access, and has this mapping.
     pub(crate) fn holds_mapped(&self, id: BufferId, access: Access, mapping: &Arc<()>) -> bool {
         self.group.members.holds_mapped(id, access, mapping)
     }
@@ -317,7 +319,7 @@ impl Grant<'_> {
     fn info(&self) -> Option<&GrantInfo> {
         match &self.group.state {
             State::Holding { grant, .. } => Some(grant),
-            // The guard borrows the group for as long as it holds.
+            // Can't happen: the guard borrows the group while it holds.
             _ => None,
         }
     }
@@ -327,7 +329,7 @@ impl Grant<'_> {
     }
 }
 
-/// Release fences as the service takes them.
+/// Converts release fences to AIDL.
 fn given(each: Vec<(BufferId, OwnedFd)>, rest: Option<OwnedFd>) -> Vec<ReleaseFence> {
     each.into_iter()
         .chain(rest.map(|fence| (BufferId(0), fence)))
@@ -341,7 +343,8 @@ fn given(each: Vec<(BufferId, OwnedFd)>, rest: Option<OwnedFd>) -> Vec<ReleaseFe
 impl Drop for Grant<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            // Evicted or dead: the grant is gone all the same.
+            // An error is ignored: after an eviction or a death the grant is gone in any case.
+
             let _ = self.end(&[]);
         }
         self.group.released();

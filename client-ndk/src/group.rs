@@ -1,10 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A group and its grants.
+//! A group: its buffers, its state, its requests and events.
 //!
-//! A group is idle, waiting, holding or growing, as in `ISyncGroup.aidl`; [`State`] is the client's view of
-//! that, and is what tells a record of the current lock from one of a lock long gone.
+//! A group is idle, waiting, holding or growing, as in `ISyncGroup.aidl`. [`State`] is the client's view
+//! of that. By its token the group tells a record of the current lock from a record of an earlier one.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -19,36 +19,35 @@ use nix::errno::Errno;
 use crate::error::{Error, Result};
 use crate::events::{Event, EventPipe};
 use crate::fork::{self, Remote};
-use crate::grant::Grant;
 use crate::members::Members;
 use crate::types::{monotonic, to_aidl, Access, BufferId, GrantInfo, GrantedBuffer, Token};
 
-/// How long the record of a lock that can't be cancelled any more may take. The service writes it
-/// before it answers, so this is met only if the service breaks its word.
+/// The wait for the record of a lock that can't be cancelled any more. The service writes the record
+/// before it answers, so only a faulty service lets this time pass.
 const RECORD_GRACE: Duration = Duration::from_secs(1);
 
-fn grace() -> Option<Instant> {
+pub(crate) fn grace() -> Option<Instant> {
     Instant::now().checked_add(RECORD_GRACE)
 }
 
 /// A set of dma-bufs that are locked and unlocked together.
 ///
-/// Dropping a group ends it in order, a waiting lock included. A group that holds when it is
-/// dropped (its [`Grant`] was forgotten) is left to the service, which treats that as an eviction:
-/// nobody said that the work was finished.
+/// Dropping a group closes it in order, a waiting lock included. If the group still holds (its
+/// [`Grant`](crate::Grant) was forgotten), the service treats the drop as an eviction, because nobody
+/// said that the work was finished.
 pub struct Group {
     binder: Remote<dyn ISyncGroup>,
-    /// Names the group in a call of another one.
+    /// Names this group in an `unlockAndLock` call of another one.
     pub(crate) key: i64,
     pub(crate) events: EventPipe,
     hold_limit: Duration,
     pub(crate) state: State,
     pub(crate) members: Members,
     evictions: u64,
-    /// Nothing is in the pipe: since it was read empty no lock has waited, no fence was given, and no
-    /// grant ended otherwise than by its unlock.
+    /// The pipe is empty: since it was read empty no lock has waited, no fence was given, and every
+    /// grant has ended by its unlock. Saves a read(2) for each lock.
     quiet: bool,
-    /// Memory of the last grant for the next.
+    /// The memory of the last grant, for the next grant.
     spare: Vec<GrantedBuffer>,
 }
 
@@ -59,19 +58,19 @@ pub(crate) enum State {
     Holding { grant: GrantInfo, evicted: bool, growing: bool, acquire: Acquire },
 }
 
-/// What a grant has to wait for.
+/// The acquire fence of a grant.
 #[derive(Debug)]
 pub(crate) enum Acquire {
-    /// As the reply said.
+    /// The fence that came with the reply, if any.
     Known(Option<OwnedFd>),
-    /// The grant came by event, which carries no descriptor: the service is to be asked.
+    /// The grant came by event, which carries no descriptor: ask the service.
     Ask,
 }
 
-/// What [`Group::start_lock`] came to.
+/// The result of [`Group::start_lock`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Started {
-    /// Everything is held, [`Group::grant`] has the guard; no event follows.
+    /// The group holds all its buffers: call [`Group::grant`]. No event follows.
     Granted,
     /// [`Group::read_event`] will report [`Event::Granted`] or [`Event::LockFailed`].
     Queued,
@@ -98,17 +97,16 @@ impl Group {
         }
     }
 
-    /// The service's end.
     pub(crate) fn remote(&self) -> Result<&dyn ISyncGroup> {
         self.binder.get()
     }
 
-    /// How long a grant of this group lasts at most.
+    /// The hold limit of the group: its grants are taken away after this time.
     pub fn hold_limit(&self) -> Duration {
         self.hold_limit
     }
 
-    /// How many evictions of this group's grants were reported so far.
+    /// The number of evictions of this group's grants that were reported so far.
     pub fn evictions(&self) -> u64 {
         self.evictions
     }
@@ -126,11 +124,11 @@ impl Group {
         }
     }
 
-    /// Adds the dma-bufs of a native handle; other descriptors in it are skipped. The ids come in
-    /// the order of the dma-bufs' first descriptor.
+    /// Adds the dma-bufs of a native handle. Other descriptors in it are skipped. The ids are in the
+    /// order of the first descriptor of each dma-buf.
     ///
     /// # Errors
-    /// As [`Group::add`], and [`Error::IllegalArgument`] for no descriptors or too many.
+    /// Those of [`Group::add`], and [`Error::IllegalArgument`] for no descriptors or too many.
     pub fn add_handle(
         &mut self,
         fds: &[BorrowedFd<'_>],
@@ -145,7 +143,7 @@ impl Group {
         Ok(ids)
     }
 
-    /// Takes one buffer out.
+    /// Removes one buffer. The group must not hold it.
     ///
     /// # Errors
     /// [`Error::UnknownBuffer`], [`Error::Busy`].
@@ -155,7 +153,7 @@ impl Group {
         Ok(())
     }
 
-    /// Takes all buffers out.
+    /// Removes all buffers.
     ///
     /// # Errors
     /// [`Error::Busy`].
@@ -165,39 +163,8 @@ impl Group {
         Ok(())
     }
 
-    /// Locks every buffer of the group, waiting for other holders up to `timeout` (`None`: as long
-    /// as it takes, which other holders' deadlines bound).
-    ///
-    /// The service ends the wait, so that a time-out and a grant can't cross. A lock that timed out
-    /// leaves its age to the group's next one, for a while (`ISyncGroup.aidl`, on tickets).
-    ///
-    /// # Errors
-    /// [`Error::TimedOut`], [`Error::LockFailed`],
-    /// [`Error::ServiceDied`], and those of `ISyncGroup.lock`: [`Error::EmptyGroup`],
-    /// [`Error::AlreadyLocked`], [`Error::Quota`], [`Error::EventsUnread`].
-    pub fn lock(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
-        // A time-out beyond the clock's range is none.
-        if !self.request(Some(timeout_ns(timeout.into())))? {
-            self.await_grant(None)?;
-        }
-        self.grant().ok_or(Error::Protocol("the grant is gone"))
-    }
-
-    /// Locks every buffer of the group if nobody else has one or waits for one. May still wait,
-    /// for cache maintenance alone.
-    ///
-    /// # Errors
-    /// [`Error::WouldBlock`], and those of [`Group::lock`] but [`Error::TimedOut`].
-    /// [`Error::LockFailed`] also if an implicit fence is pending, for which this does not wait.
-    pub fn try_lock(&mut self) -> Result<Grant<'_>> {
-        if !self.request(None)? {
-            self.await_grant(None)?;
-        }
-        self.grant().ok_or(Error::Protocol("the grant is gone"))
-    }
-
-    /// Asks for the lock and returns at once; the lock has its place in the queue from here on.
-    /// For a poll loop of one's own:
+    /// Asks for the lock and returns at once. The lock has its place in the queue from now on. For a
+    /// program with its own poll loop:
     ///
     /// ```no_run
     /// # use buffersync_client::{Error, Event, Group, Started};
@@ -227,27 +194,11 @@ impl Group {
         Ok(if self.request(Some(0))? { Started::Granted } else { Started::Queued })
     }
 
-    /// Waits for a lock that [`Group::start_lock`] queued, as [`Group::lock`] does.
+    /// Cancels a waiting lock.
     ///
     /// # Errors
-    /// [`Error::NotQueued`] if no lock is waiting, and those of [`Group::lock`].
-    pub fn finish_lock(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
-        let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
-        if matches!(self.state, State::Idle) {
-            return Err(Error::NotQueued);
-        }
-        if self.await_grant(until)? || self.take_back()? {
-            self.grant().ok_or(Error::Protocol("the grant is gone"))
-        } else {
-            Err(Error::TimedOut)
-        }
-    }
-
-    /// Takes a waiting lock back.
-    ///
-    /// # Errors
-    /// [`Error::NotQueued`] if none is waiting. It may have been granted meanwhile: then
-    /// [`Group::read_event`] says so.
+    /// [`Error::NotQueued`] if no lock waits. It may have been granted meanwhile: then
+    /// [`Group::read_event`] reports it.
     pub fn cancel(&mut self) -> Result<()> {
         self.remote()?.cancel()?;
         match &mut self.state {
@@ -257,17 +208,17 @@ impl Group {
         Ok(())
     }
 
-    /// The event pipe, to poll for POLLIN. POLLHUP: the service is gone.
+    /// The event pipe. Poll it for POLLIN; POLLHUP means that the service is gone.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
 
-    /// The next event, `None` if there is none now. Never blocks.
+    /// Returns the next event; `None` if there is none now. Never blocks.
     ///
     /// # Errors
     /// [`Error::ServiceDied`].
     pub fn read_event(&mut self) -> Result<Option<Event>> {
-        // The pipe is the parent's: what a child reads it does not get.
+        // A forked child shares the parent's pipe, and must not take its records.
         fork::check()?;
         let event = self.events.next()?;
         if let Some(event) = &event {
@@ -276,16 +227,8 @@ impl Group {
         Ok(event)
     }
 
-    /// The guard of a grant that [`Group::read_event`] reported, or whose guard was forgotten.
-    pub fn grant(&mut self) -> Option<Grant<'_>> {
-        match self.state {
-            State::Holding { .. } => Some(Grant::of(self)),
-            _ => None,
-        }
-    }
-
-    /// Sends the request, with a time-out in the service's terms or (`None`) to wait for nobody.
-    /// True: granted at once.
+    /// Sends a lock with a time-out (see [`timeout_ns`](crate::types::timeout_ns)), or a try-lock for
+    /// `None`. Returns true if it is granted at once.
     pub(crate) fn request(&mut self, timeout_ns: Option<i64>) -> Result<bool> {
         self.make_room()?;
         let reply = match timeout_ns {
@@ -293,18 +236,20 @@ impl Group {
             None => self.remote()?.tryLock()?,
         };
         if matches!(&self.state, State::Holding { grant, .. } if grant.token.0 != reply.token) {
-            // The grant that was to grow had been taken away, so this began a lock of its own.
+            // The grant was taken away before it could grow, so this is a new lock.
+
             return self.discard(&reply);
         }
         self.accept(reply)
     }
 
-    /// A record may come that belongs to no lock any more.
+    /// Notes that a record may come after the lock it belongs to has ended.
     pub(crate) fn may_hear_later(&mut self) {
         self.quiet = false;
     }
 
-    /// What earlier locks left must not fill the pipe (ERROR_EVENTS_UNREAD).
+    /// Reads the records that earlier locks left, so that they don't fill the pipe
+    /// (ERROR_EVENTS_UNREAD).
     pub(crate) fn make_room(&mut self) -> Result<()> {
         if matches!(self.state, State::Idle) && !self.quiet {
             while self.read_event()?.is_some() {}
@@ -313,7 +258,7 @@ impl Group {
         Ok(())
     }
 
-    /// Follows the reply to a request. True: granted.
+    /// Updates the state after the reply to a request. Returns true if the lock is granted.
     pub(crate) fn accept(&mut self, reply: LockReply) -> Result<bool> {
         let granted = Granted::of(&reply);
         match granted.map_err(|_| Error::Protocol("a grant of an impossible number of buffers"))? {
@@ -339,7 +284,7 @@ impl Group {
         }
     }
 
-    /// The grant is over.
+    /// Notes that the grant has ended.
     pub(crate) fn released(&mut self) {
         let held = std::mem::replace(&mut self.state, State::Idle);
         if let State::Holding { grant, .. } = held {
@@ -348,7 +293,8 @@ impl Group {
         self.members.released();
     }
 
-    /// Gives a lock back that was not meant, and reports the eviction that led to it.
+    /// A growth became a new lock, because the grant was evicted before the call. Gives the new lock
+    /// back and returns [`Error::Evicted`].
     fn discard(&mut self, reply: &LockReply) -> Result<bool> {
         let token = Token(reply.token);
         if let State::Holding { evicted, .. } = &mut self.state {
@@ -356,7 +302,7 @@ impl Group {
         }
         let mut granted = !matches!(Granted::of(reply), Ok(None));
         if !granted && self.remote()?.cancel().is_err() {
-            // Granted meanwhile, or ended: its record is there, or comes now.
+            // It was granted or has ended meanwhile: its record is in the pipe, or comes now.
             while self.events.wait(grace())? {
                 match self.read_event()? {
                     Some(Event::Granted(grant)) if grant.token == token => granted = true,
@@ -372,7 +318,8 @@ impl Group {
         Err(Error::Evicted)
     }
 
-    /// Waits until the pending lock is granted, or says how it ended. False: `until` passed.
+    /// Waits until the pending lock is granted (true) or has ended (an error). Returns false if `until`
+    /// comes first.
     pub(crate) fn await_grant(&mut self, until: Option<Instant>) -> Result<bool> {
         while !self.look()? {
             if !self.events.wait(until)? {
@@ -382,12 +329,12 @@ impl Group {
         Ok(true)
     }
 
-    /// Reads events until the pending lock is granted (true), has ended otherwise, or there are no
-    /// more.
+    /// Reads events until the pending lock is granted (true) or has ended (an error). Returns false if
+    /// there are no more events.
     pub(crate) fn look(&mut self) -> Result<bool> {
         while self.is_pending() {
             let Some(event) = self.read_event()? else { return Ok(false) };
-            // An event after which nothing is pending was about this lock.
+            // If nothing is pending after an event, it was about this lock.
             match event {
                 _ if self.is_pending() => {}
                 Event::LockFailed { buffer, errno, by_fence, .. } => {
@@ -402,36 +349,11 @@ impl Group {
         Ok(true)
     }
 
-    /// Gives up a pending lock that nobody waits for any more. What it was to add to goes on.
-    pub(crate) fn abandon(&mut self) {
-        if !self.is_pending() || self.cancel().is_ok() {
-            return;
-        }
-        let grew = matches!(self.state, State::Holding { .. });
-        // Granted meanwhile: its record is there. If the service is gone, so is the lock.
-        let granted = self.await_grant(grace());
-        if granted == Ok(true) && !grew {
-            drop(self.grant());
-        }
-    }
-
     pub(crate) fn is_pending(&self) -> bool {
         matches!(self.state, State::Waiting(_) | State::Holding { growing: true, .. })
     }
 
-    /// After a time-out: cancels. True: it was granted before it could be.
-    fn take_back(&mut self) -> Result<bool> {
-        match self.cancel() {
-            Ok(()) => Ok(false),
-            Err(Error::NotQueued) if self.await_grant(grace())? => Ok(true),
-            Err(Error::NotQueued) => {
-                Err(Error::Protocol("a lock ended and the event pipe does not say how"))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Follows the state. Records of earlier locks leave it alone.
+    /// Updates the state after an event. Records of earlier locks don't change it.
     fn note(&mut self, event: &Event) {
         match event {
             Event::Granted(granted) => match &mut self.state {
@@ -472,22 +394,18 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let (false, Ok(binder)) = (matches!(self.state, State::Holding { .. }), self.remote()) {
-            // Nothing can be done about a failure: either way the reference goes now.
+            // An error can be ignored: the reference is dropped now in any case.
+
             let _ = binder.close();
         }
     }
 }
 
-/// A time-out as the service wants it: in nanoseconds, 0 for none.
-pub(crate) fn timeout_ns(timeout: Option<Duration>) -> i64 {
-    timeout.map_or(0, |timeout| i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX).max(1))
-}
-
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<ParcelFileDescriptor> {
     fd.try_clone_to_owned().map(ParcelFileDescriptor::new).map_err(|error| {
-        match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
-            Errno::EBADF => Error::BadFd,
-            errno => Error::System("dup of a descriptor", errno),
+        match Error::io("dup of a descriptor", &error) {
+            Error::System(_, Errno::EBADF) => Error::BadFd,
+            error => error,
         }
     })
 }

@@ -1,34 +1,35 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Handles that callers without a borrow checker can't get wrong.
+//! Handles for C and Java, which have no borrow checker.
 //!
-//! What C or Java holds looks like a pointer and is a number, never given out twice: one that was closed, was
-//! never opened or is of another kind is not found. An object lives until the last call on it has
-//! returned, so that one thread may close what another uses.
+//! A handle looks like a pointer and is a number. No number is given out twice, so a handle that was
+//! closed, was never opened or is of another kind is not found. An object lives until the last call on
+//! it has returned, so one thread may close a handle that another thread uses.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Handles of one kind.
+/// The handles of one kind.
 pub struct Handles<T> {
     objects: RwLock<Option<HashMap<usize, Arc<T>>>>,
-    /// Tells the kinds apart: in the low bits of each handle.
+    /// In the low bits of each handle, to tell the kinds apart.
     kind: usize,
     count: AtomicUsize,
 }
 
-/// Low bits of a handle that tell its kind. No allocator's pointer is odd, so no such is a handle.
+/// The low bits of a handle tell its kind. A kind is odd and an allocator's pointers are even, so a
+/// pointer is never a handle.
 const KIND_BITS: usize = 0xf;
 
 impl<T> Handles<T> {
-    /// None yet; `kind` is odd and less than 16.
+    /// A table without handles; `kind` is odd and less than 16.
     pub const fn new(kind: usize) -> Self {
         Self { objects: RwLock::new(None), kind: kind & KIND_BITS | 1, count: AtomicUsize::new(0) }
     }
 
-    /// A handle for an object.
+    /// Makes a handle for an object.
     pub fn insert(&self, object: T) -> usize {
         let mut objects = self.objects.write().unwrap_or_else(PoisonError::into_inner);
         let objects = objects.get_or_insert_default();
@@ -36,7 +37,7 @@ impl<T> Handles<T> {
         loop {
             let count = self.count.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
             let handle = count.wrapping_mul(KIND_BITS + 1) | self.kind;
-            // Taken: only after 2^28 of them, on a machine of 32 bits.
+            // It can be occupied only after 2^28 handles, on a 32-bit machine.
             if let std::collections::hash_map::Entry::Vacant(free) = objects.entry(handle) {
                 free.insert(object);
                 return handle;
@@ -44,7 +45,8 @@ impl<T> Handles<T> {
         }
     }
 
-    /// The object of a handle.
+    /// Finds the object of a handle.
+
     pub fn get(&self, handle: usize) -> Option<Arc<T>> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         objects.as_ref()?.get(&handle).cloned()

@@ -3,9 +3,9 @@
 
 //! The dma-bufs of an `AHardwareBuffer`.
 //!
-//! `AHardwareBuffer_getNativeHandle` is for vendors (llndk): libnativewindow has it, the NDK's headers
-//! and stubs do not. So it is looked up at run time, where it is missing the answer is
-//! [`Error::Unsupported`], and nobody fails to load this library for it. Knows the layout of
+//! `AHardwareBuffer_getNativeHandle` is for vendors (llndk): libnativewindow has it, but the NDK's
+//! headers and stubs do not. So it is looked up at run time. Without it the calls return
+//! [`Error::Unsupported`], and the library still loads. This module knows the layout of
 //! `native_handle_t` (cutils/native_handle.h) and nothing of gralloc.
 
 use std::ffi::{c_int, c_void, CStr};
@@ -18,7 +18,7 @@ use crate::grant::Grant;
 use crate::group::Group;
 use crate::types::{Access, BufferId};
 
-/// Where Android has the function.
+/// The library that has the function on Android.
 const LIBRARY: &CStr = c"libnativewindow.so";
 const FUNCTION: &CStr = c"AHardwareBuffer_getNativeHandle";
 /// `NATIVE_HANDLE_MAX_FDS` of cutils/native_handle.h.
@@ -30,7 +30,7 @@ pub struct AHardwareBuffer {
     opaque: [u8; 0],
 }
 
-/// The beginning of `native_handle_t`; the descriptors follow.
+/// The first fields of `native_handle_t`; the descriptors follow.
 #[repr(C)]
 struct NativeHandle {
     version: c_int,
@@ -42,14 +42,14 @@ struct NativeHandle {
 type GetNativeHandle = unsafe extern "C" fn(*const AHardwareBuffer) -> *const NativeHandle;
 
 impl Group {
-    /// Adds the dma-bufs of an `AHardwareBuffer`, which need not outlive the call.
+    /// Adds the dma-bufs of an `AHardwareBuffer`. The buffer may be released after the call.
     ///
     /// # Safety
     /// `buffer` is an `AHardwareBuffer` to which the caller has a reference.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where libnativewindow does not have what this needs, as on Linux. Those
-    /// of [`Group::add_handle`].
+    /// [`Error::Unsupported`] where libnativewindow does not have the function, as on Linux. Those of
+    /// [`Group::add_handle`].
     pub unsafe fn add_hardware_buffer(
         &mut self,
         buffer: NonNull<AHardwareBuffer>,
@@ -62,7 +62,7 @@ impl Group {
 }
 
 impl Grant<'_> {
-    /// As [`Group::add_hardware_buffer`], while the group holds; [`Grant::grow`] gets the buffers.
+    /// Like [`Group::add_hardware_buffer`], while the group holds; [`Grant::grow`] gets the buffers.
     ///
     /// # Safety
     /// That of [`Group::add_hardware_buffer`].
@@ -79,30 +79,30 @@ impl Grant<'_> {
     }
 }
 
-/// The descriptors of an `AHardwareBuffer`'s native handle.
+/// Returns the descriptors of an `AHardwareBuffer`'s native handle.
 ///
 /// # Safety
-/// `buffer` is an `AHardwareBuffer` to which the caller has a reference for as long as what is
-/// returned.
+/// `buffer` is an `AHardwareBuffer` to which the caller has a reference, for as long as it uses the
+/// result.
 ///
 /// # Errors
 /// [`Error::Unsupported`] as in [`Group::add_hardware_buffer`]; [`Error::NotDmaBuf`] for a handle
 /// without descriptors.
 pub unsafe fn descriptors_of<'a>(buffer: NonNull<AHardwareBuffer>) -> Result<Vec<BorrowedFd<'a>>> {
     let get = get_native_handle().ok_or(Error::Unsupported)?;
-    // SAFETY: the function is what its name says; the caller vouches for the buffer, which owns the
-    // handle that comes back.
+    // SAFETY: the function has this type; the caller vouches for the buffer, which owns the returned
+    // handle.
     let handle = unsafe { get(buffer.as_ptr()) };
-    // SAFETY: a handle that is not null is one, and lives as long as the buffer.
+    // SAFETY: the function returns null or a handle that lives as long as the buffer.
     unsafe { descriptors(handle) }
 }
 
-/// The descriptors of a handle.
+/// Returns the descriptors of a handle.
 ///
 /// # Safety
-/// The handle is null, or a `native_handle_t` that outlives what is returned.
+/// The handle is null, or a `native_handle_t` that outlives the result.
 unsafe fn descriptors<'a>(handle: *const NativeHandle) -> Result<Vec<BorrowedFd<'a>>> {
-    // SAFETY: as the caller says.
+    // SAFETY: the caller vouches for the handle.
     let header = unsafe { handle.as_ref() }.ok_or(Error::NotDmaBuf)?;
     let size = std::mem::size_of::<NativeHandle>();
     let whole = usize::try_from(header.version) == Ok(size);
@@ -110,7 +110,7 @@ unsafe fn descriptors<'a>(handle: *const NativeHandle) -> Result<Vec<BorrowedFd<
         return Err(Error::NotDmaBuf);
     }
     let first = handle.cast::<u8>().wrapping_add(size).cast::<c_int>();
-    // SAFETY: a handle of this version has so many descriptors behind its header.
+    // SAFETY: a handle of this version has this number of descriptors after its header.
     let fds = unsafe { std::slice::from_raw_parts(first, header.num_fds.unsigned_abs() as usize) };
     if fds.iter().any(|fd| *fd < 0) {
         return Err(Error::BadFd);
@@ -119,12 +119,12 @@ unsafe fn descriptors<'a>(handle: *const NativeHandle) -> Result<Vec<BorrowedFd<
     Ok(fds.iter().map(|fd| unsafe { BorrowedFd::borrow_raw(*fd) }).collect())
 }
 
-/// The function, looked for once.
+/// Looks up the function, once.
 fn get_native_handle() -> Option<GetNativeHandle> {
     static FOUND: OnceLock<Option<GetNativeHandle>> = OnceLock::new();
     *FOUND.get_or_init(|| {
-        // SAFETY: a NUL-terminated name; libnativewindow runs nothing of consequence when loaded. It
-        // is not unloaded, so the function stays.
+        // SAFETY: the name is NUL-terminated, and libnativewindow has no constructor with side effects.
+        // It is not unloaded, so the function stays.
         let library = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         let library = NonNull::new(library)?;
         // SAFETY: the library is loaded, and the name is NUL-terminated.
@@ -149,7 +149,8 @@ mod tests {
     fn parse(version: c_int, num_fds: c_int, fds: [c_int; 2]) -> Result<usize> {
         let header = NativeHandle { version, num_fds, num_ints: 0, data: [] };
         let two = Two { header, fds };
-        // SAFETY: a handle of two descriptors, that is there until the end of this function.
+        // SAFETY: a handle of two descriptors, which lives until the end of this function.
+
         unsafe { descriptors(std::ptr::from_ref(&two).cast()) }.map(|fds| fds.len())
     }
 

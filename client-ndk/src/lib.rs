@@ -4,10 +4,10 @@
 //! Rust client of the `vendor.buffersync` HAL: lock shared dma-bufs, work on them, unlock.
 //!
 //! A [`Group`] is a set of dma-bufs, each with a declared [`Access`], that are locked and unlocked
-//! together. [`Group::lock`] blocks in `poll()` on the group's own event pipe, so no thread of the
-//! service or of a binder pool is held while a client waits; a client needs no binder threads.
-//! A program with a poll loop of its own takes the pieces instead: [`Group::start_lock`],
-//! [`Group::event_fd`], [`Group::read_event`] and [`Group::grant`].
+//! together. [`Group::lock`] blocks in `poll()` on the group's own event pipe. So a waiting client
+//! occupies no thread of the service or of a binder pool, and it needs no binder threads itself.
+//! A program with its own poll loop uses [`Group::start_lock`], [`Group::event_fd`],
+//! [`Group::read_event`] and [`Group::grant`] instead.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -30,36 +30,38 @@
 //!
 //! # When things end
 //!
-//! A grant ends by [`Grant::unlock`], by dropping the [`Grant`], or by its deadline: then the
-//! holder is *evicted*, [`Grant::is_evicted`] says so and `unlock` answers [`Error::Evicted`].
-//! If the service dies, its end of the pipe closes and every call, a blocked [`Group::lock`]
-//! included, answers [`Error::ServiceDied`] at once.
+//! A grant ends when it is unlocked ([`Grant::unlock`]), when the [`Grant`] is dropped, or at its
+//! deadline. At the deadline the holder is *evicted*: [`Grant::is_evicted`] returns true and `unlock`
+//! returns [`Error::Evicted`]. If the service dies, its end of the pipe closes and every call, a
+//! blocked [`Group::lock`] included, returns [`Error::ServiceDied`] at once.
 //!
-//! # Which way to the bytes
+//! # How to reach the bytes
 //!
-//! | you have | you take |
+//! | case | use |
 //! |---|---|
-//! | the CPU touches the buffer, in Rust | [`Group::map`] and [`Mapped`]: no bytes without a grant, checked by the compiler |
-//! | a device does | [`Group::attach`], or [`Group::add`], and [`Grant::acquire_fence`] |
-//! | a mapping of your own (gralloc's, a driver's) | [`Group::add`], and discipline |
-//! | tokio | the feature `tokio`: `Group::lock_async` |
+//! | the CPU uses the buffer, in Rust | [`Group::map`] and [`Mapped`]: the compiler allows no access without a grant |
+//! | a device uses the buffer | [`Group::attach`], or [`Group::add`], and [`Grant::acquire_fence`] |
+//! | you have your own mapping (from gralloc, from a driver) | [`Group::add`]; nothing checks that you use it under a grant only |
+//! | you use tokio | the feature `tokio`: `Group::lock_async` |
 //! | another language | the C ABI (`include/android/buffer_sync.h`), `vendor.buffersync` in Java; both over [`SharedGroup`] |
 //!
 //! # Threads and processes
 //!
-//! [`BufferSync`] and [`Group`] are `Send`. Everything that changes a group takes `&mut self`,
-//! since a group has one lock at a time: threads that lock independently open a group each.
-//! [`SharedGroup`] is for those who can't tell beforehand which thread calls.
+//! [`BufferSync`] and [`Group`] are `Send`. A group has one lock at a time, so every call that changes
+//! a group takes `&mut self`. Threads that lock independently open a group each. [`SharedGroup`] is
+//! for programs in which any thread may call.
 //!
-//! A process has one connection, made at the first [`BufferSync::connect`] and again when the service
-//! has come back. A forked child can't use it: every call answers [`Error::Forked`] and nothing
-//! that it drops is let go, so the parent is not disturbed; after exec it connects anew.
+//! A process has one connection. The first [`BufferSync::connect`] makes it, and a later call makes it
+//! again when the service has died and come back. A forked child can't use the connection: every call
+//! returns [`Error::Forked`], and objects that the child drops are not released, so the parent is not
+//! disturbed. The child can connect after exec.
 //!
-//! The AIDL files are the manual of what each call means; this crate adds blocking, guards and
-//! types. It knows nothing of the service's insides.
+//! The AIDL files define what each call means. This crate adds blocking, guards and types. It knows
+//! nothing of the service's code.
 
-// An app or a HAL has this code in its process, and Soong builds with panic=abort: a panic ends the whole
-// process. So no argument, no reply and no lack of resources may lead to one.
+#![warn(missing_docs)]
+// This code runs in the process of an app or a HAL, and Soong builds with panic=abort: a panic ends
+// the whole process. So no argument, no reply and no lack of resources may cause a panic.
 #![cfg_attr(
     not(test),
     deny(
@@ -85,6 +87,7 @@ mod grant;
 mod group;
 mod handles;
 mod hardware_buffer;
+mod lock;
 mod mapped;
 mod members;
 mod shared;
@@ -105,17 +108,17 @@ pub use mapped::{
 pub use shared::SharedGroup;
 pub use types::{Access, BufferId, Capabilities, GrantInfo, GrantedBuffer, Token};
 
-/// Whether this process is a forked child of the one that connected: then every call is refused with
+/// Tells if this process is a forked child of the process that connected. Then every call returns
 /// [`Error::Forked`]. Takes no lock.
 pub fn is_forked() -> bool {
     fork::check().is_err()
 }
 
-/// Whether this thread is at its end, after its thread-locals: then every call that needs the service is
-/// refused, and what is kept for the thread would be lost.
+/// Tells if this thread is ending and its thread-locals are destroyed. Then every call that needs the
+/// service is refused, and a value that is stored for the thread would be lost.
 pub fn is_thread_ending() -> bool {
     ending::is_ending()
 }
 
-/// The instance that [`BufferSync::connect`] looks up.
+/// The name that [`BufferSync::connect`] looks up.
 pub use buffersync_aidl::DEFAULT_INSTANCE;

@@ -1,12 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Typed accesses: what may be done with a buffer is in its type, and only a grant opens it.
+//! Typed accesses: the type of a buffer says how it is used, and only a grant gives its bytes.
 //!
-//! [`Group::map`] adds a dma-buf for the CPU and maps it; the bytes come from
-//! [`Mapped::bytes`] and [`Mapped::bytes_mut`], each of which borrows the [`Grant`]: code that
-//! touches the buffer before the lock or after the unlock does not compile, nor does code that
-//! writes to what it declared to read.
+//! [`Group::map`] adds a dma-buf for the CPU and maps it. [`Mapped::bytes`] and [`Mapped::bytes_mut`]
+//! give the bytes and borrow the [`Grant`]. So code that uses the buffer before the lock or after the
+//! unlock does not compile, nor does code that writes to a buffer that it declared to read.
 //!
 //! ```no_run
 //! use buffersync_client::{BufferSync, Error, Options, Read, Write};
@@ -24,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! There are no bytes without a grant:
+//! No bytes without a grant:
 //!
 //! ```compile_fail,E0061
 //! # use buffersync_client::{Mapped, Read};
@@ -33,7 +32,7 @@
 //! # }
 //! ```
 //!
-//! None after the grant has ended:
+//! No bytes after the grant has ended:
 //!
 //! ```compile_fail,E0505
 //! # use buffersync_client::{Error, Grant, Mapped, Read};
@@ -45,7 +44,7 @@
 //! # }
 //! ```
 //!
-//! None to be written in what was declared to be read:
+//! No write to a buffer that was declared for reading:
 //!
 //! ```compile_fail,E0599
 //! # use buffersync_client::{Error, Grant, Mapped, Read};
@@ -55,7 +54,7 @@
 //! # }
 //! ```
 //!
-//! And none of a buffer that was declared for a device:
+//! No bytes of a buffer that was declared for a device:
 //!
 //! ```compile_fail,E0277
 //! # use buffersync_client::{DmaWrite, Error, Group};
@@ -65,7 +64,7 @@
 //! # }
 //! ```
 //!
-//! Knows mappings and their types; who holds what, it asks the [`Grant`].
+//! This module knows mappings and their types. The [`Grant`] knows which buffers are held.
 
 use std::ffi::c_void;
 use std::fmt;
@@ -91,7 +90,7 @@ mod sealed {
 
 /// One of [`Read`], [`Write`], [`DmaRead`], [`DmaWrite`].
 pub trait AccessType: sealed::Sealed {
-    /// The same as a value.
+    /// The access as a value.
     const ACCESS: Access;
 }
 
@@ -130,12 +129,12 @@ pub struct Device<A: DmaAccess> {
 }
 
 impl<A: DmaAccess> Device<A> {
-    /// As the service names it.
+    /// The id of the buffer.
     pub fn id(&self) -> BufferId {
         self.id
     }
 
-    /// What the device has to wait for: [`Grant::acquire_fence_of`].
+    /// The fence that the device must wait for: [`Grant::acquire_fence_of`].
     ///
     /// # Errors
     /// Those of [`Grant::acquire_fence_of`].
@@ -148,7 +147,7 @@ impl<A: DmaAccess> Device<A> {
 pub struct Mapped<A: CpuAccess> {
     id: BufferId,
     memory: Mapping,
-    /// The group's [`Members`](crate::members::Members) have the other end.
+    /// The group's [`Members`](crate::members::Members) have a weak reference to it.
     mapping: Arc<()>,
     access: PhantomData<A>,
 }
@@ -163,20 +162,20 @@ impl Group {
     }
 
     /// Adds a dma-buf for the CPU and maps all of it, shared; readable and, for [`Write`], writable.
-    /// The bytes are to be had from a grant only. One mapping of a buffer in a group at a time.
+    /// Only a grant gives the bytes. A group has one mapping of a buffer at a time.
     ///
     /// # Safety
     /// While a slice of [`Mapped::bytes`] or [`Mapped::bytes_mut`] exists, nobody else may write to
-    /// the buffer (nor read, for `bytes_mut`), as for any shared memory. The service sees to that if
-    /// every process that has the buffer accesses it only while a group of its own holds it, with the
-    /// access that it declared, and the slices are not used after the grant's deadline
-    /// ([`Grant::time_left`]): then the buffer is passed on. The same for other groups of this
-    /// process, and for other mappings of the buffer.
+    /// the buffer (nor read it, for `bytes_mut`), as for any shared memory. The service guarantees
+    /// that under two conditions. Every process, every other group of this process, and every other
+    /// mapping uses the buffer only while its group holds it, with the declared access. And the slices
+    /// are not used after the grant's deadline ([`Grant::time_left`]), because the next holder has the
+    /// buffer then.
     ///
     /// # Errors
-    /// [`Error::AlreadyMapped`]; [`Error::System`] if there is no mapping to be had (the descriptor
-    /// lacks the right to write, no address space). In both cases the buffer has been added. And
-    /// those of [`Group::add`].
+    /// [`Error::AlreadyMapped`]; [`Error::System`] if mmap fails (the descriptor is read-only, or
+    /// there is no address space). In both cases the buffer has been added. And those of
+    /// [`Group::add`].
     pub unsafe fn map<A: CpuAccess>(&mut self, fd: impl AsFd) -> Result<Mapped<A>> {
         let fd = fd.as_fd();
         let id = self.add(fd, A::ACCESS)?;
@@ -187,7 +186,7 @@ impl Group {
 }
 
 impl Grant<'_> {
-    /// As [`Group::map`], while the group holds; [`Grant::grow`] gets the buffer.
+    /// Like [`Group::map`], while the group holds; [`Grant::grow`] gets the buffer.
     ///
     /// # Safety
     /// That of [`Group::map`].
@@ -201,22 +200,22 @@ impl Grant<'_> {
 }
 
 impl<A: CpuAccess> Mapped<A> {
-    /// As the service names it.
+    /// The id of the buffer.
     pub fn id(&self) -> BufferId {
         self.id
     }
 
-    /// Size in bytes.
+    /// The size in bytes.
     pub fn len(&self) -> usize {
         self.memory.len()
     }
 
-    /// Never: there is no dma-buf without a byte.
+    /// Always false: a dma-buf has at least one byte.
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// The bytes, for as long as the grant is there.
+    /// The bytes, while the grant exists.
     ///
     /// # Errors
     /// [`Error::UnknownBuffer`] if the grant is of another group, or does not have the buffer with this
@@ -224,9 +223,8 @@ impl<A: CpuAccess> Mapped<A> {
     pub fn bytes<'g>(&'g self, grant: &'g Grant<'_>) -> Result<&'g [u8]> {
         self.check(grant)?;
         // SAFETY: the mapping lives as long as `self`, which is borrowed, and has this size. Nobody
-        // writes meanwhile: the grant, which is borrowed too, excludes other groups, as whoever
-        // called `map` has promised; and `bytes_mut` borrows this buffer, the group's only one,
-        // exclusively.
+        // writes meanwhile: the grant, which is borrowed too, excludes other groups, as the caller of
+        // `map` has promised; and `bytes_mut` borrows this mapping, the group's only one, exclusively.
         Ok(unsafe { std::slice::from_raw_parts(self.memory.start(), self.len()) })
     }
 
@@ -243,7 +241,7 @@ impl<A: CpuAccess> Mapped<A> {
 }
 
 impl Mapped<Write> {
-    /// The bytes, to be written, for as long as the grant is there.
+    /// The bytes for writing, while the grant exists.
     ///
     /// # Errors
     /// Those of [`Mapped::bytes`].
@@ -261,25 +259,25 @@ impl<A: CpuAccess> fmt::Debug for Mapped<A> {
     }
 }
 
-/// A whole dma-buf, mapped shared; unmapped when dropped. For bindings that hand out the bytes in their
-/// own way; in Rust [`Mapped`] is what is wanted.
+/// A whole dma-buf, mapped shared; unmapped when dropped. For bindings to other languages, which give
+/// out the bytes in their own way. Rust programs use [`Mapped`].
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<c_void>,
     size: NonZeroUsize,
 }
 
-// SAFETY: an address range that belongs to the process, not to a thread; what is done with its bytes
-// is decided by the borrows of whoever has it.
+// SAFETY: the address range belongs to the process, not to a thread. The owner's borrows decide who
+// uses the bytes.
 unsafe impl Send for Mapping {}
-// SAFETY: as above: a shared reference gives out nothing but the address.
+// SAFETY: as above; a shared reference gives out the address only.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps a dma-buf, readable and, if wanted, writable.
+    /// Maps a dma-buf, readable and, on request, writable.
     ///
     /// # Errors
-    /// [`Error::System`], [`Error::NotDmaBuf`] for what has no size.
+    /// [`Error::System`]; [`Error::NotDmaBuf`] for a file without a size.
     pub fn new(fd: impl AsFd, writable: bool) -> Result<Self> {
         let fd = fd.as_fd();
         let size = size_of_dmabuf(fd)?;
@@ -296,26 +294,27 @@ impl Mapping {
         self.start.as_ptr().cast()
     }
 
-    /// Size in bytes.
+    /// The size in bytes.
     pub fn len(&self) -> usize {
         self.size.get()
     }
 
-    /// Never: there is no dma-buf without a byte.
+    /// Always false: a dma-buf has at least one byte.
     pub fn is_empty(&self) -> bool {
         false
     }
 
-    /// Leaves the memory mapped, for [`Mapping::from_raw`].
+    /// Leaves the memory mapped. [`Mapping::from_raw`] takes it back.
     pub fn into_raw(self) -> (NonNull<u8>, NonZeroUsize) {
         let kept = ManuallyDrop::new(self);
         (kept.start.cast(), kept.size)
     }
 
-    /// Has the mapping again.
+    /// Takes back a mapping.
     ///
     /// # Safety
-    /// What [`Mapping::into_raw`] returned, once.
+    /// The arguments come from [`Mapping::into_raw`], and are used here only once.
+
     pub unsafe fn from_raw(start: NonNull<u8>, size: NonZeroUsize) -> Self {
         Self { start: start.cast(), size }
     }

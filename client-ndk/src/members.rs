@@ -1,17 +1,16 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a group has, as far as this process has put it there: which access was declared, which is
-//! granted, and what is mapped. Bounded by the service, which bounds the group.
+//! The buffers that this process added to a group: the declared access, the granted access, and the
+//! mapping. The service limits the buffers of a group, and with that this list.
 //!
-//! Only for the checks of [`crate::Mapped`]: what counts between processes is the service's book.
+//! Only the checks of [`crate::Mapped`] use it. Between processes the service decides.
 
 use std::sync::{Arc, Weak};
 
 use crate::error::{Error, Result};
 use crate::types::{Access, BufferId};
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Members(Vec<Member>);
 
@@ -25,7 +24,7 @@ struct Member {
 }
 
 impl Members {
-    /// A buffer was added, or a stronger access to it.
+    /// Notes a buffer that was added, or a stronger access to it.
     pub fn add(&mut self, id: BufferId, access: Access) {
         match self.find(id) {
             // The service refuses a mix of CPU and device.
@@ -47,26 +46,27 @@ impl Members {
         self.0.clear();
     }
 
-    /// All that was declared is held.
+    /// Notes that every buffer is held with its declared access.
     pub fn granted(&mut self) {
         self.0.iter_mut().for_each(|member| member.held = Some(member.declared));
     }
 
-    /// Nothing is held.
+    /// Notes that no buffer is held.
     pub fn released(&mut self) {
         self.0.iter_mut().for_each(|member| member.held = None);
     }
 
-    /// Whether a buffer is held with at least this access and has this mapping.
+    /// Tells if a buffer is held with at least this access and has this mapping.
     pub fn holds_mapped(&self, id: BufferId, access: Access, mapping: &Arc<()>) -> bool {
         self.0.iter().any(|member| {
             let held = member.held.is_some_and(|held| held.stronger(access) == Some(held));
-            // The pointer tells groups apart: each has mappings of its own.
+            // The pointer also tells groups apart: each group has its own mappings.
             member.id == id && held && member.mapping.as_ptr() == Arc::as_ptr(mapping)
         })
     }
 
-    /// Notes a mapping: it exists as long as what is returned.
+    /// Notes a mapping. It exists as long as the returned value.
+
     pub fn map(&mut self, id: BufferId) -> Result<Arc<()>> {
         let member = self.find(id).ok_or(Error::UnknownBuffer)?;
         if member.mapping.strong_count() > 0 {

@@ -1,15 +1,15 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A group for callers that have no borrow checker: the C ABI and Java.
+//! A group for callers without a borrow checker: the C ABI and Java.
 //!
-//! The guard is gone, so what it proves is checked at run time: an unlock without a grant is
+//! There is no guard. What a guard proves is checked at run time instead: an unlock without a grant is
 //! [`Error::NotLocked`], a call after [`SharedGroup::close`] is [`Error::Closed`]. Any thread may call
-//! anything at any time. Calls take turns, but one that waits for a grant lets the others in, so that
-//! another thread can cancel it or close the group.
+//! at any time. Calls take turns by a mutex. A call that waits for a grant releases the mutex while it
+//! waits, so another thread can cancel it or close the group.
 //!
-//! A lock that is waited for owns the group's events until it ends: [`SharedGroup::read_event`] of
-//! another thread has none meanwhile.
+//! The thread that waits for a lock consumes the group's events until the lock ends. Meanwhile
+//! [`SharedGroup::read_event`] of another thread returns none.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,13 +24,13 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::fork;
 use crate::grant::Grant;
-use crate::group::{timeout_ns, Group, Started};
-use crate::types::{BufferId, GrantInfo};
+use crate::group::{Group, Started};
+use crate::types::{timeout_ns, BufferId, GrantInfo};
 
-/// See the module. `Send` and `Sync`.
+/// A [`Group`] that threads share, without a guard. `Send` and `Sync`.
 pub struct SharedGroup {
     state: Mutex<State>,
-    /// Wakes the thread that waits. Made when one first does.
+    /// Wakes the thread that waits. The first wait makes it.
     wake: OnceCell<EventFd>,
 }
 
@@ -39,18 +39,18 @@ struct State {
     group: Option<Group>,
     /// A thread waits for the lock.
     waiting: bool,
-    /// Another has taken that lock back.
+    /// Another thread has cancelled that lock.
     cancelled: bool,
 }
 
 impl SharedGroup {
-    /// Takes a group over.
+    /// Takes over a group.
     pub fn new(group: Group) -> Self {
         let state = State { group: Some(group), waiting: false, cancelled: false };
         Self { state: Mutex::new(state), wake: OnceCell::new() }
     }
 
-    /// Does something with the group that does not wait, such as [`Group::add`].
+    /// Calls `call` with the group. It must not wait; [`Group::add`] is an example.
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::Forked`], and those of `call`.
@@ -58,7 +58,7 @@ impl SharedGroup {
         call(self.state()?.group()?)
     }
 
-    /// Does something with the grant.
+    /// Calls `call` with the grant.
     ///
     /// # Errors
     /// [`Error::NotLocked`] if there is none, and those of [`SharedGroup::with`].
@@ -66,32 +66,32 @@ impl SharedGroup {
         self.with(|group| {
             let mut grant = group.grant().ok_or(Error::NotLocked)?;
             let result = call(&mut grant);
-            // The grant is the group's, and outlives its guard.
+            // The group keeps the grant when the guard is gone.
             std::mem::forget(grant);
             result
         })
     }
 
-    /// Locks, or grows what is held, as [`Group::lock`] and [`Grant::grow`] do. Blocks this thread
+    /// Locks the group like [`Group::lock`], or grows its grant like [`Grant::grow`]. Blocks this thread
     /// only.
     ///
     /// # Errors
-    /// [`Error::AlreadyLocked`] also if another thread waits. [`Error::Cancelled`] if another has
-    /// called [`SharedGroup::cancel`], [`Error::Closed`] if it has called [`SharedGroup::close`].
+    /// [`Error::AlreadyLocked`] also if another thread waits. [`Error::Cancelled`] after
+    /// [`SharedGroup::cancel`] and [`Error::Closed`] after [`SharedGroup::close`] by another thread.
     /// Those of [`Group::lock`] and [`Grant::grow`].
     pub fn lock(&self, timeout: impl Into<Option<Duration>>) -> Result<()> {
         self.acquire(Some(timeout_ns(timeout.into())))
     }
 
-    /// As [`SharedGroup::lock`], but waits for no other client, as [`Group::try_lock`].
+    /// Like [`SharedGroup::lock`], but does not wait for other clients, like [`Group::try_lock`].
     ///
     /// # Errors
-    /// [`Error::WouldBlock`], and those of [`SharedGroup::lock`] but [`Error::TimedOut`].
+    /// [`Error::WouldBlock`], and those of [`SharedGroup::lock`] except [`Error::TimedOut`].
     pub fn try_lock(&self) -> Result<()> {
         self.acquire(None)
     }
 
-    /// Asks for the lock and returns, as [`Group::start_lock`]; `None` waits for as long as it takes.
+    /// Asks for the lock and returns at once, like [`Group::start_lock`]; `None` for no time-out.
     ///
     /// # Errors
     /// Those of [`Group::start_lock`].
@@ -102,10 +102,10 @@ impl SharedGroup {
         Ok(if granted { Started::Granted } else { Started::Queued })
     }
 
-    /// Takes a waiting lock back, also one that another thread waits for.
+    /// Cancels a waiting lock, also one that another thread waits for.
     ///
     /// # Errors
-    /// [`Error::NotQueued`] if none waits: it may have been granted meanwhile.
+    /// [`Error::NotQueued`] if no lock waits: it may have been granted meanwhile.
     pub fn cancel(&self) -> Result<()> {
         let mut state = self.state()?;
         state.group()?.cancel()?;
@@ -114,7 +114,7 @@ impl SharedGroup {
         Ok(())
     }
 
-    /// The next event; `None` if there is none now, or a thread waits for a lock.
+    /// Returns the next event; `None` if there is none now, or if a thread waits for a lock.
     ///
     /// # Errors
     /// [`Error::ServiceDied`], [`Error::Closed`].
@@ -126,7 +126,7 @@ impl SharedGroup {
         state.group()?.read_event()
     }
 
-    /// A copy of what is granted.
+    /// Returns a copy of the grant's data.
     ///
     /// # Errors
     /// [`Error::NotLocked`].
@@ -137,11 +137,11 @@ impl SharedGroup {
         })
     }
 
-    /// Ends the grant, with release fences as in [`Grant::unlock_with_fences`].
+    /// Ends the grant, with release fences like [`Grant::unlock_with_fences`].
     ///
     /// # Errors
     /// [`Error::NotLocked`]. [`Error::BadFence`] or [`Error::UnknownBuffer`]: the grant goes on.
-    /// [`Error::Evicted`], [`Error::ServiceDied`]: there is none any more.
+    /// [`Error::Evicted`], [`Error::ServiceDied`]: the grant has ended.
     pub fn unlock(&self, each: Vec<(BufferId, OwnedFd)>, rest: Option<OwnedFd>) -> Result<()> {
         let mut state = self.state()?;
         state.refuse_waiting()?;
@@ -153,12 +153,12 @@ impl SharedGroup {
         result
     }
 
-    /// Ends the grant and locks another group in one call, as [`Grant::unlock_and_lock`].
+    /// Ends the grant and locks another group in one call, like [`Grant::unlock_and_lock`].
     ///
     /// # Errors
     /// [`Error::IllegalArgument`] if `next` is this group. [`Error::NotLocked`]. After
-    /// [`Error::Evicted`] and [`Error::ServiceDied`] there is no grant any more; after any other error
-    /// of the request the grant goes on. Those of [`SharedGroup::lock`].
+    /// [`Error::Evicted`] and [`Error::ServiceDied`] the grant has ended; after any other error of the
+    /// request it goes on. Those of [`SharedGroup::lock`].
     pub fn unlock_and_lock(
         &self,
         each: Vec<(BufferId, OwnedFd)>,
@@ -169,7 +169,8 @@ impl SharedGroup {
         if std::ptr::eq(self, next) {
             return Err(Error::IllegalArgument("the next group is this one".into()));
         }
-        // In the order of their addresses: another thread may go the other way.
+        // The mutexes are taken in the order of their addresses, because another thread may hand over
+        // from `next` to this group.
         let (mut own, mut other) = if std::ptr::from_ref(self) < std::ptr::from_ref(next) {
             let own = self.state()?;
             (own, next.state()?)
@@ -190,8 +191,9 @@ impl SharedGroup {
         next.finish(other, result?)
     }
 
-    /// Ends the group. A lock that waits is taken back; a grant ends as an eviction, since nobody
-    /// said that the work was finished: unlock first. Later calls are [`Error::Closed`], this one too.
+    /// Closes the group. A waiting lock is cancelled. Unlock first: a grant that is still held ends as
+    /// an eviction, because nobody said that the work was finished. Later calls return
+    /// [`Error::Closed`], a second close too.
     ///
     /// # Errors
     /// [`Error::Closed`], [`Error::Forked`].
@@ -208,12 +210,12 @@ impl SharedGroup {
         self.finish(state, granted)
     }
 
-    /// Waits for a lock that was requested, if it is not granted yet.
+    /// Waits for a requested lock, unless it is granted already.
     fn finish<'a>(&'a self, mut state: MutexGuard<'a, State>, granted: bool) -> Result<()> {
         if granted {
             return Ok(());
         }
-        // Of its own, since the group's goes when another thread closes it.
+        // A descriptor of its own: another thread may close the group, and with it the group's.
         let events = match self.prepare_wait(state.group()?) {
             Ok(events) => events,
             Err(error) => {
@@ -248,16 +250,13 @@ impl SharedGroup {
             EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
                 .map_err(|errno| Error::System("eventfd", errno))
         })?;
-        // What is left of an earlier wait.
+        // Clears a wake-up of an earlier wait.
         let _ = wake.read();
         let events = group.event_fd().try_clone_to_owned();
-        events.map_err(|error| {
-            let errno = Errno::from_raw(error.raw_os_error().unwrap_or(0));
-            Error::System("dup of the event pipe", errno)
-        })
+        events.map_err(|error| Error::io("dup of the event pipe", &error))
     }
 
-    /// Until there is an event, or another thread has something to say.
+    /// Waits until there is an event, or another thread calls `wake`.
     fn wait(&self, events: BorrowedFd<'_>) -> Result<()> {
         let Some(wake) = self.wake.get() else { return Ok(()) };
         let mut polled =
@@ -273,13 +272,13 @@ impl SharedGroup {
 
     fn wake(&self) {
         if let Some(wake) = self.wake.get() {
-            // Full: then it is awake.
+            // An error is ignored: if the counter is full, the thread wakes in any case.
             let _ = wake.write(1);
         }
     }
 
     fn state(&self) -> Result<MutexGuard<'_, State>> {
-        // First: in a forked child another thread may hold the mutex for ever.
+        // Before the mutex: in a forked child it may stay locked for ever.
         fork::check()?;
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -299,7 +298,8 @@ impl State {
         }
     }
 
-    /// How the wait stands. True: granted.
+    /// Checks the waiting lock. Returns true if it is granted.
+
     fn progress(&mut self) -> Result<bool> {
         if self.cancelled {
             return Err(Error::Cancelled);

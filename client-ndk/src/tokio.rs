@@ -1,52 +1,52 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Locks that are awaited, with the feature `tokio`.
+//! Async locks, with the feature `tokio`.
 //!
 //! The calls to the service stay synchronous: each returns at once, whatever other clients do
-//! (`IBufferSync.aidl`). What is awaited is the group's event pipe, in the runtime's own reactor, which
-//! needs its I/O driver (`enable_io`). Other runtimes take [`Group::start_lock`] and
+//! (`IBufferSync.aidl`). The future awaits the group's event pipe in tokio's reactor, so the runtime
+//! needs its I/O driver (`enable_io`). With other runtimes, use [`Group::start_lock`] and
 //! [`Group::event_fd`].
 //!
-//! Dropping a future of this module takes the lock back that it waited for.
+//! A dropped future cancels the lock that it waited for.
 
 use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
 
 use crate::error::{Error, Result};
 use crate::grant::Grant;
-use crate::group::{timeout_ns, Group};
+use crate::group::Group;
+use crate::types::timeout_ns;
 
 impl Group {
-    /// As [`Group::lock`], awaited.
+    /// Like [`Group::lock`], for async code.
     ///
     /// # Errors
     /// Those of [`Group::lock`].
     ///
     /// # Panics
-    /// As [`AsyncFd::register_with_interest`]: outside of a runtime with an I/O driver.
+    /// Outside of a runtime with an I/O driver, like [`AsyncFd::register_with_interest`].
     pub async fn lock_async(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
         let timeout_ns = timeout_ns(timeout.into());
         if !self.request(Some(timeout_ns))? {
             Pending(self).granted().await?;
         }
-        self.grant().ok_or(Error::Protocol("the grant is gone"))
+        Grant::of(self)
     }
 }
 
 impl Grant<'_> {
-    /// As [`Grant::grow`], awaited.
+    /// Like [`Grant::grow`], for async code.
     ///
     /// # Errors
     /// Those of [`Grant::grow`].
     ///
     /// # Panics
-    /// As [`Group::lock_async`].
+    /// Like [`Group::lock_async`].
     pub async fn grow_async(&mut self, timeout: impl Into<Option<Duration>>) -> Result<()> {
         let timeout_ns = timeout_ns(timeout.into());
         let group = self.group_mut();
@@ -56,13 +56,13 @@ impl Grant<'_> {
         Ok(())
     }
 
-    /// Completes when the grant is taken away: to be awaited beside long work.
+    /// Completes when the grant is taken away. Await it together with long work.
     ///
     /// # Errors
     /// [`Error::ServiceDied`].
     ///
     /// # Panics
-    /// As [`Group::lock_async`].
+    /// Like [`Group::lock_async`].
     pub async fn evicted(&mut self) -> Result<()> {
         let events = watch(self.group_mut())?;
         while !self.is_evicted()? {
@@ -72,7 +72,7 @@ impl Grant<'_> {
     }
 }
 
-/// A lock that is waited for. Dropped before it is granted, it is taken back.
+/// A lock that waits. If it is dropped before the grant, the lock is cancelled.
 struct Pending<'a>(&'a mut Group);
 
 impl Pending<'_> {
@@ -105,23 +105,20 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// The event pipe in the runtime's reactor, by a descriptor of its own: the group is written to
-/// meanwhile.
+/// Registers the event pipe with the runtime's reactor. It gets its own descriptor, because the group
+/// is borrowed mutably meanwhile.
 fn watch(group: &Group) -> Result<AsyncFd<OwnedFd>> {
     let events = group.event_fd().try_clone_to_owned();
-    let events = events.map_err(|error| system("dup of the event pipe", &error))?;
+    let events = events.map_err(|error| Error::io("dup of the event pipe", &error))?;
     // SAFETY: an OwnedFd is open for as long as it exists, and never another descriptor.
     let registered = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };
-    registered.map_err(|error| system("epoll of the event pipe", &error.into()))
+    registered.map_err(|error| Error::io("epoll of the event pipe", &error.into()))
 }
 
-/// Until there may be something to read. What is there is read to its end before the next call.
+/// Waits until there may be something to read. The caller reads everything before the next call.
+
 async fn ready(events: &AsyncFd<OwnedFd>) -> Result<()> {
     let guard = events.readable().await;
-    guard.map_err(|error| system("epoll of the event pipe", &error))?.clear_ready();
+    guard.map_err(|error| Error::io("epoll of the event pipe", &error))?.clear_ready();
     Ok(())
-}
-
-fn system(what: &'static str, error: &std::io::Error) -> Error {
-    Error::System(what, Errno::from_raw(error.raw_os_error().unwrap_or(0)))
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The interface's values as Rust types. No I/O and no calls; `connection` and `group` use them.
+//! The interface's values as Rust types, and their conversion. No I/O and no calls.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,8 +19,8 @@ pub(crate) fn to_aidl(access: Access) -> aidl::Access::Access {
     }
 }
 
-/// A dma-buf as the service names it: the same buffer has the same id in every group and process,
-/// for as long as any group has it or the service remembers it (`ISyncGroup.add`).
+/// The service's id of a dma-buf. The same buffer has the same id in every group and process, for as
+/// long as any group has it or the service remembers it (`ISyncGroup.add`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub i64);
 
@@ -30,7 +30,7 @@ impl fmt::Display for BufferId {
     }
 }
 
-/// Names one lock and the grant that it becomes; never used twice by a service.
+/// The id of a lock and of the grant that it becomes. A service never uses a token twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub i64);
 
@@ -43,22 +43,22 @@ impl fmt::Display for Token {
 /// One buffer of a grant (`LockReply.grant`, `EventType.BUFFER`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantedBuffer {
-    /// As [`crate::Group::add`] named it.
+    /// The id that [`crate::Group::add`] returned.
     pub id: BufferId,
-    /// How many exclusive grants the buffer has seen, this one included: two reads that see the
+    /// The number of exclusive grants of the buffer so far, this one included. Two reads that see the
     /// same generation, neither of them `evicted`, saw the same content.
     pub generation: i64,
-    /// Somebody who held the buffer and was evicted, or died, may still be at work on it: the content
-    /// may change during the grant. It ends when a grant that began afterwards has ended in order,
-    /// with all its release fences signalled; any grant, a reader's too.
+    /// A former holder was evicted or died, and may still work on the buffer: the content may change
+    /// during the grant. The mark is cleared when a later grant, a reader's too, has ended in order
+    /// and all its release fences have signalled.
     pub evicted: bool,
     /// The content may be half written: a writer was evicted or died, and nobody has written the
-    /// buffer since. It ends when an exclusive grant that began afterwards has ended in order, with
-    /// all its release fences signalled. A reader should not use the content; a writer should
-    /// overwrite all of it.
+    /// buffer since. The mark is cleared when a later exclusive grant has ended in order and all its
+    /// release fences have signalled. A reader should not use the content; a writer should overwrite
+    /// all of it.
     pub torn: bool,
-    /// Other devices may still be at work on it: wait for [`crate::Grant::acquire_fence`] before
-    /// yours begins. Never for CPU accesses.
+    /// Other devices may still work on the buffer: wait for [`crate::Grant::acquire_fence`] before
+    /// your device begins. Never set for CPU accesses.
     pub fenced: bool,
 }
 
@@ -75,46 +75,46 @@ impl From<event::Buffer> for GrantedBuffer {
     }
 }
 
-/// What a grant says of itself.
+/// A grant and its buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantInfo {
-    /// Names the grant.
+    /// The id of the grant.
     pub token: Token,
-    /// When it is taken away: a reading of `CLOCK_MONOTONIC`.
+    /// At this time the grant is taken away: a reading of `CLOCK_MONOTONIC`.
     pub deadline: Duration,
-    /// Every buffer of the group, in the order of their addition.
+    /// Every buffer of the group, in the order in which they were added.
     pub buffers: Vec<GrantedBuffer>,
 }
 
-/// `CLOCK_MONOTONIC` nanoseconds of the wire as a duration. Negative ones can't be: they read as 0.
+/// Nanoseconds of `CLOCK_MONOTONIC` as a duration. The service sends no negative ones: they become 0.
 pub(crate) fn monotonic(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
-/// What the service does and where its bounds are (`Capabilities.aidl`). Constant while it runs.
+/// The features and the limits of the service (`Capabilities.aidl`). Constant while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// [`crate::Grant::unlock_with_fence`] works, and grants come with acquire fences.
     pub release_fence: bool,
     /// [`crate::Options::implicit_fences`] works.
     pub implicit_fences: bool,
-    /// Hold limit of a group that asks for none.
+    /// The hold limit of a group that asks for none.
     pub default_hold: Duration,
     /// The longest hold limit that a group can have.
     pub max_hold: Duration,
-    /// Groups that one uid may have open at once.
+    /// The number of groups that one uid may have open at once.
     pub max_groups_per_uid: usize,
-    /// Buffers that one group may contain.
+    /// The number of buffers that one group may contain.
     pub max_buffers_per_group: usize,
-    /// (group, buffer) memberships that one uid may have at once.
+    /// The number of (group, buffer) memberships that one uid may have at once.
     pub max_buffers_per_uid: usize,
-    /// Locks that one uid may have waiting at once.
+    /// The number of locks that one uid may have waiting at once.
     pub max_queued_per_uid: usize,
-    /// Release fences that one uid may have pending at once.
+    /// The number of release fences that one uid may have pending at once.
     pub max_fences_per_uid: usize,
-    /// Release fences that one group may have pending at once.
+    /// The number of release fences that one group may have pending at once.
     pub max_fences_per_group: usize,
-    /// Descriptors that one handle may carry.
+    /// The number of descriptors that one handle may carry.
     pub max_fds_per_handle: usize,
 }
 
@@ -135,6 +135,12 @@ impl From<aidl::Capabilities::Capabilities> for Capabilities {
             max_fds_per_handle: count(caps.maxFdsPerHandle),
         }
     }
+}
+
+/// A time-out as AIDL wants it: in nanoseconds, 0 for none. A longer one than i64 has becomes 292 years.
+
+pub(crate) fn timeout_ns(timeout: Option<Duration>) -> i64 {
+    timeout.map_or(0, |timeout| i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX).max(1))
 }
 
 pub(crate) fn millis(value: i32) -> Duration {

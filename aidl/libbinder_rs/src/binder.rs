@@ -15,95 +15,69 @@ use crate::proxy::{DeathRecipient, SpIBinder};
 
 type Result<T> = std::result::Result<T, StatusCode>;
 
-/// Which method is called.
 pub type TransactionCode = u32;
-/// `FLAG_*`.
 pub type TransactionFlags = u32;
 
-/// The number of an interface's first method.
 pub const FIRST_CALL_TRANSACTION: TransactionCode = 1;
-/// The last number that a method can have.
 pub const LAST_CALL_TRANSACTION: TransactionCode = 0x00ff_ffff;
-/// Of a call that waits for no reply.
 pub const FLAG_ONEWAY: TransactionFlags = 1;
-/// Of a call whose parcels are overwritten afterwards.
 pub const FLAG_CLEAR_BUF: TransactionFlags = 0x20;
-/// Of each call between a vendor's processes.
 pub const FLAG_PRIVATE_LOCAL: TransactionFlags = 0x1000_0000;
 
-/// What every AIDL interface is. (libbinder_rs says `DowncastSync`, which has these bounds.)
+/// The original requires `DowncastSync`, which has these bounds.
 pub trait Interface: Send + Sync + Any {
-    /// The object itself.
     fn as_binder(&self) -> SpIBinder {
         unimplemented!()
     }
 
-    /// Prints the object's state.
     fn dump(&self, _writer: &mut dyn Write, _args: &[&CStr]) -> Result<()> {
         unimplemented!()
     }
 }
 
-/// An interface that a binder can be taken for.
 pub trait FromIBinder: Interface {
-    /// The binder as this interface, if it is of it.
     fn try_from(ibinder: SpIBinder) -> Result<Strong<Self>>;
 }
 
-/// A synchronous interface that has an asynchronous one.
 pub trait ToAsyncInterface<P>: Interface
 where
     Self::Target: FromIBinder,
 {
-    /// That one.
     type Target: ?Sized;
 }
 
-/// An asynchronous interface that has a synchronous one.
 pub trait ToSyncInterface: Interface
 where
     Self::Target: FromIBinder,
 {
-    /// That one.
     type Target: ?Sized;
 }
 
-/// Who may use an interface.
 #[derive(Debug, Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Stability {
-    /// What is built together.
     #[default]
     Local,
-    /// Everybody on the device.
     Vintf,
 }
 
-/// The type of an interface's objects.
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub struct InterfaceClass(());
 
-/// An object that can be called from other processes.
 pub trait Remotable: Send + Sync + 'static {
-    /// The AIDL name of its interface.
     fn get_descriptor() -> &'static str;
-    /// Answers a call.
     fn on_transact(
         &self,
         code: TransactionCode,
         data: &BorrowedParcel<'_>,
         reply: &mut BorrowedParcel<'_>,
     ) -> Result<()>;
-    /// Prints its state.
     fn on_dump(&self, file: &mut dyn Write, args: &[&CStr]) -> Result<()>;
-    /// The type of its interface's objects.
     fn get_class() -> InterfaceClass;
 }
 
-/// An object of this process that others call.
 pub struct Binder<T: Remotable>(T);
 
 impl<T: Remotable> Binder<T> {
-    /// Makes one of `rust_object`.
     pub fn new_with_stability(_rust_object: T, _stability: Stability) -> Binder<T> {
         unimplemented!()
     }
@@ -127,27 +101,17 @@ impl<T: Remotable> TryFrom<SpIBinder> for Binder<T> {
     }
 }
 
-/// What can be asked of any binder.
 pub trait IBinder {
-    /// Has the recipient told when the object dies.
     fn link_to_death(&mut self, recipient: &mut DeathRecipient) -> Result<()>;
-    /// Takes that back.
     fn unlink_to_death(&mut self, recipient: &mut DeathRecipient) -> Result<()>;
-    /// Whether the object answers.
     fn ping_binder(&mut self) -> Result<()>;
 }
 
-/// What can be asked of any binder, by those who know what it is.
 pub trait IBinderInternal: IBinder {
-    /// Whether its process lives, as far as is known.
     fn is_binder_alive(&self) -> bool;
-    /// Has it print its state.
     fn dump<F: AsRawFd>(&mut self, fp: &F, args: &[&str]) -> Result<()>;
-    /// What else it serves.
     fn get_extension(&mut self) -> Result<Option<SpIBinder>>;
-    /// A parcel for the arguments of a call.
     fn prepare_transact(&self) -> Result<Parcel>;
-    /// Calls, and returns the reply.
     fn submit_transact(
         &self,
         code: TransactionCode,
@@ -156,11 +120,9 @@ pub trait IBinderInternal: IBinder {
     ) -> Result<Parcel>;
 }
 
-/// A reference that keeps the object.
 pub struct Strong<I: FromIBinder + ?Sized>(Box<I>);
 
 impl<I: FromIBinder + ?Sized> Strong<I> {
-    /// A reference to an object.
     pub fn new(binder: Box<I>) -> Self {
         Self(binder)
     }
@@ -206,15 +168,13 @@ impl<I: FromIBinder + ?Sized> std::borrow::Borrow<I> for Strong<I> {
     }
 }
 
-/// How a new object is to behave.
 #[derive(Default)]
 pub struct BinderFeatures {
-    /// It wants to know its callers' SELinux contexts. (libbinder_rs has this for the platform's
-    /// variant only; a vendor's has no field at all.)
+    /// The platform variant has a field here (`set_requesting_sid`), a vendor variant has none.
     _non_exhaustive: (),
 }
 
-/// Makes the class and the proxy of an interface, in the form that AOSP's compiler uses it.
+/// Declares the class and the proxy of an interface, in the form that AOSP's compiler uses.
 #[macro_export]
 macro_rules! declare_binder_interface {
     {
@@ -227,7 +187,6 @@ macro_rules! declare_binder_interface {
             stability: $stability:expr,
         }
     } => {
-        /// The interface in another process.
         pub struct $proxy {
             binder: $crate::SpIBinder,
             $($field: $type,)*
@@ -250,11 +209,9 @@ macro_rules! declare_binder_interface {
             }
         }
 
-        /// The interface in this process.
         pub struct $native(Box<dyn $interface + Sync + Send + 'static>);
 
         impl $native {
-            /// Makes an object that can be called.
             pub fn new_binder<T: $interface + Sync + Send + 'static>(
                 inner: T,
                 _features: $crate::BinderFeatures,
@@ -264,7 +221,6 @@ macro_rules! declare_binder_interface {
                 $crate::Strong::new(Box::new(binder))
             }
 
-            /// What `new_binder` was given, if it is a `T`.
             pub fn downcast_binder<T: $interface>(&self) -> Option<&T> {
                 unimplemented!()
             }
@@ -353,7 +309,7 @@ macro_rules! declare_binder_interface {
     };
 }
 
-/// Makes the type of an enum: a number, of which some have names.
+/// Declares an AIDL enum: a number with named values.
 #[macro_export]
 macro_rules! declare_binder_enum {
     {
@@ -369,38 +325,12 @@ macro_rules! declare_binder_enum {
         impl $enum {
             $($(#[$value_attr])* pub const $name: Self = Self($value);)*
 
-            /// All that have names.
             pub const fn enum_values() -> [Self; $size] {
                 [$(Self::$name),*]
             }
         }
 
-        impl $crate::binder_impl::Serialize for $enum {
-            fn serialize(
-                &self,
-                _: &mut $crate::binder_impl::BorrowedParcel<'_>,
-            ) -> std::result::Result<(), $crate::StatusCode> {
-                unimplemented!()
-            }
-        }
-
-        impl $crate::binder_impl::SerializeArray for $enum {}
-
-        impl $crate::binder_impl::Deserialize for $enum {
-            type UninitType = Self;
-            fn uninit() -> Self::UninitType {
-                unimplemented!()
-            }
-            fn from_init(_: Self) -> Self::UninitType {
-                unimplemented!()
-            }
-            fn deserialize(
-                _: &$crate::binder_impl::BorrowedParcel<'_>,
-            ) -> std::result::Result<Self, $crate::StatusCode> {
-                unimplemented!()
-            }
-        }
-
-        impl $crate::binder_impl::DeserializeArray for $enum {}
+        $crate::written_signatures! { $enum }
+        $crate::read_signatures! { $enum }
     };
 }

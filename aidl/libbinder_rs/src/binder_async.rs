@@ -1,19 +1,16 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Calls that are awaited.
+//! Asynchronous calls.
 
 use std::future::Future;
 use std::pin::Pin;
 
 use crate::error::StatusCode;
 
-/// What an asynchronous method returns.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Threads that wait for replies.
 pub trait BinderAsyncPool {
-    /// Runs `spawn_me` on one of them, and `after_spawn` with its result.
     fn spawn<'a, F1, F2, Fut, A, B, E>(
         spawn_me: F1,
         after_spawn: F2,
@@ -30,8 +27,6 @@ pub trait BinderAsyncPool {
         E: From<StatusCode>;
 }
 
-/// Runs what an asynchronous service does.
 pub trait BinderAsyncRuntime {
-    /// Returns when it is done.
     fn block_on<F: Future>(&self, future: F) -> F::Output;
 }

@@ -1,17 +1,15 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a call ends with.
+//! Statuses: how a call ended.
 
 use std::ffi::CStr;
 use std::fmt;
 
-/// `status_t` of libutils.
 #[allow(non_camel_case_types, reason = "libbinder_rs's name")]
 pub type status_t = i32;
 
-/// Why a transaction did not get through.
-#[allow(non_camel_case_types, missing_docs, reason = "the names are utils/Errors.h's")]
+#[allow(non_camel_case_types, reason = "the names are utils/Errors.h's")]
 #[derive(Debug, Copy, Clone, Hash, PartialEq, Eq)]
 #[repr(i32)]
 pub enum StatusCode {
@@ -36,8 +34,7 @@ pub enum StatusCode {
     UNEXPECTED_NULL = i32::MIN + 8,
 }
 
-/// What an object answers a call with that it refuses.
-#[allow(non_camel_case_types, missing_docs, reason = "the names are binder_status.h's")]
+#[allow(non_camel_case_types, reason = "the names are binder_status.h's")]
 #[derive(Debug, Copy, Clone, Hash, PartialEq, Eq)]
 #[repr(i32)]
 pub enum ExceptionCode {
@@ -54,31 +51,26 @@ pub enum ExceptionCode {
     TRANSACTION_FAILED = -129,
 }
 
-/// How an AIDL call ended. Not `Clone`.
+/// Not `Clone`.
 pub struct Status(());
 
 impl Status {
-    /// Success.
     pub fn ok() -> Self {
         unimplemented!()
     }
 
-    /// A service-specific error.
     pub fn new_service_specific_error(_err: i32, _message: Option<&CStr>) -> Status {
         unimplemented!()
     }
 
-    /// A service-specific error.
     pub fn new_service_specific_error_str<T: AsRef<str>>(_err: i32, _message: Option<T>) -> Status {
         unimplemented!()
     }
 
-    /// An exception.
     pub fn new_exception(_exception: ExceptionCode, _message: Option<&CStr>) -> Status {
         unimplemented!()
     }
 
-    /// An exception.
     pub fn new_exception_str<T: AsRef<str>>(
         _exception: ExceptionCode,
         _message: Option<T>,
@@ -86,27 +78,22 @@ impl Status {
         unimplemented!()
     }
 
-    /// Whether it is success.
     pub fn is_ok(&self) -> bool {
         unimplemented!()
     }
 
-    /// All of it in words.
     pub fn get_description(&self) -> String {
         unimplemented!()
     }
 
-    /// Its exception.
     pub fn exception_code(&self) -> ExceptionCode {
         unimplemented!()
     }
 
-    /// Why the transaction failed, `OK` if it did not.
     pub fn transaction_error(&self) -> StatusCode {
         unimplemented!()
     }
 
-    /// The service's error, 0 if it is none.
     pub fn service_specific_error(&self) -> i32 {
         unimplemented!()
     }

@@ -1,16 +1,15 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A descriptor in a parcel.
+//! File descriptors in parcels.
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
-/// Owns a descriptor. Neither `AsFd` nor `Clone`.
+/// Neither `AsFd` nor `Clone`.
 #[derive(Debug)]
 pub struct ParcelFileDescriptor(OwnedFd);
 
 impl ParcelFileDescriptor {
-    /// Takes a descriptor.
     pub fn new<F: Into<OwnedFd>>(fd: F) -> Self {
         Self(fd.into())
     }

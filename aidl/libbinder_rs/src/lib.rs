@@ -1,13 +1,13 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What Android's libbinder_rs has, as far as buffersync may come to use it: signatures only.
+//! The signatures of Android's libbinder_rs, as far as buffersync may use them.
 //!
-//! Nothing runs with this crate. `cargo xtask test` compiles against it what Android.bp lists, and
-//! the bindings that AOSP's AIDL compiler writes, so that a call that only rsbinder has is found here
-//! and not in Android's tree. Written after the public interface of
-//! `frameworks/native/libs/binder/rust` (Android 15 and 16; a vendor's variant): a bound, a receiver
-//! or a return type that differs from there is a mistake here. It knows nothing of buffersync.
+//! No program runs with this crate. `cargo xtask test` compiles against it the modules of Android.bp
+//! and the bindings that AOSP's AIDL compiler writes. So it finds a call that only rsbinder has,
+//! before a build in Android's tree does. The original is `frameworks/native/libs/binder/rust`
+//! (Android 15 and 16, vendor variant), which documents the items: a bound, a receiver or a return
+//! type that differs from there is a mistake here. The crate knows nothing of buffersync.
 
 mod binder;
 mod binder_async;
@@ -30,10 +30,10 @@ pub use service::{
 };
 pub use state::{ProcessState, ThreadState};
 
-/// Result of an AIDL method.
 pub type Result<T> = std::result::Result<T, Status>;
 
-/// What generated code uses, and what is called on a binder without an interface.
+/// For generated code, and for calls on a binder without an interface.
+
 pub mod binder_impl {
     pub use crate::binder::{
         Binder, IBinderInternal, InterfaceClass, Remotable, Stability, ToAsyncInterface,

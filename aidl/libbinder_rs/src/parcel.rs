@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a transaction carries.
+//! Parcels, and the traits of the values in them.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -13,72 +13,58 @@ use crate::proxy::SpIBinder;
 
 type Result<T> = std::result::Result<T, StatusCode>;
 
-/// Comes before a parcelable that is there.
 pub const NON_NULL_PARCELABLE_FLAG: i32 = 1;
-/// Stands for a parcelable that is not there.
 pub const NULL_PARCELABLE_FLAG: i32 = 0;
 
-/// A parcel of this process. `Send`, not `Sync`.
+/// `Send`, not `Sync`.
 pub struct Parcel(PhantomData<Cell<()>>);
 
-/// A parcel of somebody else's. Neither `Send` nor `Sync`.
+/// Neither `Send` nor `Sync`.
 pub struct BorrowedParcel<'a>(PhantomData<(&'a mut Parcel, *mut ())>);
 
-/// The part of a parcel that one parcelable is written to.
 pub struct WritableSubParcel<'a>(PhantomData<BorrowedParcel<'a>>);
 
-/// The part of a parcel that one parcelable is read from.
 pub struct ReadableSubParcel<'a>(PhantomData<BorrowedParcel<'a>>);
 
 impl Parcel {
-    /// The parcel as one that is handed on.
     pub fn borrowed(&mut self) -> BorrowedParcel<'_> {
         unimplemented!()
     }
 
-    /// The parcel as one that is handed on to be read.
     pub fn borrowed_ref(&self) -> &BorrowedParcel<'_> {
         unimplemented!()
     }
 
-    /// Writes a value.
     pub fn write<S: Serialize + ?Sized>(&mut self, _parcelable: &S) -> Result<()> {
         unimplemented!()
     }
 
-    /// Reads a value.
     pub fn read<D: Deserialize>(&self) -> Result<D> {
         unimplemented!()
     }
 
-    /// Reads into a value.
     pub fn read_onto<D: Deserialize>(&self, _x: &mut D) -> Result<()> {
         unimplemented!()
     }
 
-    /// Writes how long an array is that the other side fills.
     pub fn write_slice_size<T>(&mut self, _slice: Option<&[T]>) -> Result<()> {
         unimplemented!()
     }
 }
 
 impl BorrowedParcel<'_> {
-    /// Writes a value.
     pub fn write<S: Serialize + ?Sized>(&mut self, _parcelable: &S) -> Result<()> {
         unimplemented!()
     }
 
-    /// Reads a value.
     pub fn read<D: Deserialize>(&self) -> Result<D> {
         unimplemented!()
     }
 
-    /// Reads into a value.
     pub fn read_onto<D: Deserialize>(&self, _x: &mut D) -> Result<()> {
         unimplemented!()
     }
 
-    /// Writes what `f` writes, and its size before it.
     pub fn sized_write<F>(&mut self, _f: F) -> Result<()>
     where
         for<'b> F: FnOnce(&'b mut WritableSubParcel<'b>) -> Result<()>,
@@ -86,7 +72,6 @@ impl BorrowedParcel<'_> {
         unimplemented!()
     }
 
-    /// Reads as much as was written with a size.
     pub fn sized_read<F>(&self, _f: F) -> Result<()>
     where
         for<'b> F: FnOnce(ReadableSubParcel<'b>) -> Result<()>,
@@ -94,112 +79,86 @@ impl BorrowedParcel<'_> {
         unimplemented!()
     }
 
-    /// Makes an array as long as the other side says.
     pub fn resize_out_vec<D: Default + Deserialize>(&self, _out_vec: &mut Vec<D>) -> Result<()> {
         unimplemented!()
     }
 }
 
 impl WritableSubParcel<'_> {
-    /// Writes a value.
     pub fn write<S: Serialize + ?Sized>(&mut self, _parcelable: &S) -> Result<()> {
         unimplemented!()
     }
 }
 
 impl ReadableSubParcel<'_> {
-    /// Reads a value.
     pub fn read<D: Deserialize>(&self) -> Result<D> {
         unimplemented!()
     }
 
-    /// Whether there is more to be read.
     pub fn has_more_data(&self) -> bool {
         unimplemented!()
     }
 }
 
-/// A parcelable whose fields are in AIDL.
 pub trait Parcelable {
-    /// Writes the fields.
     fn write_to_parcel(&self, parcel: &mut BorrowedParcel<'_>) -> Result<()>;
-    /// Reads the fields.
     fn read_from_parcel(&mut self, parcel: &BorrowedParcel<'_>) -> Result<()>;
 }
 
-/// What a holder of any parcelable asks of one.
 pub trait ParcelableMetadata {
-    /// Its AIDL name.
     fn get_descriptor() -> &'static str;
 
-    /// Who may use it.
     fn get_stability(&self) -> Stability {
         unimplemented!()
     }
 }
 
-/// What can be written.
 pub trait Serialize {
-    /// Writes it.
     fn serialize(&self, parcel: &mut BorrowedParcel<'_>) -> Result<()>;
 }
 
-/// What can be read.
 pub trait Deserialize: Sized {
-    /// An element of an array that is being read: `Self`, or `Option<Self>` if that has no default.
+    /// `Self`, or `Option<Self>` for a type without a default: an element of an array that is being read.
     type UninitType;
 
-    /// An element before it is read.
     fn uninit() -> Self::UninitType;
-    /// An element after it is read.
     fn from_init(value: Self) -> Self::UninitType;
-    /// Reads it.
     fn deserialize(parcel: &BorrowedParcel<'_>) -> Result<Self>;
 
-    /// Reads into it.
     fn deserialize_from(&mut self, _parcel: &BorrowedParcel<'_>) -> Result<()> {
         unimplemented!()
     }
 }
 
-/// What arrays can be written of.
 pub trait SerializeArray: Serialize + Sized {
-    /// Writes one.
     fn serialize_array(_slice: &[Self], _parcel: &mut BorrowedParcel<'_>) -> Result<()> {
         unimplemented!()
     }
 }
 
-/// What arrays can be read of.
 pub trait DeserializeArray: Deserialize {
-    /// Reads one.
     fn deserialize_array(_parcel: &BorrowedParcel<'_>) -> Result<Option<Vec<Self>>> {
         unimplemented!()
     }
 }
 
-/// What can be written as absent.
 pub trait SerializeOption: Serialize {
-    /// Writes it, or that it is absent.
     fn serialize_option(_this: Option<&Self>, _parcel: &mut BorrowedParcel<'_>) -> Result<()> {
         unimplemented!()
     }
 }
 
-/// What can be read as absent.
 pub trait DeserializeOption: Deserialize {
-    /// Reads it, or that it is absent.
     fn deserialize_option(_parcel: &BorrowedParcel<'_>) -> Result<Option<Self>> {
         unimplemented!()
     }
 
-    /// Reads into it.
     fn deserialize_option_from(_this: &mut Option<Self>, _: &BorrowedParcel<'_>) -> Result<()> {
         unimplemented!()
     }
 }
 
-/// Gives types, with their parameters, the traits of values that can be written.
+/// Implements the traits of values that can be written, for types with parameters.
 macro_rules! written {
     ($($trait:ident for [$($param:tt)*] $type:ty;)*) => { $(written! { @ $trait [$($param)*] $type })* };
     (@ Serialize [$($param:tt)*] $type:ty) => {
@@ -214,8 +173,8 @@ macro_rules! written {
     };
 }
 
-/// Gives types, with their parameters, the traits of values that can be read. `Deserialize` says
-/// with what an element of an array begins.
+/// Implements the traits of values that can be read, for types with parameters. `Deserialize` gives
+/// the `UninitType`.
 macro_rules! read {
     ($($trait:ident $(($uninit:ty))? for [$($param:tt)*] $type:ty;)*) => {
         $(read! { @ $trait $(($uninit))? [$($param)*] $type })*
@@ -309,14 +268,30 @@ read! {
     DeserializeOption for [T: DeserializeOption] Box<T>;
 }
 
-/// Lets a generated parcelable be written.
 #[macro_export]
 macro_rules! impl_serialize_for_parcelable {
     ($parcelable:ident) => {
-        impl $crate::binder_impl::Serialize for $parcelable
-        where
-            $parcelable: $crate::Parcelable,
-        {
+        $crate::written_signatures! { $parcelable: $crate::Parcelable }
+
+        impl $crate::binder_impl::SerializeOption for $parcelable {}
+    };
+}
+
+#[macro_export]
+macro_rules! impl_deserialize_for_parcelable {
+    ($parcelable:ident) => {
+        $crate::read_signatures! { $parcelable: $crate::Parcelable + Default }
+
+        impl $crate::binder_impl::DeserializeOption for $parcelable {}
+    };
+}
+
+/// The traits that generated types have, in the macros above and in `declare_binder_enum`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! written_signatures {
+    ($type:ident $(: $($bound:tt)+)?) => {
+        impl $crate::binder_impl::Serialize for $type $(where $type: $($bound)+)? {
             fn serialize(
                 &self,
                 _: &mut $crate::binder_impl::BorrowedParcel<'_>,
@@ -325,20 +300,15 @@ macro_rules! impl_serialize_for_parcelable {
             }
         }
 
-        impl $crate::binder_impl::SerializeArray for $parcelable {}
-
-        impl $crate::binder_impl::SerializeOption for $parcelable {}
+        impl $crate::binder_impl::SerializeArray for $type {}
     };
 }
 
-/// Lets a generated parcelable be read.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! impl_deserialize_for_parcelable {
-    ($parcelable:ident) => {
-        impl $crate::binder_impl::Deserialize for $parcelable
-        where
-            $parcelable: $crate::Parcelable + Default,
-        {
+macro_rules! read_signatures {
+    ($type:ident $(: $($bound:tt)+)?) => {
+        impl $crate::binder_impl::Deserialize for $type $(where $type: $($bound)+)? {
             type UninitType = Self;
             fn uninit() -> Self::UninitType {
                 unimplemented!()
@@ -353,8 +323,6 @@ macro_rules! impl_deserialize_for_parcelable {
             }
         }
 
-        impl $crate::binder_impl::DeserializeArray for $parcelable {}
-
-        impl $crate::binder_impl::DeserializeOption for $parcelable {}
+        impl $crate::binder_impl::DeserializeArray for $type {}
     };
 }

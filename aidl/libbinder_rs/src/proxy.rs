@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A reference to a binder object of no known interface.
+//! References to binder objects, of any interface.
 
 use std::os::fd::AsRawFd;
 
@@ -14,17 +14,14 @@ use crate::parcel::Parcel;
 
 type Result<T> = std::result::Result<T, StatusCode>;
 
-/// Such a reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpIBinder(());
 
 impl SpIBinder {
-    /// Whether the object is in another process.
     pub fn is_remote(&self) -> bool {
         unimplemented!()
     }
 
-    /// The reference as one to an interface.
     pub fn into_interface<I: FromIBinder + Interface + ?Sized>(self) -> Result<Strong<I>> {
         unimplemented!()
     }
@@ -71,9 +68,7 @@ impl IBinderInternal for SpIBinder {
     }
 }
 
-/// A reference whose object's type can be said.
 pub trait AssociateClass {
-    /// Whether the object is of this type.
     fn associate_class(&mut self, class: InterfaceClass) -> bool;
 }
 
@@ -83,19 +78,14 @@ impl AssociateClass for SpIBinder {
     }
 }
 
-/// An interface in another process.
 pub trait Proxy: Sized + Interface {
-    /// Its AIDL name.
     fn get_descriptor() -> &'static str;
-    /// Takes a reference for one to the interface.
     fn from_binder(binder: SpIBinder) -> Result<Self>;
 }
 
-/// Is told of a death.
 pub struct DeathRecipient(());
 
 impl DeathRecipient {
-    /// Calls `callback` then.
     pub fn new<F: Fn() + Send + Sync + 'static>(_callback: F) -> DeathRecipient {
         unimplemented!()
     }

@@ -4,10 +4,10 @@
 package vendor.buffersync;
 
 /**
- * What the holder of a grant does with a buffer, and by whom: the CPU or a device (DMA).
+ * How the holder of a grant uses a buffer: by the CPU or by a device (DMA), to read or to write.
  *
- * The bits are those of the dmabuf-sync RFC: READ 0x1, WRITE 0x2, DMA 0x4. Reads share a buffer,
- * writes exclude everybody else. The access also decides the cache maintenance that the service
+ * The bits are those of the dmabuf-sync RFC: READ 0x1, WRITE 0x2, DMA 0x4. Readers share a buffer,
+ * a writer excludes everybody else. The access also decides the cache maintenance that the service
  * issues before it announces a grant, so it must be what really happens: a CPU write declared as
  * DMA_WRITE leaves dirty cache lines behind.
  */

@@ -4,7 +4,7 @@
 package vendor.buffersync;
 
 /**
- * What this service does and where its bounds are. Constant while the service runs.
+ * The features and the limits of this service. They are constant while the service runs.
  */
 @VintfStability
 parcelable Capabilities {
@@ -16,27 +16,33 @@ parcelable Capabilities {
      */
     const long FEATURE_IMPLICIT_FENCES = 0x2;
 
-    /** Bits FEATURE_*. Unknown bits are to be ignored. */
+    /** Bits FEATURE_*. Clients ignore bits that they do not know. */
     long features;
-    /** Hold limit of a group that asks for none, in milliseconds. 1 .. maxHoldMs. */
+    /** The hold limit of a group that asks for none, in milliseconds. 1 .. maxHoldMs. */
     int defaultHoldMs;
     /**
-     * The longest hold limit that a group can have, in milliseconds. At least 1. A ticket lives as long
-     * (see ISyncGroup), and a lock waits as long for an implicit fence (see EventType.LOCK_FAILED).
+     * The longest hold limit that a group can have, in milliseconds. At least 1. It is also the
+     * life of a ticket (see ISyncGroup), and the longest wait for an implicit fence (see
+     * EventType.LOCK_FAILED).
      */
     int maxHoldMs;
-    /** Groups that one uid may have open at once. */
+    /** The number of groups that one uid may have open at once. */
     int maxGroupsPerUid;
-    /** Buffers that one group may contain. At most 126, so that a grant fits one atomic pipe write. */
+    /**
+     * The number of buffers that one group may contain. At most 126, so that a grant fits one
+     * atomic pipe write.
+     */
     int maxBuffersPerGroup;
-    /** (group, buffer) memberships that one uid may have at once, over all its groups. */
+    /**
+     * The number of (group, buffer) memberships that one uid may have at once, over all its groups.
+     */
     int maxBuffersPerUid;
-    /** Locks that one uid may have waiting at once. */
+    /** The number of locks that one uid may have waiting at once. */
     int maxQueuedPerUid;
-    /** Release fences that one uid may have pending at once. */
+    /** The number of release fences that one uid may have pending at once. */
     int maxFencesPerUid;
-    /** Release fences that one group may have pending at once. */
+    /** The number of release fences that one group may have pending at once. */
     int maxFencesPerGroup;
-    /** File descriptors that one handle given to ISyncGroup.add() may carry. */
+    /** The number of file descriptors that one handle given to ISyncGroup.add() may carry. */
     int maxFdsPerHandle;
 }

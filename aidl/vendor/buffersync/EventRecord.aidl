@@ -9,42 +9,44 @@ import vendor.buffersync.EventType;
  * One record of a group's event pipe: 32 bytes, the fields in this order without padding, in the
  * byte order of the machine. A read() of whole multiples of 32 bytes returns whole records.
  *
- * Records of types that a client does not know are to be skipped.
+ * Clients skip records of types that they do not know.
  */
 @VintfStability
 @FixedSize
 parcelable EventRecord {
     /**
-     * Of a buffer of a grant: somebody who held the buffer and was evicted, or died, may still be at
-     * work on it (as EOWNERDEAD of a robust mutex). The mark begins with each eviction of a holder: at
-     * its deadline, by its death, or by a release fence that failed or did not signal in time. Every
-     * grant of the buffer has the mark until one that began after the eviction has ended in order,
-     * with all its release fences signalled. Any grant ends it, a reader's too.
+     * On a buffer of a grant: a former holder was evicted or died, and may still work on the buffer
+     * (like EOWNERDEAD of a robust mutex). Each eviction of a holder sets the mark: at its
+     * deadline, by its death, or by a release fence that failed or did not signal in time. Every
+     * grant of the buffer has the mark until a grant that began after the eviction has ended in
+     * order and all its release fences have signalled. Any such grant clears the mark, a reader's
+     * too.
      */
     const int FLAG_EVICTED = 0x1;
     /**
-     * Of an EVICTED record: the release fence given to unlockWithFences() was what did not end. Of a
-     * LOCK_FAILED record: the lock failed because of an implicit fence, not of cache maintenance.
+     * On an EVICTED record: a release fence given to unlockWithFences() failed or did not signal in
+     * time. On a LOCK_FAILED record: the lock failed because of an implicit fence, not because of
+     * cache maintenance.
      */
     const int FLAG_FENCE = 0x2;
     /**
-     * Of a buffer of a grant: other devices may still be at work on it: wait for the grant's acquire
-     * fence (LockReply.acquireFence, ISyncGroup.getAcquireFence()) before touching it. Never for the
-     * CPU's accesses, which are granted when the work is done.
+     * On a buffer of a grant: other devices may still work on it, so wait for the grant's acquire
+     * fence (LockReply.acquireFence, ISyncGroup.getAcquireFence()) before you touch it. Never set
+     * for CPU accesses, which are granted when that work is done.
      */
     const int FLAG_FENCED = 0x4;
     /**
-     * Of a buffer of a grant: the content may be half written. The mark begins when a holder with
+     * On a buffer of a grant: the content may be half written. The mark is set when a holder with
      * WRITE or DMA_WRITE is evicted or dies, or when its release fence fails or does not signal in
-     * time. Every grant of the buffer has the mark until one with WRITE or DMA_WRITE that began
-     * afterwards has ended in order, with all its release fences signalled. A reader does not end it.
+     * time. Every grant of the buffer has the mark until a later grant with WRITE or DMA_WRITE has
+     * ended in order and all its release fences have signalled. A reader does not clear it.
      */
     const int FLAG_TORN = 0x8;
 
     EventType type = EventType.GRANTED;
     /** Bits FLAG_*. */
     int flags;
-    /** The lock that the record is about, as LockReply named it. */
+    /** LockReply.token of the lock that the record is about. */
     long token;
     /** See EventType. */
     long value0;

@@ -4,32 +4,36 @@
 package vendor.buffersync;
 
 /**
- * Answer of ISyncGroup.lock(), tryLock(), unlockAndLock() and unlockWithFencesAndLock(): the lock is
- * GRANTED or QUEUED.
+ * The answer of ISyncGroup.lock(), tryLock(), unlockAndLock() and unlockWithFencesAndLock(): the
+ * lock is GRANTED or QUEUED.
  */
 @VintfStability
 parcelable LockReply {
-    /** Names this lock, and the grant it becomes. Positive, never used twice by a service. */
+    /**
+     * The id of this lock, and of the grant that it becomes. It is positive, and a service never
+     * uses it twice.
+     */
     long token;
     /**
-     * GRANTED: when the grant is taken away, in CLOCK_MONOTONIC nanoseconds; then three numbers for
-     * each buffer of the group, in the order of their addition: its id, its generation, and bits of
-     * EventRecord.FLAG_*, as in a BUFFER record. All buffers are held and coherent; the reply says
-     * all there is, and no event follows.
+     * GRANTED: the deadline of the grant, in CLOCK_MONOTONIC nanoseconds; then three numbers for
+     * each buffer of the group, in the order in which they were added: its id, its generation, and
+     * bits of EventRecord.FLAG_*, as in a BUFFER record. The group holds all buffers, and they are
+     * coherent; the reply is complete, and no event follows.
      *
-     * QUEUED: empty, as no grant is. The lock is accepted, but other holders have to let go first, a
-     * fence has to signal before the CPU may go on, or cache maintenance has to be finished. The grant
-     * arrives as EventType.GRANTED on the event pipe; LOCK_FAILED, TIMED_OUT or WOUNDED end the lock
-     * without one.
+     * QUEUED: empty, which no grant is. The lock is accepted, but it still waits for other holders,
+     * for a fence that the CPU must wait for, or for cache maintenance. The grant arrives as
+     * EventType.GRANTED on the event pipe; LOCK_FAILED, TIMED_OUT or WOUNDED end the lock without a
+     * grant.
      *
-     * Plain numbers, since an array is marshalled as one block, a parcelable field by field, and every
-     * lock has them.
+     * These are plain numbers because every lock has them: an array is marshalled as one block, a
+     * parcelable field by field.
      */
     long[] grant;
     /**
-     * GRANTED: a sync_file to be waited for before the devices begin, all buffers' fences merged
-     * (SYNC_IOC_MERGE); null if nothing is pending. ISyncGroup.getAcquireFence() tells buffer by
-     * buffer. If it signals an error, what is in the buffers is not what it should be. QUEUED: null.
+     * GRANTED: a sync_file that devices must wait for before they begin, in which the fences of all
+     * buffers are merged (SYNC_IOC_MERGE); null if no fence is pending.
+     * ISyncGroup.getAcquireFence() returns the fence of one buffer. If it signals an error, the
+     * content of the buffers is wrong. QUEUED: null.
      */
     @nullable ParcelFileDescriptor acquireFence;
 }

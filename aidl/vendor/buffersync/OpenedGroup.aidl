@@ -6,26 +6,28 @@ package vendor.buffersync;
 import vendor.buffersync.ISyncGroup;
 
 /**
- * A new group: the object that commands it and the file descriptor that reports on it.
+ * A new group: its object for calls and its file descriptor for events.
  */
 @VintfStability
 parcelable OpenedGroup {
     /**
-     * The group. Whoever has this binder can use the group, nobody else can. When the last
-     * reference to it goes, death of the process included, the group is closed: a grant it has
-     * ends as an eviction, since nobody said that the work was finished.
+     * The group. Only a process that has this binder can use the group. When the last reference to
+     * it goes, also by the death of a process, the group is closed: a grant that it has ends as an
+     * eviction, because nobody said that the work was finished.
      */
     ISyncGroup group;
     /**
-     * Read end of a pipe of EventRecord. Poll it for POLLIN beside other descriptors; it may be
-     * made non-blocking. POLLHUP: the group is closed or the service is gone.
+     * The read end of a pipe of EventRecord. A client can poll it for POLLIN with other
+     * descriptors, and can make it non-blocking. POLLHUP means that the group is closed or the
+     * service is gone.
      */
     ParcelFileDescriptor events;
-    /** The hold limit that this group has, in milliseconds. */
+    /** The hold limit of this group, in milliseconds. */
     int holdLimitMs;
     /**
-     * Names the group in unlockAndLock() of another one. A random number, never 0: who does not have
-     * it can't guess it, and who has it can have the group locked, so it is as good as the binder.
+     * Names the group in a call of unlockAndLock() on another group. A random number, never 0: a
+     * process that does not have it can't guess it, and a process that has it can lock the group,
+     * so protect it like the binder.
      */
     long key;
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Arguments from C, checked before anything is done.
+//! Checks and converts the arguments of C, before a call does anything.
 
 use std::collections::BTreeSet;
 use std::ffi::{c_char, c_int, CStr};
@@ -14,14 +14,14 @@ use nix::fcntl::{fcntl, FcntlArg};
 use crate::status::{Failure, Result};
 use crate::types::ABufferSyncFence;
 
-/// Where a result goes.
+/// An out-parameter.
 pub struct Out<T>(*mut T);
 
 impl<T> Out<T> {
     /// Refuses null.
     ///
     /// # Safety
-    /// A pointer that is not null is to a `T` that may be written until the call returns.
+    /// A pointer that is not null points to a `T` that may be written until the call returns.
     pub unsafe fn new(pointer: *mut T) -> Result<Self> {
         if pointer.is_null() || !pointer.is_aligned() {
             return Err(Failure::Argument("an out-parameter is null or not aligned"));
@@ -32,7 +32,7 @@ impl<T> Out<T> {
     /// `None` for null.
     ///
     /// # Safety
-    /// As [`Out::new`].
+    /// That of [`Out::new`].
     pub unsafe fn optional(pointer: *mut T) -> Result<Option<Self>> {
         if pointer.is_null() {
             return Ok(None);
@@ -41,39 +41,39 @@ impl<T> Out<T> {
         unsafe { Self::new(pointer) }.map(Some)
     }
 
-    /// Writes it.
     pub fn set(&self, value: T) {
         // SAFETY: `new` was promised that it may be written, and has checked its alignment.
         unsafe { self.0.write(value) }
     }
 
-    /// Writes the nth of an array.
+    /// Writes an element of an array.
     ///
     /// # Safety
-    /// There are more than `nth` of them.
+    /// The array has more than `nth` elements.
     pub unsafe fn set_nth(&self, nth: usize, value: T) {
-        // SAFETY: as the caller says.
+        // SAFETY: the caller vouches for the length.
         unsafe { self.0.add(nth).write(value) }
     }
 }
 
-/// A string, or `None` for null.
+/// `None` for null.
 ///
 /// # Safety
-/// A pointer that is not null is to a string that stays as it is until the call returns.
+/// A pointer that is not null points to a string that does not change until the call returns.
 pub unsafe fn string<'a>(pointer: *const c_char) -> Result<Option<&'a str>> {
     if pointer.is_null() {
         return Ok(None);
     }
-    // SAFETY: as the caller says.
+    // SAFETY: the caller vouches for the string.
     let text = unsafe { CStr::from_ptr(pointer) };
     text.to_str().map(Some).map_err(|_| Failure::Argument("a string is not UTF-8"))
 }
 
-/// `count` values of an array.
+/// An array of `count` values.
 ///
 /// # Safety
-/// A pointer that is not null is to so many values, which stay as they are until the call returns.
+/// A pointer that is not null points to this number of values, which do not change until the call
+/// returns.
 pub unsafe fn array<'a, T>(pointer: *const T, count: usize) -> Result<&'a [T]> {
     if pointer.is_null() || !pointer.is_aligned() {
         return Err(Failure::Argument("an array is null or not aligned"));
@@ -81,32 +81,32 @@ pub unsafe fn array<'a, T>(pointer: *const T, count: usize) -> Result<&'a [T]> {
     if count.checked_mul(std::mem::size_of::<T>()).is_none_or(|size| size > isize::MAX as usize) {
         return Err(Failure::Argument("an array is longer than memory"));
     }
-    // SAFETY: as the caller says, and checked as far as can be.
+    // SAFETY: the caller vouches for the values; the rest is checked above.
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
 }
 
-/// A descriptor that stays the caller's.
+/// A descriptor that the caller keeps.
 pub fn borrowed<'a>(fd: c_int) -> Result<BorrowedFd<'a>> {
     if fd < 0 {
         return Err(Error::BadFd.into());
     }
-    // SAFETY: not -1. If the caller closes it meanwhile, the kernel refuses it.
+    // SAFETY: it is not -1. If the caller closes it meanwhile, the kernel refuses it.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// A descriptor that the caller gives; -1 is none.
+/// A descriptor that the caller gives away; `None` for -1.
 pub fn taken(fd: c_int) -> Result<Option<OwnedFd>> {
     if fd == -1 {
         return Ok(None);
     }
-    // What is not open can't be owned: closing it later would close somebody else's.
+    // A descriptor that is not open must not be owned: the close would hit a later one of that number.
     fcntl(borrowed(fd)?.as_raw_fd(), FcntlArg::F_GETFD).map_err(|_| Error::BadFd)?;
-    // SAFETY: it is open, and the header says that it is ours from here on.
+    // SAFETY: it is open, and the header says that the function takes it.
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
-/// Release fences of single buffers, and the one for the rest. All descriptors are taken, whatever
-/// is wrong with some.
+/// The release fences of single buffers, and the fence for the rest. Takes all descriptors, also if
+/// some are wrong.
 #[allow(clippy::type_complexity)]
 pub fn fences(given: &[ABufferSyncFence]) -> Result<(Vec<(BufferId, OwnedFd)>, Option<OwnedFd>)> {
     let mut seen = BTreeSet::new();
@@ -127,9 +127,14 @@ pub fn fences(given: &[ABufferSyncFence]) -> Result<(Vec<(BufferId, OwnedFd)>, O
     wrong.map_or(Ok((each, rest)), Err)
 }
 
-/// A time-out; negative is none.
+/// A time-out from C; `None` if it is negative.
 pub fn timeout(nanos: i64) -> Option<Duration> {
     u64::try_from(nanos).ok().map(Duration::from_nanos)
+}
+
+/// A duration for C.
+pub fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -145,7 +150,8 @@ mod tests {
         std::fs::File::open("/dev/null").unwrap().into_raw_fd()
     }
 
-    /// One test: descriptors are numbers of the whole process.
+    /// One test, because a parallel one could open descriptors of the same numbers.
+
     #[test]
     fn given_descriptors_are_closed_once_whatever_is_wrong() {
         let (a, b) = (open(), open());

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `ABufferSyncGroup_*`: a set of buffers, its locks and its grants.
+//! `ABufferSyncGroup_*`: groups, locks and grants.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
@@ -10,14 +10,13 @@ use std::sync::Arc;
 
 use buffersync_client::{BufferId, Error, Grant, Handles, SharedGroup, Started};
 
-use crate::arguments::{array, borrowed, fences, taken, timeout, Out};
+use crate::arguments::{array, borrowed, fences, nanos, taken, timeout, Out};
 use crate::status::{call, Failure, Result};
-use crate::sync::nanos;
 use crate::types::*;
 
 static GROUPS: Handles<SharedGroup> = Handles::new(0x5);
 
-/// A handle for a new group.
+/// Makes a handle for a new group.
 pub(crate) fn handle(group: SharedGroup) -> *mut ABufferSyncGroup {
     GROUPS.insert(group) as *mut ABufferSyncGroup
 }
@@ -33,7 +32,6 @@ fn with_grant<T>(
     Ok(find(group)?.with_grant(what)?)
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSyncGroup_close(group: *mut ABufferSyncGroup) -> ABufferSyncStatus {
     call(|| {
@@ -42,10 +40,8 @@ pub extern "C" fn ABufferSyncGroup_close(group: *mut ABufferSyncGroup) -> ABuffe
     })
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_getHoldLimit(
     group: *mut ABufferSyncGroup,
@@ -59,10 +55,8 @@ pub unsafe extern "C" fn ABufferSyncGroup_getHoldLimit(
     })
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_addDmaBuf(
     group: *mut ABufferSyncGroup,
@@ -81,10 +75,8 @@ pub unsafe extern "C" fn ABufferSyncGroup_addDmaBuf(
     })
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_addNativeHandle(
     group: *mut ABufferSyncGroup,
@@ -105,10 +97,8 @@ pub unsafe extern "C" fn ABufferSyncGroup_addNativeHandle(
     })
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_addHardwareBuffer(
     group: *mut ABufferSyncGroup,
@@ -123,7 +113,7 @@ pub unsafe extern "C" fn ABufferSyncGroup_addHardwareBuffer(
         let out = unsafe { Ids::new(outBuffers, maxBuffers, outNumBuffers)? };
         let access = crate::types::access(access).ok_or(Failure::Argument("access"))?;
         let buffer = NonNull::new(buffer.cast_mut()).ok_or(Failure::Argument("buffer is null"))?;
-        // SAFETY: not null, so the caller's, who has a reference to it.
+        // SAFETY: it is not null, so the caller has a reference to it.
         let add = |group: &mut buffersync_client::Group| unsafe {
             group.add_hardware_buffer(buffer, access)
         };
@@ -132,7 +122,7 @@ pub unsafe extern "C" fn ABufferSyncGroup_addHardwareBuffer(
     })
 }
 
-/// Where ids go, and how many there are.
+/// The out-parameters for the ids of buffers and for their number.
 struct Ids {
     ids: Option<Out<ABufferSyncBufferId>>,
     room: usize,
@@ -141,7 +131,7 @@ struct Ids {
 
 impl Ids {
     /// # Safety
-    /// The pointers are null, or to `room` ids and a number that may be written.
+    /// Each pointer is null, or points to `room` ids and to a number that may be written.
     unsafe fn new(ids: *mut ABufferSyncBufferId, room: usize, count: *mut usize) -> Result<Self> {
         // SAFETY: the caller's promise is the same.
         unsafe { Ok(Self { ids: Out::optional(ids)?, room, count: Out::optional(count)? }) }
@@ -150,7 +140,7 @@ impl Ids {
     fn set(&self, all: &[BufferId]) {
         if let Some(ids) = &self.ids {
             for (nth, id) in all.iter().take(self.room).enumerate() {
-                // SAFETY: `new` was promised that there is room, and no more is taken.
+                // SAFETY: the caller of `new` vouches for the room, and `take` stops there.
                 unsafe { ids.set_nth(nth, id.0) }
             }
         }
@@ -160,7 +150,6 @@ impl Ids {
     }
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSyncGroup_remove(
     group: *mut ABufferSyncGroup,
@@ -169,13 +158,11 @@ pub extern "C" fn ABufferSyncGroup_remove(
     call(|| Ok(find(group)?.with(|group| group.remove(BufferId(buffer)))?))
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSyncGroup_removeAll(group: *mut ABufferSyncGroup) -> ABufferSyncStatus {
     call(|| Ok(find(group)?.with(|group| group.remove_all())?))
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSyncGroup_lock(
     group: *mut ABufferSyncGroup,
@@ -184,16 +171,13 @@ pub extern "C" fn ABufferSyncGroup_lock(
     call(|| Ok(find(group)?.lock(timeout(timeoutNanos))?))
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSyncGroup_tryLock(group: *mut ABufferSyncGroup) -> ABufferSyncStatus {
     call(|| Ok(find(group)?.try_lock()?))
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_startLock(
     group: *mut ABufferSyncGroup,
@@ -208,16 +192,13 @@ pub unsafe extern "C" fn ABufferSyncGroup_startLock(
     })
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSyncGroup_cancel(group: *mut ABufferSyncGroup) -> ABufferSyncStatus {
     call(|| Ok(find(group)?.cancel()?))
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_getEventFd(
     group: *mut ABufferSyncGroup,
@@ -231,10 +212,8 @@ pub unsafe extern "C" fn ABufferSyncGroup_getEventFd(
     })
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_getEvent(
     group: *mut ABufferSyncGroup,
@@ -245,7 +224,7 @@ pub unsafe extern "C" fn ABufferSyncGroup_getEvent(
         let out = unsafe { Out::new(outEvent)? };
         let group = find(group)?;
         while let Some(event) = group.read_event()? {
-            // What this header has no name for is not for its reader.
+            // The header has no name for other events, so C does not see them.
             if let Some(event) = ABufferSyncEvent::of(&event) {
                 out.set(event);
                 return Ok(());
@@ -255,10 +234,8 @@ pub unsafe extern "C" fn ABufferSyncGroup_getEvent(
     })
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_getGrant(
     group: *mut ABufferSyncGroup,
@@ -279,10 +256,8 @@ pub unsafe extern "C" fn ABufferSyncGroup_getGrant(
     })
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_getBufferState(
     group: *mut ABufferSyncGroup,
@@ -299,10 +274,8 @@ pub unsafe extern "C" fn ABufferSyncGroup_getBufferState(
     })
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_getAcquireFence(
     group: *mut ABufferSyncGroup,
@@ -321,28 +294,26 @@ pub unsafe extern "C" fn ABufferSyncGroup_getAcquireFence(
     })
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSyncGroup_unlock(
     group: *mut ABufferSyncGroup,
     releaseFence: c_int,
 ) -> ABufferSyncStatus {
-    // Before anything is refused: it is taken in any case.
+    // First of all, because the function takes the descriptor in any case.
     let fence = taken(releaseFence);
     call(|| Ok(find(group)?.unlock(Vec::new(), fence?)?))
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_unlockWithFences(
     group: *mut ABufferSyncGroup,
     releaseFences: *const ABufferSyncFence,
     numFences: usize,
 ) -> ABufferSyncStatus {
-    // Before anything is refused: they are taken in any case.
+    // First of all, because the function takes the descriptors in any case.
+
     // SAFETY: the caller's promise is the same.
     let given = unsafe { array(releaseFences, numFences) }.and_then(fences);
     call(|| {
@@ -351,7 +322,6 @@ pub unsafe extern "C" fn ABufferSyncGroup_unlockWithFences(
     })
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSyncGroup_unlockAndLock(
     group: *mut ABufferSyncGroup,
@@ -359,7 +329,7 @@ pub extern "C" fn ABufferSyncGroup_unlockAndLock(
     next: *mut ABufferSyncGroup,
     timeoutNanos: i64,
 ) -> ABufferSyncStatus {
-    // Before anything is refused: it is taken in any case.
+    // First of all, because the function takes the descriptor in any case.
     let fence = taken(releaseFence);
     call(|| {
         let (group, next) = (find(group)?, find(next)?);

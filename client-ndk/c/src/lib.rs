@@ -1,23 +1,22 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The C ABI: what `include/android/buffer_sync.h` declares, which is also its manual.
+//! The C ABI that `include/android/buffer_sync.h` declares and documents.
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
 //! | [`sync`] | `ABufferSync_*` |
 //! | [`group`] | `ABufferSyncGroup_*` |
 //! | [`types`] | the structs and constants of the header |
-//! | `status` | errors as numbers and words; the end of every call |
-//! | `arguments` | pointers, strings and descriptors from C, checked |
+//! | `status` | errors as numbers and messages; the end of every call |
+//! | `arguments` | checks and converts pointers, strings and descriptors from C |
 //!
-//! Nothing is decided here: every function checks its arguments, calls [`buffersync_client`] and
-//! tells what came of it. A caller may be wrong in any way but one: pointers that are not null
-//! must be to what the header says.
+//! Every function checks its arguments, calls [`buffersync_client`] and returns the result. Any mistake
+//! of a caller is an error, with one exception: a pointer that is not null must point to what the
+//! header says.
 
-// Names as C has them.
-// An app or a HAL has this code in its process, and Soong builds with panic=abort: a panic ends the whole
-// process. So no argument, no reply and no lack of resources may lead to one.
+// This code runs in the process of an app or a HAL, and Soong builds with panic=abort: a panic ends
+// the whole process. So no argument, no reply and no lack of resources may cause a panic.
 #![cfg_attr(
     not(test),
     deny(
@@ -32,6 +31,7 @@
         clippy::unwrap_used
     )
 )]
+// The names are those of the header.
 #![allow(non_snake_case)]
 
 mod arguments;

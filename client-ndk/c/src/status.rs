@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! How calls end: a number for the caller, the words in a string of the thread.
+//! The end of every call: a status for the caller, and a message that the thread keeps.
 
 use std::cell::RefCell;
 use std::ffi::{c_char, CStr, CString};
@@ -10,16 +10,14 @@ use buffersync_client::Error;
 
 use crate::types::*;
 
-/// Why a call failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// Which argument can't be, and why.
+    /// Names a bad argument.
     Argument(&'static str),
-    /// A handle that is none, or none any more.
+    /// The handle was closed, or was never opened.
     Handle,
     /// There is no event now.
     NoEvent,
-    /// The client's own.
     Client(Error),
 }
 
@@ -29,14 +27,14 @@ impl From<Error> for Failure {
     }
 }
 
-/// Result of what a call does.
 pub type Result<T> = std::result::Result<T, Failure>;
 
 thread_local! {
     static LAST_MESSAGE: RefCell<CString> = RefCell::default();
 }
 
-/// Does what a call is for, and tells how it went. Refuses forks first, before any lock is taken.
+/// Runs the body of a call, and keeps the message of a failure. Refuses a forked child first, before
+/// any mutex is taken.
 pub fn call(what: impl FnOnce() -> Result<()>) -> ABufferSyncStatus {
     let done = if buffersync_client::is_forked() { Err(Error::Forked.into()) } else { what() };
     match done {
@@ -53,11 +51,11 @@ fn remember(failure: &Failure) {
         return;
     }
     let message = CString::new(failure.message().replace('\0', " ")).unwrap_or_default();
-    // No thread-locals any more while the thread ends: then there is nobody to ask either.
+    // An error is ignored: while the thread ends, nobody can ask for the message.
     let _ = LAST_MESSAGE.try_with(|last| last.replace(message));
 }
 
-/// What the thread's last failed call said. Valid until its next.
+/// The message of the thread's last failed call. Valid until its next call.
 pub fn last_message() -> *const c_char {
     LAST_MESSAGE.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
 }
@@ -81,12 +79,12 @@ impl Failure {
     }
 }
 
-/// The words for a status.
+/// Describes a status.
 pub fn text(status: ABufferSyncStatus) -> &'static CStr {
     match status {
         ABUFFERSYNC_OK => c"ok",
         ABUFFERSYNC_ERROR_INVALID_ARGUMENT => c"invalid argument",
-        ABUFFERSYNC_ERROR_INVALID_HANDLE => c"the handle was closed, or is none",
+        ABUFFERSYNC_ERROR_INVALID_HANDLE => c"the handle was closed, or was never opened",
         ABUFFERSYNC_ERROR_BAD_FD => c"bad file descriptor",
         ABUFFERSYNC_ERROR_NOT_DMABUF => c"none of the descriptors is a dma-buf",
         ABUFFERSYNC_ERROR_BAD_FENCE => c"a release fence is not a sync_file",
@@ -110,7 +108,10 @@ pub fn text(status: ABufferSyncStatus) -> &'static CStr {
         ABUFFERSYNC_ERROR_EVENTS_UNREAD => c"too many unread events",
         ABUFFERSYNC_ERROR_UNSUPPORTED => c"the service, its kernel or this platform can't do that",
         ABUFFERSYNC_ERROR_NO_BINDER => c"the binder driver can't be opened",
-        ABUFFERSYNC_ERROR_NO_SERVICE => c"the service is not registered, or not to be found",
+        ABUFFERSYNC_ERROR_NO_SERVICE => {
+            c"the service is not registered, or this process may not find it"
+        }
+
         ABUFFERSYNC_ERROR_SERVICE_DIED => c"the service died",
         ABUFFERSYNC_ERROR_FORKED => c"this process is a fork of the one that connected",
         ABUFFERSYNC_ERROR_INTERNAL => c"binder failed, or the service broke its rules",

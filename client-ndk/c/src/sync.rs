@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `ABufferSync_*`: the connection, and what can be asked of the service as a whole.
+//! `ABufferSync_*`: the connection, and the calls on the service itself.
 
 use std::ffi::{c_char, c_int};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use buffersync_client::{
     DEFAULT_INSTANCE,
 };
 
-use crate::arguments::{borrowed, string, Out};
+use crate::arguments::{borrowed, nanos, string, Out};
 use crate::group;
 use crate::status::{self, call, Failure, Result};
 use crate::types::*;
@@ -26,32 +26,26 @@ fn with<T>(
     Ok(what(&sync)?)
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSyncStatus_toString(status: ABufferSyncStatus) -> *const c_char {
     status::text(status).as_ptr()
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSync_getLastErrorMessage() -> *const c_char {
     status::last_message()
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSync_open(outSync: *mut *mut ABufferSync) -> ABufferSyncStatus {
     // SAFETY: the caller's promise is the same.
     unsafe { ABufferSync_openInstance(std::ptr::null(), std::ptr::null(), outSync) }
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSync_openInstance(
     device: *const c_char,
@@ -69,16 +63,13 @@ pub unsafe extern "C" fn ABufferSync_openInstance(
     })
 }
 
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSync_close(sync: *mut ABufferSync) -> ABufferSyncStatus {
     call(|| SYNCS.remove(sync as usize).map(drop).ok_or(Failure::Handle))
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSync_getCapability(
     sync: *mut ABufferSync,
@@ -112,12 +103,6 @@ fn value_of(capabilities: &Capabilities, which: ABufferSyncCapability) -> Option
     })
 }
 
-/// A duration for C.
-pub(crate) fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// See the header.
 #[no_mangle]
 pub extern "C" fn ABufferSync_dump(sync: *mut ABufferSync, fd: c_int) -> ABufferSyncStatus {
     call(|| {
@@ -126,10 +111,8 @@ pub extern "C" fn ABufferSync_dump(sync: *mut ABufferSync, fd: c_int) -> ABuffer
     })
 }
 
-/// See the header.
-///
 /// # Safety
-/// Pointers are null or to what the header says.
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSync_openGroup(
     sync: *mut ABufferSync,

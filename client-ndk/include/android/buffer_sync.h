@@ -5,41 +5,42 @@
 
 /**
  * @file buffer_sync.h
- * @brief Locks on dma-bufs that processes share: who may use which buffer when, with the cache
- * maintenance that a change of hands needs.
+ * @brief Locks on dma-bufs that processes share. A lock decides who may use a buffer, and the
+ * service does the cache maintenance between one holder and the next.
  *
- * A group is a set of dma-bufs, each with the access that its owner wants. It is locked and
- * unlocked as a whole; groups that want the same buffers are served by age, so no order of locking can
- * deadlock. A grant ends when it is unlocked, or at its deadline: then its holder is evicted, and the
- * next one is told that the content may be half written.
+ * A group is a set of dma-bufs, each with a declared access. It is locked and unlocked as a whole.
+ * Groups that want the same buffers are served by age, so no order of locking can deadlock. A grant
+ * ends when it is unlocked, or at its deadline. At the deadline the holder is evicted, and the next
+ * holder is told that the content may be half written.
  *
  * Results. Every function returns an ABufferSyncStatus, 0 for success, and writes its out-parameters
- * only then. A call that fails has changed nothing unless it says otherwise.
- * ABufferSync_getLastErrorMessage() has the words. Besides what each function lists, all of them may
- * return
- * - ABUFFERSYNC_ERROR_INVALID_ARGUMENT for a null pointer where _Nonnull is said, or values out of
- *   range;
- * - ABUFFERSYNC_ERROR_INVALID_HANDLE for a handle that was closed, or never was one;
+ * only on success. A call that fails has changed nothing unless its comment says otherwise.
+ * ABufferSync_getLastErrorMessage() describes the error. Besides the errors that it lists, every
+ * function may return
+ * - ABUFFERSYNC_ERROR_INVALID_ARGUMENT for a null pointer where the parameter is _Nonnull, or for a
+ *   value out of range;
+ * - ABUFFERSYNC_ERROR_INVALID_HANDLE for a handle that was closed, or was never opened;
  * - ABUFFERSYNC_ERROR_FORKED in a child that was forked from the process that opened the connection
  *   (exec first);
  * - ABUFFERSYNC_ERROR_SERVICE_DIED: the service is gone, and every group and lock with it. Close the
  *   groups and open them anew: the ABufferSync finds the service when it is back;
  * - ABUFFERSYNC_ERROR_INTERNAL: binder failed, or the service broke its rules.
  *
- * Handles are names, not addresses: one that was closed is refused, never followed.
+ * Handles are names, not addresses: a closed handle is refused, never followed.
  *
- * Threads. Every function may be called from any thread. Calls on one group take turns; none waits
- * for another client, except ABufferSyncGroup_lock() and ABufferSyncGroup_tryLock(), which let other
- * threads' calls in meanwhile, and ABufferSyncGroup_unlock() where it says so. A grant is the group's,
- * not a thread's: any thread may unlock it. Nothing may be called from a signal handler.
- * From a destructor of a thread that is ending (a pthread key, C++'s thread_local) and from atexit handlers, a call that
- * needs the service may answer ABUFFERSYNC_ERROR_INTERNAL; what is closed there is let go.
+ * Threads. Every function may be called from any thread. Calls on one group take turns. Only
+ * ABufferSyncGroup_lock() and ABufferSyncGroup_tryLock() wait for other clients, and other threads can
+ * call on the group meanwhile; ABufferSyncGroup_unlock() may wait for a fence, see there. A grant
+ * belongs to the group, not to a thread: any thread may unlock it. No function may be called from a
+ * signal handler. In an atexit handler, or in a destructor of a thread that is ending (a pthread key,
+ * C++'s thread_local), a call that needs the service may return ABUFFERSYNC_ERROR_INTERNAL; a handle
+ * that is closed there is released.
  *
- * File descriptors. Those that are passed in stay the caller's, unless "takes" is said: then they
- * are closed in any case, also after an error. Those that come out are the caller's to close, unless
- * "lends" is said.
+ * File descriptors. The caller keeps the descriptors that it passes in, unless the comment says
+ * "takes": then the function closes them in any case, also after an error. The caller closes the
+ * descriptors that it receives, unless the comment says "lends".
  *
- * Times are in nanoseconds; points in time are of CLOCK_MONOTONIC.
+ * Times are in nanoseconds. Points in time are readings of CLOCK_MONOTONIC.
  */
 
 #ifndef ANDROID_BUFFER_SYNC_H
@@ -50,7 +51,7 @@
 #include <stdint.h>
 #include <sys/cdefs.h>
 
-/* What the NDK's own headers have from <sys/cdefs.h> and from clang. */
+/* The NDK's own headers get these from <sys/cdefs.h> and from clang. */
 #if !defined(__INTRODUCED_IN)
 #define __INTRODUCED_IN(api_level)
 #define ABUFFERSYNC_UNDEF_INTRODUCED_IN
@@ -69,7 +70,7 @@
 #endif
 #endif
 
-/* An enum of 32 bits, whatever the compiler would choose. */
+/* An enum of 32 bits with every compiler. */
 #if defined(__cplusplus)
 #define ABUFFERSYNC_ENUM(name) enum name : int32_t
 #else
@@ -82,7 +83,7 @@
 extern "C" {
 #endif
 
-/** As in <android/hardware_buffer.h>. */
+/** The same declaration as in <android/hardware_buffer.h>. */
 typedef struct AHardwareBuffer AHardwareBuffer;
 
 /** The connection to the service. */
@@ -92,18 +93,18 @@ typedef struct ABufferSync ABufferSync;
 typedef struct ABufferSyncGroup ABufferSyncGroup;
 
 /**
- * A dma-buf as the service names it: the same buffer has the same id in every group and process, for
- * as long as any group has it. Positive; 0 stands for all buffers of a grant where that is said.
+ * The service's id of a dma-buf. The same buffer has the same id in every group and process, for as
+ * long as any group has it. Ids are positive; some functions take 0 for all buffers of a grant.
  */
 typedef int64_t ABufferSyncBufferId;
 
-/** What a call came to. */
+/** The result of a call. */
 ABUFFERSYNC_ENUM(ABufferSyncStatus) {
-    /** Done. */
+    /** Success. */
     ABUFFERSYNC_OK = 0,
     /** A null pointer, or a value out of range. */
     ABUFFERSYNC_ERROR_INVALID_ARGUMENT = -1,
-    /** Closed before, or no handle at all. */
+    /** The handle was closed, or was never opened. */
     ABUFFERSYNC_ERROR_INVALID_HANDLE = -2,
     /** A descriptor is not open. */
     ABUFFERSYNC_ERROR_BAD_FD = -3,
@@ -131,22 +132,23 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
     ABUFFERSYNC_ERROR_WOULD_BLOCK = -14,
     /** No lock is waiting. */
     ABUFFERSYNC_ERROR_NOT_QUEUED = -15,
-    /** The lock was not granted in time. What was held before it is held still. */
+    /** The lock was not granted in time. The group still holds the buffers that it held before. */
     ABUFFERSYNC_ERROR_TIMED_OUT = -16,
     /** Another thread took the lock back. */
     ABUFFERSYNC_ERROR_CANCELLED = -17,
     /**
-     * An older group waits for what this one holds, and waiting for more could deadlock (the
-     * kernel's EDEADLK): unlock, and lock again. That lock has the old place in line, which lasts for
-     * ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS from the request that took it. When that is over, a lock
-     * that would pass another group, which waits for a buffer already, ends with this too.
+     * An older group waits for a buffer that this group holds, so waiting for more could deadlock
+     * (the kernel's EDEADLK): unlock, and lock again. The new lock keeps the old place in line for
+     * ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS from the first request. After that time, a lock that would
+     * pass another group that already waits for a buffer also ends with this error.
      */
     ABUFFERSYNC_ERROR_DEADLOCK = -18,
-    /** The grant was taken away at its deadline: the work since may be lost. */
+    /** The grant was taken away at its deadline: work done after it may be lost. */
     ABUFFERSYNC_ERROR_EVICTED = -19,
     /**
      * An implicit fence of a buffer did not signal in time, or its cache maintenance failed:
-     * ABufferSync_getLastErrorMessage() says which. What was held before the lock is held still.
+     * ABufferSync_getLastErrorMessage() says which. The group still holds the buffers that it held
+     * before.
      */
     ABUFFERSYNC_ERROR_LOCK_FAILED = -20,
     /** Too many unread events: call ABufferSyncGroup_getEvent() until there are none. */
@@ -166,8 +168,9 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
 };
 
 /**
- * What a group does with a buffer, and by whom. Reads share it, writes exclude everybody else. It has
- * to be what really happens: the cache maintenance before a grant is derived from it.
+ * How a group uses a buffer: by the CPU or by a device, to read or to write. Readers share a buffer, a
+ * writer excludes everybody else. Declare what really happens: the service derives the cache
+ * maintenance before a grant from it.
  */
 ABUFFERSYNC_ENUM(ABufferSyncAccess) {
     /** The CPU reads. */
@@ -185,35 +188,35 @@ ABUFFERSYNC_ENUM(ABufferSyncGroupFlags) {
     /** None. */
     ABUFFERSYNC_GROUP_DEFAULT = 0x0,
     /**
-     * For DMA accesses, acquire fences include the dma-bufs' implicit fences, and release fences
-     * are put there. Needs ABUFFERSYNC_CAPABILITY_IMPLICIT_FENCES.
+     * For DMA accesses, acquire fences include the implicit fences of the dma-bufs, and release fences
+     * are attached to the dma-bufs. Needs ABUFFERSYNC_CAPABILITY_IMPLICIT_FENCES.
      */
     ABUFFERSYNC_GROUP_IMPLICIT_FENCES = 0x1,
 };
 
-/** What ABufferSync_getCapability() tells. */
+/** Arguments of ABufferSync_getCapability(). */
 ABUFFERSYNC_ENUM(ABufferSyncCapability) {
-    /** Whether grants come with acquire fences and can be ended with release fences: 0 or 1. */
+    /** 1 if grants come with acquire fences and can be ended with release fences, else 0. */
     ABUFFERSYNC_CAPABILITY_RELEASE_FENCES = 0,
-    /** Whether ABUFFERSYNC_GROUP_IMPLICIT_FENCES works: 0 or 1. */
+    /** 1 if ABUFFERSYNC_GROUP_IMPLICIT_FENCES works, else 0. */
     ABUFFERSYNC_CAPABILITY_IMPLICIT_FENCES = 1,
-    /** How long a grant lasts at most, of a group that asked for nothing: nanoseconds. */
+    /** The hold limit of a group that asks for none, in nanoseconds. */
     ABUFFERSYNC_CAPABILITY_DEFAULT_HOLD_NANOS = 2,
-    /** The longest hold limit that a group can have: nanoseconds. */
+    /** The longest hold limit that a group can have, in nanoseconds. */
     ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS = 3,
-    /** Groups that one uid may have open. */
+    /** The number of groups that one uid may have open. */
     ABUFFERSYNC_CAPABILITY_MAX_GROUPS_PER_UID = 4,
-    /** Buffers that one group may have. */
+    /** The number of buffers that one group may have. */
     ABUFFERSYNC_CAPABILITY_MAX_BUFFERS_PER_GROUP = 5,
-    /** Buffers that the groups of one uid may have in all. */
+    /** The number of buffers that all groups of one uid may have together. */
     ABUFFERSYNC_CAPABILITY_MAX_BUFFERS_PER_UID = 6,
-    /** Locks of one uid that may wait. */
+    /** The number of locks of one uid that may wait. */
     ABUFFERSYNC_CAPABILITY_MAX_QUEUED_PER_UID = 7,
-    /** Release fences of one uid that may be pending. */
+    /** The number of release fences of one uid that may be pending. */
     ABUFFERSYNC_CAPABILITY_MAX_FENCES_PER_UID = 8,
-    /** Release fences of one group that may be pending. */
+    /** The number of release fences of one group that may be pending. */
     ABUFFERSYNC_CAPABILITY_MAX_FENCES_PER_GROUP = 9,
-    /** Descriptors that one handle may have. */
+    /** The number of descriptors that one native handle may have. */
     ABUFFERSYNC_CAPABILITY_MAX_FDS_PER_HANDLE = 10,
 };
 
@@ -228,7 +231,7 @@ ABUFFERSYNC_ENUM(ABufferSyncEventType) {
     ABUFFERSYNC_EVENT_LOCK_FAILED = 2,
     /** The growth of a grant ended, see ABUFFERSYNC_ERROR_DEADLOCK: unlock, and lock again. */
     ABUFFERSYNC_EVENT_WOUNDED = 3,
-    /** A queued lock has waited as long as it was to. */
+    /** A queued lock was not granted before its time-out. */
     ABUFFERSYNC_EVENT_TIMED_OUT = 4,
     /** A grant was taken away at its deadline. */
     ABUFFERSYNC_EVENT_EVICTED = 5,
@@ -236,93 +239,92 @@ ABUFFERSYNC_ENUM(ABufferSyncEventType) {
     ABUFFERSYNC_EVENT_FENCE_EVICTED = 6,
 };
 
-/** What the event descriptor of a group reported. */
+/** An event of a group. */
 typedef struct ABufferSyncEvent {
-    /** What happened. */
     ABufferSyncEventType type;
-    /** LOCK_FAILED: why, an errno. Else 0. */
+    /** LOCK_FAILED: the errno. Otherwise 0. */
     int32_t error;
-    /** Which lock, and the grant that it became: ABufferSyncGrant.id. */
+    /** The id of the lock, and of the grant that it became: ABufferSyncGrant.id. */
     int64_t grant;
-    /** LOCK_FAILED: which buffer. Else 0. */
+    /** LOCK_FAILED: the buffer. Otherwise 0. */
     ABufferSyncBufferId buffer;
 } ABufferSyncEvent;
 
-/** What a group holds. */
+/** The grant of a group that holds its buffers. */
 typedef struct ABufferSyncGrant {
-    /** Names the grant; never used twice by a service. */
+    /** The id of the grant. A service never uses an id twice. */
     int64_t id;
-    /** When it is taken away. */
+    /** At this time the grant is taken away. */
     int64_t deadlineNanos;
-    /** How many buffers it has. */
+    /** The number of buffers in the grant. */
     int64_t numBuffers;
 } ABufferSyncGrant;
 
-/** What is true of a buffer that is held: bits of ABufferSyncBufferState.flags. */
+/** Bits of ABufferSyncBufferState.flags. */
 ABUFFERSYNC_ENUM(ABufferSyncBufferFlags) {
     /**
-     * Somebody who held the buffer and was evicted, or died, may still be at work on it. Ends when a
-     * grant that began afterwards, a reader's too, has ended in order and its fences have signalled.
+     * A former holder was evicted or died, and may still work on the buffer. The mark is cleared when
+     * a later grant, a reader's too, has ended in order and its fences have signalled.
      */
     ABUFFERSYNC_BUFFER_EVICTED = 0x1,
-    /** Other devices may still be at work: wait for the acquire fence. Only for DMA accesses. */
+    /** Other devices may still work on it: wait for the acquire fence. Only for DMA accesses. */
     ABUFFERSYNC_BUFFER_FENCED = 0x2,
     /**
-     * The content may be half written: a writer was evicted or died. Ends when an exclusive grant that
-     * began afterwards has ended in order and its fences have signalled. Readers drop the content,
-     * writers overwrite all of it.
+     * The content may be half written: a writer was evicted or died. The mark is cleared when a later
+     * exclusive grant has ended in order and its fences have signalled. A reader should drop the
+     * content, a writer should overwrite all of it.
      */
     ABUFFERSYNC_BUFFER_TORN = 0x8,
 };
 
-/** A buffer that is held. */
+/** One buffer of a grant. */
 typedef struct ABufferSyncBufferState {
-    /** Which. */
     ABufferSyncBufferId buffer;
     /**
-     * How many exclusive grants it has seen: two reads of one generation, neither of them
-     * ABUFFERSYNC_BUFFER_EVICTED, saw the same content.
+     * The number of exclusive grants of the buffer so far. Two reads of the same generation, neither
+     * of them ABUFFERSYNC_BUFFER_EVICTED, saw the same content.
      */
     int64_t generation;
-    /** ABufferSyncBufferFlags. */
+    /** Bits of ABufferSyncBufferFlags. */
     uint32_t flags;
-    /** 0. */
+    /** Always 0. */
     uint32_t reserved;
 } ABufferSyncBufferState;
 
-/** A release fence of one buffer, or of several. */
+/** A release fence of one buffer or of several. */
 typedef struct ABufferSyncFence {
-    /** Of which buffer; 0: of all that have none of their own. */
+    /** The buffer; 0: all buffers that have no fence of their own. */
     ABufferSyncBufferId buffer;
     /** A sync_file. */
     int fd;
 } ABufferSyncFence;
 
 /**
- * The words for a status: a constant string, never null.
+ * Describes a status. Returns a constant string, never null.
  */
 const char* _Nonnull ABufferSyncStatus_toString(ABufferSyncStatus status) __INTRODUCED_IN(35);
 
 /**
- * What the last failed call of this thread found, in more words than its status: for logs. Lends a
- * string that is valid until the thread's next call of this library; empty if none has failed yet.
+ * Describes the error of the last failed call of this thread in more detail than its status, for logs.
+ * Lends a string that is valid until the thread's next call of this library; it is empty if no call has
+ * failed yet.
  */
 const char* _Nonnull ABufferSync_getLastErrorMessage(void) __INTRODUCED_IN(35);
 
 /**
- * Connects to the default instance of the service. Does not wait for it to be started. A process has
- * one connection, which all handles share.
+ * Connects to the default instance of the service. Does not wait for the service to start. A process
+ * has one connection, and all handles share it.
  *
  * @return ABUFFERSYNC_ERROR_NO_BINDER, ABUFFERSYNC_ERROR_NO_SERVICE.
  */
 ABufferSyncStatus ABufferSync_open(ABufferSync* _Nullable* _Nonnull outSync) __INTRODUCED_IN(35);
 
 /**
- * As ABufferSync_open(), to another instance or over another binder device (the first that a process
- * opens stays; later ones are ignored).
+ * Like ABufferSync_open(), for another instance or another binder device. A process keeps the first
+ * device that it opens; later ones are ignored.
  *
- * @param device null: the default, "/dev/binder".
- * @param instance null: the default, "vendor.buffersync.IBufferSync/default".
+ * @param device null for the default, "/dev/binder".
+ * @param instance null for the default, "vendor.buffersync.IBufferSync/default".
  */
 ABufferSyncStatus ABufferSync_openInstance(const char* _Nullable device,
                                            const char* _Nullable instance,
@@ -330,29 +332,29 @@ ABufferSyncStatus ABufferSync_openInstance(const char* _Nullable device,
         __INTRODUCED_IN(35);
 
 /**
- * Closes a handle. Groups that were opened with it go on.
+ * Closes a handle. Groups that were opened with it stay open.
  */
 ABufferSyncStatus ABufferSync_close(ABufferSync* _Nonnull sync) __INTRODUCED_IN(35);
 
 /**
- * What the service can do and where its bounds are. Constant while the service runs.
+ * Tells what the service can do, and its limits. The values are constant while the service runs.
  */
 ABufferSyncStatus ABufferSync_getCapability(ABufferSync* _Nonnull sync,
                                             ABufferSyncCapability capability,
                                             int64_t* _Nonnull outValue) __INTRODUCED_IN(35);
 
 /**
- * Has the service write its dump (buffers, holders, waiters, counters) to a descriptor. Blocks while
- * that takes nothing.
+ * The service writes its dump (buffers, holders, waiters, counters) to a descriptor. Blocks while the
+ * descriptor accepts no data.
  */
 ABufferSyncStatus ABufferSync_dump(ABufferSync* _Nonnull sync, int fd) __INTRODUCED_IN(35);
 
 /**
- * Opens a group, with no buffers in it.
+ * Opens a group. It has no buffers yet.
  *
  * @param name for dumps and logs: 1 to 64 bytes of UTF-8 without control characters.
- * @param holdLimitNanos how long one grant may last before it is taken away; 0: the service's
- *        default. Cut to ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS, rounded up to milliseconds.
+ * @param holdLimitNanos a grant of the group is taken away after this time; 0 for the service's
+ *        default. At most ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS; rounded up to milliseconds.
  * @param flags ABufferSyncGroupFlags.
  * @return ABUFFERSYNC_ERROR_INVALID_ARGUMENT for a bad name, a negative limit or unknown flags;
  *         ABUFFERSYNC_ERROR_UNSUPPORTED, ABUFFERSYNC_ERROR_QUOTA, ABUFFERSYNC_ERROR_NO_RESOURCES.
@@ -363,23 +365,23 @@ ABufferSyncStatus ABufferSync_openGroup(ABufferSync* _Nonnull sync, const char* 
         __INTRODUCED_IN(35);
 
 /**
- * Ends a group, and the handle. A lock that waits is taken back: a thread that waits for it gets
- * ABUFFERSYNC_ERROR_INVALID_HANDLE. A grant ends as an eviction, since nobody said that the work was
- * finished: unlock first.
+ * Closes a group and its handle. A waiting lock is cancelled, and the thread that waits gets
+ * ABUFFERSYNC_ERROR_INVALID_HANDLE. Unlock first: a grant that is still held ends as an eviction,
+ * because nobody said that the work was finished.
  */
 ABufferSyncStatus ABufferSyncGroup_close(ABufferSyncGroup* _Nonnull group) __INTRODUCED_IN(35);
 
 /**
- * How long a grant of the group lasts at most.
+ * Tells the hold limit of the group: its grants are taken away after this time.
  */
 ABufferSyncStatus ABufferSyncGroup_getHoldLimit(ABufferSyncGroup* _Nonnull group,
                                                 int64_t* _Nonnull outNanos) __INTRODUCED_IN(35);
 
 /**
- * Adds one dma-buf. One that the group has already takes the stronger access. Neither this library nor
- * the service keeps the descriptor.
+ * Adds one dma-buf. If the group has it already, the stronger of both accesses applies. Neither this
+ * library nor the service keeps the descriptor.
  *
- * A group that holds may add buffers, or a stronger access to what it holds: the next
+ * A group that holds its buffers may add more, or a stronger access to one of them: the next
  * ABufferSyncGroup_lock() gets them.
  *
  * @param outBuffer may be null.
@@ -393,15 +395,15 @@ ABufferSyncStatus ABufferSyncGroup_addDmaBuf(ABufferSyncGroup* _Nonnull group, i
         __INTRODUCED_IN(35);
 
 /**
- * Adds the dma-bufs among the descriptors of a native handle; others (a gralloc handle carries
- * metadata memory too) are skipped.
+ * Adds the dma-bufs among the descriptors of a native handle. Other descriptors are skipped: a gralloc
+ * handle carries metadata memory too.
  *
- * @param fds native_handle_t.data, or an array of one's own.
+ * @param fds native_handle_t.data, or an array of your own.
  * @param numFds native_handle_t.numFds: 1 to ABUFFERSYNC_CAPABILITY_MAX_FDS_PER_HANDLE.
- * @param outBuffers null, or room for numFds ids: those of the dma-bufs, in the order of their
- *        first descriptor.
- * @param outNumBuffers null, or how many ids there are.
- * @return as ABufferSyncGroup_addDmaBuf().
+ * @param outBuffers null, or room for numFds ids. Receives the ids of the dma-bufs, in the order of
+ *        their first descriptor.
+ * @param outNumBuffers null, or receives the number of ids.
+ * @return the errors of ABufferSyncGroup_addDmaBuf().
  */
 ABufferSyncStatus ABufferSyncGroup_addNativeHandle(ABufferSyncGroup* _Nonnull group,
                                                    const int* _Nonnull fds, size_t numFds,
@@ -411,14 +413,14 @@ ABufferSyncStatus ABufferSyncGroup_addNativeHandle(ABufferSyncGroup* _Nonnull gr
         __INTRODUCED_IN(35);
 
 /**
- * Adds the dma-bufs of an AHardwareBuffer, which need not outlive the call.
+ * Adds the dma-bufs of an AHardwareBuffer. The AHardwareBuffer may be released after the call.
  *
- * @param outBuffers null, or room for maxBuffers ids.
- * @param outNumBuffers null, or how many dma-bufs were added; of them the first maxBuffers are in
- *        outBuffers.
+ * @param outBuffers null, or room for maxBuffers ids. Receives the ids of the first maxBuffers
+ *        dma-bufs.
+ * @param outNumBuffers null, or receives the number of dma-bufs that were added.
  * @return ABUFFERSYNC_ERROR_UNSUPPORTED where libnativewindow has no
  *         AHardwareBuffer_getNativeHandle: on Linux, and in an Android app that loads this library from
- *         its own package; and as ABufferSyncGroup_addDmaBuf().
+ *         its own package; and the errors of ABufferSyncGroup_addDmaBuf().
  */
 ABufferSyncStatus ABufferSyncGroup_addHardwareBuffer(ABufferSyncGroup* _Nonnull group,
                                                      const AHardwareBuffer* _Nonnull buffer,
@@ -429,7 +431,7 @@ ABufferSyncStatus ABufferSyncGroup_addHardwareBuffer(ABufferSyncGroup* _Nonnull 
         __INTRODUCED_IN(35);
 
 /**
- * Takes one buffer out of the group that it does not hold.
+ * Removes one buffer from the group. The group must not hold it.
  *
  * @return ABUFFERSYNC_ERROR_UNKNOWN_BUFFER, ABUFFERSYNC_ERROR_BUSY.
  */
@@ -437,87 +439,88 @@ ABufferSyncStatus ABufferSyncGroup_remove(ABufferSyncGroup* _Nonnull group,
                                           ABufferSyncBufferId buffer) __INTRODUCED_IN(35);
 
 /**
- * Takes all buffers out of the group.
+ * Removes all buffers from the group.
  *
- * @return ABUFFERSYNC_ERROR_BUSY if it waits or holds.
+ * @return ABUFFERSYNC_ERROR_BUSY if the group waits or holds.
  */
 ABufferSyncStatus ABufferSyncGroup_removeAll(ABufferSyncGroup* _Nonnull group) __INTRODUCED_IN(35);
 
 /**
  * Locks every buffer of the group, all or nothing. Blocks the calling thread until the lock is
- * granted or has ended; from the grant on the group's hold limit runs.
+ * granted or has ended. The group's hold limit counts from the grant.
  *
- * In a group that holds, gets what was added since: the deadline stays, and what is held stays held,
- * however this ends.
+ * A group that already holds gets the buffers that were added since. Its deadline stays the same, and
+ * it keeps what it holds even if this call fails.
  *
- * @param timeoutNanos how long to wait at most; negative: as long as it takes, which other holders'
- *        deadlines bound.
+ * @param timeoutNanos the longest time to wait; negative for no time-out. The deadlines of other
+ *        holders bound the wait in any case.
  * @return ABUFFERSYNC_ERROR_TIMED_OUT; ABUFFERSYNC_ERROR_CANCELLED by another thread;
  *         ABUFFERSYNC_ERROR_LOCK_FAILED; ABUFFERSYNC_ERROR_EMPTY_GROUP;
- *         ABUFFERSYNC_ERROR_ALREADY_LOCKED if all is held, or another thread waits;
- *         ABUFFERSYNC_ERROR_DEADLOCK; ABUFFERSYNC_ERROR_EVICTED if the grant to be grown was taken
- *         away, which ABufferSyncGroup_unlock() acknowledges; ABUFFERSYNC_ERROR_QUOTA,
+ *         ABUFFERSYNC_ERROR_ALREADY_LOCKED if the group holds all its buffers, or another thread waits;
+ *         ABUFFERSYNC_ERROR_DEADLOCK; ABUFFERSYNC_ERROR_EVICTED if the group held a grant that was
+ *         taken away: call ABufferSyncGroup_unlock() to acknowledge it; ABUFFERSYNC_ERROR_QUOTA,
  *         ABUFFERSYNC_ERROR_NO_RESOURCES, ABUFFERSYNC_ERROR_EVENTS_UNREAD.
  */
 ABufferSyncStatus ABufferSyncGroup_lock(ABufferSyncGroup* _Nonnull group, int64_t timeoutNanos)
         __INTRODUCED_IN(35);
 
 /**
- * As ABufferSyncGroup_lock(), but waits for no other client and for no fence: at most for cache
- * maintenance.
+ * Like ABufferSyncGroup_lock(), but waits for cache maintenance only, not for other clients or fences.
  *
- * @return ABUFFERSYNC_ERROR_WOULD_BLOCK, and those of ABufferSyncGroup_lock();
+ * @return ABUFFERSYNC_ERROR_WOULD_BLOCK, and the errors of ABufferSyncGroup_lock();
  *         ABUFFERSYNC_ERROR_LOCK_FAILED also if an implicit fence is pending.
  */
 ABufferSyncStatus ABufferSyncGroup_tryLock(ABufferSyncGroup* _Nonnull group) __INTRODUCED_IN(35);
 
 /**
- * Asks for the lock and returns at once. If it is not granted with that, its place in line is taken,
- * and ABUFFERSYNC_EVENT_GRANTED, _LOCK_FAILED, _TIMED_OUT or (in a group that holds) _WOUNDED or
- * _EVICTED follows.
+ * Asks for the lock and returns at once. If the lock is not granted at once, it has its place in line
+ * now, and one event follows: ABUFFERSYNC_EVENT_GRANTED, _LOCK_FAILED, _TIMED_OUT or (in a group that
+ * holds) _WOUNDED or _EVICTED.
  *
- * @param outGranted true: everything is held, no event follows.
- * @return as ABufferSyncGroup_lock().
+ * @param outGranted true: the group holds all its buffers, and no event follows.
+ * @return the errors of ABufferSyncGroup_lock().
  */
 ABufferSyncStatus ABufferSyncGroup_startLock(ABufferSyncGroup* _Nonnull group, int64_t timeoutNanos,
                                              bool* _Nonnull outGranted) __INTRODUCED_IN(35);
 
 /**
- * Takes a waiting lock back, also one that another thread waits for. No event of it follows.
+ * Cancels a waiting lock, also one that another thread waits for. No event of it follows.
  *
- * @return ABUFFERSYNC_ERROR_NOT_QUEUED if none waits; it may have been granted meanwhile.
+ * @return ABUFFERSYNC_ERROR_NOT_QUEUED if no lock waits; it may have been granted meanwhile.
  */
 ABufferSyncStatus ABufferSyncGroup_cancel(ABufferSyncGroup* _Nonnull group) __INTRODUCED_IN(35);
 
 /**
- * Lends the group's event descriptor, for epoll(7) or ALooper_addFd(): readable when
- * ABufferSyncGroup_getEvent() has something, hung up when the service is gone. Valid until the group
- * is closed; not to be read, written or closed.
+ * Lends the group's event descriptor, for epoll(7) or ALooper_addFd(). It is readable when there is an
+ * event to get, and hung up when the service is gone. It is valid until the group is closed. Do not
+ * read, write or close it.
  */
 ABufferSyncStatus ABufferSyncGroup_getEventFd(ABufferSyncGroup* _Nonnull group,
                                               int* _Nonnull outFd) __INTRODUCED_IN(35);
 
 /**
- * The next event. Never blocks. While a thread waits in ABufferSyncGroup_lock() the events are its own.
+ * Gets the next event. Never blocks. While a thread waits in ABufferSyncGroup_lock(), that thread
+ * consumes the events.
  *
- * @return ABUFFERSYNC_ERROR_WOULD_BLOCK if there is none now.
+ * @return ABUFFERSYNC_ERROR_WOULD_BLOCK if there is no event now.
  */
 ABufferSyncStatus ABufferSyncGroup_getEvent(ABufferSyncGroup* _Nonnull group,
                                             ABufferSyncEvent* _Nonnull outEvent)
         __INTRODUCED_IN(35);
 
 /**
- * What the group holds. Reads events as far as there are any, so that an eviction is known at once.
+ * Describes the grant that the group holds. Reads the pending events first, so it knows of an eviction
+ * at once.
  *
- * @return ABUFFERSYNC_ERROR_NOT_LOCKED; ABUFFERSYNC_ERROR_EVICTED if the grant was taken away:
- *         ABufferSyncGroup_unlock() acknowledges that.
+ * @return ABUFFERSYNC_ERROR_NOT_LOCKED; ABUFFERSYNC_ERROR_EVICTED if the grant was taken away: call
+ *         ABufferSyncGroup_unlock() to acknowledge it.
  */
 ABufferSyncStatus ABufferSyncGroup_getGrant(ABufferSyncGroup* _Nonnull group,
                                             ABufferSyncGrant* _Nonnull outGrant)
         __INTRODUCED_IN(35);
 
 /**
- * What was true of a buffer when it was granted.
+ * Describes a buffer of the grant, as it was when it was granted.
  *
  * @return ABUFFERSYNC_ERROR_NOT_LOCKED, ABUFFERSYNC_ERROR_UNKNOWN_BUFFER.
  */
@@ -527,11 +530,12 @@ ABufferSyncStatus ABufferSyncGroup_getBufferState(ABufferSyncGroup* _Nonnull gro
         __INTRODUCED_IN(35);
 
 /**
- * What devices have to wait for before they begin: the release fences of earlier holders, merged.
+ * Gets the release fences of earlier holders, merged into one fence. Devices must wait for it before
+ * they begin.
  *
- * @param buffer which; 0: all of the grant.
- * @param outFence a sync_file, or -1 if nothing is pending. If it signals an error, what is in the
- *        buffers is not what it should be.
+ * @param buffer the buffer; 0 for all buffers of the grant.
+ * @param outFence a sync_file, or -1 if no fence is pending. If it signals an error, the content of the
+ *        buffers is wrong.
  * @return ABUFFERSYNC_ERROR_NOT_LOCKED, ABUFFERSYNC_ERROR_UNKNOWN_BUFFER, ABUFFERSYNC_ERROR_EVICTED,
  *         ABUFFERSYNC_ERROR_NO_RESOURCES.
  */
@@ -542,42 +546,46 @@ ABufferSyncStatus ABufferSyncGroup_getAcquireFence(ABufferSyncGroup* _Nonnull gr
 /**
  * Ends the grant.
  *
- * With a release fence the buffers are the group's until it has signalled: devices that are next get
- * them at once and wait for the fence; the CPU gets them when it has signalled. A fence that fails,
- * or has not signalled when the hold limit has passed from now, is an eviction. If the service can't
- * take the fence (a quota), this waits for it here, until the deadline, and unlocks then.
+ * A release fence says that the work ends when the fence signals. A device that is next gets the
+ * buffers at once and waits for the fence itself; the CPU gets them when the fence has signalled. A
+ * fence that fails, or has not signalled when the hold limit has passed from now, counts as an
+ * eviction. If the service can't take the fence (a quota), this call waits for the fence, until the
+ * deadline, and then unlocks.
+
  *
- * @param releaseFence a sync_file, which this takes; -1: the work on the buffers is finished.
+ * @param releaseFence a sync_file, which the function takes; -1 if the work is finished.
  * @return ABUFFERSYNC_ERROR_NOT_LOCKED. ABUFFERSYNC_ERROR_BAD_FD, ABUFFERSYNC_ERROR_BAD_FENCE: the
- *         grant goes on. ABUFFERSYNC_ERROR_EVICTED: it had been taken away, what was read may be torn
- *         and what was written may be lost; the group holds nothing now.
+ *         grant goes on. ABUFFERSYNC_ERROR_EVICTED: the grant had been taken away; data that was read
+ *         may be torn, and data that was written may be lost. The group holds nothing now.
  */
 ABufferSyncStatus ABufferSyncGroup_unlock(ABufferSyncGroup* _Nonnull group, int releaseFence)
         __INTRODUCED_IN(35);
 
 /**
- * As ABufferSyncGroup_unlock(), with fences of single buffers.
+ * Like ABufferSyncGroup_unlock(), with fences for single buffers.
  *
- * @param fences takes their descriptors. What has none is finished.
- * @return ABUFFERSYNC_ERROR_UNKNOWN_BUFFER: the grant goes on; and as ABufferSyncGroup_unlock().
+ * @param fences the function takes the descriptors. The work on a buffer without a fence is finished.
+ * @return ABUFFERSYNC_ERROR_UNKNOWN_BUFFER: the grant goes on; and the errors of
+ *         ABufferSyncGroup_unlock().
  */
 ABufferSyncStatus ABufferSyncGroup_unlockWithFences(ABufferSyncGroup* _Nonnull group,
                                                     const ABufferSyncFence* _Nonnull fences,
                                                     size_t numFences) __INTRODUCED_IN(35);
 
 /**
- * Ends the grant and locks another group, in one call of the service: for a pipeline that has a group for
- * each of its frames. Blocks as ABufferSyncGroup_lock() of the next group does.
+ * Ends the grant and locks another group in one call of the service, for a pipeline that has a group
+ * per frame. Blocks like ABufferSyncGroup_lock() of the next group.
  *
- * @param releaseFence as for ABufferSyncGroup_unlock(), but that one which the service can't take is not
- *        waited for.
+ * @param releaseFence as for ABufferSyncGroup_unlock(), but the call does not wait for a fence that
+ *        the service can't take.
  * @param next another group of this process, which neither waits nor holds.
  * @param timeoutNanos as for ABufferSyncGroup_lock().
- * @return what ABufferSyncGroup_unlock() and ABufferSyncGroup_lock() return, ABUFFERSYNC_ERROR_QUOTA,
- *         ABUFFERSYNC_ERROR_NO_RESOURCES, and ABUFFERSYNC_ERROR_INVALID_ARGUMENT if the next group is
- *         the same. The grant has ended if the next lock began: after
- *         ABUFFERSYNC_ERROR_TIMED_OUT, ABUFFERSYNC_ERROR_CANCELLED and ABUFFERSYNC_ERROR_LOCK_FAILED;
- *         and it is gone after ABUFFERSYNC_ERROR_EVICTED. Otherwise it goes on.
+ * @return the errors of ABufferSyncGroup_unlock() and ABufferSyncGroup_lock(), ABUFFERSYNC_ERROR_QUOTA,
+ *         ABUFFERSYNC_ERROR_NO_RESOURCES, and ABUFFERSYNC_ERROR_INVALID_ARGUMENT if both groups are the
+ *         same. After ABUFFERSYNC_ERROR_TIMED_OUT, ABUFFERSYNC_ERROR_CANCELLED,
+ *         ABUFFERSYNC_ERROR_LOCK_FAILED and ABUFFERSYNC_ERROR_EVICTED the grant has ended. After any
+ *         other error it goes on.
+
  */
 ABufferSyncStatus ABufferSyncGroup_unlockAndLock(ABufferSyncGroup* _Nonnull group, int releaseFence,
                                                  ABufferSyncGroup* _Nonnull next,

@@ -1,29 +1,28 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! From a Rust function to a method of `Native`: its signature, its result, its exceptions.
+//! Makes a Rust function a method of `Native`: its signature, its result, its exceptions, and the
+//! conversion of values.
 //!
-//! [`native!`] makes the function that the JVM calls. The JVM's descriptor of it is made of the same
-//! types, so the two can't differ; that `Native.java` says the same, the JVM checks when the methods
-//! are registered. A failure becomes a `BufferSyncException(int code, String message)`.
+//! [`native!`] makes the function that the JVM calls. The JNI descriptor is made from the same types, so
+//! the two can't differ. When the methods are registered, the JVM checks that `Native.java` declares the
+//! same. A failure becomes a `BufferSyncException(int code, String message)`.
 
 use std::ffi::c_void;
+use std::time::Duration;
 
 use buffersync_client::Error;
 use jni::objects::{JByteBuffer, JIntArray, JLongArray, JObject, JString, JThrowable, JValue};
 use jni::sys::{jboolean, jint, jlong, jobject};
 use jni::{JNIEnv, NativeMethod};
 
-/// Why a native method ends without a result.
 #[derive(Debug)]
 pub enum Failure {
-    /// The client's error.
     Client(Error),
-    /// JNI's; the exception may be thrown already.
+    /// A Java exception may be pending already.
     Jni(jni::errors::Error),
 }
 
-/// Result of a native method.
 pub type Result<T> = std::result::Result<T, Failure>;
 
 impl From<Error> for Failure {
@@ -38,19 +37,18 @@ impl From<jni::errors::Error> for Failure {
     }
 }
 
-/// A type that Java has too, under this name in descriptors (JNI specification, "Type Signatures").
+/// A type that Java has too.
 pub trait Java {
-    /// The name.
+    /// Its name in descriptors (JNI specification, "Type Signatures").
     const NAME: &'static str;
 }
 
-/// A result, as the JVM takes it.
+/// The result of a native method.
 pub trait Reply: Java {
-    /// What the JVM takes.
+    /// The type that the JVM expects.
     type Raw;
-    /// The result.
     fn into_raw(self) -> Self::Raw;
-    /// What stands there when an exception is thrown.
+    /// The value that is returned together with an exception.
     fn nothing() -> Self::Raw;
 }
 
@@ -122,15 +120,13 @@ impl Java for Flag {
 }
 
 impl Flag {
-    /// Whether it is true.
     pub fn is_set(&self) -> bool {
         self.0 != 0
     }
 }
 
-/// `native!(name(argument: Type, ...) -> Type)`: the static method `name` of `Native`, which calls the
-/// function `name(&mut JNIEnv, ...) -> Result<Type>` of the same module. Java writes the name in
-/// camelCase.
+/// `native!(name(argument: Type, ...) -> Type)` makes the static method `name` of `Native`. It calls the
+/// function `name(&mut JNIEnv, ...) -> Result<Type>` of the same module. The Java name is in camelCase.
 macro_rules! native {
     ($name:ident($($argument:ident: $kind:ty),*) -> $result:ty) => {{
         extern "system" fn method<'local>(
@@ -150,7 +146,7 @@ macro_rules! native {
 }
 pub(crate) use native;
 
-/// What `RegisterNatives` is told of a method.
+/// Describes a method for `RegisterNatives`.
 pub fn describe(
     name: &str,
     arguments: &[&str],
@@ -168,7 +164,7 @@ pub fn describe(
     NativeMethod { name: camel.into(), sig: signature.into(), fn_ptr: function }
 }
 
-/// Runs a method's body; what goes wrong is thrown when this returns to Java.
+/// Runs the body of a method. A failure becomes a pending exception, which Java throws on return.
 pub fn run<'local, T: Reply>(
     env: &mut JNIEnv<'local>,
     body: impl FnOnce(&mut JNIEnv<'local>) -> Result<T>,
@@ -179,7 +175,7 @@ pub fn run<'local, T: Reply>(
         Err(Failure::Jni(error)) => throw(env, internal(), &error.to_string()),
     };
     if thrown.is_err() && !env.exception_check().unwrap_or(false) {
-        // Not even an exception can be made. Java must not take what follows for a result.
+        // The exception can't be made either. Java must not take the returned value for a result.
         env.fatal_error("libbuffersync_jni can't throw BufferSyncException");
     }
     T::nothing()
@@ -202,19 +198,36 @@ fn throw(env: &mut JNIEnv<'_>, code: i32, message: &str) -> jni::errors::Result<
     env.throw(JThrowable::from(exception))
 }
 
-/// A string of Java's.
+/// A handle for Java.
+pub fn to_java(handle: usize) -> jlong {
+    jlong::try_from(handle).unwrap_or(0)
+}
+
+/// A handle from Java. A value that can't be a handle becomes 0, which no handle has.
+pub fn from_java(handle: jlong) -> usize {
+    usize::try_from(handle).unwrap_or(0)
+}
+
+/// A duration for Java.
+pub fn nanos(duration: Duration) -> jlong {
+    jlong::try_from(duration.as_nanos()).unwrap_or(jlong::MAX)
+}
+
+/// A time-out from Java; `None` if it is negative.
+pub fn timeout(nanos: jlong) -> Option<Duration> {
+    u64::try_from(nanos).ok().map(Duration::from_nanos)
+}
+
 pub fn string(env: &mut JNIEnv<'_>, string: &JString<'_>) -> Result<String> {
     Ok(env.get_string(string)?.into())
 }
 
-/// An array for Java.
 pub fn longs<'local>(env: &mut JNIEnv<'local>, values: &[jlong]) -> Result<JLongArray<'local>> {
     let array = env.new_long_array(length(values.len())?)?;
     env.set_long_array_region(&array, 0, values)?;
     Ok(array)
 }
 
-/// An array for Java.
 pub fn ints<'local>(env: &mut JNIEnv<'local>, values: &[jint]) -> Result<JIntArray<'local>> {
     let array = env.new_int_array(length(values.len())?)?;
     env.set_int_array_region(&array, 0, values)?;
@@ -225,14 +238,16 @@ fn length(length: usize) -> Result<jint> {
     Ok(jint::try_from(length).map_err(|_| Error::IllegalArgument("too many".into()))?)
 }
 
-/// What is in an array of Java's.
+/// The values of a Java array.
+
 pub fn long_values(env: &mut JNIEnv<'_>, array: &JLongArray<'_>) -> Result<Vec<jlong>> {
     let mut values = vec![0; usize::try_from(env.get_array_length(array)?).unwrap_or(0)];
     env.get_long_array_region(array, 0, &mut values)?;
     Ok(values)
 }
 
-/// What is in an array of Java's.
+/// The values of a Java array.
+
 pub fn int_values(env: &mut JNIEnv<'_>, array: &JIntArray<'_>) -> Result<Vec<jint>> {
     let mut values = vec![0; usize::try_from(env.get_array_length(array)?).unwrap_or(0)];
     env.get_int_array_region(array, 0, &mut values)?;

@@ -1,24 +1,23 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `SyncGroup` and `Grant`: buffers, locks, ends.
+//! The native methods of `SyncGroup` and `Grant`.
 
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use buffersync_client::{Access, BufferId, Error, Event, Handles, SharedGroup, Started};
 use jni::objects::{JIntArray, JLongArray, JObject};
 use jni::sys::{jint, jlong};
 use jni::{JNIEnv, NativeMethod};
 
-use crate::bridge::{int_values, long_values, longs, native, Result};
+use crate::bridge::{
+    from_java, int_values, long_values, longs, nanos, native, timeout, to_java, Result,
+};
 use crate::memory::{borrowed, owned};
-use crate::sync::{from_java, nanos, to_java};
 
 static GROUPS: Handles<SharedGroup> = Handles::new(0x9);
 
-/// Of `Native`.
 pub fn methods() -> Vec<NativeMethod> {
     vec![
         native!(close_group(group: jlong) -> ()),
@@ -40,21 +39,16 @@ pub fn methods() -> Vec<NativeMethod> {
     ]
 }
 
-/// A handle for a new group.
+/// Makes a handle for a new group.
 pub fn handle(group: SharedGroup) -> jlong {
     to_java(GROUPS.insert(group))
 }
 
-/// The group of a handle.
 pub fn find(group: jlong) -> Result<Arc<SharedGroup>> {
     Ok(GROUPS.get(from_java(group)).ok_or(Error::Closed)?)
 }
 
-fn timeout(nanos: jlong) -> Option<Duration> {
-    u64::try_from(nanos).ok().map(Duration::from_nanos)
-}
-
-/// As `Access.java` numbers them: `Access.aidl`.
+/// The numbers are those of `Access.java` and `Access.aidl`.
 pub fn access(value: jint) -> Result<Access> {
     let all = [(0x1, Access::Read), (0x2, Access::Write), (0x5, Access::DmaRead)];
     let all = all.into_iter().chain([(0x6, Access::DmaWrite)]);
@@ -111,7 +105,8 @@ fn event_fd(_: &mut JNIEnv<'_>, group: jlong) -> Result<jint> {
     Ok(find(group)?.with(|group| Ok(group.event_fd().as_raw_fd()))?)
 }
 
-/// Type, grant, errno, buffer; null if there is no event. The types are `Event.Type`'s, in its order.
+/// Returns type, grant, errno and buffer; null if there is no event. The type is the ordinal of
+/// `Event.Type`.
 fn event<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'local>> {
     let group = find(group)?;
     while let Some(event) = group.read_event()? {
@@ -124,7 +119,7 @@ fn event<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'l
             Event::TimedOut { token } => [3, token.0, 0, 0],
             Event::Evicted { token, by_fence: false } => [4, token.0, 0, 0],
             Event::Evicted { token, by_fence: true } => [5, token.0, 0, 0],
-            // One that Java has no name for.
+            // Java has no name for this event.
             _ => continue,
         };
         return longs(env, &values);
@@ -132,7 +127,8 @@ fn event<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'l
     Ok(JObject::null().into())
 }
 
-/// Id and deadline; then id, generation and flags (1: evicted, 2: fenced, 8: torn) of each buffer.
+/// Returns id and deadline; then id, generation and flags (1: evicted, 2: fenced, 8: torn) of each
+/// buffer.
 fn grant<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'local>> {
     let grant = find(group)?.granted()?;
     let mut values = vec![grant.token.0, nanos(grant.deadline)];
@@ -148,7 +144,7 @@ fn evicted(_: &mut JNIEnv<'_>, group: jlong) -> Result<bool> {
     Ok(find(group)?.with_grant(|grant| grant.is_evicted())?)
 }
 
-/// A sync_file, or -1. Buffer 0: of all.
+/// Returns a sync_file, or -1. Buffer 0 stands for all buffers.
 fn acquire_fence(_: &mut JNIEnv<'_>, group: jlong, buffer: jlong) -> Result<jint> {
     let fence = find(group)?.with_grant(|grant| match buffer {
         0 => grant.acquire_fence(),
@@ -157,7 +153,7 @@ fn acquire_fence(_: &mut JNIEnv<'_>, group: jlong, buffer: jlong) -> Result<jint
     Ok(fence.map_or(-1, IntoRawFd::into_raw_fd))
 }
 
-/// Takes the fences, each for the buffer of the same place; 0: for the rest.
+/// Takes the fences. Each is for the buffer at the same index; 0 stands for the rest.
 fn unlock<'local>(
     env: &mut JNIEnv<'local>,
     group: jlong,
@@ -166,7 +162,7 @@ fn unlock<'local>(
 ) -> Result<()> {
     let ids = long_values(env, &buffers)?;
     let fds = int_values(env, &fences)?;
-    // All of them first: they are taken, whatever is wrong with one.
+    // All of them first, because they are taken in any case.
     let fences: Vec<_> = fds.into_iter().map(owned).collect();
     let (mut each, mut rest) = (Vec::new(), None);
     for (id, fence) in ids.into_iter().zip(fences) {
@@ -178,7 +174,8 @@ fn unlock<'local>(
     Ok(find(group)?.unlock(each, rest)?)
 }
 
-/// Takes the fence; -1: there is none.
+/// Takes the fence; -1 for none.
+
 fn unlock_and_lock(
     _: &mut JNIEnv<'_>,
     group: jlong,

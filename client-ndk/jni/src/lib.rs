@@ -3,19 +3,19 @@
 
 //! The native half of `vendor.buffersync` in Java: the methods of its class `Native`.
 //!
-//! The Java classes are the manual; this is a thin layer below them, which nobody else calls. Groups
-//! and connections are handles ([`buffersync_client::Handles`]), so that no mistake in Java, and no order of
-//! finalisation, makes a stale reference. Arrays of `long` carry what has several fields.
+//! Only the Java classes call this layer, and they document the API. Groups and connections are handles
+//! ([`buffersync_client::Handles`]), so no mistake in Java, and no order of finalisation, makes a stale
+//! reference. A value with several fields is an array of `long`.
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
 //! | `sync` | the connection |
 //! | `group` | groups, locks, grants |
 //! | `memory` | mapped buffers, descriptors, fences |
-//! | `bridge` | from a Rust function to a method of Java's: types, exceptions |
+//! | `bridge` | makes a Rust function a native method: types, conversions, exceptions |
 
-// An app or a HAL has this code in its process, and Soong builds with panic=abort: a panic ends the whole
-// process. So no argument, no reply and no lack of resources may lead to one.
+// This code runs in the process of an app or a HAL, and Soong builds with panic=abort: a panic ends
+// the whole process. So no argument, no reply and no lack of resources may cause a panic.
 #![cfg_attr(
     not(test),
     deny(
@@ -41,18 +41,19 @@ use std::ffi::c_void;
 use jni::sys::{jint, JNI_ERR, JNI_VERSION_1_6};
 use jni::{JNIEnv, JavaVM};
 
-/// The class whose methods these are.
+/// The class that declares the native methods.
 const CLASS: &str = "vendor/buffersync/Native";
 
-/// Called by the JVM when it loads the library; the library's only export.
+/// The JVM calls this when it loads the library. It is the library's only export.
 ///
 /// # Safety
-/// `vm` is a JVM's, as the JNI specification says of whoever calls this.
+/// `vm` is a JVM, as the JNI specification requires of the caller.
 #[no_mangle]
 pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_void) -> jint {
     // SAFETY: the caller's promise is the same.
     let vm = unsafe { JavaVM::from_raw(vm) };
-    // The thread that loads a library is one of the JVM's.
+    // The thread that loads a library is attached to the JVM.
+
     match vm.and_then(|vm| register(&mut vm.get_env()?)) {
         Ok(()) => JNI_VERSION_1_6,
         Err(_) => JNI_ERR,

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `BufferSync`: the connection.
+//! The native methods of `BufferSync`: the connection.
 
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use jni::objects::{JLongArray, JString};
 use jni::sys::jlong;
 use jni::{JNIEnv, NativeMethod};
 
-use crate::bridge::{longs, native, string, Flag, Result};
+use crate::bridge::{from_java, longs, nanos, native, string, to_java, Flag, Result};
 use crate::group;
 
 static SYNCS: Handles<BufferSync> = Handles::new(0x7);
 
-/// Of `Native`.
 pub fn methods() -> Vec<NativeMethod> {
     vec![
         native!(connect(device: JString, instance: JString) -> jlong),
@@ -34,21 +33,6 @@ fn with<T>(
     Ok(what(&sync)?)
 }
 
-/// A handle as Java keeps it.
-pub fn to_java(handle: usize) -> jlong {
-    jlong::try_from(handle).unwrap_or(0)
-}
-
-/// A handle that Java kept; 0 is none.
-pub fn from_java(handle: jlong) -> usize {
-    usize::try_from(handle).unwrap_or(0)
-}
-
-/// Nanoseconds for Java.
-pub fn nanos(duration: Duration) -> jlong {
-    jlong::try_from(duration.as_nanos()).unwrap_or(jlong::MAX)
-}
-
 fn connect<'local>(
     env: &mut JNIEnv<'local>,
     device: JString<'_>,
@@ -62,7 +46,8 @@ fn disconnect(_: &mut JNIEnv<'_>, sync: jlong) -> Result<()> {
     SYNCS.remove(from_java(sync)).map(drop).ok_or(Error::Closed.into())
 }
 
-/// In the order in which `Capabilities.java` reads them.
+/// `Capabilities.java` reads the values in this order.
+
 fn capabilities<'local>(env: &mut JNIEnv<'local>, sync: jlong) -> Result<JLongArray<'local>> {
     let caps = with(sync, BufferSync::capabilities)?;
     let count = |value: usize| jlong::try_from(value).unwrap_or(jlong::MAX);

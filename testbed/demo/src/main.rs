@@ -25,6 +25,8 @@ mod frame;
 mod orchestrator;
 mod roles;
 mod span;
+mod story;
+mod svg;
 mod timeline;
 
 use std::path::PathBuf;

@@ -4,7 +4,6 @@
 //! Starts the processes of the pipeline, once with locks and once without, and adds up what they
 //! say.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,7 +18,7 @@ use buffersync_client::BufferSync;
 use buffersync_testbed_guest::user::User;
 use nix::fcntl::{fcntl, FcntlArg, FdFlag};
 
-use crate::span::{overlap, Span};
+use crate::span::{overlap, Span, Spans};
 use crate::timeline;
 use crate::Failure;
 
@@ -35,7 +34,7 @@ struct Outcome {
     torn: u64,
     evicted: u64,
     seconds: f64,
-    spans: BTreeMap<&'static str, Vec<Span>>,
+    spans: Spans,
 }
 
 /// Runs the demo and prints its line.
@@ -48,15 +47,20 @@ pub fn run(out: &Path, frames: u64) -> Result<(), Failure> {
     let after = Counters::settled(&service)?;
     let cache_ops = after.issued - before.issued;
     let bracketing = after.bracketing - before.bracketing;
-    fs::write(out.join("timeline.svg"), timeline::draw(&locked.spans))?;
     println!("the same without locks:");
     let control = run_pipeline(frames, false)?;
+    fs::write(out.join("timeline.svg"), timeline::draw(&locked.spans, &control.spans))?;
 
     let overlap = overlap(locked.spans.values().flatten());
     print_table(&locked);
     println!(
         "{:.1} s with locks, {:.1} s without; timeline.svg shows the hand-over of frames",
         locked.seconds, control.seconds
+    );
+    println!(
+        "torn and control_torn count torn reads: codec and preview each read every frame once, so \
+         {frames} frames can count {} times",
+        2 * frames
     );
     println!(
         "demo: frames={} torn={} control_torn={} evicted={} cache_ops={cache_ops} \
@@ -237,13 +241,13 @@ fn take(outcome: &mut Outcome, role: usize, line: &str) -> Result<(), Failure> {
     if let Some(count) = line.strip_prefix("progress ") {
         println!("  {count} frames");
     } else if let Some(span) = Span::from_line(line) {
+        outcome.torn += u64::from(span.torn);
         outcome.spans.entry(ROLES[role]).or_default().push(span);
     } else if let Some(counts) = line.strip_prefix("done ") {
         let counts: Vec<u64> = counts.split(' ').filter_map(|word| word.parse().ok()).collect();
-        let [frames, torn, evicted] = counts[..] else {
+        let [frames, evicted] = counts[..] else {
             return Err(format!("{} said {line:?}", ROLES[role]).into());
         };
-        outcome.torn += torn;
         match ROLES[role] {
             "preview" => outcome.frames = frames,
             "stuck" => outcome.evicted = evicted,

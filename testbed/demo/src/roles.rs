@@ -4,7 +4,7 @@
 //! The processes of the pipeline, and what they share: sockets, locks, reports.
 //!
 //! A role prints lines to its parent: `progress N`, `span ...` ([`crate::span`]), and at the end
-//! `done FRAMES TORN EVICTED`, or `error WHY`.
+//! `done FRAMES EVICTED`, or `error WHY`.
 
 mod camera;
 mod codec;
@@ -19,6 +19,7 @@ use buffersync_testbed_guest::dmabuf::DmaBuf;
 
 use crate::channel::Channel;
 use crate::device::Done;
+use crate::frame::Torn;
 use crate::span::{now, Span};
 use crate::Failure;
 
@@ -38,16 +39,16 @@ pub struct Task {
 #[derive(Default)]
 pub struct Report {
     frames: u64,
-    torn: u64,
     evicted: u64,
     spans: Vec<Span>,
 }
 
 impl Report {
     /// What a device has made of the jobs that were handed in, one for each lock.
-    fn finished<R>(&mut self, jobs: &[Done<R>]) {
+    fn finished(&mut self, jobs: &[Done<Result<(), Torn>>]) {
         for (span, done) in self.spans.iter_mut().zip(jobs) {
             span.work = (done.began, done.ended);
+            span.torn = done.result.is_err();
             span.acquired = done.acquired.filter(|acquired| *acquired > span.granted);
         }
     }
@@ -68,7 +69,7 @@ pub fn run(role: &str, args: &[String]) -> Result<(), Failure> {
     for span in &report.spans {
         println!("{}", span.to_line());
     }
-    println!("done {} {} {}", report.frames, report.torn, report.evicted);
+    println!("done {} {}", report.frames, report.evicted);
     Ok(())
 }
 
@@ -103,18 +104,18 @@ impl Lock {
     }
 
     /// Asks for the buffers, then calls `asked` (from here on nobody who asks later comes first),
-    /// then works when they are granted.
-    fn with<R>(
+    /// then has the CPU read them when they are granted.
+    fn read(
         &mut self,
         sequence: u64,
         report: &mut Report,
         asked: impl FnOnce() -> Result<(), Failure>,
-        work: impl FnOnce() -> R,
-    ) -> Result<R, Failure> {
-        self.run(sequence, report, asked, |_| Ok((work(), None)))
+        verify: impl FnOnce() -> Result<(), Torn>,
+    ) -> Result<(), Failure> {
+        self.run(sequence, report, asked, |_| Ok((verify(), None)))
     }
 
-    /// As [`Lock::with`], for a device: the work is handed in with the fence that it has to wait for,
+    /// As [`Lock::read`], for a device: the work is handed in with the fence that it has to wait for,
     /// and the buffers are given back with the fence that it will signal.
     fn hand_over(
         &mut self,
@@ -123,33 +124,39 @@ impl Lock {
         asked: impl FnOnce() -> Result<(), Failure>,
         submit: impl FnOnce(Option<OwnedFd>) -> Result<OwnedFd, Failure>,
     ) -> Result<(), Failure> {
-        self.run(sequence, report, asked, |acquire| Ok(((), Some(submit(acquire)?))))
+        self.run(sequence, report, asked, |acquire| Ok((Ok(()), Some(submit(acquire)?))))
     }
 
-    fn run<R>(
+    fn run(
         &mut self,
         sequence: u64,
         report: &mut Report,
         asked: impl FnOnce() -> Result<(), Failure>,
-        work: impl FnOnce(Option<OwnedFd>) -> Result<(R, Option<OwnedFd>), Failure>,
-    ) -> Result<R, Failure> {
+        work: impl FnOnce(Option<OwnedFd>) -> Result<(Result<(), Torn>, Option<OwnedFd>), Failure>,
+    ) -> Result<(), Failure> {
         let begin = now();
-        let Some(group) = &mut self.group else {
-            asked()?;
-            return Ok(work(None)?.0);
-        };
-        group.start_lock()?;
-        asked()?;
-        let grant = group.finish_lock(PATIENCE)?;
-        let granted = now();
-        if grant.buffers().iter().any(|buffer| buffer.evicted) {
-            report.evicted += 1;
+        if let Some(group) = &mut self.group {
+            group.start_lock()?;
         }
-        let (result, release) = work(grant.acquire_fence()?)?;
+        asked()?;
+        let grant = match &mut self.group {
+            Some(group) => Some(group.finish_lock(PATIENCE)?),
+            None => None,
+        };
+        let granted = if grant.is_some() { now() } else { begin };
+        let acquire = match &grant {
+            Some(grant) => {
+                report.evicted += u64::from(grant.buffers().iter().any(|buffer| buffer.evicted));
+                grant.acquire_fence()?
+            }
+            None => None,
+        };
+        let (result, release) = work(acquire)?;
         let ended = now();
-        match release {
-            Some(fence) => grant.unlock_with_fence(fence)?,
-            None => grant.unlock()?,
+        match (grant, release) {
+            (Some(grant), Some(fence)) => grant.unlock_with_fence(fence)?,
+            (Some(grant), None) => grant.unlock()?,
+            (None, _) => {}
         }
         report.spans.push(Span {
             asked: begin,
@@ -159,9 +166,10 @@ impl Lock {
             acquired: None,
             sequence: Some(sequence),
             evicted: false,
+            torn: result.is_err(),
             buffers: self.names.clone(),
         });
-        Ok(result)
+        Ok(())
     }
 }
 

@@ -3,6 +3,8 @@
 
 //! What a process tells of a lock: when it asked, got it, let go, and when its work was done.
 
+use std::collections::BTreeMap;
+
 use nix::time::{clock_gettime, ClockId};
 
 /// One lock of one process.
@@ -20,11 +22,15 @@ pub struct Span {
     pub acquired: Option<u64>,
     /// Which frame; `None` for the holder that does nothing.
     pub sequence: Option<u64>,
-    /// Whether it was evicted.
     pub evicted: bool,
+    /// The process has read the frame and found it torn.
+    pub torn: bool,
     /// Names of the buffers.
     pub buffers: Vec<String>,
 }
+
+/// The spans of a run: of each process, in the order of its locks.
+pub type Spans = BTreeMap<&'static str, Vec<Span>>;
 
 /// Now.
 pub fn now() -> u64 {
@@ -38,9 +44,10 @@ impl Span {
         let sequence = self.sequence.map_or_else(|| "-".into(), |sequence| sequence.to_string());
         let buffers = self.buffers.join(",");
         let acquired = self.acquired.unwrap_or(0);
-        let Self { asked, granted, ended, work: (began, done), evicted, .. } = self;
+        let Self { asked, granted, ended, work: (began, done), evicted, torn, .. } = self;
         format!(
-            "span {asked} {granted} {ended} {began} {done} {acquired} {sequence} {evicted} {buffers}"
+            "span {asked} {granted} {ended} {began} {done} {acquired} {sequence} {evicted} {torn} \
+             {buffers}"
         )
     }
 
@@ -53,8 +60,9 @@ impl Span {
         let acquired = Some(number()?).filter(|acquired| *acquired > 0);
         let sequence = words.next()?.parse().ok();
         let evicted = words.next()? == "true";
+        let torn = words.next()? == "true";
         let buffers = words.next()?.split(',').map(str::to_string).collect();
-        Some(Self { asked, granted, ended, work, acquired, sequence, evicted, buffers })
+        Some(Self { asked, granted, ended, work, acquired, sequence, evicted, torn, buffers })
     }
 }
 
@@ -86,10 +94,11 @@ mod tests {
             acquired: Some(20),
             sequence: Some(4),
             evicted: false,
+            torn: true,
             buffers: vec!["in0".into(), "out3".into()],
         };
         assert_eq!(Span::from_line(&span.to_line()), Some(span.clone()));
-        let stuck = Span { sequence: None, evicted: true, acquired: None, ..span };
+        let stuck = Span { sequence: None, evicted: true, torn: false, acquired: None, ..span };
         assert_eq!(Span::from_line(&stuck.to_line()), Some(stuck));
         assert_eq!(Span::from_line("done 3"), None);
     }
@@ -104,6 +113,7 @@ mod tests {
             acquired,
             sequence: None,
             evicted: false,
+            torn: false,
             buffers: Vec::new(),
         };
         let spans = [

@@ -1,250 +1,283 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Draws who had which buffer when: a lane for each process and each device, a colour for each
+//! Draws who used which buffer when: a lane for each process and each device, a colour for each
 //! buffer.
 //!
-//! Two panels on one page: a few frames in the midst of the run, large enough to follow one frame
-//! from process to process by its number; and the time around the eviction.
+//! The page has three panels: one frame's way through the pipeline with locks; beside it, in the same
+//! scale, torn frames of the control run; below, the eviction of the stuck holder. The numbers in a
+//! panel refer to the sentences under it, which [`crate::story`] finds.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use crate::span::{Span, Spans};
+use crate::story::{self, Lane, Story, LANES};
+use crate::svg::{text_width, Svg};
 
-use crate::span::Span;
+/// The lanes of the panels that show the pipeline: without the stuck process.
+const PIPELINE: usize = LANES.len() - 1;
 
-type Spans = BTreeMap<&'static str, Vec<Span>>;
+const WIDTH: f64 = 1600.0;
+const MARGIN: f64 = 20.0;
+/// Room for the names of the lanes.
+const NAMES: f64 = 70.0;
+/// Room above the bars of a lane, for numbers and marks.
+const STRIP: f64 = 20.0;
+const BAR: f64 = 20.0;
+/// A lane has room for two bars: the codec locks two buffers at once.
+const LANE: f64 = STRIP + 2.0 * BAR + 8.0;
+const DOTTED: &str = "stroke-width=\"2\" stroke-dasharray=\"2 4\"";
+const RED: &str = "#d00000";
 
-const LANES: [Lane; 6] = [
-    Lane { name: "camera", role: "camera", device: false },
-    Lane { name: "its sensor", role: "camera", device: true },
-    Lane { name: "codec", role: "codec", device: false },
-    Lane { name: "its encoder", role: "codec", device: true },
-    Lane { name: "preview", role: "preview", device: false },
-    Lane { name: "stuck", role: "stuck", device: false },
+/// The camera's buffers have warm colours, the codec's have cold ones.
+const COLOURS: [(&str, &str); 8] = [
+    ("in0", "#e4572e"),
+    ("in1", "#d99000"),
+    ("in2", "#c44569"),
+    ("in3", "#a0643c"),
+    ("out0", "#2e86ab"),
+    ("out1", "#2f9e5f"),
+    ("out2", "#7768ae"),
+    ("out3", "#3d7fd0"),
 ];
-const WIDTH: f64 = 1400.0;
-const LEFT: f64 = 90.0;
-const LANE: f64 = 52.0;
-const BAR: f64 = 22.0;
-/// Frames in the first panel.
-const FRAMES: u64 = 8;
 
-/// What is drawn beside each other.
-struct Lane {
-    name: &'static str,
-    role: &'static str,
-    /// What its device does behind a fence, not its locks.
-    device: bool,
-}
-
-/// A colour for each buffer: the camera's are warm, the codec's cold.
 fn colour(buffer: &str) -> &'static str {
-    match buffer {
-        "in0" => "#e4572e",
-        "in1" => "#f3a712",
-        "in2" => "#c44569",
-        "in3" => "#a0643c",
-        "out0" => "#2e86ab",
-        "out1" => "#3bb273",
-        "out2" => "#7768ae",
-        _ => "#4d9de0",
-    }
+    COLOURS.iter().find(|(name, _)| *name == buffer).map_or("#444", |(_, colour)| colour)
 }
 
 /// The whole picture.
-pub fn draw(spans: &Spans) -> String {
-    let height = 2.0 * (LANES.len() as f64 * LANE + 90.0) + 60.0;
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" \
-         viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <defs><pattern id=\"wait\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" \
-         patternTransform=\"rotate(45)\"><rect width=\"2\" height=\"6\" fill=\"#999\"/></pattern>\
-         </defs>\n<rect width=\"{WIDTH}\" height=\"{height}\" fill=\"white\"/>\n"
-    );
-    let (from, to) = busy_window(spans);
-    let mut top = 30.0;
-    top = panel(&mut svg, spans, (from, to), top, "A few frames, from process to process");
-    if let Some(stuck) = spans.get("stuck").and_then(|spans| spans.first()) {
-        let window = (stuck.asked.saturating_sub(150_000_000), stuck.ended + 250_000_000);
-        let title = "A holder that never lets go: evicted at its limit of 500 ms";
-        top = panel(&mut svg, spans, window, top + 20.0, title);
+pub fn draw(locked: &Spans, control: &Spans) -> String {
+    let mut svg = Svg::default();
+    let style = "font-size=\"20\" font-weight=\"bold\" fill=\"#222\"";
+    svg.text((MARGIN, 34.0), style, "The demo's pipeline: which process uses which buffer when");
+
+    let width = WIDTH / 2.0 - 1.5 * MARGIN;
+    let right = WIDTH / 2.0 + MARGIN / 2.0;
+    let good = story::hand_over(locked);
+    let torn = story::torn(control, good.to - good.from);
+    let mut bottom: f64 = 0.0;
+    for (story, spans, left, title) in [
+        (good, locked, MARGIN, "With buffersync: the hand-over of one frame"),
+        (torn, control, right, "The same pipeline without locks: torn frames"),
+    ] {
+        let panel =
+            Panel { story: &story, spans, lanes: &LANES[..PIPELINE], left, top: 80.0, width };
+        bottom = bottom.max(panel.draw(&mut svg, title));
     }
-    legend(&mut svg, top + 10.0);
-    svg.push_str("</svg>\n");
-    svg
+    if let Some(story) = story::eviction(locked) {
+        let (left, width, top) = (MARGIN, WIDTH - 2.0 * MARGIN, bottom + 50.0);
+        let panel = Panel { story: &story, spans: locked, lanes: &LANES, left, top, width };
+        bottom = panel.draw(&mut svg, "A holder that never unlocks is evicted");
+    }
+    bottom = legend(&mut svg, bottom + 30.0);
+    svg.finish(WIDTH, bottom + MARGIN)
 }
 
-/// From the camera's request for some frame in the first third to the preview's end a few later.
-fn busy_window(spans: &Spans) -> (u64, u64) {
-    let of = |role: &str, sequence: u64| {
-        spans.get(role)?.iter().find(|span| span.sequence == Some(sequence))
-    };
-    let frames = spans.get("preview").map_or(0, Vec::len) as u64;
-    let first = frames / 5;
-    let from = of("camera", first).map_or(0, |span| span.asked);
-    let last = (first + FRAMES - 1).min(frames.saturating_sub(1));
-    let to = of("preview", last).map_or(from + 1, |span| span.ended);
-    (from, to.max(from + 1))
+/// A window of time on the page.
+struct Panel<'a> {
+    story: &'a Story,
+    spans: &'a Spans,
+    lanes: &'a [Lane],
+    left: f64,
+    /// Of the first lane.
+    top: f64,
+    width: f64,
 }
 
-/// Draws one window of time; returns where it ends on the page.
-fn panel(svg: &mut String, spans: &Spans, window: (u64, u64), top: f64, title: &str) -> f64 {
-    let (from, to) = window;
-    let x = |time: u64| {
-        let time = time.clamp(from, to) - from;
-        LEFT + time as f64 / (to - from) as f64 * (WIDTH - LEFT - 20.0)
-    };
-    text(svg, LEFT, top, "start", "#222", 15, title);
-    let top = top + 14.0;
-    let bottom = top + LANE * LANES.len() as f64;
-    axis(svg, window, &x, top, bottom);
-    for (lane, Lane { name, role, device }) in LANES.iter().enumerate() {
-        let y = top + LANE * lane as f64;
-        let _ =
-            writeln!(svg, "<line x1=\"0\" y1=\"{y}\" x2=\"{WIDTH}\" y2=\"{y}\" stroke=\"#ddd\"/>");
-        text(svg, 10.0, y + LANE / 2.0 + 4.0, "start", "#222", 13, name);
-        let all = spans.get(*role).into_iter().flatten();
-        let shown = all.filter(|span| span.ended.max(span.work.1) > from && span.asked < to);
-        if *device {
-            // The waits first, so that they are behind the work.
-            shown.clone().for_each(|span| device_waits(svg, span, &x, y));
-            shown.for_each(|span| device_works(svg, span, &x, y));
-        } else {
-            shown.for_each(|span| hold(svg, span, &x, y));
+impl Panel<'_> {
+    fn x(&self, time: u64) -> f64 {
+        let Story { from, to, .. } = *self.story;
+        let part = (time.clamp(from, to) - from) as f64 / (to - from).max(1) as f64;
+        self.left + NAMES + part * (self.width - NAMES)
+    }
+
+    fn lane(&self, nth: usize) -> f64 {
+        self.top + nth as f64 * LANE
+    }
+
+    /// Draws everything, and returns where it ends on the page.
+    fn draw(&self, svg: &mut Svg, title: &str) -> f64 {
+        let style = "font-size=\"15\" font-weight=\"bold\" fill=\"#222\"";
+        svg.text((self.left, self.top - 14.0), style, title);
+        let bottom = self.lane(self.lanes.len());
+        self.axis(svg, bottom);
+        if let Some(evicted) = self.story.evicted {
+            let (x, style) = (self.x(evicted), format!("stroke=\"{RED}\" stroke-width=\"2\""));
+            svg.line((x, self.top), (x, bottom), &style);
+            let style = format!("font-size=\"13\" font-weight=\"bold\" fill=\"{RED}\"");
+            svg.text((x + 8.0, bottom - LANE / 2.0 + 4.0), &style, "evicted");
+        }
+        for (nth, lane) in self.lanes.iter().enumerate() {
+            let y = self.lane(nth);
+            let end = self.left + self.width;
+            svg.line((self.left, y), (end, y), "stroke=\"#ccc\"");
+            let style = "font-size=\"13\" font-weight=\"bold\" fill=\"#222\"";
+            svg.text((self.left, y + LANE / 2.0 + 2.0), style, lane.name);
+            let kind = if lane.device { "device" } else { "process" };
+            let style = "font-size=\"11\" fill=\"#666\"";
+            svg.text((self.left, y + LANE / 2.0 + 16.0), style, kind);
+            let Story { from, to, .. } = *self.story;
+            let spans = self.spans.get(lane.role).into_iter().flatten();
+            for span in spans.filter(|span| span.asked < to && span.ended.max(span.work.1) > from) {
+                self.bars(svg, lane, span, y);
+            }
+        }
+        self.marks(svg);
+        self.sentences(svg, bottom + 52.0)
+    }
+
+    fn axis(&self, svg: &mut Svg, bottom: f64) {
+        let millis = (self.story.to - self.story.from) / 1_000_000;
+        // At most 12 numbers, so that they do not touch.
+        let step =
+            [1, 2, 5, 10, 20, 50, 100, 200, 500].into_iter().find(|step| millis / step <= 12);
+        let step = step.unwrap_or(millis.max(1));
+        for at in (0..=millis).step_by(step as usize) {
+            let x = self.x(self.story.from + at * 1_000_000);
+            svg.line((x, self.top), (x, bottom + 4.0), "stroke=\"#e4e4e4\"");
+            let style = "text-anchor=\"middle\" font-size=\"11\" fill=\"#444\"";
+            svg.text((x, bottom + 16.0), style, &at.to_string());
+        }
+        svg.line((self.left, bottom), (self.left + self.width, bottom), "stroke=\"#888\"");
+        let middle = self.left + NAMES + (self.width - NAMES) / 2.0;
+        let style = "text-anchor=\"middle\" font-size=\"11\" fill=\"#444\"";
+        svg.text((middle, bottom + 31.0), style, "time in ms");
+    }
+
+    /// The bars of a lock: of a process the wait and the hold, of a device the work.
+    fn bars(&self, svg: &mut Svg, lane: &Lane, span: &Span, top: f64) {
+        let frames = &self.story.frames;
+        let followed = span.sequence.is_some_and(|sequence| frames.contains(&sequence));
+        let strong = followed || frames.is_empty();
+        for (row, buffer) in span.buffers.iter().enumerate() {
+            let (y, colour) = (top + STRIP + row as f64 * BAR, colour(buffer));
+            let (from, to, corner) = if lane.device {
+                if followed && row == 0 {
+                    // Above the bars of other frames, for which the device works meanwhile.
+                    let style = format!("stroke=\"{colour}\" {DOTTED}");
+                    svg.line((self.x(span.ended), y - 4.0), (self.x(span.work.0), y - 4.0), &style);
+                }
+                (span.work.0, span.work.1, 7)
+            } else {
+                self.wait(svg, span, row, y);
+                (span.granted, span.ended, 0)
+            };
+            if to <= self.story.from || from >= self.story.to {
+                continue;
+            }
+            // The buffer that is read comes first; the codec reads it by its device.
+            let torn = span.torn && row == 0 && (lane.device || lane.role == "preview");
+            let opacity = if strong { "1" } else { "0.25" };
+            let outline = match (torn, followed) {
+                (true, _) => format!("stroke=\"{RED}\" stroke-width=\"2\""),
+                (_, true) => "stroke=\"#222\" stroke-width=\"1.5\"".into(),
+                _ => String::new(),
+            };
+            let (x, width) = (self.x(from), (self.x(to) - self.x(from)).max(1.5));
+            let (at, size) = ((x, y + 1.0), (width, BAR - 2.0));
+            svg.rect(
+                at,
+                size,
+                &format!("rx=\"{corner}\" fill=\"{colour}\" fill-opacity=\"{opacity}\" {outline}"),
+            );
+            let frame = span.sequence.map_or_else(String::new, |sequence| format!("#{sequence}"));
+            let long = match (span.sequence, torn) {
+                (None, _) => format!("holds {buffer}, never unlocks"),
+                (_, true) => format!("{frame} torn"),
+                (_, false) => format!("{buffer} {frame}"),
+            };
+            let style =
+                if strong { "fill=\"white\" font-weight=\"bold\"" } else { "fill=\"#333\"" };
+            svg.label(at, size, style, &[&long, if torn { "torn" } else { &frame }]);
         }
     }
-    bottom + 40.0
-}
 
-fn axis(svg: &mut String, (from, to): (u64, u64), x: &dyn Fn(u64) -> f64, top: f64, bottom: f64) {
-    let millis = (to - from) / 1_000_000;
-    let steps = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
-    let step = steps.into_iter().find(|step| millis / step <= 16).unwrap_or(2000);
-    let mut at = 0;
-    while at <= millis {
-        let position = x(from + at * 1_000_000);
-        let _ = writeln!(
-            svg,
-            "<line x1=\"{position:.1}\" y1=\"{top}\" x2=\"{position:.1}\" y2=\"{bottom}\" \
-             stroke=\"#eee\"/>"
-        );
-        text(svg, position, bottom + 16.0, "middle", "#666", 11, &format!("{at} ms"));
-        at += step;
+    /// A wait for the lock. A long one says what for.
+    fn wait(&self, svg: &mut Svg, span: &Span, row: usize, y: f64) {
+        let (x, end) = (self.x(span.asked), self.x(span.granted));
+        if end - x < 0.5 {
+            return;
+        }
+        let style = "fill=\"url(#wait)\" stroke=\"#bbb\" stroke-width=\"0.6\"";
+        svg.rect((x, y + 5.0), (end - x, BAR - 10.0), style);
+        let text = format!("waits for {}", span.buffers.join(" and "));
+        let width = text_width(&text, 11.0) + 6.0;
+        if row == 0 && end - x > width + 10.0 {
+            let x = x + (end - x - width) / 2.0;
+            svg.rect((x, y + 1.0), (width, BAR - 2.0), "fill=\"white\"");
+            svg.label((x, y), (width, BAR), "fill=\"#333\"", &[&text]);
+        }
+    }
+
+    fn marks(&self, svg: &mut Svg) {
+        for fence in &self.story.fences {
+            let (x, y) = (self.x(fence.at), self.lane(fence.from));
+            let end = self.lane(fence.to) + STRIP;
+            svg.line(
+                (x, y),
+                (x, end),
+                "stroke=\"#222\" stroke-width=\"1.5\" stroke-dasharray=\"5 3\"",
+            );
+            svg.text((x + 5.0, y + 14.0), "font-size=\"11\" fill=\"#222\"", "fence signals");
+        }
+        for (nth, (lane, time)) in self.story.numbers.iter().enumerate() {
+            svg.number((self.x(*time) + 8.0, self.lane(*lane) + 10.0), nth + 1);
+        }
+    }
+
+    /// The sentences, each with its number, in lines as wide as the panel.
+    fn sentences(&self, svg: &mut Svg, top: f64) -> f64 {
+        let mut y = top;
+        for (nth, sentence) in self.story.sentences.iter().enumerate() {
+            if nth < self.story.numbers.len() {
+                svg.number((self.left + 8.0, y - 4.0), nth + 1);
+            }
+            let mut line = String::new();
+            for word in sentence.split(' ') {
+                if text_width(&line, 12.0) + text_width(word, 12.0) > self.width - 30.0 {
+                    svg.text((self.left + 24.0, y), "fill=\"#222\"", &line);
+                    line.clear();
+                    y += 16.0;
+                }
+                line.push_str(word);
+                line.push(' ');
+            }
+            svg.text((self.left + 24.0, y), "fill=\"#222\"", &line);
+            y += 20.0;
+        }
+        y
     }
 }
 
-/// A wait, and the hold that follows: a bar for each buffer, one below the other.
-fn hold(svg: &mut String, span: &Span, x: &dyn Fn(u64) -> f64, lane: f64) {
-    let (asked, granted, ended) = (x(span.asked), x(span.granted), x(span.ended));
-    for (y, buffer) in rows(span, lane) {
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{asked:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"{:.1}\" \
-             fill=\"url(#wait)\" stroke=\"{}\" stroke-width=\"0.6\"/>",
-            y + 6.0,
-            (granted - asked).max(0.3),
-            BAR - 12.0,
-            colour(buffer),
-        );
-        let width = (ended - granted).max(0.8);
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{granted:.1}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{:.1}\" rx=\"2\" \
-             fill=\"{}\"><title>{buffer}</title></rect>",
-            y + 1.0,
-            BAR - 2.0,
-            colour(buffer),
-        );
-        label(svg, span, buffer, (granted, width), y);
-    }
-    if span.evicted {
-        let _ = writeln!(
-            svg,
-            "<line x1=\"{ended:.1}\" y1=\"{:.1}\" x2=\"{ended:.1}\" y2=\"{:.1}\" stroke=\"#d00\" \
-             stroke-width=\"3\"/>",
-            lane + 6.0,
-            lane + LANE - 6.0
-        );
-        text(svg, ended + 6.0, lane + LANE / 2.0 + 4.0, "start", "#d00", 13, "evicted");
-    }
-}
-
-/// From the unlock to the beginning of the device's work.
-fn device_waits(svg: &mut String, span: &Span, x: &dyn Fn(u64) -> f64, lane: f64) {
-    let (ended, began) = (x(span.ended), x(span.work.0));
-    for (y, buffer) in rows(span, lane) {
-        let (middle, colour) = (y + BAR / 2.0, colour(buffer));
-        let _ = writeln!(
-            svg,
-            "<line x1=\"{ended:.1}\" y1=\"{middle:.1}\" x2=\"{began:.1}\" y2=\"{middle:.1}\" \
-             stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"2 3\"/>"
-        );
-    }
-}
-
-/// The device's work. At its end the fence signals.
-fn device_works(svg: &mut String, span: &Span, x: &dyn Fn(u64) -> f64, lane: f64) {
-    let (began, done) = (x(span.work.0), x(span.work.1));
-    let width = (done - began).max(0.8);
-    for (y, buffer) in rows(span, lane) {
-        let _ = writeln!(
-            svg,
-            "<rect class=\"device\" x=\"{began:.1}\" y=\"{:.1}\" width=\"{width:.1}\" \
-             height=\"{:.1}\" rx=\"8\" fill=\"{}\"/>",
-            y + 1.0,
-            BAR - 2.0,
-            colour(buffer),
-        );
-        label(svg, span, buffer, (began, width), y);
-    }
-}
-
-/// Where the bar of each buffer begins, one below the other.
-fn rows(span: &Span, lane: f64) -> impl Iterator<Item = (f64, &String)> {
-    let count = span.buffers.len().max(1) as f64;
-    let first = lane + LANE / 2.0 - count * BAR / 2.0;
-    span.buffers.iter().enumerate().map(move |(row, buffer)| (first + row as f64 * BAR, buffer))
-}
-
-/// Names a bar, if it is long enough.
-fn label(svg: &mut String, span: &Span, buffer: &str, (from, width): (f64, f64), y: f64) {
-    let label = match span.sequence {
-        Some(sequence) if width > 62.0 => format!("{buffer} #{sequence}"),
-        Some(sequence) => format!("{sequence}"),
-        None => format!("{buffer}, never unlocked"),
+fn legend(svg: &mut Svg, top: f64) -> f64 {
+    let mut x = MARGIN;
+    let mut entry = |svg: &mut Svg, y: f64, style: &str, text: &str| {
+        svg.rect((x, y - 11.0), (24.0, 13.0), style);
+        svg.text((x + 30.0, y), "fill=\"#222\"", text);
+        x += 30.0 + text_width(text, 12.0) + 14.0;
+        if text.ends_with("out3") {
+            x = MARGIN;
+        }
     };
-    if width > 8.0 * label.len() as f64 {
-        text(svg, from + width / 2.0, y + BAR / 2.0 + 4.0, "middle", "white", 12, &label);
+    for (buffer, colour) in COLOURS {
+        let text = match buffer {
+            "in0" => "in0 (camera to codec)",
+            "out0" => "out0 (codec to preview)",
+            _ => buffer,
+        };
+        entry(svg, top, &format!("fill=\"{colour}\""), text);
     }
-}
-
-fn legend(svg: &mut String, y: f64) {
-    let mut x = LEFT;
-    for buffer in ["in0", "in1", "in2", "in3", "out0", "out1", "out2", "out3"] {
-        let _ = writeln!(
-            svg,
-            "<rect x=\"{x}\" y=\"{:.1}\" width=\"16\" height=\"12\" rx=\"2\" fill=\"{}\"/>",
-            y - 10.0,
-            colour(buffer)
-        );
-        text(svg, x + 22.0, y, "start", "#222", 12, buffer);
-        x += 76.0;
+    let dotted = format!("fill=\"none\" stroke=\"#2e86ab\" {DOTTED}");
+    let torn = format!("rx=\"7\" fill=\"#2e86ab\" stroke=\"{RED}\" stroke-width=\"2\"");
+    for (style, text) in [
+        ("fill=\"url(#wait)\" stroke=\"#bbb\"", "process waits for its lock"),
+        ("fill=\"#2e86ab\"", "process holds the buffer (or just uses it)"),
+        ("rx=\"7\" fill=\"#2e86ab\"", "device works"),
+        (&dotted, "device has the work, and waits"),
+        ("fill=\"#2e86ab\" fill-opacity=\"0.25\"", "other frames"),
+        (&torn, "torn: the reader finds another frame or a mixture"),
+    ] {
+        entry(svg, top + 24.0, style, text);
     }
-    let _ = writeln!(
-        svg,
-        "<rect x=\"{x}\" y=\"{:.1}\" width=\"24\" height=\"12\" fill=\"url(#wait)\" \
-         stroke=\"#999\"/>",
-        y - 10.0
-    );
-    text(svg, x + 32.0, y, "start", "#222", 12, "waiting for the lock; solid: held. Devices, behind a fence: dotted, they wait; round, they work");
-}
-
-fn text(svg: &mut String, x: f64, y: f64, anchor: &str, fill: &str, size: u32, content: &str) {
-    let _ = writeln!(
-        svg,
-        "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" fill=\"{fill}\" \
-         font-size=\"{size}\">{content}</text>"
-    );
+    top + 24.0
 }
 
 #[cfg(test)]
@@ -254,11 +287,11 @@ mod tests {
     fn span(asked: u64, granted: u64, ended: u64, sequence: Option<u64>, buffer: &str) -> Span {
         let evicted = sequence.is_none();
         let (work, buffers) = ((ended, ended + 400_000), vec![buffer.into()]);
-        Span { asked, granted, ended, work, acquired: None, sequence, evicted, buffers }
+        let (acquired, torn) = (None, false);
+        Span { asked, granted, ended, work, acquired, sequence, evicted, torn, buffers }
     }
 
-    #[test]
-    fn the_picture_has_every_lane_and_the_eviction() {
+    fn run() -> Spans {
         let mut spans = Spans::new();
         for role in ["camera", "codec", "preview"] {
             let of = |i: u64| {
@@ -266,17 +299,23 @@ mod tests {
             };
             spans.insert(role, (0..20).map(of).collect());
         }
-        spans.insert("stuck", vec![span(1_000_000, 2_000_000, 502_000_000, None, "out0")]);
-        let svg = draw(&spans);
-        let expected =
-            ["camera", "codec", "preview", "stuck", "evicted", "#2e86ab", "device", "</svg>"];
-        for expected in expected {
+        spans
+    }
+
+    #[test]
+    fn the_picture_has_every_lane_the_eviction_and_torn_frames() {
+        let (mut locked, mut control) = (run(), run());
+        locked.insert("stuck", vec![span(1_000_000, 2_000_000, 502_000_000, None, "out0")]);
+        control.values_mut().flatten().for_each(|span| span.torn = true);
+        let svg = draw(&locked, &control);
+        let expected = ["camera", "sensor", "encoder", "preview", "stuck", "time in ms", "</svg>"];
+        for expected in expected.into_iter().chain(["evicted", "torn", "#2e86ab"]) {
             assert!(svg.contains(expected), "{expected}");
         }
     }
 
     #[test]
     fn nothing_to_draw_is_still_a_picture() {
-        assert!(draw(&Spans::new()).ends_with("</svg>\n"));
+        assert!(draw(&Spans::new(), &Spans::new()).ends_with("</svg>\n"));
     }
 }

@@ -9,15 +9,15 @@ import android.hardware.HardwareBuffer;
 import android.os.ParcelFileDescriptor;
 import java.util.Objects;
 
-/** Android's own classes as what the others of this package take. */
+/** Converts Android's own classes to the classes of this package. */
 public final class AndroidBuffers {
     private AndroidBuffers() {}
 
     /**
-     * The dma-bufs of a hardware buffer, as an {@code ImageReader} or a codec hands it out.
+     * The dma-bufs of a hardware buffer, for example from an {@code ImageReader} or a codec.
      *
-     * @param buffer to be open when the source is used; it stays the caller's
-     * @return a source that keeps the object, and answers {@link ErrorCode#UNSUPPORTED} where the
+     * @param buffer must be open when the source is used; the caller keeps it
+     * @return a source that refers to the object. It throws {@link ErrorCode#UNSUPPORTED} where the
      *     platform does not let this process see the descriptors
      */
     public static BufferSource of(HardwareBuffer buffer) {
@@ -31,10 +31,10 @@ public final class AndroidBuffers {
     }
 
     /**
-     * A dma-buf.
+     * The dma-buf of a descriptor.
      *
-     * @param fd to be open when the source is used; it stays the caller's
-     * @return a source that keeps the object
+     * @param fd must be open when the source is used; the caller keeps it
+     * @return a source that refers to the object
      */
     public static BufferSource of(ParcelFileDescriptor fd) {
         Objects.requireNonNull(fd);
@@ -42,9 +42,9 @@ public final class AndroidBuffers {
     }
 
     /**
-     * A sync_file that came as a parcel.
+     * Makes a fence from a sync_file.
      *
-     * @param fd taken: it is closed with this
+     * @param fd this call takes it over and closes the object
      * @return the fence
      */
     public static Fence fence(ParcelFileDescriptor fd) {
@@ -52,10 +52,11 @@ public final class AndroidBuffers {
     }
 
     /**
-     * A sync_file that is to be sent.
+     * Makes a descriptor from a fence, to send it to another process.
      *
-     * @param fence taken: it is closed with this
-     * @return the descriptor, which is the caller's to close
+     * @param fence this call takes it over and closes the object
+     * @return the descriptor, which the caller must close
+
      */
     public static ParcelFileDescriptor toParcelFileDescriptor(Fence fence) {
         return ParcelFileDescriptor.adoptFd(fence.detachFd());

@@ -6,8 +6,9 @@
 package vendor.buffersync;
 
 /**
- * What a group does with a buffer, and by whom. Reads share it, writes exclude everybody else. It has
- * to be what really happens: the cache maintenance before a grant is derived from it.
+ * How a group uses a buffer: by the CPU or by a device, to read or to write. Readers share a buffer, a
+ * writer excludes everybody else. Declare what really happens: the service derives the cache
+ * maintenance before a grant from it.
  */
 public enum Access {
     /** The CPU reads. */
@@ -19,7 +20,8 @@ public enum Access {
     /** A device reads or writes. */
     DMA_WRITE(0x6);
 
-    /** Access.aidl's. */
+    /** The value in Access.aidl. */
+
     final int number;
 
     Access(int number) {

@@ -8,25 +8,26 @@ package vendor.buffersync;
 import java.util.Objects;
 
 /**
- * Whoever has a dma-buf's descriptor. On Android, {@code AndroidBuffers} makes them of a {@code
- * HardwareBuffer} or a {@code ParcelFileDescriptor}; anywhere, {@link #ofFd} of a number.
+ * Gives the descriptors of dma-bufs. On Android, {@code AndroidBuffers} makes a source from a {@code
+ * HardwareBuffer} or a {@code ParcelFileDescriptor}; {@link #ofFd} makes one from a number.
  */
 @FunctionalInterface
 public interface BufferSource {
     /**
-     * The descriptors, among them at least one dma-buf's; others are skipped. They stay open until
-     * the call that asked for them returns, and are not kept.
+     * Returns the descriptors. At least one must be a dma-buf; others are skipped. They must stay open
+     * until the call that uses this source returns. That call does not keep them.
      *
      * @return file descriptors, by number
-     * @throws BufferSyncException if there are none to be had
+     * @throws BufferSyncException if there are no descriptors
      */
     int[] fds() throws BufferSyncException;
 
     /**
-     * Of descriptors that this process has.
+     * Makes a source from descriptors of this process.
      *
-     * @param fds by number; they stay the caller's
-     * @return a source of these
+     * @param fds by number; the caller keeps them
+     * @return the source
+
      */
     static BufferSource ofFd(int... fds) {
         int[] copy = Objects.requireNonNull(fds).clone();

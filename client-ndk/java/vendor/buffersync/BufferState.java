@@ -5,7 +5,7 @@
 
 package vendor.buffersync;
 
-/** What was true of a buffer when it was granted. Immutable. */
+/** A buffer of a grant, as it was when it was granted. Immutable. */
 public final class BufferState {
     private static final long EVICTED = 1;
     private static final long FENCED = 2;
@@ -22,51 +22,52 @@ public final class BufferState {
     }
 
     /**
-     * Which buffer.
+     * The id of the buffer. It is the same in every group and process, for as long as any group has
+     * the buffer or the service remembers it.
      *
-     * @return the same in every group and process, for as long as any group has it or the service
-     *     remembers it
+     * @return the id
      */
     public long id() {
         return id;
     }
 
     /**
-     * How many exclusive grants the buffer has seen: two reads of one generation, neither of them
-     * {@link #isEvicted}, saw the same content.
+     * The number of exclusive grants of the buffer so far. Two reads of the same generation, neither of
+     * them {@link #isEvicted}, saw the same content.
      *
-     * @return the count, this grant included
+     * @return the number, this grant included
      */
     public long generation() {
         return generation;
     }
 
     /**
-     * Whether somebody who held the buffer and was evicted, or died, may still be at work on it: the
-     * content may change during the grant.
+     * Tells if a former holder was evicted or died, and may still work on the buffer: the content may
+     * change during the grant.
      *
-     * @return true until a grant that began afterwards, a reader's too, has ended in order, with all
-     *     its release fences signalled
+     * @return true until a later grant, a reader's too, has ended in order and all its release fences
+     *     have signalled
      */
     public boolean isEvicted() {
         return (flags & EVICTED) != 0;
     }
 
     /**
-     * Whether the content may be half written: a writer was evicted or died. A reader should not use
-     * it; a writer should overwrite all of it.
+     * Tells if the content may be half written, because a writer was evicted or died. A reader should
+     * not use the content; a writer should overwrite all of it.
      *
-     * @return true until an exclusive grant that began afterwards has ended in order, with all its
-     *     release fences signalled
+     * @return true until a later exclusive grant has ended in order and all its release fences have
+     *     signalled
      */
     public boolean isTorn() {
         return (flags & TORN) != 0;
     }
 
     /**
-     * Whether other devices may still be at work: wait for {@link Grant#acquireFence()}.
+     * Tells if other devices may still work on the buffer: wait for {@link Grant#acquireFence()}.
      *
-     * @return true if so; never for CPU accesses
+     * @return true if so; always false for CPU accesses
+
      */
     public boolean isFenced() {
         return (flags & FENCED) != 0;

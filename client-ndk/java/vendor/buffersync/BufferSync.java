@@ -8,8 +8,8 @@ package vendor.buffersync;
 import java.util.Objects;
 
 /**
- * The process's connection to the service. It is made when it is first asked for; if the service dies
- * and comes back, it is made again by the next call.
+ * The process's connection to the service. If the service dies and comes back, the next call connects
+ * again.
  */
 public final class BufferSync {
     /** The binder device of {@link #connect()}. */
@@ -26,7 +26,7 @@ public final class BufferSync {
     }
 
     /**
-     * Connects to the default instance. Does not wait for it to be started.
+     * Connects to the default instance. Does not wait for the service to start.
      *
      * @return the connection
      * @throws BufferSyncException {@link ErrorCode#NO_BINDER}, {@link ErrorCode#NO_SERVICE}
@@ -36,7 +36,7 @@ public final class BufferSync {
     }
 
     /**
-     * Connects to an instance over a binder device. The first device that a process opens stays.
+     * Connects to an instance over a binder device. A process keeps the first device that it opens.
      *
      * @param device the path of the device
      * @param instance the service's name
@@ -49,7 +49,7 @@ public final class BufferSync {
     }
 
     /**
-     * Opens a group, with no buffers in it.
+     * Opens a group. It has no buffers yet.
      *
      * @param name for dumps and logs: 1 to 64 bytes of UTF-8 without control characters
      * @return the group
@@ -61,7 +61,7 @@ public final class BufferSync {
     }
 
     /**
-     * Opens a group, with no buffers in it.
+     * Opens a group. It has no buffers yet.
      *
      * @param name for dumps and logs: 1 to 64 bytes of UTF-8 without control characters
      * @param options its options
@@ -80,7 +80,8 @@ public final class BufferSync {
     }
 
     /**
-     * What the service can do.
+     * Tells what the service can do, and its limits.
+
      *
      * @return its capabilities
      * @throws BufferSyncException {@link ErrorCode#SERVICE_DIED}

@@ -7,14 +7,15 @@ package vendor.buffersync;
 
 import java.io.IOException;
 
-/** A call failed; {@link #code} says why. */
+/** A call failed; {@link #code} tells the reason. */
 public class BufferSyncException extends IOException {
     private static final long serialVersionUID = 1L;
 
-    /** Why. */
+    /** The reason of the failure: javadoc shows the fields of a class that can be serialized. */
     private final ErrorCode code;
 
-    /** Called by the native half. */
+
+    /** The native library calls this. */
     BufferSyncException(int code, String message) {
         super(message);
         this.code = ErrorCode.of(code);
@@ -26,9 +27,10 @@ public class BufferSyncException extends IOException {
     }
 
     /**
-     * Why the call failed.
+     * The reason of the failure.
      *
-     * @return the reason
+     * @return the code
+
      */
     public ErrorCode code() {
         return code;

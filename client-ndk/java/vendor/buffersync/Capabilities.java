@@ -7,9 +7,9 @@ package vendor.buffersync;
 
 import java.time.Duration;
 
-/** What the service can do and where its bounds are. Constant while the service runs. */
+/** What the service can do, and its limits. Constant while the service runs. */
 public final class Capabilities {
-    /** In the order of the methods. */
+    /** The values, in the order of the methods. */
     private final long[] values;
 
     Capabilities(long[] values) {
@@ -17,25 +17,25 @@ public final class Capabilities {
     }
 
     /**
-     * Whether grants come with acquire fences and can be ended with release fences.
+     * Tells if grants come with acquire fences and can be ended with release fences.
      *
-     * @return whether it is so
+     * @return true if so
      */
     public boolean releaseFences() {
         return values[0] != 0;
     }
 
     /**
-     * Whether {@link GroupOptions#withImplicitFences} works.
+     * Tells if {@link GroupOptions#withImplicitFences} works.
      *
-     * @return whether it is so
+     * @return true if so
      */
     public boolean implicitFences() {
         return values[1] != 0;
     }
 
     /**
-     * How long a grant lasts at most, of a group that asked for nothing.
+     * The hold limit of a group that asks for none.
      *
      * @return the limit
      */
@@ -53,63 +53,64 @@ public final class Capabilities {
     }
 
     /**
-     * Groups that one uid may have open.
+     * The number of groups that one uid may have open.
      *
-     * @return how many
+     * @return the number
      */
     public long maxGroupsPerUid() {
         return values[4];
     }
 
     /**
-     * Buffers that one group may have.
+     * The number of buffers that one group may have.
      *
-     * @return how many
+     * @return the number
      */
     public long maxBuffersPerGroup() {
         return values[5];
     }
 
     /**
-     * Buffers that the groups of one uid may have in all.
+     * The number of buffers that all groups of one uid may have together.
      *
-     * @return how many
+     * @return the number
      */
     public long maxBuffersPerUid() {
         return values[6];
     }
 
     /**
-     * Locks of one uid that may wait.
+     * The number of locks of one uid that may wait.
      *
-     * @return how many
+     * @return the number
      */
     public long maxQueuedPerUid() {
         return values[7];
     }
 
     /**
-     * Release fences of one uid that may be pending.
+     * The number of release fences of one uid that may be pending.
      *
-     * @return how many
+     * @return the number
      */
     public long maxFencesPerUid() {
         return values[8];
     }
 
     /**
-     * Release fences of one group that may be pending.
+     * The number of release fences of one group that may be pending.
      *
-     * @return how many
+     * @return the number
      */
     public long maxFencesPerGroup() {
         return values[9];
     }
 
     /**
-     * Descriptors that one handle may have.
+     * The number of descriptors that one handle may have.
      *
-     * @return how many
+     * @return the number
+
      */
     public long maxFdsPerHandle() {
         return values[10];

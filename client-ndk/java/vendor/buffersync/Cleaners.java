@@ -7,19 +7,18 @@ package vendor.buffersync;
 
 import java.lang.ref.Cleaner;
 
-/** The safety net: what nobody closed is closed when nobody can any more. */
+/** The safety net: releases objects that nobody closed, when nothing refers to them any more. */
 final class Cleaners {
     private static final Cleaner CLEANER = Cleaner.create();
 
     private Cleaners() {}
 
-    /** A call that releases something. */
     @FunctionalInterface
     interface Release {
         void run() throws BufferSyncException;
     }
 
-    /** Runs once: now, by clean(), or when nothing refers to {@code owner} any more. */
+    /** The release runs once: in clean(), or when nothing refers to {@code owner} any more. */
     static Cleaner.Cleanable register(Object owner, Release release) {
         return CLEANER.register(
                 owner,
@@ -27,7 +26,8 @@ final class Cleaners {
                     try {
                         release.run();
                     } catch (BufferSyncException e) {
-                        // Nobody is there to be told, and nothing is left to be released.
+                        // Nobody can handle the error, and nothing is left to release.
+
                         return;
                     }
                 });

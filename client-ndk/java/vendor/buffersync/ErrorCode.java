@@ -5,9 +5,9 @@
 
 package vendor.buffersync;
 
-/** Why a call failed. One that fails has changed nothing unless it says otherwise. */
+/** The reason of a failed call. A failed call has changed nothing unless its comment says otherwise. */
 public enum ErrorCode {
-    /** A value out of range. */
+    /** A value is out of range. */
     INVALID_ARGUMENT(-1),
     /** The group or the connection was closed. */
     CLOSED(-2),
@@ -37,18 +37,19 @@ public enum ErrorCode {
     WOULD_BLOCK(-14),
     /** No lock is waiting. */
     NOT_QUEUED(-15),
-    /** The lock was not granted in time. What was held before it is held still. */
+    /** The lock was not granted in time. The group still holds the buffers that it held before. */
     TIMED_OUT(-16),
     /** Another thread took the lock back. */
     CANCELLED(-17),
     /**
-     * An older group waits for what this one holds (the kernel's EDEADLK): unlock, and lock again. That
-     * lock has the old place in line, which lasts for {@link Capabilities#maxHold} from the request
-     * that took it. When that is over, a lock that would pass another group, which waits for a buffer
-     * already, ends with this too.
+     * An older group waits for a buffer that this group holds (the kernel's EDEADLK): unlock, and lock
+     * again. The new lock keeps the old place in line for {@link Capabilities#maxHold} from the first
+     * request. After that time, a lock that would pass another group that already waits for a buffer
+     * also ends with this error.
      */
     DEADLOCK(-18),
-    /** The grant was taken away at its deadline: the work since may be lost. */
+    /** The grant was taken away at its deadline: work done after it may be lost. */
+
     EVICTED(-19),
     /**
      * An implicit fence of a buffer did not signal in time, or its cache maintenance failed: the

@@ -5,11 +5,11 @@
 
 package vendor.buffersync;
 
-/** What a group's event descriptor reported. Immutable. */
+/** An event of a group. Immutable. */
 public final class Event {
     /** Types of events. */
     public enum Type {
-        /** A queued lock is granted: {@link SyncGroup#grant} has it. */
+        /** A queued lock is granted: call {@link SyncGroup#grant}. */
         GRANTED,
         /**
          * A queued lock ended: an implicit fence of a buffer did not signal in time, or its cache
@@ -18,7 +18,7 @@ public final class Event {
         LOCK_FAILED,
         /** The growth of a grant ended, see {@link ErrorCode#DEADLOCK}. */
         WOUNDED,
-        /** A queued lock has waited as long as it was to. */
+        /** A queued lock was not granted before its time-out. */
         TIMED_OUT,
         /** A grant was taken away at its deadline. */
         EVICTED,
@@ -33,7 +33,7 @@ public final class Event {
     }
 
     /**
-     * What happened.
+     * The type of the event.
      *
      * @return the type
      */
@@ -42,16 +42,16 @@ public final class Event {
     }
 
     /**
-     * Which lock, and the grant that it became.
+     * The id of the lock, and of the grant that it became.
      *
-     * @return as {@link Grant#id}
+     * @return the same as {@link Grant#id}
      */
     public long grant() {
         return values[1];
     }
 
     /**
-     * Why a lock failed.
+     * The reason why a lock failed.
      *
      * @return an errno: ETIMEDOUT (110) if an implicit fence did not signal in time, another one if
      *     cache maintenance failed; 0 for other types of events
@@ -61,9 +61,10 @@ public final class Event {
     }
 
     /**
-     * On which buffer a lock failed.
+     * The buffer on which a lock failed.
      *
-     * @return its id; 0 for other types
+     * @return its id; 0 for other types of events
+
      */
     public long buffer() {
         return values[3];

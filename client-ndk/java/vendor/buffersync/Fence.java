@@ -8,12 +8,12 @@ package vendor.buffersync;
 import java.lang.ref.Cleaner;
 import java.time.Duration;
 
-/** A sync_file: signals when a device has finished. Owns its descriptor. */
+/** A sync_file: it signals when a device has finished. Owns its descriptor. */
 public final class Fence implements AutoCloseable {
     private final Owned owned;
     private final Cleaner.Cleanable cleanable;
 
-    /** The descriptor; apart from the fence, so that the cleaner does not keep it. */
+    /** The descriptor. An object of its own, because the cleaner must not refer to the fence. */
     private static final class Owned {
         private int fd;
 
@@ -42,9 +42,9 @@ public final class Fence implements AutoCloseable {
     }
 
     /**
-     * Takes a descriptor over.
+     * Makes a fence that takes over a descriptor.
      *
-     * @param fd a sync_file's, which is the fence's from here on
+     * @param fd a sync_file, which the fence owns from now on
      * @return the fence
      */
     public static Fence adoptFd(int fd) {
@@ -55,9 +55,9 @@ public final class Fence implements AutoCloseable {
     }
 
     /**
-     * Copies a descriptor.
+     * Makes a fence from a copy of a descriptor.
      *
-     * @param fd a sync_file's, which stays the caller's
+     * @param fd a sync_file, which the caller keeps
      * @return the fence
      * @throws BufferSyncException {@link ErrorCode#BAD_FD}
      */
@@ -66,9 +66,9 @@ public final class Fence implements AutoCloseable {
     }
 
     /**
-     * Gives the descriptor away, to a driver say; the fence is closed with that.
+     * Gives the descriptor away, for example to a driver, and closes the fence.
      *
-     * @return the descriptor, which is the caller's to close
+     * @return the descriptor, which the caller must close
      */
     public int detachFd() {
         int fd = owned.take();
@@ -79,9 +79,10 @@ public final class Fence implements AutoCloseable {
     }
 
     /**
-     * Waits until it has signalled. Whether it signalled an error is not told.
+     * Waits until the fence has signalled. Does not tell if it signalled an error.
      *
-     * @param timeout how long at most; null: as long as it takes
+     * @param timeout the longest time to wait; null for no time-out
+
      * @throws BufferSyncException {@link ErrorCode#TIMED_OUT}
      */
     public void await(Duration timeout) throws BufferSyncException {

@@ -12,11 +12,12 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * All buffers of a group are held and coherent, until this is closed or the deadline comes. Then the
- * grant is taken away, whatever its owner does, and {@link #close} says so.
+ * The group holds all its buffers, and they are coherent, until this is closed or until the deadline.
+ * At the deadline the service takes the grant away, and {@link #close} throws {@link
+ * ErrorCode#EVICTED}.
  *
- * <p>A grant that is lost without being closed lasts until its deadline: nobody said that the work was
- * finished. {@link SyncGroup#grant} gets it back.
+ * <p>A grant that is lost without being closed lasts until its deadline, because nobody said that the
+ * work was finished. {@link SyncGroup#grant} gets it back.
  */
 public final class Grant implements AutoCloseable {
     private static final int HEADER = 2;
@@ -48,26 +49,26 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * Names the grant; never used twice by a service.
+     * The id of the grant. A service never uses an id twice.
      *
-     * @return as in {@link Event#grant}
+     * @return the same as in {@link Event#grant}
      */
     public long id() {
         return id;
     }
 
     /**
-     * When the grant is taken away.
+     * The time at which the grant is taken away.
      *
-     * @return a reading of {@code CLOCK_MONOTONIC} in nanoseconds, which {@link System#nanoTime} is on
-     *     Linux and Android
+     * @return a reading of {@code CLOCK_MONOTONIC} in nanoseconds; on Linux and Android {@link
+     *     System#nanoTime} reads the same clock
      */
     public long deadlineNanos() {
         return deadlineNanos;
     }
 
     /**
-     * How long is left.
+     * The time that is left until the deadline.
      *
      * @return zero when the deadline has passed
      */
@@ -76,19 +77,19 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * The buffers, in the order of their addition.
+     * The buffers, in the order in which they were added.
      *
-     * @return what was true of them when they were granted
+     * @return the buffers as they were when they were granted
      */
     public synchronized List<BufferState> buffers() {
         return buffers;
     }
 
     /**
-     * One buffer.
+     * One buffer of the grant.
      *
      * @param buffer its id
-     * @return what was true of it when it was granted; null if the grant does not have it
+     * @return the buffer as it was when it was granted; null if the grant does not have it
      */
     public BufferState buffer(long buffer) {
         for (BufferState state : buffers()) {
@@ -100,7 +101,7 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * Whether the grant was taken away. Never blocks.
+     * Tells if the grant was taken away. Never blocks.
      *
      * @return true if it was
      * @throws BufferSyncException {@link ErrorCode#SERVICE_DIED}, {@link ErrorCode#CLOSED},
@@ -112,9 +113,10 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * What devices have to wait for before they begin: the release fences of earlier holders, merged.
+     * Gets the release fences of earlier holders, merged into one fence. Devices must wait for it
+     * before they begin.
      *
-     * @return to be closed; null if nothing is pending
+     * @return the fence, which the caller must close; null if no fence is pending
      * @throws BufferSyncException {@link ErrorCode#EVICTED}, {@link ErrorCode#NO_RESOURCES}
      */
     public Fence acquireFence() throws BufferSyncException {
@@ -122,11 +124,11 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * As {@link #acquireFence()}, for one buffer.
+     * Like {@link #acquireFence()}, for one buffer.
      *
-     * @param buffer its id; 0: all
-     * @return to be closed; null if nothing is pending
-     * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER}, and those of
+     * @param buffer its id; 0 for all buffers
+     * @return the fence, which the caller must close; null if no fence is pending
+     * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER}, and the errors of
      *     {@link #acquireFence()}
      */
     public synchronized Fence acquireFence(long buffer) throws BufferSyncException {
@@ -136,13 +138,13 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * Gets what was added to the group since the grant. The deadline stays; what is held stays held,
-     * however this ends.
+     * Gets the buffers that were added to the group since the grant. The deadline stays the same, and
+     * the group keeps what it holds even if this call fails.
      *
-     * @param timeout how long to wait at most; null: as long as it takes
+     * @param timeout the longest time to wait; null for no time-out
      * @throws BufferSyncException {@link ErrorCode#DEADLOCK}, {@link ErrorCode#EVICTED},
      *     {@link ErrorCode#ALREADY_LOCKED} if nothing was added, {@link ErrorCode#TIMED_OUT}, and
-     *     those of {@link SyncGroup#lock}
+     *     the errors of {@link SyncGroup#lock}
      */
     public void grow(Duration timeout) throws BufferSyncException {
         synchronized (this) {
@@ -156,10 +158,11 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * Ends the grant, but the buffers are the group's until the fence has signalled: devices that are
-     * next get them at once and wait for it; the CPU gets them when it has signalled.
+     * Ends the grant. The work on the buffers ends when the fence signals. A device that is next gets
+     * the buffers at once and waits for the fence itself; the CPU gets them when the fence has
+     * signalled.
      *
-     * @param fence taken: it is closed, in any case
+     * @param fence this call closes it in any case
      * @throws BufferSyncException {@link ErrorCode#BAD_FENCE}: the grant goes on.
      *     {@link ErrorCode#EVICTED}: it had been taken away. {@link ErrorCode#NOT_LOCKED}
      */
@@ -168,12 +171,12 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * As {@link #unlock(Fence)}, with fences of single buffers.
+     * Like {@link #unlock(Fence)}, with fences for single buffers.
      *
-     * @param fences by buffer; 0 stands for those without their own. Buffers without either are
-     *     finished. Taken: they are closed, in any case
-     * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER}: the grant goes on; and those of
-     *     {@link #unlock(Fence)}
+     * @param fences by buffer; 0 stands for all buffers without a fence of their own. The work on a
+     *     buffer with no fence is finished. This call closes the fences in any case
+     * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER}: the grant goes on; and the errors
+     *     of {@link #unlock(Fence)}
      */
     public void unlock(Map<Long, Fence> fences) throws BufferSyncException {
         long[] buffers = new long[fences.size()];
@@ -187,19 +190,19 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * Ends the grant and locks another group, in one call of the service: for a pipeline that has a group
-     * for each of its frames. Blocks as {@link SyncGroup#lock} of the next group does.
+     * Ends the grant and locks another group in one call of the service, for a pipeline that has a group
+     * per frame. Blocks like {@link SyncGroup#lock} of the next group.
      *
-     * @param fence as for {@link #unlock(Fence)}, or null: the work is finished
+     * @param fence as for {@link #unlock(Fence)}; null if the work is finished
      * @param next another group, which neither waits nor holds
-     * @param timeout as in {@link SyncGroup#lock}
-     * @return the grant of the next group, to be closed
-     * @throws BufferSyncException those of {@link #unlock(Fence)} and {@link SyncGroup#lock}; if the next
-     *     lock did not begin, this grant goes on
+     * @param timeout as for {@link SyncGroup#lock}
+     * @return the grant of the next group, which the caller must close
+     * @throws BufferSyncException the errors of {@link #unlock(Fence)} and {@link SyncGroup#lock}; if
+     *     the next lock did not begin, this grant goes on
      */
     public Grant unlockAndLock(Fence fence, SyncGroup next, Duration timeout)
             throws BufferSyncException {
-        // What may throw comes before the fence is taken.
+        // These may throw, so they come before the fence is taken.
         long nextHandle = next.handle();
         long nanos = SyncGroup.nanos(timeout);
         int fd = fence == null ? -1 : fence.detachFd();
@@ -252,10 +255,11 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * Ends the grant: the work on the buffers is finished. Nothing if it has ended before.
+     * Ends the grant: the work on the buffers is finished. Does nothing if the grant has ended before.
      *
-     * @throws BufferSyncException {@link ErrorCode#EVICTED} if it had been taken away: what was read
-     *     may be torn, and what was written may be lost. {@link ErrorCode#SERVICE_DIED}
+     * @throws BufferSyncException {@link ErrorCode#EVICTED} if it had been taken away: data that was
+     *     read may be torn, and data that was written may be lost. {@link ErrorCode#SERVICE_DIED}
+
      */
     @Override
     public synchronized void close() throws BufferSyncException {

@@ -10,7 +10,7 @@ import java.util.Objects;
 
 /** Options of a group. Immutable. */
 public final class GroupOptions {
-    /** The service's own. */
+    /** The defaults of the service. */
     public static final GroupOptions DEFAULT = new GroupOptions(Duration.ZERO, false);
 
     final Duration holdLimit;
@@ -22,9 +22,9 @@ public final class GroupOptions {
     }
 
     /**
-     * How long one grant may last before it is taken away.
+     * A grant of the group is taken away after this time.
      *
-     * @param limit positive; cut to {@link Capabilities#maxHold}, rounded up to milliseconds
+     * @param limit positive; at most {@link Capabilities#maxHold}; rounded up to milliseconds
      * @return these options with that limit
      */
     public GroupOptions withHoldLimit(Duration limit) {
@@ -35,10 +35,11 @@ public final class GroupOptions {
     }
 
     /**
-     * For DMA accesses, acquire fences include the dma-bufs' implicit fences, and release fences are
-     * put there. Needs {@link Capabilities#implicitFences}.
+     * For DMA accesses, acquire fences include the implicit fences of the dma-bufs, and release fences
+     * are attached to the dma-bufs. Needs {@link Capabilities#implicitFences}.
      *
-     * @return these options with that
+     * @return these options with implicit fences
+
      */
     public GroupOptions withImplicitFences() {
         return new GroupOptions(holdLimit, true);

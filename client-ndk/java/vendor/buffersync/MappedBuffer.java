@@ -35,35 +35,36 @@ public final class MappedBuffer {
                 Native.unmap(address, size);
             }
         }
-        // Views keep the buffer that they are of: when it goes, nobody has the memory any more.
+        // A view refers to the buffer it was made from: when the buffer is collected, no view is left.
         Cleaners.register(memory, () -> Native.unmap(address, size));
         return new MappedBuffer(group, id, access, memory);
     }
 
     /**
-     * Which buffer.
+     * The id of the buffer.
      *
-     * @return its id
+     * @return the id
      */
     public long id() {
         return id;
     }
 
     /**
-     * Its size.
+     * The size of the buffer.
      *
-     * @return bytes
+     * @return the size in bytes
      */
     public int size() {
         return memory.capacity();
     }
 
     /**
-     * The bytes, in the machine's byte order; read-only for {@link Access#READ}. Not to be used after
-     * the grant has ended: they are somebody else's then, and what is read is torn. Java can't see to
-     * that.
+     * The bytes, in the machine's byte order; read-only for {@link Access#READ}. Do not use them after
+     * the grant has ended: the next holder has the buffer then, and what you read may be torn. Java
+     * can't check this.
      *
-     * @param grant of the same group
+     * @param grant a grant of the same group
+
      * @return a new view, from 0 to the end
      * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER} if the grant does not have the
      *     buffer; {@link ErrorCode#NOT_LOCKED} if it has ended; {@link ErrorCode#EVICTED} if its

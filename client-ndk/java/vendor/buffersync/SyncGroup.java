@@ -13,8 +13,8 @@ import java.util.Objects;
  * A set of dma-bufs that are locked and unlocked together. It has one lock at a time: threads that
  * lock independently open a group each.
  *
- * <p>Calls take turns; none waits for another client, except {@link #lock} and {@link #tryLock},
- * which let other threads' calls in meanwhile.
+ * <p>Calls take turns. Only {@link #lock} and {@link #tryLock} wait for other clients, and other threads
+ * can call on the group meanwhile.
  */
 public final class SyncGroup implements AutoCloseable {
     private final long handle;
@@ -26,7 +26,7 @@ public final class SyncGroup implements AutoCloseable {
         this.cleanable = Cleaners.register(this, () -> Native.closeGroup(handle));
     }
 
-    /** Null is as long as it takes: -1. */
+    /** Null means no time-out, which is -1 here. */
     static long nanos(Duration duration) {
         if (duration == null) {
             return -1;
@@ -41,19 +41,19 @@ public final class SyncGroup implements AutoCloseable {
         }
     }
 
-    /** For the other classes of the package, which keep the group reachable. */
+    /** For the other classes of this package. They must keep the group reachable during the call. */
     long handle() {
         return handle;
     }
 
     /**
-     * Adds the dma-bufs of a source. One that the group has already takes the stronger access.
-     * Nothing of the source is kept. A group that holds may add buffers, or a stronger access:
-     * {@link Grant#grow} gets them.
+     * Adds the dma-bufs of a source. If the group has one already, the stronger of both accesses
+     * applies. The group does not keep the source. A group that holds its buffers may add more, or a
+     * stronger access to one of them: {@link Grant#grow} gets them.
      *
-     * @param source whoever has the descriptors
-     * @param access what the group does with the buffers
-     * @return the buffers' ids, in the order of their first descriptor
+     * @param source gives the descriptors
+     * @param access how the group uses the buffers
+     * @return the ids of the buffers, in the order of their first descriptor
      * @throws BufferSyncException {@link ErrorCode#NOT_DMABUF}, {@link ErrorCode#BAD_FD},
      *     {@link ErrorCode#BUSY}, {@link ErrorCode#QUOTA}, {@link ErrorCode#ACCESS_CONFLICT},
      *     {@link ErrorCode#NO_RESOURCES}
@@ -66,14 +66,14 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Adds a dma-buf for the CPU, and maps it into this process. The mapping goes when nothing refers
-     * to it or to a buffer of it any more.
+     * Adds a dma-buf for the CPU, and maps it into this process. It is unmapped when nothing refers to
+     * the mapping or to one of its byte buffers any more.
      *
-     * @param source of one descriptor, a dma-buf's
+     * @param source gives one descriptor, a dma-buf
      * @param access {@link Access#READ} or {@link Access#WRITE}
      * @return the mapping
-     * @throws BufferSyncException as {@link #add}; {@link ErrorCode#INTERNAL} if it can't be mapped,
-     *     though it has been added
+     * @throws BufferSyncException the errors of {@link #add}; {@link ErrorCode#INTERNAL} if the buffer
+     *     can't be mapped: then it has been added all the same
      */
     public MappedBuffer map(BufferSource source, Access access) throws BufferSyncException {
         int[] fds = source.fds();
@@ -87,7 +87,7 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Takes one buffer out that the group does not hold.
+     * Removes one buffer from the group. The group must not hold it.
      *
      * @param buffer its id
      * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER}, {@link ErrorCode#BUSY}
@@ -98,7 +98,7 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Takes all buffers out.
+     * Removes all buffers from the group.
      *
      * @throws BufferSyncException {@link ErrorCode#BUSY} if the group waits or holds
      */
@@ -108,11 +108,11 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Locks every buffer of the group, all or nothing, and blocks until that is done.
+     * Locks every buffer of the group, all or nothing. Blocks until the lock is granted or has ended.
      *
-     * @param timeout how long to wait at most; null: as long as it takes, which other holders'
-     *     deadlines bound
-     * @return the grant, to be closed
+     * @param timeout the longest time to wait; null for no time-out. The deadlines of other holders
+     *     bound the wait in any case
+     * @return the grant, which the caller must close
      * @throws BufferSyncException {@link ErrorCode#TIMED_OUT}, {@link ErrorCode#CANCELLED},
      *     {@link ErrorCode#LOCK_FAILED}, {@link ErrorCode#EMPTY_GROUP},
      *     {@link ErrorCode#ALREADY_LOCKED}, {@link ErrorCode#CLOSED}, {@link ErrorCode#QUOTA},
@@ -125,10 +125,10 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * As {@link #lock}, but waits for no other client: at most for cache maintenance.
+     * Like {@link #lock}, but waits for cache maintenance only, not for other clients.
      *
-     * @return the grant, to be closed
-     * @throws BufferSyncException {@link ErrorCode#WOULD_BLOCK}, and those of {@link #lock}
+     * @return the grant, which the caller must close
+     * @throws BufferSyncException {@link ErrorCode#WOULD_BLOCK}, and the errors of {@link #lock}
      */
     public Grant tryLock() throws BufferSyncException {
         refuseIfHeld();
@@ -137,19 +137,19 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Asks for the lock and returns at once; its place in line is taken. If it is not granted with
-     * that, {@link #pollEvent} reports how it ends.
+     * Asks for the lock and returns at once. If the lock is not granted at once, it has its place in
+     * line now, and {@link #pollEvent} reports how it ends.
      *
-     * @param timeout as in {@link #lock}
-     * @return the grant, or null: it is queued
-     * @throws BufferSyncException those of {@link #lock}
+     * @param timeout as for {@link #lock}
+     * @return the grant; null if the lock is queued
+     * @throws BufferSyncException the errors of {@link #lock}
      */
     public Grant startLock(Duration timeout) throws BufferSyncException {
         refuseIfHeld();
         return Native.startLock(handle, nanos(timeout)) ? grant() : null;
     }
 
-    /** In the native half a lock of a group that holds is a growth: here that is the grant's. */
+    /** The native lock of a group that holds would grow the grant; Java has Grant.grow for that. */
     void refuseIfHeld() throws BufferSyncException {
         try {
             Native.grant(handle);
@@ -163,9 +163,9 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Takes a waiting lock back, also one that another thread waits for.
+     * Cancels a waiting lock, also one that another thread waits for.
      *
-     * @throws BufferSyncException {@link ErrorCode#NOT_QUEUED} if none waits; it may have been
+     * @throws BufferSyncException {@link ErrorCode#NOT_QUEUED} if no lock waits; it may have been
      *     granted meanwhile
      */
     public void cancel() throws BufferSyncException {
@@ -175,8 +175,8 @@ public final class SyncGroup implements AutoCloseable {
 
     /**
      * The group's event descriptor, for {@code MessageQueue.addOnFileDescriptorEventListener} or
-     * another poll loop: readable when {@link #pollEvent} has something. Lent until the group is
-     * closed; not to be read or closed.
+     * another poll loop. It is readable when {@link #pollEvent} has an event. It is valid until the
+     * group is closed. Do not read or close it.
      *
      * @return a file descriptor, by number
      * @throws BufferSyncException {@link ErrorCode#CLOSED}
@@ -188,9 +188,10 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * The next event. Never blocks. While a thread waits for a lock the events are its own.
+     * Gets the next event. Never blocks. While a thread waits for a lock, that thread consumes the
+     * events.
      *
-     * @return null if there is none now
+     * @return the event; null if there is none now
      * @throws BufferSyncException {@link ErrorCode#SERVICE_DIED}, {@link ErrorCode#CLOSED}
      */
     public Event pollEvent() throws BufferSyncException {
@@ -200,9 +201,10 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * What the group holds: after {@link Event.Type#GRANTED}, or if the {@link Grant} was lost.
+     * Gets the grant of a group that holds: after {@link Event.Type#GRANTED}, or if the {@link Grant}
+     * object was lost.
      *
-     * @return the grant, to be closed
+     * @return the grant, which the caller must close
      * @throws BufferSyncException {@link ErrorCode#NOT_LOCKED}
      */
     public Grant grant() throws BufferSyncException {
@@ -210,7 +212,7 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * How long a grant lasts at most.
+     * The hold limit of the group: its grants are taken away after this time.
      *
      * @return the limit
      * @throws BufferSyncException {@link ErrorCode#CLOSED}
@@ -222,8 +224,10 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Ends the group. A lock that waits is taken back: its thread gets {@link ErrorCode#CLOSED}. A
-     * grant ends as an eviction, since nobody said that the work was finished: close that first.
+     * Closes the group. A waiting lock is cancelled, and its thread gets {@link ErrorCode#CLOSED}. Close
+     * the grant first: a grant that is still held ends as an eviction, because nobody said that the work
+     * was finished.
+
      */
     @Override
     public void close() {

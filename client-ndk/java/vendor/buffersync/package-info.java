@@ -4,8 +4,8 @@
  */
 
 /**
- * Locks on dma-bufs that processes share: who may use which buffer when, with the cache maintenance
- * that a change of hands needs.
+ * Locks on dma-bufs that processes share. A lock decides who may use a buffer, and the service does the
+ * cache maintenance between one holder and the next.
  *
  * <pre>{@code
  * BufferSync sync = BufferSync.connect();
@@ -17,11 +17,12 @@
  * }
  * }</pre>
  *
- * <p>All classes may be used from any thread. What is not closed is closed when nothing refers to it
- * any more. Nothing here may be null unless that is said; what is null all the same is a
+ * <p>All classes may be used from any thread. An object that is not closed is closed when nothing refers
+ * to it any more. An argument may be null only if its comment says so; otherwise null throws a
  * {@link java.lang.NullPointerException}.
  *
- * <p>The native half is {@code libbuffersync_jni.so}: {@code java.library.path}, or a vendor public
- * library on Android.
+ * <p>The native half is {@code libbuffersync_jni.so}. A JVM finds it in {@code java.library.path}; on
+ * Android it is a vendor public library.
+
  */
 package vendor.buffersync;

@@ -33,6 +33,7 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
         if let Some(memory) = mapped.get_mut(slot.index) {
             frame::fill(memory, slot.sequence);
         }
+        Ok(())
     })?;
 
     let mut free: VecDeque<usize> = (0..SLOTS).collect();

@@ -49,6 +49,7 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
         acquired: None,
         sequence: None,
         evicted: true,
+        torn: false,
         buffers,
     };
     Ok(Report { evicted: 1, spans: vec![span], ..Report::default() })
