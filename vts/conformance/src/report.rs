@@ -69,7 +69,7 @@ impl Report {
         self.tests.insert(name.to_string(), result);
     }
 
-    /// How a requirement came out, over all instances; `None` if it asks nothing.
+    /// How a requirement came out, over all instances; `None` if no test asks.
     fn result(&self, requirement: &Requirement) -> Option<Result> {
         let of_test = |wanted: &String| {
             let results = self.tests.iter().filter_map(move |(name, result)| {
@@ -134,7 +134,7 @@ impl Report {
                     "source": requirement.source,
                     "sentence": requirement.sentence,
                     "tests": requirement.tests,
-                    "result": self.result(requirement).map_or("asks nothing", Result::text),
+                    "result": self.result(requirement).map_or("not asked", Result::text),
                 })
             })
             .collect();
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!(report.result(&report.requirements[2]), None);
         assert!(!report.is_good());
         assert!(report.junit().contains("tests=\"3\" failures=\"1\""));
-        assert!(report.json().contains("\"asks nothing\""));
+        assert!(report.json().contains("\"not asked\""));
     }
 
     #[test]

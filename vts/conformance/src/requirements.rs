@@ -3,9 +3,9 @@
 
 //! `vts/REQUIREMENTS.md`, held against what it is about.
 //!
-//! Every sentence of the AIDL comments is in it and nothing else is; what it quotes of the documents is
-//! there; every requirement that asks something is bound to tests, those exist, and no test is bound to
-//! nothing.
+//! Each row quotes a sentence of an AIDL comment or of a document, and names tests. Noticed are: a quote that
+//! its source has not, a test that is gone, a test without a row, and a new sentence of the AIDL. For the
+//! last, each section says how many sentences of its file ask nothing of a service and have no row.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -25,27 +25,42 @@ pub struct Requirement {
     pub sentence: String,
     /// The heading above it: an AIDL file, or a document.
     pub source: String,
-    /// Who fails when it is not so; none for a sentence that asks nothing of a service.
+    /// The tests that fail when it is not so; none where the list says why no test can ask.
     pub tests: Vec<String>,
 }
+
+/// The list: its rows, and how many sentences of each AIDL file have none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct List {
+    rows: Vec<Requirement>,
+    without: BTreeMap<String, usize>,
+}
+
+/// Before the number of a file's sentences that have no row.
+const WITHOUT: &str = "Sentences that ask nothing of a service: ";
 
 /// Reads the list and checks it against its sources and the suite's tests.
 pub fn checked(suite: &BTreeSet<String>) -> Result<Vec<Requirement>> {
     let list = parse(&read(&root().join("vts/REQUIREMENTS.md"))?)?;
     check_interface(&list)?;
-    check_documents(&list)?;
-    check_tests(&list, suite)?;
-    Ok(list)
+    check_documents(&list.rows)?;
+    check_tests(&list.rows, suite)?;
+    Ok(list.rows)
 }
 
 fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn parse(text: &str) -> Result<Vec<Requirement>> {
+fn parse(text: &str) -> Result<List> {
     let mut source = String::new();
+    let mut without = BTreeMap::new();
     let mut list: Vec<Requirement> = Vec::new();
     for line in text.lines() {
+        if let Some(count) = line.strip_prefix(WITHOUT) {
+            let count = count.trim_end_matches('.').parse();
+            without.insert(source.clone(), count.map_err(|_| format!("no number: {line}"))?);
+        }
         if let Some(heading) = line.strip_prefix("## ") {
             source = heading.to_string();
         }
@@ -64,40 +79,39 @@ fn parse(text: &str) -> Result<Vec<Requirement>> {
     if list.is_empty() {
         return Err("there are no requirements".into());
     }
-    Ok(list)
+    Ok(List { rows: list, without })
 }
 
 fn names(cell: &str) -> Vec<String> {
     cell.split(',').map(|name| name.trim().to_string()).collect()
 }
 
-fn check_interface(list: &[Requirement]) -> Result<()> {
-    let mut said: BTreeMap<(String, String), usize> = BTreeMap::new();
+fn check_interface(list: &List) -> Result<()> {
+    let mut rows: Vec<(&str, &str)> =
+        list.rows.iter().map(|row| (row.source.as_str(), row.sentence.as_str())).collect();
     let folder = root().join("aidl/vendor/buffersync");
     let files = fs::read_dir(&folder).map_err(|error| error.to_string())?.flatten();
     for path in files.map(|entry| entry.path()) {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        for sentence in sentences(&read(&path)?) {
-            *said.entry((name.clone(), sentence)).or_default() += 1;
+        let mut without = sentences(&read(&path)?);
+        without.retain(|sentence| {
+            let row = rows.iter().position(|row| *row == (name.as_str(), sentence.as_str()));
+            row.map(|row| rows.swap_remove(row)).is_none()
+        });
+        let expected = list.without.get(&name).copied().unwrap_or(0);
+        if without.len() != expected {
+            return Err(format!(
+                "{name}: {} sentences have no row, the list says {expected}. Give a new one that asks \
+                 something of a service a row and tests, or count it. Without a row are:\n    {}",
+                without.len(),
+                without.join("\n    ")
+            ));
         }
     }
-    let mut listed: BTreeMap<(String, String), usize> = BTreeMap::new();
-    for requirement in list.iter().filter(|r| r.source.ends_with(".aidl")) {
-        let key = (requirement.source.clone(), requirement.sentence.clone());
-        *listed.entry(key).or_default() += 1;
+    match rows.iter().find(|(source, _)| source.ends_with(".aidl")) {
+        Some((source, sentence)) => Err(format!("{source} does not say any more: {sentence}")),
+        None => Ok(()),
     }
-    let missing = said.iter().filter(|(key, count)| listed.get(key) != Some(count));
-    let stale = listed.iter().filter(|(key, count)| said.get(key) != Some(count));
-    let missing: Vec<_> = missing.map(|((file, text), _)| format!("{file}: {text}")).collect();
-    let stale: Vec<_> = stale.map(|((file, text), _)| format!("{file}: {text}")).collect();
-    if missing.is_empty() && stale.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "the list and the AIDL differ.\n  said and not listed:\n    {}\n  listed and not said:\n    {}",
-        missing.join("\n    "),
-        stale.join("\n    ")
-    ))
 }
 
 /// The sentences of an AIDL file's comments, without pictures. An `@` tag begins one.
@@ -172,17 +186,19 @@ mod tests {
 
     #[test]
     fn rows_are_read_and_names_are_unique() {
-        let text = "## X.aidl\n| requirement | sentence | tests |\n|---|---|---|\n\
-                    | X-1 | a &#124; b | m::t, m::u |\n| X-2 | c | — says what it is |\n";
+        let text = "## X.aidl\nSentences that ask nothing of a service: 2.\n\
+                    | requirement | sentence | tests |\n|---|---|---|\n\
+                    | X-1 | a &#124; b | m::t, m::u |\n| X-2 | c | m::t |\n";
         let list = parse(text).unwrap();
-        assert_eq!(list[0].sentence, "a | b");
-        assert_eq!((list[0].tests.len(), list[1].tests.len()), (2, 0));
+        assert_eq!(list.rows[0].sentence, "a | b");
+        assert_eq!((list.rows[0].tests.len(), list.without["X.aidl"]), (2, 2));
         assert!(parse(&text.replace("X-2", "X-1")).is_err() && parse("nothing").is_err());
+        assert!(parse(&text.replace(": 2.", ": some.")).is_err());
     }
 
     #[test]
     fn a_test_that_is_gone_and_a_test_of_nothing_are_noticed() {
-        let list = parse("| X-1 | a | m::t |").unwrap();
+        let list = parse("| X-1 | a | m::t |").unwrap().rows;
         let suite = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         assert!(check_tests(&list, &suite(&["m::t"])).is_ok());
         assert!(check_tests(&list, &suite(&[])).is_err());
@@ -192,15 +208,16 @@ mod tests {
     #[test]
     fn a_sentence_that_is_not_listed_and_one_that_is_not_said_are_noticed() {
         let text = read(&root().join("vts/REQUIREMENTS.md")).unwrap();
-        let mut list = parse(&text).unwrap();
-        check_interface(&list).unwrap();
-        check_documents(&list).unwrap();
-        let removed = list.remove(0);
-        assert!(check_interface(&list).is_err());
-        list.push(Requirement { sentence: "The moon is a buffer.".into(), ..removed.clone() });
-        assert!(check_interface(&list).is_err());
+        let right = parse(&text).unwrap();
+        check_interface(&right).unwrap();
+        check_documents(&right.rows).unwrap();
+        let mut list = right.clone();
+        let removed = list.rows.remove(0);
+        assert!(check_interface(&list).unwrap_err().contains(&removed.sentence));
+        let invented = Requirement { sentence: "The moon is a buffer.".into(), ..removed };
+        list.rows = [right.rows, vec![invented.clone()]].concat();
+        assert!(check_interface(&list).unwrap_err().contains("moon"));
         let source = "docs/design.md".to_string();
-        let invented = Requirement { sentence: "The moon is a buffer.".into(), source, ..removed };
-        assert!(check_documents(&[invented]).is_err());
+        assert!(check_documents(&[Requirement { source, ..invented }]).is_err());
     }
 }
