@@ -4,8 +4,8 @@
 //! The lock table and its calls.
 //!
 //! The calls find the group and say what happens. The transitions decide: [`crate::acquire`] (who gets a
-//! buffer), [`crate::prepare`] (what makes it ready) and [`crate::release`] (how it is let go).
-//! [`crate::tick`] has deadlines and time-outs.
+//! buffer), [`crate::prepare`] (what makes it ready) and [`crate::release`] (how it is let go). The calls
+//! about jobs are in [`crate::report`], those about time in [`crate::tick`].
 //!
 //! ```text
 //!             lock             clear everywhere        gates open, operations done
@@ -26,15 +26,15 @@ use crate::effects::Grant;
 use crate::fence::{Ending, Fence};
 use crate::group::{Entry, Group, Held, Request, Stage};
 use crate::index::{kind, FenceIx, GroupIx, IdMap, JobIx, SlotIx};
-use crate::job::{self, Job};
+use crate::job::Job;
 use crate::release::End;
 use crate::remembered::Remembered;
 use crate::slot::Slot;
 use crate::timers::Timers;
 use crate::work::Work;
 use crate::{
-    Access, Arrival, BufferId, Close, Counters, Effects, Error, Failure, FenceId, GroupId,
-    Implicit, JobId, Limits, Phase, ReleaseFence, Ticket, Time, Token,
+    Access, Arrival, BufferId, Close, Counters, Effects, Error, FenceId, GroupId, Implicit, JobId,
+    Limits, Phase, ReleaseFence, Ticket, Time, Token,
 };
 
 /// The lock table; the crate's documentation has its rules.
@@ -347,30 +347,6 @@ impl Engine {
     pub fn fence_done(&mut self, now: Time, fence: FenceId, ok: bool, fx: &mut Effects) {
         if let Some(at) = self.fence_ids.get(&fence).copied() {
             self.end_fence(at, ok, fx);
-            self.settle(now, fx);
-        }
-    }
-
-    /// A job is done, or one of its operations failed. Unknown jobs are ignored.
-    pub fn job_done(
-        &mut self,
-        now: Time,
-        job: JobId,
-        result: Result<(), Failure>,
-        fx: &mut Effects,
-    ) {
-        self.job_ended(now, job, result.map_or_else(job::End::Failed, |()| job::End::Done), fx);
-    }
-
-    /// A job has issued `succeeded` operations and cannot go on, because an implicit fence is pending. Its
-    /// lock waits for the fence with nothing in flight, and tries again. Unknown jobs are ignored.
-    pub fn job_blocked(&mut self, now: Time, job: JobId, succeeded: usize, fx: &mut Effects) {
-        self.job_ended(now, job, job::End::Blocked(succeeded), fx);
-    }
-
-    fn job_ended(&mut self, now: Time, job: JobId, end: job::End, fx: &mut Effects) {
-        if let Some(at) = self.job_ids.remove(&job) {
-            self.end_job(now, at, end, fx);
             self.settle(now, fx);
         }
     }

@@ -63,7 +63,7 @@
 //! | `types`, `effects`, `view` | what callers see |
 //! | `index`, `arena`, `timers`, `work` | storage |
 //! | `holders`, `queue`, `fence`, `coherence`, `evictions`, `job`, put together in `slot`; `group`; `remembered` | data |
-//! | `acquire`, `prepare`, `release`, `tick` | transitions |
+//! | `acquire`, `prepare`, `report`, `release`, `tick` | transitions |
 //! | `engine` | the table and its calls |
 //! | `check` | invariants and names of states, for tests only (feature `check`) |
 //!
@@ -111,6 +111,7 @@ mod prepare;
 mod queue;
 mod release;
 mod remembered;
+mod report;
 mod slot;
 mod tick;
 mod timers;

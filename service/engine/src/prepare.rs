@@ -27,14 +27,13 @@
 //! [`Row`]: crate::slot::Row
 
 use crate::coherence::{FenceWait, Plan, SyncOp};
-use crate::effects::{FailureCause, Grant, Span};
-use crate::group::{Entry, Group, Held, Stage};
+use crate::effects::{Grant, Span};
+use crate::group::{Entry, Held, Stage};
 use crate::index::{GroupIx, JobIx, Place, SlotIx};
-use crate::job::{End, Job, JobPart, Task};
+use crate::job::{Job, JobPart, Task};
 use crate::slot::Slot;
 use crate::{
-    Access, BufferId, Effect, Effects, Engine, Failure, GrantedBuffer, Implicit, JobId, SyncFlags,
-    SyncKind, Time,
+    Access, Effect, Effects, Engine, GrantedBuffer, Implicit, JobId, SyncFlags, SyncKind, Time,
 };
 
 impl Engine {
@@ -70,7 +69,20 @@ impl Engine {
         None
     }
 
-    fn set_stage(&mut self, at: GroupIx, stage: Stage) {
+    /// Goes on with a pending lock, and tells the group if that grants it.
+    pub(crate) fn prepare_and_tell(
+        &mut self,
+        now: Time,
+        at: GroupIx,
+        implicit: Implicit,
+        fx: &mut Effects,
+    ) {
+        if let Some(grant) = self.prepare(now, at, implicit, fx) {
+            fx.push(Effect::Granted { group: self.groups[at].id, grant });
+        }
+    }
+
+    pub(crate) fn set_stage(&mut self, at: GroupIx, stage: Stage) {
         if let Some(request) = &mut self.groups[at].request {
             request.stage = stage;
         }
@@ -168,7 +180,7 @@ impl Engine {
     }
 
     /// Lets the caller wait for the implicit fences of a lock.
-    fn begin_wait(&mut self, now: Time, at: GroupIx, fx: &mut Effects) -> JobIx {
+    pub(crate) fn begin_wait(&mut self, now: Time, at: GroupIx, fx: &mut Effects) -> JobIx {
         let waits = self.collect_waits(at, fx);
         let limit = self.limits.max_hold;
         let asked = self.groups[at].request.as_ref().map_or(now, |request| request.asked);
@@ -313,120 +325,5 @@ impl Engine {
         counters.grants += 1;
         self.arm(at);
         Grant { token, deadline, buffers }
-    }
-
-    /// Notes what a job has done, and lets the locks go on that waited for it.
-    pub(crate) fn end_job(&mut self, now: Time, at: JobIx, end: End, fx: &mut Effects) {
-        let failed_on = match self.jobs[at].task {
-            Task::Sync { .. } => self.end_operations(at, end, fx),
-            Task::Wait => self.end_waiting(now, at, end),
-        };
-        let Some(Job { group: Some(group), task, .. }) = self.jobs.remove(at) else { return };
-        match (end, failed_on) {
-            (End::Failed(Failure { reason, .. }), Some(buffer)) => {
-                let cause = match task {
-                    Task::Sync { .. } => FailureCause::Operation,
-                    Task::Wait => FailureCause::ImplicitFence,
-                };
-                self.fail(now, group, (buffer, reason, cause), fx);
-            }
-            (End::Blocked(_), _) => {
-                let wait = self.begin_wait(now, group, fx);
-                self.set_stage(group, Stage::Waiting(wait));
-            }
-            // The caller has just found its fences signalled. (A failure always has a buffer.)
-            (End::Done | End::Failed(_), _) => {
-                self.prepare_and_tell(now, group, Implicit::Idle, fx);
-            }
-        }
-    }
-
-    /// Goes on with a pending lock, and tells the group if that grants it.
-    pub(crate) fn prepare_and_tell(
-        &mut self,
-        now: Time,
-        at: GroupIx,
-        implicit: Implicit,
-        fx: &mut Effects,
-    ) {
-        if let Some(grant) = self.prepare(now, at, implicit, fx) {
-            fx.push(Effect::Granted { group: self.groups[at].id, grant });
-        }
-    }
-
-    /// Ends the wait of a lock. Returns the buffer whose fence did not signal in time.
-    fn end_waiting(&mut self, now: Time, at: JobIx, end: End) -> Option<BufferId> {
-        let group = self.jobs[at].group?;
-        let waited = match end {
-            End::Failed(Failure { succeeded, .. }) => {
-                let waits = |entry: &&Entry| entry.waits.is_some();
-                let entries = || self.groups[group].entries.iter().filter(waits);
-                let entry = entries().nth(succeeded).or_else(|| entries().next());
-                entry.map(|entry| self.slots[entry.slot].id)
-            }
-            _ => None,
-        };
-        self.end_wait(now, group, waited.is_none());
-        waited
-    }
-
-    /// Notes what the operations of a job have changed. Returns the buffer on which one failed. The
-    /// operations after it were not issued.
-    fn end_operations(&mut self, at: JobIx, end: End, fx: &mut Effects) -> Option<BufferId> {
-        let Task::Sync { first, retires, .. } = self.jobs[at].task else { return None };
-        let (succeeded, failed) = match end {
-            End::Done => (usize::MAX, false),
-            End::Failed(Failure { succeeded, .. }) => (succeeded, true),
-            End::Blocked(succeeded) => (succeeded, false),
-        };
-        // A failure after the last operation counts for the first buffer.
-        let mut failed_on = failed.then_some(self.slots[first].id);
-        let (mut nth, mut over) = (0, false);
-        let mut next = Some(first);
-        while let Some(at) = next {
-            let slot = &mut self.slots[at];
-            let Some(part) = slot.job.take() else { break };
-            for (kind, flags) in part.plan.into_iter().flatten() {
-                if nth == succeeded && failed && !over {
-                    self.counters.sync_failed += 1;
-                    slot.coherence.failed();
-                    failed_on = Some(slot.id);
-                }
-                over |= nth == succeeded;
-                if !over {
-                    slot.coherence.issued(kind, flags);
-                    match kind {
-                        SyncKind::Start => self.counters.sync_start += 1,
-                        SyncKind::End => self.counters.sync_end += 1,
-                    }
-                }
-                nth += 1;
-            }
-            slot.may_have_written(part.gone);
-            next = part.next;
-            self.open_gates(at);
-            if retires && self.slots[at].is_abandoned() {
-                self.forget(at, over, fx);
-            } else {
-                self.work.abandon(at, &self.slots[at]);
-            }
-        }
-        failed_on
-    }
-
-    /// A pending lock fails: one of its operations failed, or a fence did not signal in time.
-    fn fail(
-        &mut self,
-        now: Time,
-        at: GroupIx,
-        (buffer, reason, cause): (BufferId, i32, FailureCause),
-        fx: &mut Effects,
-    ) {
-        let Group { id: group, token, .. } = self.groups[at];
-        fx.push(Effect::LockFailed { group, token, buffer, reason, cause });
-        self.counters.lock_failures += 1;
-        // Its job is over, so there is nothing to take back.
-        self.set_stage(at, Stage::Gated(0));
-        self.give_up(now, at, fx);
     }
 }
