@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What exporters of dma-bufs and kernel versions do differently. A new difference is written down
-//! here, with the code that copes with it.
+//! Differences between exporters of dma-bufs and between kernel versions. A new one gets a row here, and
+//! its code if it does not change a function of [`crate::dmabuf`].
 //!
 //! | difference | what the service does |
 //! |---|---|
