@@ -13,14 +13,14 @@
 //! # The mutex
 //!
 //! Each entry locks the state, calls the engine once, and carries out the effects before it unlocks
-//! ([`Arbiter::with`]), so records reach a pipe in the order of events.
+//! (`Arbiter::with`), so records reach a pipe in the order of events.
 //!
 //! *Nothing blocks under the mutex.* Pipe writes are non-blocking; cache operations go to the sync
 //! workers, and waits for fences to the reactor. Calls that take a dma-buf's reservation lock (poll(2),
 //! epoll_ctl(2), imports of fences) are made before or after.
 //!
 //! *Descriptors are closed after it.* The last close of a dma-buf frees its memory, so descriptors leave
-//! the tables by [`State::garbage`].
+//! the tables by `State::garbage`.
 //!
 //! *Lock order:* the state, then the mutex of the sync queue or of the reactor. Those two are leaves:
 //! neither calls anything while it is locked.

@@ -16,7 +16,7 @@ use crate::arbiter::Arbiter;
 use crate::clock;
 use crate::state::State;
 
-/// Rows of a table: more than a person reads, and made in less than a millisecond.
+/// Rows of a table: more than a person reads, and few enough to be made under the mutex.
 const MAX_ROWS: usize = 200;
 /// Holders, waiters and fences of a buffer, so that a row stays one line.
 const MAX_NAMES: usize = 8;

@@ -47,9 +47,7 @@ impl SyncGroup {
         let ids = self.arbiter.add(self.id, &fds, access)?;
         Ok(ids.into_iter().map(|id| wire(id.0)).collect())
     }
-}
 
-impl SyncGroup {
     fn lock_group(&self, wait: Wait) -> Result<LockReply, Error> {
         let locked = self.arbiter.lock(self.id, wait)?;
         self.answer(self.id, locked)
