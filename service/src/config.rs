@@ -49,16 +49,23 @@ impl Default for Config {
         Self {
             device: "/dev/binder".into(),
             instance: "default".into(),
+            // Calls take microseconds and wait for nobody.
             threads: 4,
+            // One uid gets all workers but one, so two is the least that keeps uids apart.
             sync_workers: 2,
+            // The time-out of the RFC.
             default_hold_ms: 5_000,
             max_hold_ms: 5_000,
+            // A uid's groups, buffers and fences take a descriptor each. Five uids at their limits, with
+            // more than a camera or video pipeline needs, fit the 32768 descriptors of init's files.
             max_groups_per_uid: 256,
             max_buffers_per_group: 64,
             max_buffers_per_uid: 4_096,
             max_queued_per_uid: 128,
             max_fences_per_uid: 1_024,
+            // Room for the frames of many pipelines, at a few words each.
             max_remembered: 1_024,
+            // gralloc handles have a few.
             max_fds_per_handle: 32,
             implicit_fences: 1,
             trace: 0,
@@ -106,6 +113,8 @@ struct Number {
     help: &'static str,
 }
 
+/// A minimum of 0 exists only where 0 has a meaning; otherwise it would refuse every call. The maxima are
+/// far beyond any device, and stop mistyped values.
 const NUMBERS: &[Number] = &[
     Number {
         name: "threads",

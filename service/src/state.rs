@@ -11,8 +11,8 @@
 //! | [`Releases`] | release fences that are pending |
 //! | [`Waits`] | locks that wait for implicit fences |
 //!
-//! The parts do not know each other. The methods here need several parts at once. They run under the
-//! mutex, and none of them blocks.
+//! No part calls another one. The methods here need several parts at once. They run under the mutex, and
+//! none of them blocks.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
