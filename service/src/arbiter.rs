@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The arbiter: the mutex that every call takes, and what carries out the engine's effects. The clients'
-//! calls are in [`crate::calls`].
+//! The arbiter: the mutex that every call takes, and the code that carries out the engine's effects. The
+//! clients' calls are in [`crate::calls`].
 //!
 //! ```text
 //! binder threads ---- calls ------> Arbiter { Mutex<State { Engine, tables }> }
@@ -13,14 +13,14 @@
 //! # The mutex
 //!
 //! Each entry locks the state, calls the engine once, and carries out the effects before it unlocks
-//! ([`Arbiter::with`]), so records reach a pipe in the order of what happened.
+//! (`Arbiter::with`), so records reach a pipe in the order of events.
 //!
 //! *Nothing blocks under the mutex.* Pipe writes are non-blocking; cache operations go to the sync
 //! workers, and waits for fences to the reactor. Calls that take a dma-buf's reservation lock (poll(2),
 //! epoll_ctl(2), imports of fences) are made before or after.
 //!
 //! *Descriptors are closed after it.* The last close of a dma-buf frees its memory, so descriptors leave
-//! the tables by [`State::garbage`].
+//! the tables by `State::garbage`.
 //!
 //! *Lock order:* the state, then the mutex of the sync queue or of the reactor. Those two are leaves:
 //! neither calls anything while it is locked.
@@ -166,7 +166,7 @@ impl Arbiter {
         }
     }
 
-    /// Has the reactor watch a buffer, until that is what the table wants.
+    /// Has the reactor watch a buffer; repeats it if the table wants another watch by then.
     fn keep_watching(&self, mut order: Order) {
         loop {
             let made = order.make(&self.reactor);
@@ -199,7 +199,7 @@ impl Arbiter {
         poison::lock(&self.state)
     }
 
-    /// One entry: runs `call` on the state and carries out what the engine decided.
+    /// One entry: runs `call` on the state and carries out the effects.
     pub(crate) fn with<R>(&self, call: impl FnOnce(&mut State, Time) -> R) -> R {
         self.with_state(self.state(), call)
     }

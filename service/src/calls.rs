@@ -108,7 +108,7 @@ impl Arbiter {
         })
     }
 
-    /// Locks a group, or grows what it holds.
+    /// Locks a group, or grows its grant.
     pub fn lock(&self, id: GroupId, wait: Wait) -> Result<Locked, Error> {
         let (state, looked) = self.look_for_implicit_fences(self.state(), id);
         self.with_state(state, |state, now| state.lock(id, wait, looked, now))
@@ -181,9 +181,9 @@ impl Arbiter {
         })
     }
 
-    /// Makes the service's own sync_files of what was given, and puts the fences into the dma-bufs if the
-    /// group takes part in implicit synchronisation. A call that would be refused anyway is refused
-    /// before. If the unlock is refused afterwards, drivers wait for a fence that signals: no harm.
+    /// Makes the service's own sync_files of the given ones, and puts the fences into the dma-bufs if the
+    /// group takes part in implicit synchronisation. Refuses first what the unlock would refuse. If the
+    /// unlock is refused all the same, drivers wait for a fence that will signal, which does no harm.
     fn take(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<Vec<SyncFile>, Error> {
         if given.is_empty() {
             return Ok(Vec::new());

@@ -3,19 +3,19 @@
 
 //! The service's settings: from flags on Linux, from system properties on Android.
 //!
-//! They are read once at the start: locking behaviour never changes at run time. Every setting has
-//! a range, and a value outside it is an error that names it.
+//! The service reads them once at its start: locking behaviour never changes at run time. Every setting
+//! has a range, and the error for a value outside names the setting.
 
 use buffersync_aidl::event::MAX_BUFFERS_PER_GROUP;
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The binder driver's node.
     pub device: String,
-    /// Instance to register: `vendor.buffersync.IBufferSync/<instance>`.
+    /// The instance to register: `vendor.buffersync.IBufferSync/<instance>`.
     pub instance: String,
-    /// Binder threads that the kernel may start, beside two that always run.
+    /// Binder threads that the kernel may start, in addition to two that always run.
     pub threads: u32,
     /// Threads for cache operations.
     pub sync_workers: u32,
@@ -33,14 +33,14 @@ pub struct Config {
     pub max_queued_per_uid: u32,
     /// Release fences that a uid may have pending.
     pub max_fences_per_uid: u32,
-    /// Buffers that no group has any more and whose marks are remembered.
+    /// Buffers that no group has any more, and whose marks the service remembers.
     pub max_remembered: u32,
     /// Descriptors that a handle may carry.
     pub max_fds_per_handle: u32,
-    /// Whether implicit fences are exported and imported: 0 never, 1 if the kernel's version says
-    /// that it can, 2 always (a vendor's older kernel that has the ioctls).
+    /// Whether the service exports and imports implicit fences: 0 never, 1 if the kernel's version has
+    /// the ioctls, 2 always (for a vendor's older kernel that has them).
     pub implicit_fences: u32,
-    /// 1: slices for Perfetto are written, on Linux. Android switches that on and off by itself.
+    /// 1: write slices for Perfetto, on Linux. Android switches them on and off by itself.
     pub trace: u32,
 }
 
@@ -49,16 +49,23 @@ impl Default for Config {
         Self {
             device: "/dev/binder".into(),
             instance: "default".into(),
+            // Calls take microseconds and wait for nobody.
             threads: 4,
+            // One uid gets all workers but one, so two is the least that keeps uids apart.
             sync_workers: 2,
+            // The time-out of the RFC.
             default_hold_ms: 5_000,
             max_hold_ms: 5_000,
+            // A uid's groups, buffers and fences take a descriptor each. Five uids at their limits, with
+            // more than a camera or video pipeline needs, fit the 32768 descriptors of init's files.
             max_groups_per_uid: 256,
             max_buffers_per_group: 64,
             max_buffers_per_uid: 4_096,
             max_queued_per_uid: 128,
             max_fences_per_uid: 1_024,
+            // Room for the frames of many pipelines, at a few words each.
             max_remembered: 1_024,
+            // gralloc handles have a few.
             max_fds_per_handle: 32,
             implicit_fences: 1,
             trace: 0,
@@ -75,16 +82,16 @@ pub enum ConfigError {
     /// The option needs a value and has none.
     #[error("option --{0} needs a value")]
     Missing(String),
-    /// The value is out of range or no number.
+    /// The value is out of range, or not a number.
     #[error("--{name} {value}: must be a whole number from {min} to {max}")]
     Range {
         /// The option.
         name: &'static str,
-        /// What was given.
+        /// The given value.
         value: String,
-        /// Least value.
+        /// The smallest value.
         min: u32,
-        /// Greatest value.
+        /// The greatest value.
         max: u32,
     },
     /// The text is empty or too long.
@@ -106,6 +113,8 @@ struct Number {
     help: &'static str,
 }
 
+/// A minimum of 0 exists only where 0 has a meaning; otherwise it would refuse every call. The maxima are
+/// far beyond any device, and stop mistyped values.
 const NUMBERS: &[Number] = &[
     Number {
         name: "threads",
@@ -205,7 +214,7 @@ const NUMBERS: &[Number] = &[
 pub const PROPERTY_PREFIX: &str = "ro.vendor.buffersync.";
 
 impl Config {
-    /// From command-line flags, `--name value` or `--name=value`. `None` if help was asked for.
+    /// Reads command-line flags, `--name value` or `--name=value`. `None` means `--help`.
     pub fn from_args(args: impl IntoIterator<Item = String>) -> Result<Option<Self>, ConfigError> {
         let mut config = Self::default();
         let mut args = args.into_iter();
@@ -231,7 +240,7 @@ impl Config {
         Ok(Some(config.settled()))
     }
 
-    /// From properties: `get` answers a property's value, `None` or empty where it is not set.
+    /// Reads properties; `get` returns a property's value, which is `None` or empty if it is not set.
     pub fn from_properties(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         for name in NUMBERS.iter().map(|number| number.name).chain(["device", "instance"]) {
@@ -284,7 +293,7 @@ impl Config {
         Ok(())
     }
 
-    /// A maximum below the default hold limit is meant for everybody.
+    /// A maximum below the default hold limit lowers the default as well.
     fn settled(mut self) -> Self {
         self.default_hold_ms = self.default_hold_ms.min(self.max_hold_ms);
         self

@@ -1,10 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What `dumpsys vendor.buffersync.IBufferSync/default` (on Linux `rsb_service dump`) prints.
+//! The text of `dumpsys vendor.buffersync.IBufferSync/default` (on Linux `rsb_service dump`).
 //!
-//! With the argument `counters`: one line of `key=value` pairs, for programs. Otherwise tables for
-//! people. The text is bounded: dumps go to a client's pipe, and long tables are cut with a note.
+//! With the argument `counters` it is one line of `key=value` pairs, for programs; otherwise tables for
+//! people. Long tables are cut with a note, since the text is made under the arbiter's mutex.
 
 use std::fmt::Write;
 
@@ -16,12 +16,12 @@ use crate::arbiter::Arbiter;
 use crate::clock;
 use crate::state::State;
 
-/// Rows of a table that are printed.
+/// Rows of a table: more than a person reads, and few enough to be made under the mutex.
 const MAX_ROWS: usize = 200;
-/// Holders and waiters of a buffer that are printed.
+/// Holders, waiters and fences of a buffer, so that a row stays one line.
 const MAX_NAMES: usize = 8;
 
-/// The dump's text.
+/// Makes the text.
 pub fn render(arbiter: &Arbiter, args: &[String]) -> String {
     let backlog = arbiter.backlog();
     arbiter.inspect(|state| {
@@ -64,7 +64,7 @@ fn counters(state: &State, (jobs, waits): (usize, usize)) -> String {
 
 fn tables(state: &State, backlog: (usize, usize), max_hold_ms: u32) -> String {
     let mut out = String::new();
-    // Writing to a String can't fail.
+    // Writing to a String never fails.
     let _ = write_tables(&mut out, state, backlog, max_hold_ms);
     out
 }
@@ -159,7 +159,7 @@ fn buffer_row(out: &mut String, state: &State, view: &BufferView, now: Time) -> 
     writeln!(out, "{}{}", mark(view.evicted, "  (evicted)"), mark(view.torn, "  (torn)"))
 }
 
-/// The coherence bits: d device_dirty, c cpu_dirty, r or w open, * operations in flight.
+/// The coherence bits: d for device_dirty, c for cpu_dirty, r or w for open, * for operations in flight.
 fn cache(view: &BufferView) -> String {
     let bit = |set: bool, letter: char| if set { letter } else { '-' };
     let open = match view.coherence.open() {

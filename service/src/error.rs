@@ -1,67 +1,52 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Every way in which a call can be refused, and the one place where that becomes a binder status.
+//! The reasons for which a call is refused, and their translation into a binder status.
 
 use binder::Status;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as aidl;
 use buffersync_aidl::runtime;
 
-/// Why a call was refused. It has then changed nothing, but for [`Error::Deadlock`].
+/// The reason why a call was refused. The call has changed nothing, except with [`Error::Deadlock`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// An argument is outside what the AIDL allows.
     #[error("{0}")]
     IllegalArgument(&'static str),
-    /// No descriptor of the handle is a dma-buf.
     #[error("no descriptor of the handle is a dma-buf")]
     NotDmaBuf,
-    /// A bound of the capabilities is reached.
+    /// A limit of the capabilities is reached.
     #[error("quota: {0}")]
     Quota(&'static str),
-    /// The group has no such buffer.
     #[error("the group has no such buffer")]
     UnknownBuffer,
-    /// The group waits, or holds the buffer.
     #[error("the group waits for a lock, or holds the buffer")]
     Busy,
-    /// The group has no buffers.
     #[error("the group has no buffers")]
     EmptyGroup,
-    /// The group waits or holds already.
     #[error("the group waits for its lock already, or holds it")]
     AlreadyLocked,
-    /// Somebody else has or wants a buffer.
     #[error("a buffer is held, or waited for, by another group")]
     WouldBlock,
-    /// There is no waiting lock.
     #[error("no lock of the group is waiting")]
     NotQueued,
-    /// The token names no grant of the group.
     #[error("the token names no grant of this group")]
     BadToken,
-    /// The grant was taken away.
     #[error("the grant was taken away at its deadline")]
     Evicted,
-    /// The group is closed.
     #[error("the group is closed")]
     Closed,
-    /// A release fence is no sync_file.
     #[error("a release fence is not a sync_file")]
     BadFence,
-    /// The event pipe is too full.
+    /// The client has not read enough of its event pipe.
     #[error("too many unread records in the event pipe")]
     EventsUnread,
-    /// CPU and DMA access of one buffer in one group.
     #[error("the buffer is in the group with CPU access and DMA access at once")]
     AccessConflict,
-    /// Growing the grant could deadlock.
     #[error("an older group waits for what this one holds: unlock, and lock again")]
     Deadlock,
-    /// The kernel has no means for it.
     #[error("this kernel has no {0}")]
     Unsupported(&'static str),
-    /// The system is short of something.
     #[error("out of {0}")]
     NoResources(&'static str),
 }

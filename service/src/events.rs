@@ -1,11 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The service's end of a group's event pipe.
+//! The service's end of a group's event pipe. Knows the layout of records, not the engine.
 //!
-//! The pipe is the one thing that a client can leave full, so its bound is kept here: a lock is
-//! only accepted while there is certainly room for every record that it can lead to. Nothing here
-//! ever blocks on a client. Knows the record layout, nothing of the engine.
+//! A client that does not read leaves its pipe full. So the service accepts a lock only while there is
+//! room for every record that the lock can lead to ([`EventPipe::has_room`]). No call here blocks.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -13,21 +12,22 @@ use buffersync_aidl::event::{Record, MAX_BUFFERS_PER_GROUP, RECORD_BYTES};
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 
-/// What a pipe holds. Four pages: see [`EventPipe::has_room`].
+/// Size of a pipe: four pages, which [`EventPipe::has_room`] explains.
 const PIPE_BYTES: i32 = 4 * 4096;
 /// A pipe write of up to this many bytes is atomic (pipe(7), `PIPE_BUF`).
 const ATOMIC_BYTES: usize = 4096;
 
-/// Release fences of one group that may be pending. Each can become a record, when its time is up.
+/// Release fences of one group that may be pending. Each can become a record when its time is up, and
+/// all of them, with a wound and an eviction, fit one page.
 pub const MAX_FENCES_PER_GROUP: usize = 120;
 
-// A whole page takes the largest grant, another one the records that can come at any time: the
-// fences, a wound and an eviction.
+// One page takes the largest grant, another one the records that can come at any time: fences, a wound
+// and an eviction.
 const _: () = assert!((MAX_FENCES_PER_GROUP + 2) * RECORD_BYTES <= ATOMIC_BYTES);
 const _: () = assert!((1 + MAX_BUFFERS_PER_GROUP) * RECORD_BYTES <= ATOMIC_BYTES);
 
 nix::ioctl_read_bad!(
-    /// `FIONREAD`: bytes that wait in the pipe; works on either end (pipe(7)).
+    /// `FIONREAD`: unread bytes in the pipe; works on both ends (pipe(7)).
     fionread, 0x541b, i32
 );
 
@@ -35,23 +35,24 @@ nix::ioctl_read_bad!(
 #[derive(Debug)]
 pub struct EventPipe {
     fd: OwnedFd,
-    /// No more than this is unread: what was when the kernel was last asked, and all that was written
-    /// since. The client only makes it less, so the kernel need not be asked while this is little.
+    /// An upper bound of the unread bytes: their number when the kernel was last asked, plus everything
+    /// written since. The client can only make it less, so the kernel is asked only when it is large.
     unread: usize,
 }
 
-/// A record could not be delivered: the client's end is closed, or full against all bounds.
+/// A record could not be delivered: the client's end is closed, or the pipe is full in spite of
+/// [`EventPipe::has_room`].
 #[derive(Debug, thiserror::Error)]
 #[error("event pipe lost: {0}")]
 pub struct Lost(Errno);
 
 impl EventPipe {
-    /// A pipe of 16 KiB, and the end that the client reads.
+    /// Makes a pipe of 16 KiB. Returns the client's end as well.
     pub fn new() -> Result<(Self, OwnedFd), Errno> {
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         fcntl(write.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        // Past the user's soft limit of pipe pages the kernel makes smaller pipes and refuses to
-        // grow them (EPERM); one that is too small must not be handed out.
+        // Beyond the user's soft limit of pipe pages the kernel makes smaller pipes and refuses to grow
+        // them (EPERM). A pipe that is too small is not handed out.
         fcntl(write.as_raw_fd(), FcntlArg::F_SETPIPE_SZ(PIPE_BYTES))?;
         Ok((Self { fd: write, unread: 0 }, read))
     }
@@ -59,9 +60,9 @@ impl EventPipe {
     /// Whether there is room for the records of one more lock: a grant of one page at most, the
     /// eviction that may end it, a wound, and the fences that may fail meanwhile.
     ///
-    /// The kernel fills a page only while a whole write still fits its rest, so unread bytes can be
-    /// spread thinly; but of two neighbouring pages the contents exceed one page, hence one page's
-    /// worth of bytes stands in two pages at most, and two of the four are free.
+    /// The kernel appends a write to a page only if all of it fits there, so pages may be partly empty.
+    /// But two neighbouring pages together contain more than one page of bytes. So one page of unread
+    /// bytes occupies two pages at most, and two of the four are free.
     pub fn has_room(&mut self) -> bool {
         if self.unread <= ATOMIC_BYTES {
             return true;
@@ -75,7 +76,7 @@ impl EventPipe {
         self.unread <= ATOMIC_BYTES
     }
 
-    /// Writes a record, and those that belong to it, so that a reader sees all of them or none.
+    /// Writes a record and those that belong to it. A reader sees all of them or none.
     pub fn send(
         &mut self,
         head: Record,
@@ -93,7 +94,7 @@ impl EventPipe {
                 self.unread += length;
                 Ok(())
             }
-            // Can't be: up to PIPE_BUF is all or nothing.
+            // Impossible: a write of up to PIPE_BUF bytes is atomic.
             Ok(_) => Err(Lost(Errno::EIO)),
             // A non-blocking pipe write is not interrupted.
             Err(errno) => Err(Lost(errno)),
@@ -113,7 +114,7 @@ mod tests {
 
     #[test]
     fn room_for_a_lock_means_that_its_records_fit() {
-        // Whatever the sizes of the grants, as long as has_room() said yes before each.
+        // For grants of any size, if has_room() is asked before each.
         for size in 1..=MAX_BUFFERS_PER_GROUP {
             let (mut pipe, _read) = EventPipe::new().unwrap();
             let mut locks = 0;

@@ -1,26 +1,25 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The grants of one group that were taken away, so that a late unlock is told what happened.
+//! The grants of one group that were taken away, so that a late unlock gets the right error.
 //!
-//! A client may keep several grants alive over time: with unlockAndLock() a grant whose release fence
-//! fails ends after the next one has begun. Tokens of a group grow, and nobody comes back with a very
-//! old one, so the last [`KEPT`] are enough. Groups that are never evicted take no memory for it.
+//! A group can have several such grants: after unlockAndLock() the release fence of one grant can fail
+//! while the next grant is held. Clients do not come back with very old tokens, so the last [`KEPT`] are
+//! enough.
 
 use std::collections::VecDeque;
 
 use buffersync_engine::Token;
 
-/// How many are kept. IBufferSync.aidl (ERROR_EVICTED) says so to clients.
+/// Tokens that are kept. IBufferSync.aidl (ERROR_EVICTED) promises this number to clients.
 pub const KEPT: usize = 16;
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Evicted(VecDeque<Token>);
 
 impl Evicted {
-    /// A grant was taken away, or one of its release fences failed. A grant with several of those is
-    /// kept once.
+    /// Adds a grant that was taken away, or whose release fence failed. Several fences of one grant can
+    /// fail; its token is kept once.
     pub fn add(&mut self, token: Token) {
         if self.contains(token) {
             return;
@@ -41,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_ones_are_kept_each_once() {
+    fn the_last_tokens_are_kept_each_once() {
         let mut evicted = Evicted::default();
         for token in 1..=KEPT as u64 + 1 {
             evicted.add(Token(token));

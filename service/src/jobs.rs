@@ -32,7 +32,6 @@ use crate::watchdog::Watchdog;
 /// One cache operation on one buffer.
 #[derive(Debug)]
 pub struct Operation {
-    /// The buffer.
     pub buffer: BufferId,
     /// The service's own descriptor of it.
     pub fd: Arc<OwnedFd>,
@@ -60,7 +59,6 @@ impl fmt::Display for Operation {
 /// Implicit fences of one buffer that must have signalled.
 #[derive(Clone, Debug)]
 pub struct Look {
-    /// The buffer.
     pub buffer: BufferId,
     /// The service's own descriptor of it.
     pub fd: Arc<OwnedFd>,
@@ -97,9 +95,7 @@ pub struct WaitJob {
 /// A worker's work.
 #[derive(Debug)]
 pub enum Job {
-    /// Cache operations.
     Sync(SyncJob),
-    /// A look.
     Wait(WaitJob),
 }
 
@@ -129,7 +125,6 @@ impl Job {
 /// How a job ended, or why it cannot go on now.
 #[derive(Debug)]
 pub enum Outcome {
-    /// All is done.
     Done(JobId),
     /// This many operations succeeded, then one failed.
     Failed(JobId, usize, Errno),
@@ -162,13 +157,11 @@ struct OfUid {
 }
 
 impl SyncQueue {
-    /// A queue for `workers` workers.
     pub fn new(workers: u32) -> Self {
         let share = workers.saturating_sub(1).max(1);
         Self { jobs: Mutex::default(), work: Condvar::new(), share }
     }
 
-    /// Adds a job.
     pub fn push(&self, job: Job) {
         let mut jobs = poison::lock(&self.jobs);
         let uid = job.uid();
@@ -198,11 +191,6 @@ impl SyncQueue {
     /// Number of jobs that wait, for dumps.
     pub fn len(&self) -> usize {
         poison::lock(&self.jobs).by_uid.values().map(|of_uid| of_uid.waiting.len()).sum()
-    }
-
-    /// Whether no job waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     fn take(&self) -> Job {

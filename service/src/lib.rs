@@ -3,48 +3,54 @@
 
 //! The buffersync HAL: `vendor.buffersync.IBufferSync` over binder.
 //!
-//! | module | what it is | may not know |
+//! | module | contents | does not know |
 //! |---|---|---|
-//! | [`binder`] | the binder objects: arguments in, replies out | engine's inside, fds |
-//! | [`arbiter`] | the engine behind its mutex, and who carries out its effects | binder |
-//! | [`fences`] | release and acquire fences as descriptors | binder |
-//! | [`reactor`] | one thread that waits for fences, dma-bufs and deadlines | groups |
-//! | [`jobs`], `watchdog` | the queue and threads for `DMA_BUF_IOCTL_SYNC`; what ends one that blocks | the lock table |
-//! | [`events`] | the service's end of a group's pipe | the engine |
-//! | [`by_group`] | a table by the engine's ids | what is in it |
-//! | [`quota`], [`permits`], [`config`], [`error`], [`dump`], `logging`, [`trace`] | bounds, settings, refusals, reports | |
+//! | [`binder`] | the binder objects: check and translate arguments, replies | the engine's tables, descriptors |
+//! | [`calls`] | the clients' calls | Binder |
+//! | [`arbiter`] | the mutex, the threads' entries, carrying out the engine's effects | Binder |
+//! | `state` | what the mutex protects | threads, Binder |
+//! | `registry`, `sessions` | tables of dma-bufs and of groups | each other, the engine |
+//! | `outbox` | effects as event records and replies | everything but the engine's types |
+//! | `fences` | release, acquire and implicit fences as descriptors | the lock table, Binder |
+//! | `jobs`, `watchdog` | queue and threads for `DMA_BUF_IOCTL_SYNC`; a timer for an ioctl that blocks | the lock table |
+//! | `reactor` | the thread that waits for fences, dma-bufs and deadlines | groups |
+//! | `events` | the service's end of a group's pipe | the engine |
+//! | `quota`, `permits` | limits of a uid, limits of threads in drivers | what is counted |
+//! | [`config`], [`platform`], `error`, [`dump`], `logging`, `trace` | settings, refusals, reports | |
 //!
-//! Threads: binder's pool, the reactor, the sync workers. A pool thread takes the arbiter's mutex,
-//! does work in memory and writes at most to non-blocking pipes and, while somebody traces, to the
-//! kernel's trace; it waits for no client, fence or device. The decisions themselves are made in
-//! `buffersync_engine`, which does no I/O at all.
+//! The kernel's interface and exporters' quirks are in the crate [`buffersync_kernel`]; the decisions in
+//! [`buffersync_engine`], which does no I/O.
+//!
+//! Threads: Binder's pool, the reactor, the sync workers. A pool thread waits for no client, fence or
+//! device. Under the arbiter's mutex it works in memory, and writes only to non-blocking pipes and, while
+//! somebody traces, to the kernel's trace.
 
 pub mod arbiter;
 pub mod binder;
 pub mod calls;
-pub mod clock;
+mod clock;
 pub mod config;
 pub mod dump;
-pub mod error;
-pub mod events;
+mod error;
+mod events;
 mod evicted;
-pub mod fences;
-pub mod jobs;
+mod fences;
+mod jobs;
 mod logging;
 mod outbox;
-pub mod permits;
-/// What Android has differently from other Linux: where settings come from, where log and traces go.
+mod permits;
+/// Android or other Linux: the source of settings, and the destination of log and traces.
 #[cfg_attr(any(target_os = "android", libbinder_rs), path = "platform/android.rs")]
 #[cfg_attr(not(any(target_os = "android", libbinder_rs)), path = "platform/linux.rs")]
 pub mod platform;
-pub mod poison;
-pub mod quota;
-pub mod reactor;
+mod poison;
+mod quota;
+mod reactor;
 mod registry;
 mod sessions;
 mod state;
 mod tables;
-pub mod trace;
+mod trace;
 mod watchdog;
 
 use std::process::ExitCode;
@@ -64,30 +70,31 @@ pub enum ServeError {
     /// The binder driver could not be opened.
     #[error("binder: {0}")]
     Binder(String),
-    /// The service manager refused the registration, or is not there.
+    /// The service manager refused the registration, or does not run.
     #[error("{name} is not registered, uid {uid}: {why}; {}", platform::REGISTRATION)]
     Registration {
-        /// What was to be registered.
+        /// The service's name.
         name: String,
-        /// As whom.
+        /// The service's own uid.
         uid: u32,
         /// The service manager's answer.
         why: String,
     },
-    /// A thread or a descriptor could not be made.
+    /// The system refused a thread or a descriptor.
     #[error("{what}: {why}")]
     Resources {
-        /// What for.
+        /// Its purpose.
         what: &'static str,
         /// The system's answer.
         why: String,
     },
-    /// The thread pool ended: the driver is gone.
+    /// The thread pool ended because the driver is gone.
     #[error("the binder thread pool ended")]
     PoolEnded,
 }
 
-/// The program: starts the log, reads the settings, serves. 2 if the settings are wrong.
+/// Runs the program: starts the log, reads the settings, serves. The exit status is 2 if a setting is
+/// wrong.
 pub fn run() -> ExitCode {
     platform::start_logging();
     match platform::settings() {
@@ -123,8 +130,8 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     Err(ServeError::PoolEnded)
 }
 
-/// A thread that the service can't live without: nobody is evicted or granted any more. So its end is the
-/// process's, however it ends, and clients see that at once.
+/// A thread without which nobody is granted or evicted any more. Its end, for any reason, ends the
+/// process, and clients see that at once.
 struct Vital(&'static str);
 
 impl Drop for Vital {
@@ -134,7 +141,7 @@ impl Drop for Vital {
     }
 }
 
-/// An arbiter with its threads running. It lives as long as the process.
+/// Makes an arbiter and starts its threads. It lives as long as the process.
 pub fn start(config: Config) -> Result<Arc<Arbiter>, ServeError> {
     let workers = config.sync_workers;
     let arbiter = Arbiter::new(config)
@@ -149,14 +156,13 @@ pub fn start(config: Config) -> Result<Arc<Arbiter>, ServeError> {
     Ok(arbiter)
 }
 
-/// Starts a thread that the service can't live without.
 fn spawn(
     name: &'static str,
     body: impl FnOnce() -> nix::errno::Errno + Send + 'static,
 ) -> Result<(), ServeError> {
     let vital = move || {
         let _end = Vital(name);
-        // Not within the line: whoever logs nothing would not run it.
+        // Not inside log::error!, which evaluates nothing while logging is off.
         let why = body();
         log::error!("thread {name}: {why}");
     };

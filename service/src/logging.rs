@@ -3,12 +3,11 @@
 
 //! A log that no client can fill.
 //!
-//! Clients cause log lines: binder's library writes one for each malformed transaction, the service one
-//! for each eviction. So each place in the source may write [`BURST`] lines within [`PERIOD`]: enough to
-//! see what happens, and two lines a second at most in the long run. What is more is counted, and told with
-//! that place's next line. The limit is by place, so that one place's noise does not hide what another
-//! says, and the table is as long as the program has places. One client's evictions can still hide
-//! another's; a dump has the last ones of all.
+//! Clients cause log lines: the binder library writes one for each malformed transaction, the service one
+//! for each eviction. So each place in the source may write [`BURST`] lines within [`PERIOD`]. More lines
+//! are counted, and the place's next line tells how many were left out. The limit is for each place, so
+//! that noise from one place does not hide another, and the table is no longer than the program has
+//! places. One client's evictions can still hide another's; dumps show the last evictions.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -16,14 +15,15 @@ use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-/// Lines of one place within one [`PERIOD`].
+/// Lines of one place within one [`PERIOD`]: enough to see what happens.
 const BURST: u32 = 20;
+/// With [`BURST`] it allows two lines a second in the long run.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// A place: file and line. Places that do not say where they are are one place.
+/// File and line. All lines without them are one place.
 type Place = (&'static str, u32);
 
-/// Passes on to the log of the platform what is within the limit.
+/// Passes lines within the limit on to the platform's log.
 pub struct Limited<L> {
     log: L,
     places: Mutex<HashMap<Place, Count>>,
@@ -36,7 +36,7 @@ struct Count {
 }
 
 impl<L: Log + 'static> Limited<L> {
-    /// Makes it the log of the process, which has one.
+    /// Makes it the log of the process, unless the process has one already.
     pub fn install(log: L, level: LevelFilter) {
         let limited = Self { log, places: Mutex::default() };
         if log::set_boxed_logger(Box::new(limited)).is_ok() {
@@ -46,7 +46,7 @@ impl<L: Log + 'static> Limited<L> {
 }
 
 impl<L> Limited<L> {
-    /// Whether a line may be written now, and how many were left out before it.
+    /// The number of lines that were left out before this one; `None` if this one is left out.
     fn admit(&self, place: Place, now: Instant) -> Option<u64> {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let first = Count { since: now, written: 0, left_out: 0 };
@@ -96,7 +96,7 @@ impl<L: Log> Log for Limited<L> {
 mod tests {
     use super::*;
 
-    /// Keeps what is written.
+    /// Keeps the lines.
     #[derive(Default)]
     struct Kept(Mutex<Vec<String>>);
 
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_writes_so_many_lines_and_the_rest_is_counted() {
+    fn a_place_writes_a_burst_and_the_rest_is_counted() {
         let log = limited();
         let start = Instant::now();
         for _ in 0..BURST {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_told_before_the_next_line() {
+    fn the_number_left_out_comes_before_the_next_line() {
         let log = limited();
         let write = |level, line| {
             let mut record = Record::builder();
@@ -141,7 +141,7 @@ mod tests {
             write(Level::Warn, 1);
         }
         write(Level::Info, 2);
-        // Not written anyway, so it is not counted.
+        // Below the level, so it is not counted.
         write(Level::Debug, 3);
         for count in log.places.lock().unwrap().values_mut() {
             count.since -= PERIOD;

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What groups are told: the engine's effects as event records, and grants as replies. No state and no
-//! I/O; [`crate::state`] writes the records to the pipes.
+//! Messages to groups: the engine's effects as event records, and grants as replies. No state and no I/O;
+//! [`crate::state`] writes the records to the pipes.
 
 use buffersync_aidl::event::{self, Record};
 use buffersync_aidl::reply::Granted;

@@ -1,27 +1,26 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! How many pool threads may be inside the drivers of dma-bufs at once.
+//! A limit for pool threads in the drivers of dma-bufs.
 //!
 //! poll(2) and `DMA_BUF_IOCTL_IMPORT_SYNC_FILE` wait for no fence, but they take the dma-buf's
-//! reservation lock, and how long its driver holds that is the driver's business (and that of a
-//! client who keeps it busy). So a pool thread goes there with a permit only: whatever a uid's
-//! buffers do, it is one thread that is late, and half of the pool is never. Who gets no permit
-//! leaves a poll to the sync workers.
+//! reservation lock, which its driver may hold for any time, and which a client can keep busy. So a pool
+//! thread needs a permit for them. The buffers of one uid delay one thread at most, and those of all
+//! uids leave half of the pool alone. A lock without a permit leaves the poll to the sync workers.
 
 use std::sync::Mutex;
 
 use crate::poison;
 
-/// See the module.
+/// The permits of all uids.
 #[derive(Debug)]
 pub struct Permits {
-    /// Their uids, each once. They are few, so looking at all is the least that a lock can do.
+    /// The uids that have a permit. They are so few that a search costs less than a hash.
     inside: Mutex<Vec<u32>>,
     limit: usize,
 }
 
-/// To be kept while inside.
+/// Permission to call a driver, until it is dropped.
 #[derive(Debug)]
 pub struct Permit<'a> {
     permits: &'a Permits,
@@ -29,12 +28,12 @@ pub struct Permit<'a> {
 }
 
 impl Permits {
-    /// For so many threads at once, one for each uid.
+    /// Permits for `limit` threads at once, one for each uid.
     pub fn new(limit: usize) -> Self {
         Self { inside: Mutex::new(Vec::with_capacity(limit)), limit }
     }
 
-    /// `None` if the uid has a thread inside, or too many others have.
+    /// `None` if the uid has a permit already, or too many others have one.
     pub fn enter(&self, uid: u32) -> Option<Permit<'_>> {
         let mut inside = poison::lock(&self.inside);
         if inside.len() >= self.limit || inside.contains(&uid) {

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What happens when a thread panicked while it held one of the service's mutexes.
+//! Mutexes whose poisoning ends the process.
 //!
-//! The state behind it may be half changed, and this state says who owns which buffer. Going on
-//! could grant a buffer twice; so the process ends, its clients see it at once (binder death,
-//! POLLHUP), and init starts it anew with nothing held.
+//! If a thread panics while it holds a mutex, the state behind it may be half changed, and a buffer
+//! could be granted twice. So the process ends. Its clients see that at once (binder death, POLLHUP), and
+//! init starts it again with nothing held.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -17,7 +17,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     }
 }
 
-/// Ends the process because of a poisoned mutex.
+/// Ends the process.
 pub fn end() -> ! {
     log::error!("a thread panicked while it held the service's state; restarting is safer");
     std::process::abort()

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! How much each uid may make the service keep. Counts only; what is counted is the arbiter's.
+//! Quotas: limits for what each uid may make the service keep. They count things that others own.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,20 +12,20 @@ use buffersync_engine::BuildIdHasher;
 use crate::config::Config;
 use crate::error::Error;
 
-/// What a uid has, and what it may have. Charged to the uid that opened the group.
+/// What each uid has, and may have. A group's uid is the one that opened it.
 #[derive(Debug)]
 pub struct Quotas {
     limits: Usage,
-    /// What all uids have together.
+    /// The sum over all uids.
     in_all: Usage,
     by_uid: HashMap<u32, Usage, BuildIdHasher>,
     max_fences: u32,
     fences: HashMap<u32, Arc<AtomicU32>>,
-    /// Uids in `fences` after the last look for those that have none any more.
+    /// Length of `fences` after the last clean-up.
     fences_kept: usize,
 }
 
-/// One release fence of a uid, counted until this is dropped, by whomever.
+/// One release fence of a uid, counted until this is dropped.
 #[derive(Debug)]
 pub struct Charge(Arc<AtomicU32>);
 
@@ -35,7 +35,7 @@ impl Drop for Charge {
     }
 }
 
-/// Things that are counted.
+/// The amounts of a uid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Open groups.
@@ -46,14 +46,11 @@ pub struct Usage {
     pub queued: u32,
 }
 
-/// One kind of thing in [`Usage`].
+/// A field of [`Usage`].
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// [`Usage::groups`]
     Groups,
-    /// [`Usage::buffers`]
     Buffers,
-    /// [`Usage::queued`]
     Queued,
 }
 
@@ -68,7 +65,6 @@ impl Usage {
 }
 
 impl Quotas {
-    /// Nobody has anything.
     pub fn new(config: &Config) -> Self {
         let limits = Usage {
             groups: config.max_groups_per_uid,
@@ -86,16 +82,16 @@ impl Quotas {
         }
     }
 
-    /// Charges a release fence to `uid`, or refuses.
+    /// Charges a release fence to `uid`.
     pub fn charge_fence(&mut self, uid: u32) -> Result<Charge, Error> {
-        // Who has no fence any more is forgotten. Looked for when there are twice as many uids as after
-        // the last look: so a call costs the same on the average, however many uids there are.
+        // Removes uids without fences whenever the number of uids has doubled. So the average cost of a
+        // call does not depend on the number of uids.
         if self.fences.len() >= 2 * self.fences_kept {
             self.fences.retain(|_, count| Arc::strong_count(count) > 1);
             self.fences_kept = self.fences.len();
         }
         let count = self.fences.entry(uid).or_default();
-        // Only dropped without the caller's mutex: what is seen is enough or too much.
+        // Another thread may drop a charge at the same time; then the count is at most too high.
         if count.load(Ordering::Relaxed) >= self.max_fences {
             return Err(Error::Quota("too many pending release fences of this uid"));
         }
@@ -103,14 +99,14 @@ impl Quotas {
         Ok(Charge(Arc::clone(count)))
     }
 
-    /// Release fences of a uid that are pending, or kept by who has to wait for them.
+    /// Release fences of a uid that are pending, or that a grant still keeps.
     pub fn fences(&self, uid: u32) -> u32 {
         self.fences.get(&uid).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Whether `amount` could be charged to `uid`.
     pub fn check(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<(), Error> {
-        // Mostly all of them together have less than each may.
+        // Usually the sum over all uids is below the limit of one.
         let in_all = self.in_all.of(kind).saturating_add(amount);
         if in_all <= *self.limits.of(kind) {
             return Ok(());
@@ -118,7 +114,7 @@ impl Quotas {
         self.total(uid, kind, amount).map(|_| ())
     }
 
-    /// Charges `amount` to `uid`, or refuses and charges nothing.
+    /// Charges `amount` to `uid`: all or, on an error, nothing.
     pub fn charge(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<(), Error> {
         let total = self.total(uid, kind, amount)?;
         if total > 0 {
@@ -128,7 +124,7 @@ impl Quotas {
         Ok(())
     }
 
-    /// What `uid` would have then, if it may.
+    /// The amount that `uid` would have, if that is within the limit.
     fn total(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<u32, Error> {
         let limit = *self.limits.of(kind);
         let used = self.by_uid.get_mut(&uid).map_or(0, |usage| *usage.of(kind));
@@ -153,7 +149,7 @@ impl Quotas {
         }
     }
 
-    /// Every uid that has something, for dumps.
+    /// The uids that have something, for dumps.
     pub fn iter(&self) -> impl Iterator<Item = (u32, Usage)> + '_ {
         self.by_uid.iter().map(|(uid, usage)| (*uid, *usage))
     }
@@ -187,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_charged_is_known_before_and_others_do_not_matter() {
+    fn a_check_agrees_with_the_charge_and_other_uids_do_not_matter() {
         let mut quotas = quotas();
         for uid in 1..4 {
             assert!(quotas.check(uid, Kind::Groups, 2).is_ok());
@@ -212,7 +208,7 @@ mod tests {
         assert!(quotas.charge_fence(2).is_ok());
         drop(first);
         assert!(quotas.charge_fence(1).is_ok());
-        assert!(!quotas.fences.contains_key(&2), "kept of a uid that has none");
+        assert!(!quotas.fences.contains_key(&2), "a uid without fences is removed");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! One thread that waits for everything: descriptors (fences, dma-bufs) and the next deadline.
+//! One thread that waits for descriptors (fences, dma-bufs) and for the next deadline.
 //!
-//! Whoever needs to wait leaves a descriptor and a value `T` here; when the descriptor is ready, or
-//! its deadline has passed, the handler gets the value back. What the values mean is the handler's
-//! business. The number of waits is bounded by whoever adds them. An idle reactor never wakes up.
+//! A caller leaves a descriptor and a value `T` ([`Reactor::watch`]); when the descriptor is ready, or
+//! its deadline has passed, the handler gets the value. The reactor does not know what values mean, and
+//! its callers bound the number of waits. An idle reactor never wakes up.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, AsRawFd};
@@ -22,35 +22,33 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::poison;
 
-/// The epoll key of the timer; waits count from 1.
+/// The epoll key of the timer; the keys of waits count from 1.
 const TIMER: u64 = 0;
-/// No timer is armed: later than any time.
+/// The timer is not armed: later than any time.
 const UNARMED: u64 = u64::MAX;
-/// Events taken at once.
+/// Events of one epoll_wait(2): more fences seldom signal at once, and the array stays on the stack.
 const BATCH: usize = 32;
 
-/// What the handler is told.
+/// The handler's argument.
 #[derive(Debug)]
 pub enum Wake<T> {
-    /// The descriptor is ready.
     Ready(T),
-    /// The wait's deadline passed first.
     TimedOut(T),
-    /// A time given to [`Reactor::wake_at`] has come.
+    /// The time of a [`Reactor::wake_at`] has come.
     Timer,
 }
 
-/// Names a wait, so that it can be taken back.
+/// Names a wait for [`Reactor::forget`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WaitId(u64);
 
-/// See the module.
+/// The waits, and the descriptors of epoll and of the timer.
 pub struct Reactor<T> {
     epoll: Epoll,
     timer: TimerFd,
-    /// When the timer will fire, in nanoseconds; [`UNARMED`] if it will not. Changed with `waits` locked
-    /// only. It may fire earlier than anything needs, when what it was armed for is gone: disarming on
-    /// every unlock would cost more than one idle wake-up.
+    /// When the timer fires, in nanoseconds, or [`UNARMED`]. Changed only while `waits` is locked. The
+    /// timer may fire for a wait that is gone: disarming it on every unlock would cost more than one
+    /// idle wake-up.
     armed: AtomicU64,
     waits: Mutex<Waits<T>>,
 }
@@ -58,11 +56,11 @@ pub struct Reactor<T> {
 struct Waits<T> {
     last: u64,
     by_id: HashMap<u64, Wait<T>>,
-    /// The earliest deadline first.
+    /// In the order of deadlines.
     by_deadline: BTreeSet<(Time, u64)>,
 }
 
-/// Something with a descriptor that stays open while it is waited for.
+/// A descriptor that stays open while the reactor waits for it.
 pub type Watched = Arc<dyn AsFd + Send + Sync>;
 
 struct Wait<T> {
@@ -72,7 +70,6 @@ struct Wait<T> {
 }
 
 impl<T> Reactor<T> {
-    /// A reactor that waits for nothing yet.
     pub fn new() -> Result<Self, Errno> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let timer = TimerFd::new(
@@ -85,8 +82,8 @@ impl<T> Reactor<T> {
         Ok(Self { epoll, timer, armed: AtomicU64::new(UNARMED), waits })
     }
 
-    /// Hands `value` to the handler when `fd` reports `interest`, or at `deadline`. On an error the
-    /// value comes back. A descriptor can be waited for once at a time.
+    /// Hands `value` to the handler when `fd` reports `interest`, or at `deadline`. An error returns the
+    /// value. A descriptor can have one wait at a time.
     pub fn watch(
         &self,
         fd: Watched,
@@ -109,17 +106,17 @@ impl<T> Reactor<T> {
         Ok(WaitId(id))
     }
 
-    /// Takes a wait back. `None` if the handler has got it meanwhile.
+    /// Removes a wait. `None` if the handler has it already.
     pub fn forget(&self, id: WaitId) -> Option<T> {
         let mut waits = self.lock();
         self.take(&mut waits, id.0)
     }
 
-    /// Asks for a [`Wake::Timer`] at `time` or shortly after. It may come earlier, and who is told of one
-    /// has to ask again for what is still to come.
+    /// Asks for a [`Wake::Timer`] at `time` or shortly after. It may come earlier; the handler then asks
+    /// again for the next time.
     pub fn wake_at(&self, time: Time) {
-        // Mostly it is armed for something earlier. If that fires just now, its Wake::Timer is still
-        // to be handled.
+        // Usually the timer is armed for an earlier time. If it fires just now, its Wake::Timer comes
+        // after this call.
         if self.armed.load(Ordering::Acquire) > time.0 {
             self.arm(&self.lock(), time);
         }
@@ -130,12 +127,7 @@ impl<T> Reactor<T> {
         self.lock().by_id.len()
     }
 
-    /// Whether nothing is waited for.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Waits and calls `handler`, without the reactor's own mutex, until epoll fails.
+    /// Waits, and calls `handler` without the reactor's mutex, until epoll fails.
     pub fn run(&self, now: impl Fn() -> Time, mut handler: impl FnMut(Wake<T>)) -> Errno {
         let mut events = [EpollEvent::empty(); BATCH];
         loop {
@@ -152,7 +144,7 @@ impl<T> Reactor<T> {
                             let mut waits = self.lock();
                             self.take(&mut waits, id)
                         };
-                        // None: taken back while the event was on its way.
+                        // None: the wait was removed after epoll had reported it.
                         if let Some(value) = taken {
                             handler(Wake::Ready(value));
                         }
@@ -165,7 +157,7 @@ impl<T> Reactor<T> {
     fn timer_fired(&self, now: Time, handler: &mut impl FnMut(Wake<T>)) {
         let overdue: Vec<T> = {
             let mut waits = self.lock();
-            // Reads the expirations away. EAGAIN: re-armed meanwhile, and it will fire again.
+            // Resets the timer. EAGAIN: it was armed again meanwhile, and fires again.
             let _ = nix::unistd::read(self.timer.as_fd().as_raw_fd(), &mut [0; 8]);
             self.armed.store(UNARMED, Ordering::Release);
             let mut overdue = Vec::new();
@@ -188,7 +180,7 @@ impl<T> Reactor<T> {
     fn take(&self, waits: &mut Waits<T>, id: u64) -> Option<T> {
         let wait = waits.by_id.remove(&id)?;
         waits.by_deadline.remove(&(wait.deadline, id));
-        // The epoll set must forget the descriptor explicitly: the buffer table keeps it open.
+        // The table of buffers keeps the descriptor open, so closing does not remove it from epoll.
         if let Err(errno) = self.epoll.delete(wait.fd.as_fd()) {
             log::error!("epoll lost a descriptor: {errno}");
         }
@@ -246,7 +238,7 @@ mod tests {
         reactor.watch(Arc::new(read), PollFlags::POLLIN, after(60_000), 7).unwrap();
         nix::unistd::write(&write, b"x").unwrap();
         assert!(matches!(wakes.recv_timeout(LONG).unwrap(), Wake::Ready(7)));
-        assert!(reactor.is_empty());
+        assert_eq!(reactor.len(), 0);
     }
 
     #[test]
@@ -278,7 +270,7 @@ mod tests {
         assert_eq!(reactor.forget(id), Some(9));
         nix::unistd::write(&write, b"x").unwrap();
         reactor.wake_at(after(100));
-        // The timer armed for the forgotten wait may still fire; the wait itself must not.
+        // The timer of the forgotten wait may still fire; the wait must not.
         let first = wakes.recv_timeout(LONG).unwrap();
         assert!(matches!(first, Wake::Timer), "{first:?}");
         assert_eq!(reactor.forget(id), None);

@@ -1,9 +1,9 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the service keeps of each group beside the engine's view: its name, key and event pipe, what it
-//! counts in its uid's quotas, which of its grants were taken away. Writes the log and the trace of a
-//! group's life. Knows neither the engine's table nor descriptors of buffers.
+//! The groups as the service sees them: name, key, event pipe, charges to the uid's quotas, grants that
+//! were taken away. Writes a group's log lines and slices. Knows neither the engine's table nor the
+//! registry of buffers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -134,8 +134,8 @@ impl Sessions {
         log::debug!("group {} {name:?} opened by uid {uid}", id.serial());
     }
 
-    /// Ends a group that neither waits nor holds, and gives its charges back. The drop of its pipe is
-    /// what its client sees.
+    /// Ends a group that neither waits nor holds, and gives its charges back. Its client sees that the
+    /// pipe is closed.
     pub fn close(&mut self, id: GroupId, how: Close, members: usize) {
         let Some(group) = self.groups.remove(id) else { return };
         self.by_key.remove(&group.key);
@@ -160,8 +160,8 @@ impl Sessions {
         self.by_key.get(&key).copied().ok_or(Error::Closed)
     }
 
-    /// The uid that jobs on behalf of a group count for. The END operations of a closed group are
-    /// nobody's: `u32::MAX` is no uid.
+    /// The uid to which a group's jobs belong. Operations after the end of the group get `u32::MAX`, which
+    /// is no uid.
     pub fn uid(&self, id: Option<GroupId>) -> u32 {
         id.and_then(|id| self.get(id)).map_or(u32::MAX, |group| group.uid)
     }

@@ -1,18 +1,18 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the arbiter's mutex protects: the engine, and the tables that own what the engine knows by name.
+//! The state behind the arbiter's mutex: the engine, and the tables of the things that the engine names.
 //!
 //! | part | owns |
 //! |---|---|
-//! | [`Engine`], [`Effects`] | who holds and waits for which buffer, and what follows from it |
+//! | [`Engine`], [`Effects`] | holders and waiters of each buffer, and the effects of a call |
 //! | [`Registry`] | the dma-bufs' descriptors |
 //! | [`Sessions`] | the groups' names, keys, pipes and quotas |
 //! | [`Releases`] | release fences that are pending |
 //! | [`Waits`] | locks that wait for implicit fences |
 //!
-//! The parts do not know each other. The methods here run under the mutex and are what needs several
-//! parts at once; nothing in them blocks.
+//! No part calls another one. The methods here need several parts at once. They run under the mutex, and
+//! none of them blocks.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -213,7 +213,7 @@ impl State {
         self.sessions.check_room(id)
     }
 
-    /// The group holds what was granted, and keeps the release fences that it waits for. Returns whether
+    /// The group holds its buffers, and keeps the release fences that the grant waits for. Returns whether
     /// there are any.
     fn begin_hold(&mut self, id: GroupId, token: Token, granted: Span) -> bool {
         self.sessions.begin_hold(id);
@@ -240,7 +240,7 @@ impl State {
     }
 
     /// The uid of a group that gives fences with an unlock, and the dma-bufs that the fences go into if
-    /// the group takes part in implicit synchronisation. Refuses what the unlock would refuse anyway.
+    /// the group takes part in implicit synchronisation. Refuses what the unlock would refuse.
     pub fn giving(
         &self,
         id: GroupId,
@@ -327,7 +327,7 @@ impl State {
         self.told(id, sent, now);
     }
 
-    /// A group whose pipe is lost is treated as dead: it can't be told what it holds.
+    /// A group whose pipe is lost counts as dead, because it gets no more events.
     fn told(&mut self, id: GroupId, sent: Result<(), Lost>, now: Time) {
         let Err(lost) = sent else { return };
         let name = self.sessions.get(id).map_or("", |group| group.name.as_str());

@@ -1,30 +1,30 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Slices for Perfetto and systrace: who waits for a lock, who holds one, cache operations, evictions.
+//! Slices for Perfetto and systrace: waiting groups, holding groups, cache operations, evictions.
 //!
-//! | slice | on | from, to |
+//! | slice | track | begin, end |
 //! |---|---|---|
 //! | `lock`, `tryLock`, `unlock`, ... | a binder thread | the call |
-//! | `wait NAME` | a track of its own | a lock is queued; it is granted, or ends otherwise |
-//! | `hold NAME` | a track of its own | the grant; its end |
+//! | `wait NAME` | its own | the lock is queued; it is granted, or ends |
+//! | `hold NAME` | its own | the grant; its end |
 //! | `START READ 7` | a sync worker | `DMA_BUF_IOCTL_SYNC` on buffer 7 |
 //! | `evicted NAME` | an instant | a grant is taken away |
 //!
-//! NAME is the group's and its number. The arbiter, the binder objects and the sync workers call this. A
-//! slice that nobody records costs one look at whether somebody does (Android: atrace's tags; Linux: the
-//! setting `trace`): its name is made after that. One that is recorded costs a write to the kernel's ring
-//! buffer, which waits for nobody, so it may be made under the arbiter's mutex.
+//! NAME is the group's name and number. The table of groups, the binder objects and the sync workers make
+//! slices. While nobody records, a slice costs one check (Android: atrace's tags; Linux: the setting
+//! `trace`), which comes before its name is made. While somebody records, it costs a write to the
+//! kernel's ring buffer, which never blocks, so slices may be made under the arbiter's mutex.
 
 use std::fmt::Display;
 
-/// Where slices go: [`crate::platform::Tracer`].
+/// The platform's trace: [`crate::platform::Tracer`].
 pub trait Trace {
-    /// Whether anybody records. Asked for each slice.
+    /// Whether anybody records; called for each slice.
     fn is_on(&self) -> bool;
     /// A slice of this thread begins.
     fn begin(&self, name: &str);
-    /// The last one of this thread that has begun ends.
+    /// The last slice that this thread has begun ends.
     fn end(&self);
     /// A slice on a track of its own begins. Name and cookie together are unique while it lasts.
     fn begin_async(&self, name: &str, cookie: i32);
@@ -34,29 +34,28 @@ pub trait Trace {
     fn instant(&self, name: &str);
 }
 
-/// What the service traces.
+/// The slices that the service makes.
 #[derive(Debug)]
 pub struct Slices<T>(T);
 
-/// A slice of the thread that made it; it ends when this is dropped.
+/// A slice of the thread that made it, until it is dropped.
 pub struct Slice<'a, T: Trace>(Option<&'a T>);
 
-/// How a group is named in a trace.
+/// A group's name in a trace.
 #[derive(Clone, Copy)]
 pub struct GroupName<'a> {
-    /// As its client called it.
+    /// The name that its client chose.
     pub name: &'a str,
-    /// As dumps and logs number it.
+    /// The number in dumps and logs.
     pub serial: u64,
 }
 
 impl<T: Trace> Slices<T> {
-    /// On this platform.
     pub const fn new(trace: T) -> Self {
         Self(trace)
     }
 
-    /// This thread does something, until what is returned is dropped.
+    /// Begins a slice of this thread.
     pub fn slice(&self, name: impl Display) -> Slice<'_, T> {
         if !self.0.is_on() {
             return Slice(None);
@@ -86,14 +85,14 @@ impl<T: Trace> Slices<T> {
         }
     }
 
-    /// Its grant ends, unlocked or taken away.
+    /// The grant ends, unlocked or taken away.
     pub fn hold_ended(&self, of: GroupName<'_>) {
         if self.0.is_on() {
             self.0.end_async(&name("hold", of), cookie(of));
         }
     }
 
-    /// Its grant is taken away.
+    /// The grant is taken away.
     pub fn evicted(&self, of: GroupName<'_>) {
         if self.0.is_on() {
             self.0.instant(&name("evicted", of));
@@ -109,12 +108,12 @@ impl<T: Trace> Drop for Slice<'_, T> {
     }
 }
 
-/// `|` separates the fields of ATrace's lines, and a client chooses the group's name.
+/// `|` separates the fields of ATrace's lines, so a group's name must not have it.
 fn name(what: &str, of: GroupName<'_>) -> String {
     format!("{what} {} {}", of.name.replace('|', "/"), of.serial)
 }
 
-/// A group waits once and holds once at a time.
+/// A group has one wait and one hold at a time, so its number is unique.
 fn cookie(of: GroupName<'_>) -> i32 {
     of.serial as i32
 }
@@ -163,7 +162,7 @@ mod tests {
         }
     }
 
-    /// A name that says when it is made.
+    /// A name that panics when it is made.
     struct Never;
 
     impl Display for Never {

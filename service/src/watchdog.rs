@@ -3,8 +3,8 @@
 
 //! Interrupts a sync worker's system call that takes too long. `jobs` guards its ioctl by it.
 //!
-//! Each worker has a timer that signals that worker's thread and no other (`SIGEV_THREAD_ID`,
-//! timer_create(2)): a timer of the process would interrupt whichever thread the kernel chooses.
+//! Each worker has a timer that signals its own thread (`SIGEV_THREAD_ID`, timer_create(2)); a timer of
+//! the process would interrupt a thread of the kernel's choice.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -15,16 +15,16 @@ use nix::libc::{clockid_t, itimerspec, sigevent, timer_t, CLOCK_MONOTONIC, SIGEV
 use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::time::TimeSpec;
 
-/// How long a call may block before it is interrupted. Cleaning a 256 MiB buffer takes
-/// milliseconds; and an interrupted wait has lost nothing.
+/// How long a call may block before it is interrupted: longer than the milliseconds that it takes to
+/// clean 256 MiB. An interrupted wait has lost nothing.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// Then again and again: a single signal could arrive just before the system call begins.
+/// The interval of further signals: a single one could arrive just before the system call begins.
 const AGAIN: Duration = Duration::from_millis(10);
-/// Nothing else in the service uses it.
+/// The signal; nothing else in the service uses it.
 const INTERRUPT: Signal = Signal::SIGUSR1;
 
-// glibc's and bionic's. (nix has timers for glibc only, and the `libc` crate does not have these calls for
-// Android's targets; types and numbers it has for both.)
+// In glibc and bionic. nix has timers for glibc only, and the `libc` crate has the types for both, but
+// not these calls for Android.
 extern "C" {
     fn timer_create(clock: clockid_t, event: *mut sigevent, timer: *mut timer_t) -> c_int;
     fn timer_settime(
@@ -38,33 +38,32 @@ extern "C" {
 
 extern "C" fn interrupted(_signal: c_int) {}
 
-/// A timer of the thread that made it, and of no other.
+/// A timer of the thread that made it.
 pub struct Watchdog {
     timer: timer_t,
 }
 
 impl Watchdog {
-    /// For the calling thread.
     pub fn new() -> Result<Self, Errno> {
-        // Without SA_RESTART: the interrupted call is to return EINTR.
+        // Without SA_RESTART the interrupted call returns EINTR.
         let action =
             SigAction::new(SigHandler::Handler(interrupted), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler does nothing, so it is async-signal-safe.
         unsafe { sigaction(INTERRUPT, &action) }?;
-        // A mask survives exec, so whoever started the service may have blocked it.
+        // A signal mask survives exec, so the service's parent may have blocked the signal.
         SigSet::from(INTERRUPT).thread_unblock()?;
-        // SAFETY: a struct of numbers and padding, for which zero is a value.
+        // SAFETY: all zeros are a valid value of this struct of numbers.
         let mut event: sigevent = unsafe { MaybeUninit::zeroed().assume_init() };
         event.sigev_notify = SIGEV_THREAD_ID;
         event.sigev_signo = INTERRUPT as c_int;
         event.sigev_notify_thread_id = nix::unistd::gettid().as_raw();
         let mut timer: timer_t = std::ptr::null_mut();
-        // SAFETY: the call reads the event and writes the timer, both of which are there until it returns.
+        // SAFETY: the call reads the event and writes the timer; both outlive it.
         Errno::result(unsafe { timer_create(CLOCK_MONOTONIC, &mut event, &mut timer) })?;
         Ok(Self { timer })
     }
 
-    /// Runs `call`, interrupted again and again once [`PATIENCE`] is over.
+    /// Runs `call`, and interrupts it every [`AGAIN`] once [`PATIENCE`] is over.
     pub fn guard<R>(&mut self, call: impl FnOnce() -> R) -> Result<R, Errno> {
         self.set(PATIENCE, AGAIN)?;
         let result = call();
@@ -84,7 +83,7 @@ impl Watchdog {
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // SAFETY: the timer is this watchdog's, and nobody uses it any more. So it is valid, and can't fail.
+        // SAFETY: the timer is this watchdog's and is not used afterwards.
         let _ = unsafe { timer_delete(self.timer) };
     }
 }
@@ -113,7 +112,7 @@ mod tests {
         assert_eq!(slept, Ok(0));
     }
 
-    /// The signal is the thread's that the timer was made for.
+    /// Only the timer's own thread gets the signal.
     #[test]
     fn another_threads_call_is_left_alone() {
         let sleeper = std::thread::spawn(|| nix::poll::poll(&mut [], 300u16));

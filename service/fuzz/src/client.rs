@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The client that an input plays. It knows what replies have told it, and has what it was given: groups,
-//! event pipes, fences. When it is dropped, all of that is gone, as after a client's death.
+//! The client that an input plays. It keeps what replies have brought: groups, tokens, event pipes, fences.
+//! All of that goes when the client is dropped, as after a client's death.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::descriptors::{self, Descriptors, EVENTS, KINDS, PENDING};
 use crate::input::{Call, Header, Known, Step};
 use crate::parcel::{Request, OTHER_TYPES};
 
-/// The methods whose arguments or replies have names in them, by their order in the AIDL.
+/// The methods with tokens, keys or buffers in arguments or replies, by their order in the AIDL.
 pub mod method {
     use rsbinder::{TransactionCode, FIRST_CALL_TRANSACTION};
 
@@ -33,34 +33,35 @@ pub mod method {
     const UNLOCK_AND_LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 9;
     const UNLOCK_WITH_FENCES_AND_LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 10;
 
-    /// Whether it answers a `LockReply`.
+    /// Whether the reply is a `LockReply`.
     pub fn locks(code: TransactionCode) -> bool {
         matches!(code, LOCK | TRY_LOCK | UNLOCK_AND_LOCK | UNLOCK_WITH_FENCES_AND_LOCK)
     }
 
-    /// Whether its first argument is a token.
+    /// Whether the first argument is a token.
     pub fn takes_token(code: TransactionCode) -> bool {
         (GET_ACQUIRE_FENCE..=UNLOCK_WITH_FENCES_AND_LOCK).contains(&code)
     }
 }
 
-/// Fences that have not signalled, and acquire fences, which a client keeps.
+/// Pending and acquire fences that a client keeps: the kinds of descriptors have room for four.
 const FENCES: usize = 4;
-/// How long "some time" is: longer than the shortest hold limit. Once in an input: it costs time.
+/// The length of [`Action::Wait`]: longer than the shortest hold limit. A client waits only once in an
+/// input, so that inputs stay fast.
 const SOME_TIME: Duration = Duration::from_micros(1200);
 
-/// What an action does, by its number modulo their count.
+/// What a client does without a call. An input has the position, modulo their number.
 #[derive(Clone, Copy, Debug)]
 pub enum Action {
     /// Drops a group's object, as the client's death would.
     DropGroup,
-    /// Reads what is in a group's event pipe.
+    /// Reads a group's event pipe.
     ReadEvents,
-    /// Closes the client's end of it.
+    /// Closes the client's end of a group's event pipe.
     CloseEvents,
     /// A driver puts a writer's fence on one of the vgem buffers.
     AttachWriter,
-    /// And a reader's.
+    /// A driver puts a reader's fence on one of the vgem buffers.
     AttachReader,
     /// The oldest fence signals.
     Signal,
@@ -81,22 +82,21 @@ const ACTIONS: [Action; 8] = [
     Action::Yield,
 ];
 
-/// See the module.
+/// The client of one input.
 pub struct Client<'a> {
     service: &'a SIBinder,
     descriptors: &'a Descriptors,
-    /// A token that names somebody else's grant, and the buffer that it is of. Tokens are counted, so they can
-    /// be guessed.
+    /// The token of another client's grant, and its buffer. Tokens are counted, so a client can guess them.
     strangers: (i64, i64),
     groups: Vec<Group>,
-    /// The sync_files of fences that this client signals, and of those that it got.
+    /// The sync_files of fences that this client signals, and acquire fences.
     pending: Vec<OwnedFd>,
     unsignalled: Vec<Fence>,
     has_waited: bool,
 }
 
 struct Group {
-    /// `None` when it was dropped.
+    /// `None` after it was dropped.
     object: Option<SIBinder>,
     events: Option<OwnedFd>,
     key: i64,
@@ -105,7 +105,7 @@ struct Group {
 }
 
 impl<'a> Client<'a> {
-    /// One that has nothing yet.
+    /// Makes a client without groups.
     pub fn new(service: &'a SIBinder, descriptors: &'a Descriptors, strangers: (i64, i64)) -> Self {
         let (groups, pending, unsignalled) = (Vec::new(), Vec::new(), Vec::new());
         Self { service, descriptors, strangers, groups, pending, unsignalled, has_waited: false }
@@ -136,7 +136,7 @@ impl<'a> Client<'a> {
         let other = self.service.descriptor();
         let interface = match call.header {
             Header::Own => own,
-            // Of a group the service's, of the service something longer.
+            // A group gets the service's interface, the service a longer name.
             Header::Others if own != other => other,
             Header::Others => "android.hardware.graphics.allocator.IAllocator",
             Header::Missing => "",
@@ -148,7 +148,7 @@ impl<'a> Client<'a> {
         for (at, kind) in &call.objects {
             match kind.checked_sub(0xc0) {
                 None => request.descriptor(*at, self.descriptor(*kind)),
-                // Binders, null ones too, and what only a broken client sends.
+                // Binders, also null, and objects that only a broken client sends.
                 Some(other) => {
                     let number = u64::from(other) / OTHER_TYPES.len() as u64;
                     let kind = OTHER_TYPES[usize::from(other) % OTHER_TYPES.len()];
@@ -158,7 +158,7 @@ impl<'a> Client<'a> {
         }
         let code = call.transaction();
         if let Ok(reply) = request.transact(&target, code) {
-            // A reply that can't be read has nothing for this client.
+            // If the reply cannot be read, the client learns nothing.
             let _ = self.learn(group, call, code, reply);
         }
     }
@@ -195,7 +195,7 @@ impl<'a> Client<'a> {
                     buffers.all(|buffer| *buffer != self.strangers.1),
                     "the victim's buffer is granted to another"
                 );
-                // With a key it is that group's.
+                // If the call has a key, the token is that group's.
                 let mut names = call.numbers.iter().map(|(_, what)| Known::from(*what));
                 let key = names.find(|(known, _)| *known == Known::Key);
                 let locked = key.and_then(|(_, other)| self.index(other)).unwrap_or(group);
@@ -221,7 +221,7 @@ impl<'a> Client<'a> {
         usize::from(group).checked_rem(self.groups.len())
     }
 
-    /// A number that is known by now.
+    /// The present value of a [`Known`]; 0 if there is none yet.
     fn known(&self, what: u8) -> i64 {
         let (known, group) = Known::from(what);
         let Some(group) = self.index(group).map(|group| &self.groups[group]) else { return 0 };
@@ -253,7 +253,7 @@ impl<'a> Client<'a> {
             (Action::CloseEvents, Some(group)) => self.groups[group].events = None,
             (Action::ReadEvents, Some(group)) => {
                 if let Some(events) = &self.groups[group].events {
-                    // EAGAIN: there are none.
+                    // EAGAIN: there are no events.
                     let _ = nix::unistd::read(events.as_raw_fd(), &mut [0; 4096]);
                 }
             }

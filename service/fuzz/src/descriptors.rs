@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a client may put into a parcel: dma-bufs of all exporters, sync_files, and descriptors that
-//! are neither. They are made once, and are the same for all inputs.
+//! The descriptors that a client may put into a parcel: dma-bufs of all exporters, sync_files, and others.
+//! They are made once, and are the same for all inputs.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -20,29 +20,29 @@ use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 
 const BYTES: usize = 4096;
 
-/// Kinds of descriptors, as an input names them: the dma-bufs that a client may have for itself.
+/// The number of kinds for dma-bufs that only the client has. Inputs name descriptors by kind.
 pub const DMA_BUFS: u8 = 6;
-/// The buffer that the victims share.
+/// The kind of the buffer that the victims share.
 pub const VICTIMS: u8 = 6;
-/// A sync_file that has signalled.
+/// The kind of a sync_file that has signalled.
 pub const SIGNALLED: u8 = 7;
-/// What is neither: memory, pipes, sockets and others.
+/// The first kind of other descriptors: memory, pipes, sockets and more.
 pub const OTHERS: u8 = 8;
-/// Fences of this input that have not signalled.
+/// The first kind of fences of this input that have not signalled.
 pub const PENDING: u8 = 18;
-/// Event pipes of this input's groups.
+/// The first kind of event pipes of this input's groups.
 pub const EVENTS: u8 = 22;
-/// The first number that is no descriptor's.
+/// The number of kinds.
 pub const KINDS: u8 = 26;
 
-/// See the module.
+/// The descriptors of all inputs.
 pub struct Descriptors {
     /// By kind, below [`PENDING`].
     all: Vec<OwnedFd>,
     vgem: Vgem,
-    /// The first dma-bufs, on which a driver can put fences.
+    /// The first dma-bufs; their driver can put fences on them.
     fenced: [Buffer; 2],
-    /// The pipe's reading end, which is emptied now and then.
+    /// The read end of the pipe.
     pipe: OwnedFd,
     _peer: OwnedFd,
 }
@@ -62,7 +62,7 @@ impl Descriptors {
         }
         all.push(owned(udmabuf::allocate(BYTES)?)?);
         let victims = heap::allocate(BYTES)?;
-        // Nothing has ever used it, so its fences are one that has signalled.
+        // Nothing has used the buffer, so the file has one fence that has signalled.
         let signalled = victims.sync_file()?;
         all.push(owned(victims)?);
         all.push(signalled);
@@ -72,7 +72,7 @@ impl Descriptors {
             MemFdCreateFlag::MFD_CLOEXEC | MemFdCreateFlag::MFD_ALLOW_SEALING,
         )?;
         nix::unistd::ftruncate(&memory, BYTES as i64)?;
-        // Dumps are written to these: the memory must not grow, and the others not block.
+        // Dumps go to these descriptors: the memory must not grow, and the others must not block.
         fcntl(memory.as_raw_fd(), FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW))?;
         let (pipe, pipe_in) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let (socket, peer) = socketpair(
@@ -97,7 +97,7 @@ impl Descriptors {
         Ok(Self { all, vgem, fenced, pipe, _peer: peer })
     }
 
-    /// Of a kind below [`PENDING`].
+    /// The descriptor of a kind below [`PENDING`].
     pub fn get(&self, kind: u8) -> RawFd {
         self.all[usize::from(kind) % self.all.len()].as_raw_fd()
     }
@@ -107,15 +107,15 @@ impl Descriptors {
         self.all[usize::from(VICTIMS)].try_clone()
     }
 
-    /// Makes room for dumps.
+    /// Empties the pipe, so that it has room for dumps.
     pub fn reset(&self) {
         let mut sink = [0; 4096];
-        // Nothing is there mostly: EAGAIN.
+        // EAGAIN: the pipe is empty.
         while matches!(nix::unistd::read(self.pipe.as_raw_fd(), &mut sink), Ok(1..)) {}
     }
 
-    /// A driver's fence on one of the vgem buffers, and a sync_file of all that are there. Fails when
-    /// there is one in the way.
+    /// Puts a driver's fence on one of the vgem buffers, and returns a sync_file of all its fences. Fails
+    /// if another fence is in the way.
     pub fn attach(&self, which: u8, write: bool) -> io::Result<(Fence, OwnedFd)> {
         let buffer = &self.fenced[usize::from(which) % self.fenced.len()];
         let fence = self.vgem.attach(buffer, write)?;
@@ -128,13 +128,13 @@ impl Descriptors {
         }
     }
 
-    /// Has a fence signal.
+    /// Signals a fence.
     pub fn signal(&self, fence: Fence) {
         self.vgem.signal(fence).expect("vgem has the fence that it has made");
     }
 }
 
-/// A descriptor that does not block its reader.
+/// Makes reads of a descriptor non-blocking.
 pub fn set_nonblocking(fd: &impl AsFd) {
     let flags = FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
     fcntl(fd.as_fd().as_raw_fd(), flags).expect("F_SETFL of a pipe");

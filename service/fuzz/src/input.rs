@@ -3,25 +3,25 @@
 
 //! An input: the steps of a client, one after the other.
 //!
-//! A step begins with a byte. With the highest bit set it is an action, the number in the other bits,
-//! and one byte of argument follows. Otherwise it is a call:
+//! If the highest bit of a step's first byte is set, the step is an action: its number is in the other
+//! bits, and a byte of argument follows. Otherwise it is a call:
 //!
-//! | bytes | what |
+//! | bytes | contents |
 //! |---|---|
 //! | 1 | the object: 0 is the service, then the groups of this input |
 //! | 1 | the transaction: see [`CODES`] |
 //! | 1 | the header: see [`Header`] |
 //! | 2 | length of the parcel's data behind the header, little-endian |
 //! | n | the data |
-//! | 1 | objects, up to 15; for each a byte for its place (in words of 4 bytes) and one for its kind |
-//! | 1 | numbers, up to 7; for each a byte for its place, and one for what the client knows by then |
+//! | 1 | number of objects, up to 15; for each a byte for its position (in words of 4 bytes), one for its kind |
+//! | 1 | number of [`Known`] values, up to 7; for each a byte for its position, one for its meaning |
 //!
-//! Bytes that end too early end the input. So any bytes are an input, a valid call stays one when
-//! bytes of its arguments change, and the recorder writes the same format.
+//! A step that is not complete ends the input. So any bytes are an input, and a valid call stays valid
+//! when bytes of its arguments change. The recorder writes the same format.
 
 use rsbinder::FIRST_CALL_TRANSACTION;
 
-/// The transactions that are not methods, by their numbers from 32 on: `getInterfaceVersion`,
+/// Transactions that are not methods, with numbers from 32 on: `getInterfaceVersion`,
 /// `getInterfaceHash`, then those of libbinder's `IBinder.h`.
 pub const CODES: [u32; 12] = [
     FIRST_CALL_TRANSACTION + 16_777_214,
@@ -37,27 +37,28 @@ pub const CODES: [u32; 12] = [
     rsbinder::SYSPROPS_TRANSACTION,
     0,
 ];
+/// More than either interface has.
 const METHODS: u8 = 32;
 /// Set in the first byte of an action.
 const ACTION: u8 = 0x80;
 
-/// As long as an input is at most.
+/// The greatest length of an input, as libFuzzer is told.
 pub const LONGEST: usize = 1024;
 
-/// A number that stands for something that only the run knows.
+/// A value that only the run knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// Of a group's last lock.
+    /// The token of a group's last lock.
     Token,
-    /// A group's.
+    /// A group's key.
     Key,
-    /// The name of a group's first buffer.
+    /// The id of a group's first buffer.
     FirstBuffer,
-    /// And of its second.
+    /// The id of a group's second buffer.
     SecondBuffer,
-    /// Of a grant of another client. Tokens are counted, so they can be guessed; keys can't.
+    /// The token of another client's grant. Tokens are counted, so a client can guess them, unlike keys.
     StrangersToken,
-    /// The one that follows a group's last.
+    /// The token that follows a group's last one.
     NextToken,
 }
 
@@ -71,45 +72,45 @@ impl Known {
         Self::NextToken,
     ];
 
-    /// Which number a byte means, and of which group.
+    /// The value that a byte means, and its group.
     pub fn from(byte: u8) -> (Self, u8) {
         (Self::ALL[usize::from(byte >> 3) % Self::ALL.len()], byte & 7)
     }
 
-    /// The byte that means this number of a group.
+    /// The byte that means this value of a group.
     pub fn of(self, group: usize) -> u8 {
         let place = Self::ALL.iter().position(|known| *known == self).unwrap_or(0);
         (place as u8) << 3 | (group as u8 & 7)
     }
 }
 
-/// What a client does.
+/// A step of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// It calls an object.
     Call(Call),
-    /// It does something else: which thing, and to what.
+    /// It does something else: the action's number and argument.
     Act(u8, u8),
 }
 
-/// A call, with places and kinds for what only the run knows.
+/// A call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Call {
     /// 0: the service; otherwise a group.
     pub target: u8,
-    /// Which transaction.
+    /// The transaction's number in an input.
     pub code: u8,
-    /// What stands before the data.
+    /// The interface token before the data.
     pub header: Header,
     /// The arguments.
     pub data: Vec<u8>,
-    /// Descriptors and binders: where, and of which kind.
+    /// Positions and kinds of descriptors and binders.
     pub objects: Vec<(usize, u8)>,
-    /// Tokens, keys and buffers' names: where, and which.
+    /// Positions and meanings of [`Known`] values.
     pub numbers: Vec<(usize, u8)>,
 }
 
-/// The interface token that a call to an AIDL method begins with.
+/// The interface token at the beginning of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Header {
     /// The object's own.
@@ -122,7 +123,7 @@ pub enum Header {
 }
 
 impl Call {
-    /// The transaction's code, as the driver would deliver it.
+    /// The transaction's code, as the driver delivers it.
     pub fn transaction(&self) -> u32 {
         match self.code {
             method if method < METHODS => FIRST_CALL_TRANSACTION + u32::from(method),
@@ -130,7 +131,7 @@ impl Call {
         }
     }
 
-    /// The number that stands for a transaction in an input.
+    /// The number of a transaction in an input.
     pub fn code_of(transaction: u32) -> Option<u8> {
         let method = transaction.checked_sub(FIRST_CALL_TRANSACTION)?;
         match u8::try_from(method) {
@@ -149,7 +150,7 @@ pub fn steps(bytes: &[u8]) -> impl Iterator<Item = Step> + '_ {
     std::iter::from_fn(move || bytes.step())
 }
 
-/// The bytes of a step, as [`steps`] reads them.
+/// Writes the bytes of a step, as [`steps`] reads them.
 pub fn write(step: &Step, out: &mut Vec<u8>) {
     let call = match step {
         Step::Act(action, argument) => return out.extend([ACTION | action, *argument]),
@@ -182,7 +183,7 @@ impl<'a> Bytes<'a> {
         Some(*first)
     }
 
-    /// As many as are left, if it is fewer.
+    /// The next bytes, or the rest if that is shorter.
     fn some(&mut self, length: usize) -> &'a [u8] {
         let (some, rest) = self.0.split_at(length.min(self.0.len()));
         self.0 = rest;

@@ -3,22 +3,22 @@
 
 //! Random transactions for the service's real objects, without a client process and without the driver.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
 //! | [`input`] | the fuzzer's bytes as steps: calls and actions of a client |
-//! | [`parcel`] | a parcel as the driver would deliver it |
-//! | [`descriptors`] | what a client may send: dma-bufs of all exporters, fences, and everything else |
+//! | [`parcel`] | a parcel as the driver delivers it |
+//! | [`descriptors`] | the descriptors that a client may send: dma-bufs of all exporters, fences, others |
 //! | [`client`] | the client that an input plays: groups, tokens, keys |
 //! | [`victims`] | two other clients, one that holds and one that waits |
-//! | [`oracle`] | what must be as it was before the input |
+//! | [`oracle`] | checks that an input has left nothing behind |
 //!
-//! One process is the service with its arbiter, its reactor and its sync workers, and the caller of its
-//! objects. After each input the client is gone, and everything has to be as it was: the open
-//! descriptors, the tables that the service's dump shows, and the locks of the victims. A panic in any
-//! thread ends the process. All of that is a finding.
+//! One process is both the service, with its reactor and sync workers, and the caller of its objects.
+//! After each input the client is gone, and the open descriptors, the tables in the service's dump and
+//! the victims' locks must be what they were before. A difference is a finding, and so is a panic in any
+//! thread.
 //!
-//! Needs what the testbed's guest has: a binder driver (a reply that carries a group is written with
-//! its help), a DMA-BUF heap, udmabuf and vgem.
+//! It needs the devices of the testbed's guest: a binder driver (to write a reply with a group), a
+//! DMA-BUF heap, udmabuf and vgem.
 
 pub mod client;
 pub mod descriptors;
@@ -32,8 +32,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
 use buffersync_aidl::runtime;
-use buffersync_service::config::Config;
 use buffersync_service::binder::hal::BufferSync;
+use buffersync_service::config::Config;
 use rsbinder::{SIBinder, FIRST_CALL_TRANSACTION};
 
 use client::Client;
@@ -42,12 +42,12 @@ use oracle::Oracle;
 use parcel::Request;
 use victims::Victims;
 
-/// After so many inputs everything is looked at.
+/// Inputs between two thorough checks: a thorough check takes longer than an input.
 pub const THOROUGH: usize = 16;
-/// After so many inputs the victims unlock and lock again: they must still be able to.
+/// Inputs between two turns of the victims, in which they unlock and lock again.
 const TURNS: usize = 256;
-/// Where the inputs since the last thorough look are left when something is wrong, as one input:
-/// libFuzzer itself keeps the very last one.
+/// The file with the inputs since the last thorough check, as one input. libFuzzer itself keeps only the
+/// very last input.
 const LAST_INPUTS: &str = "last-inputs";
 
 /// The process, between two inputs.
@@ -60,7 +60,7 @@ struct Fuzzer {
 }
 
 thread_local! {
-    /// libFuzzer calls from one thread only.
+    /// libFuzzer uses one thread.
     static FUZZER: RefCell<Option<Fuzzer>> = const { RefCell::new(None) };
 }
 
@@ -69,7 +69,7 @@ pub fn run(bytes: &[u8]) {
     FUZZER.with_borrow_mut(|fuzzer| fuzzer.get_or_insert_with(Fuzzer::new).run(bytes));
 }
 
-/// Small bounds, so that inputs reach them.
+/// Small limits, so that inputs reach them.
 fn config() -> Config {
     Config {
         max_groups_per_uid: 6,
@@ -79,7 +79,7 @@ fn config() -> Config {
         max_fences_per_uid: 8,
         max_fds_per_handle: 8,
         max_remembered: 4,
-        // Nothing takes the victims' locks away but a fault.
+        // Long, so that only a fault takes the victims' locks away.
         max_hold_ms: 3_600_000,
         default_hold_ms: 2_000,
         ..Config::default()
@@ -96,7 +96,7 @@ impl Fuzzer {
         let service =
             buffersync_aidl::new_binder!(BnBufferSync, BufferSync::new(Arc::clone(&arbiter)));
         let service = service.as_binder();
-        // A parcel that is refused for its header would test nothing.
+        // The service would refuse every parcel with a wrong header, and nothing would be tested.
         let capabilities = Request::new(service.descriptor(), &[]);
         assert!(capabilities.transact(&service, FIRST_CALL_TRANSACTION).is_ok(), "wrong header");
         let descriptors = Descriptors::new().expect("the guest's devices");
@@ -129,13 +129,13 @@ impl Fuzzer {
     }
 }
 
-/// One after the other. No panic comes while this is locked.
+/// The inputs since the last thorough check. Nothing panics while it is locked.
 fn last_inputs() -> MutexGuard<'static, Vec<u8>> {
     static LAST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
     LAST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has a panic, of whichever thread, leave the last inputs behind. libFuzzer's hook then ends the process.
+/// Makes a panic in any thread write the last inputs. libFuzzer's hook then ends the process.
 fn keep_last_inputs() {
     let libfuzzers = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

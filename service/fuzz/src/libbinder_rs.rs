@@ -8,10 +8,10 @@ use std::sync::{Arc, OnceLock};
 use binder_random_parcel_rs::fuzz_service;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
 use buffersync_service::arbiter::Arbiter;
-use buffersync_service::config::Config;
 use buffersync_service::binder::hal::BufferSync;
+use buffersync_service::config::Config;
 
-/// Random transactions, made of these bytes.
+/// Makes random transactions of these bytes.
 pub fn run(bytes: &[u8]) {
     // The arbiter's threads never end, so all inputs share one.
     static ARBITER: OnceLock<Arc<Arbiter>> = OnceLock::new();

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! libFuzzer on the service: its bytes become transactions, with descriptors and binders in them, which
-//! go to the service's real objects.
+//! libFuzzer on the service: its bytes become transactions, with descriptors and binders in them, to the
+//! service's real objects.
 //!
 //! Under Soong AOSP's `fuzz_service` makes the parcels, as for every AIDL service. Under Cargo
-//! `buffersync_service_fuzz` does, and holds more against the service: see there.
+//! `buffersync_service_fuzz` does, and checks more.
 
 #![no_main]
 
@@ -22,7 +22,7 @@ use nix::sys::signal::{signal, SigHandler, Signal};
 
 libfuzzer_sys::fuzz_target!(
     init: {
-        // As Rust's own main does: a client's pipe may be closed at its end. libFuzzer's main does not.
+        // Rust's own main does it, libFuzzer's does not; a client may close its end of a pipe.
         // SAFETY: no handler is installed.
         unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.expect("SIGPIPE can be ignored");
     },

@@ -1,14 +1,13 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What must be as it was before an input, once its client is gone.
+//! Checks that an input has left nothing behind once its client is gone.
 //!
-//! After each input that is the number of open descriptors, and the numbers of groups, buffers, fences,
-//! jobs and waits. After every [`crate::THOROUGH`]th it is which descriptors are open, and the tables
-//! of the service's dump, which show what the victims hold and wait for: to look at all of it each time
-//! would take longer than the input.
+//! After each input: the numbers of open descriptors, groups, buffers, fences, jobs and waits. After every
+//! [`crate::THOROUGH`]th input: the open descriptors themselves, and the tables of the service's dump,
+//! which show what the victims hold and wait for. All of it each time would take longer than the input.
 //!
-//! The service's threads may still be at work then, so what is different is looked at again, for a while.
+//! The service's threads may still be at work, so a check is repeated for a while.
 
 use std::fmt::Debug;
 use std::fs;
@@ -19,15 +18,16 @@ use std::time::{Duration, Instant};
 use buffersync_service::arbiter::Arbiter;
 use buffersync_service::dump;
 
-/// How long the service's threads may take. An input's fences have all signalled.
+/// How long the service's threads may take; all fences of the input have signalled.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// So often it is looked at without sleeping in between.
+/// Checks without a sleep: the threads are usually done by then.
 const SPINS: u32 = 50;
+/// The sleep between later checks.
 const PAUSE: Duration = Duration::from_micros(200);
-/// Of each process, its descriptors; its size is their number (Linux 6.2).
+/// The folder of the process's descriptors; its size is their number (Linux 6.2).
 const OWN_DESCRIPTORS: &str = "/proc/self/fd";
 
-/// See the module.
+/// The state that inputs must leave behind.
 pub struct Oracle {
     arbiter: Arc<Arbiter>,
     numbers: (u64, String),
@@ -35,23 +35,23 @@ pub struct Oracle {
 }
 
 impl Oracle {
-    /// What is now is how it has to stay.
+    /// Takes the present state as the right one.
     pub fn new(arbiter: Arc<Arbiter>) -> Self {
         let mut oracle =
             Self { arbiter, numbers: (0, String::new()), state: (Vec::new(), String::new()) };
         oracle.learn();
-        // An older kernel says 0.
+        // The size is 0 on older kernels.
         assert_eq!(oracle.numbers.0, oracle.state.0.len() as u64 - 1, "{OWN_DESCRIPTORS}");
         oracle
     }
 
-    /// As [`Oracle::new`], when the victims have done something.
+    /// Takes the present state as the right one, after the victims' turns.
     pub fn learn(&mut self) {
         self.numbers = self.numbers();
         self.state = self.state();
     }
 
-    /// Panics if the number of something stays different.
+    /// Panics if a number stays different.
     pub fn check(&self) {
         wait_for(&self.numbers, || self.numbers());
     }
@@ -75,7 +75,7 @@ impl Oracle {
         let mut open: Vec<u32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
         open.sort_unstable();
         let dump = dump::render(&self.arbiter, &[]);
-        // What comes then only grows.
+        // The rest of the dump changes all the time.
         let tables = dump.split_once("\nevictions").map_or(&*dump, |(tables, _)| tables);
         (open, without_times(tables))
     }
@@ -101,7 +101,7 @@ fn wait_for<T: PartialEq + Debug>(expected: &T, look: impl Fn() -> T) {
     }
 }
 
-/// What is open, for a message.
+/// The open descriptors, for a message.
 fn open() -> Vec<String> {
     let entries = fs::read_dir(OWN_DESCRIPTORS).into_iter().flatten().flatten();
     entries
@@ -109,7 +109,7 @@ fn open() -> Vec<String> {
         .collect()
 }
 
-/// The dump's tables without how much is left of deadlines.
+/// The dump's tables without the time left until deadlines.
 fn without_times(tables: &str) -> String {
     let mut parts: Vec<&str> = tables.split(" ms left").collect();
     let last = parts.pop().unwrap_or_default();

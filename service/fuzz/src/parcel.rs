@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A parcel as the driver delivers it: bytes, and the places of the objects among them.
+//! A parcel as the driver delivers it: bytes, and the positions of objects in them.
 
 use std::os::fd::RawFd;
 
@@ -26,7 +26,7 @@ const fn object_type(name: &[u8; 3]) -> u32 {
     u32::from_be_bytes([name[0], name[1], name[2], 0x85])
 }
 
-/// A transaction's data, to be handed over.
+/// The data of a transaction.
 #[derive(Debug, Default)]
 pub struct Request {
     data: Vec<u8>,
@@ -35,7 +35,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// With the interface token of `interface`, or with none if that is empty.
+    /// Makes a request with the interface token of `interface`, or without one if that is empty.
     pub fn new(interface: &str, arguments: &[u8]) -> Self {
         let mut data = Vec::with_capacity(256);
         if !interface.is_empty() {
@@ -52,24 +52,24 @@ impl Request {
         Self { data, objects: Vec::new(), header }
     }
 
-    /// Bytes of the interface token in the data of a call to `interface`.
+    /// Length of the interface token of `interface`.
     pub fn header_bytes(interface: &str) -> usize {
         Self::new(interface, &[]).header
     }
 
-    /// Writes a number into the arguments, where it fits.
+    /// Writes a number into the arguments, if it fits.
     pub fn number(&mut self, at: usize, number: i64) {
         if let Some(place) = self.data.get_mut(self.header + at..self.header + at + 8) {
             place.copy_from_slice(&number.to_le_bytes());
         }
     }
 
-    /// Puts a descriptor at a place in the arguments.
+    /// Puts a descriptor into the arguments.
     pub fn descriptor(&mut self, at: usize, fd: RawFd) {
         self.object(at, TYPE_FD, fd.unsigned_abs().into(), 1);
     }
 
-    /// Puts any object at a place in the arguments. Objects don't overlap, which the driver sees to.
+    /// Puts an object into the arguments, unless it overlaps another one: the driver refuses overlaps.
     pub fn object(&mut self, at: usize, kind: u32, value: u64, cookie: u64) {
         let at = self.header + at;
         let overlaps = |other: &u64| (*other as usize).abs_diff(at) < OBJECT_BYTES;
@@ -84,21 +84,21 @@ impl Request {
         self.objects.push(at as u64);
     }
 
-    /// Hands it to an object of this process as a thread of the pool does; the reply, to be read.
-    /// Descriptors in it stay their owner's, and have to be open until this returns.
+    /// Hands the request to an object of this process, as a thread of the pool does, and returns the
+    /// reply. Its descriptors remain their owner's, and must be open until then.
     pub fn transact(mut self, target: &SIBinder, code: u32) -> Result<Parcel, StatusCode> {
         self.objects.sort_unstable();
         let object = target.as_transactable().ok_or(StatusCode::BadType)?;
         let (data, objects) = (&mut self.data, &mut self.objects);
-        // SAFETY: both arrays outlive the parcel, and nothing else touches them meanwhile. The
-        // descriptors among the objects are open, as this function asks.
+        // SAFETY: both arrays outlive the parcel, and nothing else uses them meanwhile. The caller keeps
+        // the descriptors open.
         let mut request = unsafe {
             Parcel::from_ipc_parts(
                 data.as_mut_ptr(),
                 data.len(),
                 objects.as_mut_ptr(),
                 objects.len(),
-                // The arrays are this function's.
+                // This function frees the arrays.
                 |_, _, _, _, _| Ok(()),
             )
         };

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The service, with a record of what its clients ask: seeds for the fuzzer.
+//! The service, with a record of its clients' calls: seeds for the fuzzer.
 //!
-//! Each object is behind another one that notes the transaction and passes it on. What only this run
-//! knows is noted as what it is: a descriptor by its kind, a token, key or buffer by whose it is. From
-//! the first group to the end of the last one is an input, which is written to the folder
+//! In front of each object there is another one that records the transaction and passes it on. Values of
+//! this run are recorded by their meaning: a descriptor by its kind, a token, key or buffer by its group.
+//! An input goes from the first group to the end of the last one, and is written to the folder
 //! `BUFFERSYNC_RECORDING`. `cargo xtask fuzz -- record` runs the conformance suite against it.
 
 use std::collections::hash_map::{DefaultHasher, HashMap};
@@ -63,11 +63,11 @@ fn run() -> Result<(), Error> {
 const SERVICE: bool = false;
 const GROUP: bool = true;
 
-/// An object whose transactions are noted.
+/// An object whose transactions are recorded.
 struct Recorded<const KIND: bool> {
     inner: SIBinder,
     record: Arc<Mutex<Record>>,
-    /// Which group of the input it is.
+    /// The position of the group in the input.
     group: usize,
 }
 
@@ -76,15 +76,15 @@ struct Recorded<const KIND: bool> {
 struct Record {
     folder: PathBuf,
     bytes: Vec<u8>,
-    /// It is as long as an input may be: what follows is not noted.
+    /// The input has its greatest length; later steps are not recorded.
     full: bool,
     groups: Vec<Noted>,
     alive: usize,
-    /// By inode, in the order in which they were seen.
+    /// The kinds of dma-bufs by inode, in the order of their first use.
     dma_bufs: HashMap<u64, u8>,
 }
 
-/// What the service has told a group's client.
+/// The values that the service has given to a group's client.
 #[derive(Default)]
 struct Noted {
     key: i64,
@@ -135,7 +135,7 @@ impl<const KIND: bool> Remotable for Recorded<KIND> {
             }
             (Some(group), code) if method::locks(code) => {
                 let LockReply { token, .. } = reply.read()?;
-                // Of which group is not looked at: most are handed over to themselves.
+                // The token may be another group's; but most handovers are to the same group.
                 self.record().with(group, |noted| noted.token = token);
             }
             _ => {}
@@ -144,13 +144,13 @@ impl<const KIND: bool> Remotable for Recorded<KIND> {
     }
 
     fn on_dump(&self, _: &mut dyn std::io::Write, _: &[String]) -> rsbinder::Result<()> {
-        // The object behind has answered that transaction already.
+        // The inner object has answered that transaction already.
         Err(StatusCode::UnknownTransaction)
     }
 }
 
 impl<const KIND: bool> Recorded<KIND> {
-    /// The reply of openGroup, with a group that is recorded in place of the service's own.
+    /// The reply of openGroup, with a recorded group in place of the service's own.
     fn recorded_group(&self, opened: OpenedGroup) -> rsbinder::Result<Parcel> {
         let inner = opened.group.ok_or(StatusCode::UnexpectedNull)?.as_binder();
         let group = {
@@ -183,7 +183,7 @@ impl<const KIND: bool> Drop for Recorded<KIND> {
 
 impl Record {
     fn with(&mut self, group: usize, learn: impl FnOnce(&mut Noted)) {
-        // None: the input that it belongs to has been written.
+        // None: its input has been written already.
         if let Some(noted) = self.groups.get_mut(group) {
             learn(noted);
         }
@@ -221,7 +221,7 @@ impl Record {
         }
     }
 
-    /// What of the arguments is not a number but somebody's name.
+    /// Marks the arguments that are keys, tokens and buffers.
     fn name_numbers(&self, group: Option<usize>, data: &[u8], call: &mut Call) {
         for at in (0..data.len().saturating_sub(7)).step_by(4) {
             let number = long(data, at);
@@ -250,7 +250,7 @@ impl Record {
         }
     }
 
-    /// What a descriptor is, as an input says it.
+    /// The kind of a descriptor.
     fn kind(&mut self, fd: i32, fences: &mut u8) -> u8 {
         let link = fs::read_link(format!("/proc/self/fd/{fd}")).unwrap_or_default();
         let link = link.to_string_lossy().into_owned();
@@ -260,7 +260,7 @@ impl Record {
             return *self.dma_bufs.entry(inode).or_insert(next);
         }
         if link.contains("sync_file") {
-            // SAFETY: the parcel has it open, as /proc has just shown.
+            // SAFETY: the parcel keeps the descriptor open, as /proc has shown.
             let fence = unsafe { BorrowedFd::borrow_raw(fd) };
             let mut fds = [PollFd::new(fence, PollFlags::POLLIN)];
             if nix::poll::poll(&mut fds, PollTimeout::ZERO) == Ok(1) {
@@ -274,7 +274,7 @@ impl Record {
         OTHERS + other.map_or(0, |other| other as u8)
     }
 
-    /// A group is gone. With the last one the input ends.
+    /// A group is gone. The input ends with the last one.
     fn dropped(&mut self, group: usize) {
         self.step(&Step::Act(Action::DropGroup as u8, group as u8));
         self.alive -= 1;
@@ -291,7 +291,7 @@ impl Record {
     }
 }
 
-/// All of a parcel's data. It is read from the beginning afterwards.
+/// All data of a parcel, whose position is then the beginning.
 fn bytes(parcel: &mut Parcel) -> rsbinder::Result<Vec<u8>> {
     parcel.set_data_position(0);
     let mut bytes = Vec::with_capacity(parcel.data_size());
@@ -302,7 +302,7 @@ fn bytes(parcel: &mut Parcel) -> rsbinder::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The four bytes there; 0 beyond the end.
+/// The four bytes at a position; 0 beyond the end.
 fn word(data: &[u8], at: usize) -> u64 {
     let mut word = [0; 4];
     if let Some(there) = data.get(at..at + 4) {
@@ -311,7 +311,7 @@ fn word(data: &[u8], at: usize) -> u64 {
     u32::from_le_bytes(word).into()
 }
 
-/// The eight bytes there; 0 beyond the end.
+/// The eight bytes at a position; 0 beyond the end.
 fn long(data: &[u8], at: usize) -> i64 {
     (word(data, at) | word(data, at + 4) << 32) as i64
 }

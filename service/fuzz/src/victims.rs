@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Two other clients, each with a uid of its own, which share a buffer: one holds it, the other waits.
-//! Inputs have that buffer's descriptor too. Whatever they do, the one still holds and the other waits.
+//! Two other clients, each with its own uid, that share a buffer: one holds it, the other waits. Inputs
+//! have a descriptor of that buffer too. No input may change who holds and who waits.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -16,20 +16,20 @@ use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::event::{Record, GRANTED, RECORD_BYTES};
 use buffersync_service::arbiter::Arbiter;
-use buffersync_service::calls::Opened;
 use buffersync_service::binder::group::SyncGroup;
+use buffersync_service::calls::Opened;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rsbinder::{ParcelFileDescriptor, Strong};
 
 use crate::descriptors::Descriptors;
 
-/// How long the service may take to grant what nobody else has.
+/// How long the service may take to grant a free buffer.
 const PATIENCE_MS: u16 = 10_000;
-/// They hold, and wait, longer than any run of inputs between two of their turns.
+/// The hold limit: longer than the inputs between two turns take.
 const LONG: Duration = Duration::from_secs(3600);
 const NO_TIME_OUT: i64 = 0;
 
-/// See the module.
+/// The two clients.
 pub struct Victims {
     holder: Victim,
     waiter: Victim,
@@ -43,7 +43,7 @@ struct Victim {
 }
 
 impl Victims {
-    /// One that holds, and one that waits for it.
+    /// Makes both; one holds, the other waits.
     pub fn new(arbiter: &Arc<Arbiter>, descriptors: &Descriptors) -> Self {
         let mut victims = Self {
             holder: Victim::new(arbiter, descriptors, 10_001, Access::WRITE),
@@ -58,12 +58,12 @@ impl Victims {
         self.holder.token
     }
 
-    /// The buffer that they share, as the service names it.
+    /// The service's id of the shared buffer.
     pub fn buffer(&self) -> i64 {
         self.holder.buffer
     }
 
-    /// Panics unless the one still holds its grant, and neither has been told anything.
+    /// Panics unless the holder still has its grant, and neither has got an event.
     pub fn check(&self) {
         let Victim { group, token, .. } = &self.holder;
         let fence = group.getAcquireFence(*token, 0);
@@ -73,7 +73,7 @@ impl Victims {
         }
     }
 
-    /// Panics unless the one holds, and the other waits.
+    /// Panics unless one holds and the other waits.
     pub fn check_thoroughly(&self) {
         for victim in [&self.holder, &self.waiter] {
             let locked = victim.group.lock(NO_TIME_OUT).map_err(|s| s.service_specific_error());
@@ -81,7 +81,7 @@ impl Victims {
         }
     }
 
-    /// The holder unlocks, the waiter gets it and unlocks, and it begins anew.
+    /// The holder unlocks, the waiter is granted and unlocks, and both lock again.
     pub fn take_turns(&mut self) {
         self.holder.group.unlock(self.holder.token).expect("the victim can't unlock");
         self.waiter.wait_for_grant();
@@ -125,7 +125,7 @@ impl Victim {
         nix::poll::poll(&mut fds, PollTimeout::from(within_ms)) != Ok(0)
     }
 
-    /// The next two records; zeros where there are none.
+    /// The next two records; zeros if there are none.
     fn read(&self) -> [Record; 2] {
         let mut bytes = [0; 2 * RECORD_BYTES];
         let _ = (&self.events).read(&mut bytes);

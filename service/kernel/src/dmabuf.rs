@@ -23,7 +23,7 @@ const DMA_BUF_MAGIC: FsType = FsType(0x444d_4142);
 /// bytes of the stack.
 const ON_STACK: usize = 64;
 
-/// What an access does, as the uapi's flags say it.
+/// The kind of an access, as in the uapi's flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
     /// `DMA_BUF_SYNC_READ`. A reader waits for the fences of writers.

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`dmabuf`] | recognise a dma-buf, poll and bracket it, export and import its implicit fences |
 //! | [`sync_file`] | recognise a sync_file, read the state of its fences, merge two |
-//! | [`quirks`] | what exporters and kernel versions do differently, and what the service relies on |
+//! | [`quirks`] | differences between exporters and kernel versions, and how the service copes |
 //! | `uapi` | structs and ioctl numbers of linux/dma-buf.h and linux/sync_file.h |
 
 pub mod dmabuf;

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What exporters of dma-bufs and kernel versions do differently. A new difference is written down
-//! here, with the code that copes with it.
+//! Differences between exporters of dma-bufs and between kernel versions. A new one gets a row here, and
+//! its code if it does not change a function of [`crate::dmabuf`].
 //!
 //! | difference | what the service does |
 //! |---|---|
@@ -14,8 +14,8 @@
 //! | START waits for implicit fences, END does not. | [`dmabuf::first_pending`] before START |
 //! | A fence can come between poll(2) and START. | the service interrupts a START that blocks |
 //! | poll(2), epoll_ctl(2) and IMPORT_SYNC_FILE take the reservation lock; how long a driver holds it is unknown. | the service calls them without a mutex, on a bounded number of threads |
-//! | Heaps and udmabuf put no fences on a dma-buf; drivers (vgem, GPUs, V4L2) do. | a dma-buf without fences always polls ready |
-//! | vgem signals a fence with ETIMEDOUT after 10 s. | an error on a fence counts as failed work |
+//! | Heaps and udmabuf put no fences on a dma-buf, GPU drivers and vgem do; a client can, on any of them. | the service looks for fences on every dma-buf |
+//! | vgem signals a forgotten fence by itself after 10 s, without an error. | none needed: hold limits are shorter |
 //!
 //! [`dmabuf::identify`]: crate::dmabuf::identify
 //! [`dmabuf::Identity`]: crate::dmabuf::Identity

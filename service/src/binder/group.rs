@@ -3,9 +3,9 @@
 
 //! `ISyncGroup`, one binder object per group.
 //!
-//! Whoever has the object can use the group. The kernel tells rsbinder when the last reference in
-//! any other process is gone, which includes the death of every client; rsbinder then drops the
-//! object, and that ends the group. No client binder is ever taken or called.
+//! Every process that has the object can use the group. When the last reference in another process is
+//! gone, also by the death of a client, the kernel tells the binder runtime; the runtime drops the
+//! object, and that ends the group. The service takes no binder from a client and calls none.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use crate::arbiter::Arbiter;
 use crate::calls::{Locked, Wait};
 use crate::error::Error;
 use crate::fences::release::Given;
+use crate::outbox::wire;
 
 /// A client's group.
 pub struct SyncGroup {
@@ -31,7 +32,7 @@ pub struct SyncGroup {
 }
 
 impl SyncGroup {
-    /// The binder object that owns group `id`.
+    /// Makes the binder object that owns group `id`.
     pub fn publish(arbiter: Arc<Arbiter>, id: GroupId) -> Strong<dyn ISyncGroup> {
         buffersync_aidl::new_binder!(BnSyncGroup, Self { arbiter, id })
     }
@@ -44,26 +45,24 @@ impl SyncGroup {
         }
         let fds: Vec<BorrowedFd<'_>> = handle.fds.iter().map(|fd| fd.as_ref().as_fd()).collect();
         let ids = self.arbiter.add(self.id, &fds, access)?;
-        Ok(ids.into_iter().map(|id| long(id.0)).collect())
+        Ok(ids.into_iter().map(|id| wire(id.0)).collect())
     }
-}
 
-impl SyncGroup {
     fn lock_group(&self, wait: Wait) -> Result<LockReply, Error> {
         let locked = self.arbiter.lock(self.id, wait)?;
         self.answer(self.id, locked)
     }
 
-    /// The reply for a group that was locked, with the fence that a grant has to wait for.
+    /// The reply to a lock, with the fence that the grant waits for.
     fn answer(&self, id: GroupId, locked: Locked) -> Result<LockReply, Error> {
         let fence = match &locked {
             Locked::Granted { token, waits: true, .. } => {
                 match self.arbiter.acquire_fence(id, *token, None) {
                     Ok(fence) => fence,
-                    // Taken away already: its record says so.
+                    // The grant was taken away already; its EVICTED record says so.
                     Err(Error::Evicted | Error::BadToken) => None,
                     Err(error) => {
-                        // A grant without the fence that it has to wait for is of no use.
+                        // The client cannot use the grant without its fence.
                         self.arbiter.unlock(id, *token, &[])?;
                         return Err(error);
                     }
@@ -189,12 +188,12 @@ impl ISyncGroup for SyncGroup {
     }
 }
 
-/// Tokens count from 1, so 0 is nobody's.
+/// Tokens count from 1, so 0 is no grant's token.
 fn token_of(token: i64) -> Token {
     Token(u64::try_from(token).unwrap_or(0))
 }
 
-/// Ids count from 1, so 0 means all.
+/// Ids count from 1, so 0 means all buffers.
 fn buffer_of(id: i64) -> Result<Option<BufferId>, Error> {
     match u64::try_from(id) {
         Ok(0) => Ok(None),
@@ -224,19 +223,14 @@ fn wait_of(timeout_ns: i64) -> Result<Wait, Error> {
 fn reply(locked: Locked, fence: Option<OwnedFd>) -> LockReply {
     match locked {
         Locked::Queued(token) => {
-            LockReply { token: long(token.0), grant: Vec::new(), acquireFence: None }
+            LockReply { token: wire(token.0), grant: Vec::new(), acquireFence: None }
         }
         Locked::Granted { token, grant, waits: _ } => LockReply {
-            token: long(token.0),
+            token: wire(token.0),
             grant,
             acquireFence: fence.map(ParcelFileDescriptor::new),
         },
     }
-}
-
-/// Ids, generations and times count from 0 and stay far below 2^63.
-fn long(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -25,13 +25,13 @@ use crate::events::MAX_FENCES_PER_GROUP;
 /// The service's root object.
 pub struct BufferSync {
     arbiter: Arc<Arbiter>,
-    /// Taken while a dump is written. The text goes to a descriptor of the caller, who may never
-    /// read it: that may cost one pool thread, not all of them.
+    /// Locked while a dump is written to its caller's descriptor. A caller that never reads costs one
+    /// pool thread, not all of them.
     dumping: Mutex<()>,
 }
 
 impl BufferSync {
-    /// The object for an arbiter.
+    /// Makes the object.
     pub fn new(arbiter: Arc<Arbiter>) -> Self {
         Self { arbiter, dumping: Mutex::new(()) }
     }
@@ -48,8 +48,8 @@ impl BufferSync {
         let opened = self.arbiter.open_group(uid, name, hold, implicit)?;
         let Opened { id, hold, key, events } = opened;
         Ok(OpenedGroup {
-            // From here on the binder object owns the group: if the reply does not arrive, its
-            // drop closes the group.
+            // The binder object owns the group from here on: if the reply does not arrive, the object
+            // is dropped, which closes the group.
             group: Some(SyncGroup::publish(Arc::clone(&self.arbiter), id)),
             events: Some(ParcelFileDescriptor::new(events)),
             holdLimitMs: i32::try_from(hold.as_millis()).unwrap_or(i32::MAX),
@@ -62,7 +62,7 @@ fn check_name(name: &str) -> Result<(), Error> {
     if name.is_empty() || name.len() > MAX_NAME_BYTES as usize {
         return Err(Error::IllegalArgument("name must have 1 to 64 bytes"));
     }
-    // Names are printed into dumps and logs.
+    // Dumps and logs print names.
     if name.chars().any(char::is_control) {
         return Err(Error::IllegalArgument("name has control characters"));
     }
@@ -78,7 +78,7 @@ impl Interface for BufferSync {
         let Ok(_alone) = self.dumping.try_lock() else {
             return Err(runtime::WOULD_BLOCK);
         };
-        // Made first and written then, with no other mutex held.
+        // The text is complete before the write, so that the write holds no other mutex.
         let args: Vec<String> = args.iter().map(runtime::dump_argument).collect();
         let text = dump::render(&self.arbiter, &args);
         writer.write_all(text.as_bytes()).map_err(|_| runtime::FAILED_TRANSACTION)
@@ -88,7 +88,7 @@ impl Interface for BufferSync {
 impl IBufferSync for BufferSync {
     fn getCapabilities(&self) -> binder::Result<Capabilities> {
         let config = self.arbiter.config();
-        // Every setting has a range that fits.
+        // The ranges of all settings fit.
         let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
         let implicit = self.arbiter.has_implicit_fences();
         Ok(Capabilities {

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Acquire fences: what a grant waits for, merged into one sync_file for its client. The client's own
-//! pool thread merges, without the arbiter's mutex.
+//! Acquire fences: the fences that a grant waits for, merged into one sync_file for its client. That
+//! happens on the client's pool thread, without the arbiter's mutex.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

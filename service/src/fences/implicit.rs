@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Locks that wait for implicit fences: which lock waits at which dma-buf, and what wakes it.
+//! Locks that wait for implicit fences.
 //!
 //! The engine decides which lock waits for which buffers, and until when. A sync worker looks first. If
 //! a fence is pending, the reactor watches that one buffer; when it is ready, a worker looks again on
@@ -57,7 +57,7 @@ pub(crate) struct Waits {
 /// One lock that waits.
 struct Wait {
     uid: u32,
-    /// The buffer whose watch it waits for; `None` while the wait is a worker's, or in the workers' queue.
+    /// The buffer whose watch it waits for; `None` while a worker or the queue has its job.
     at: Option<BufferId>,
 }
 
@@ -333,6 +333,6 @@ mod tests {
         assert!(matches!(next, Ok(None)));
         assert!(waits.watches[&BUFFER].wait.is_some());
         waits.end(&queue, &reactor, JobId(2), &mut garbage);
-        assert!(reactor.is_empty());
+        assert_eq!(reactor.len(), 0);
     }
 }

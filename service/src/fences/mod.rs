@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Fences as descriptors. The engine decides who waits for which fence and knows fences by number.
+//! Fences as descriptors. The engine knows fences by number, and decides which grant waits for which.
 //!
 //! | module | fences |
 //! |---|---|
@@ -36,19 +36,15 @@ impl AsFd for Fence {
     }
 }
 
-/// What the reactor waits for.
+/// A wait of the reactor.
 #[derive(Debug)]
 pub enum Waiting {
-    /// A release fence.
     Release {
-        /// The engine's name for it.
         id: FenceId,
-        /// The sync_file.
         fence: Arc<Fence>,
     },
     /// Implicit fences of a buffer.
     Implicit {
-        /// The buffer.
         buffer: BufferId,
         /// Distinguishes this watch from earlier ones of the same buffer.
         number: u64,

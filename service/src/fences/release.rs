@@ -46,7 +46,7 @@ pub(crate) fn check<'a>(given: &'a [Given<'a>]) -> Result<&'a [Given<'a>], Error
     }
 }
 
-/// The service's own sync_files of what was given.
+/// Makes the service's own sync_files of the given ones.
 pub(crate) fn take(given: &[Given<'_>]) -> Result<Vec<SyncFile>, Error> {
     given.iter().map(|given| SyncFile::new(given.fd)).collect()
 }
@@ -114,7 +114,7 @@ struct Release {
     fence: Arc<Fence>,
 }
 
-/// Who gives fences with an unlock, and until when the reactor watches them.
+/// The giver of an unlock's fences, and the end of their watches.
 pub(crate) struct Giver {
     pub group: GroupId,
     pub uid: u32,
@@ -146,8 +146,8 @@ impl Releases {
         Ok(())
     }
 
-    /// Has the reactor watch fences: all or, on an error, none. `garbage` gets what the caller closes
-    /// without the mutex.
+    /// Has the reactor watch fences: all or, on an error, none. `garbage` gets descriptors that the
+    /// caller closes without the mutex.
     ///
     /// A file with a failed fence becomes a fence that has ended, and a second one if others in the file
     /// are pending: the next holder is told of the failure, and still waits for the rest.

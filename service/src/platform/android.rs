@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Android: settings from system properties, the log in logcat, traces by ATrace. init sets the limit of
-//! descriptors.
+//! Android: settings from system properties, the log in logcat, traces with ATrace. init sets the limit
+//! of descriptors.
 
 use std::ffi::{c_char, c_int, CStr, CString};
 
@@ -10,7 +10,7 @@ use crate::config::{Config, ConfigError};
 use crate::logging::Limited;
 use crate::trace::Trace;
 
-/// What a refused registration may be about.
+/// A hint for a refused registration.
 pub const REGISTRATION: &str =
     "the service manager's log says why; it needs an entry in service_contexts, `add` for \
      the service's domain (sepolicy/), and the instance in the device's VINTF manifest";
@@ -19,28 +19,28 @@ pub const REGISTRATION: &str =
 const VALUE_MAX: usize = 92;
 
 extern "C" {
-    /// bionic's: writes the property's value and a NUL, answers the value's length; 0 if it is not
-    /// set. (The `libc` crate has it for Android's targets only; this compiles on any.)
+    /// In bionic: writes the property's value and a NUL, and returns the value's length, or 0 if it is
+    /// not set. Declared here because the `libc` crate has it for Android's targets only.
     fn __system_property_get(name: *const c_char, value: *mut c_char) -> c_int;
 }
 
-/// The settings. Properties can't ask for help, so there are always some.
+/// The settings. Properties cannot ask for help, so it is never `None`.
 pub fn settings() -> Result<Option<Config>, ConfigError> {
     Config::from_properties(property).map(Some)
 }
 
-/// Where the log goes.
+/// Opens the log.
 pub fn start_logging() {
     let level = log::LevelFilter::Info;
     let config = android_logger::Config::default().with_tag("buffersync").with_max_level(level);
     Limited::install(android_logger::AndroidLogger::new(config), level);
 }
 
-/// Both limits are what the rc file says.
+/// Does nothing: the rc file sets both limits.
 pub fn raise_descriptor_limit() {}
 
-/// ATrace, by what libcutils exports for vendors (cutils/trace.h). libatrace_rust, which wraps the same, panics
-/// on a name that it can't take.
+/// ATrace, through the functions that libcutils exports for vendors (cutils/trace.h). libatrace_rust
+/// wraps the same, but panics on a name with NUL.
 #[derive(Debug)]
 pub struct Tracer(());
 
@@ -58,7 +58,7 @@ extern "C" {
 }
 
 impl Tracer {
-    /// libcutils opens the trace at its first call: now, and under no mutex later.
+    /// libcutils opens the trace at its first call. It is made here, so that it is not made under a mutex.
     pub fn new(_config: &Config) -> Self {
         let tracer = Self(());
         tracer.is_on();
@@ -66,24 +66,24 @@ impl Tracer {
     }
 }
 
-/// Group names have no NUL (`binder::hal::check_name`).
+/// `binder::hal` refuses group names with NUL.
 fn c_name(name: &str) -> CString {
     CString::new(name).unwrap_or_default()
 }
 
 impl Trace for Tracer {
     fn is_on(&self) -> bool {
-        // SAFETY: it takes nothing and answers a number.
+        // SAFETY: the call takes nothing and returns a number.
         unsafe { atrace_get_enabled_tags() & TAG_HAL != 0 }
     }
 
     fn begin(&self, name: &str) {
-        // SAFETY: the name ends with NUL and is there until the call returns, which is all that it needs.
+        // SAFETY: the name ends with NUL and outlives the call.
         unsafe { atrace_begin_body(c_name(name).as_ptr()) }
     }
 
     fn end(&self) {
-        // SAFETY: it takes nothing.
+        // SAFETY: the call takes nothing.
         unsafe { atrace_end_body() }
     }
 
@@ -107,13 +107,13 @@ impl Trace for Tracer {
 fn property(name: &str) -> Option<String> {
     let name = CString::new(name).ok()?;
     let mut value: [c_char; VALUE_MAX] = [0; VALUE_MAX];
-    // SAFETY: the name ends with NUL, and the value has room for PROP_VALUE_MAX bytes, which is
-    // what the call writes at most, the NUL included.
+    // SAFETY: the name ends with NUL, and the call writes at most PROP_VALUE_MAX bytes, for which the
+    // value has room.
     let length = unsafe { __system_property_get(name.as_ptr(), value.as_mut_ptr()) };
     if length <= 0 {
         return None;
     }
-    // SAFETY: the call ended the value with NUL within its bounds.
+    // SAFETY: the call has ended the value with NUL, within its bounds.
     let value = unsafe { CStr::from_ptr(value.as_ptr()) };
     value.to_str().ok().map(str::to_string)
 }

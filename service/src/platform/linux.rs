@@ -13,12 +13,12 @@ use crate::config::{Config, ConfigError};
 use crate::logging::Limited;
 use crate::trace::Trace;
 
-/// What a refused registration may be about.
+/// A hint for a refused registration.
 pub const REGISTRATION: &str =
     "rsb_hub registers a name for the uids that a file in /etc/rsbinder/hub.d lets add it \
      (10-buffersync.toml)";
 
-/// The settings; `None` if only help was asked for, which is printed.
+/// The settings; `None` if the flags asked for help, which is printed.
 pub fn settings() -> Result<Option<Config>, ConfigError> {
     let config = Config::from_args(std::env::args().skip(1))?;
     if config.is_none() {
@@ -27,7 +27,7 @@ pub fn settings() -> Result<Option<Config>, ConfigError> {
     Ok(config)
 }
 
-/// Where the log goes; `RUST_LOG` says how much of it.
+/// Opens the log; `RUST_LOG` sets its level.
 pub fn start_logging() {
     let level = env_logger::Env::default().default_filter_or("info");
     let log = env_logger::Builder::from_env(level).build();
@@ -35,16 +35,16 @@ pub fn start_logging() {
     Limited::install(log, level);
 }
 
-/// A buffer, a pipe and a fence take a descriptor each: takes as many as are to be had.
+/// Raises the limit to its maximum: each buffer, pipe and fence takes a descriptor.
 pub fn raise_descriptor_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(errno) = raised {
-        log::warn!("the limit of descriptors stays what it is: {errno}");
+        log::warn!("the limit of descriptors cannot be raised: {errno}");
     }
 }
 
-/// Lines as ATrace writes them, which Perfetto and trace-cmd read, in the kernel's own trace.
+/// Writes ATrace's lines, which Perfetto and trace-cmd read, to the kernel's trace.
 #[derive(Debug)]
 pub struct Tracer {
     /// `None` if nobody traces.
@@ -52,7 +52,10 @@ pub struct Tracer {
     pid: u32,
 }
 
-/// Of tracefs (kernel: Documentation/trace/ftrace.rst). A write takes no lock of anybody's and does not wait.
+/// In tracefs. A write never blocks.
+///
+/// # References
+///  - [Kernel: "ftrace"](https://docs.kernel.org/trace/ftrace.html)
 const MARKER: &str = "/sys/kernel/tracing/trace_marker";
 
 impl Tracer {
@@ -68,7 +71,7 @@ impl Tracer {
 
     fn write(&self, line: std::fmt::Arguments<'_>) {
         if let Some(mut marker) = self.marker.as_ref() {
-            // One write is one line. It is refused while the kernel's trace is off, which is nobody's loss.
+            // One write is one line. The kernel refuses it while its trace is off, when nobody reads it.
             let _ = marker.write(line.to_string().as_bytes());
         }
     }

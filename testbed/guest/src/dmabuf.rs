@@ -35,7 +35,7 @@ impl DmaBuf {
         Mapping::new(self.fd.as_fd(), self.size)
     }
 
-    /// Whether the fences that a reader (or a writer) has to wait for have signalled.
+    /// Whether the fences that a reader (or a writer) waits for have signalled.
     pub fn is_ready(&self, write: bool) -> bool {
         let looked = [(self.fd.as_fd(), Usage::new(write).poll_events())];
         dmabuf::first_pending(looked.into_iter()) == Ok(None)
@@ -55,16 +55,16 @@ impl AsFd for DmaBuf {
 
 /// A mapped dma-buf.
 ///
-/// Other processes write into it at any time, so there is never a reference to its bytes: they are
-/// read and written word by word with volatile accesses, which stay defined whatever others do.
+/// Other processes write into it at any time, so there is never a reference to its bytes: reads and writes
+/// are volatile, word by word.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<c_void>,
     size: usize,
 }
 
-// SAFETY: the mapping is memory that any process may touch at any time; a thread more changes
-// nothing, since all accesses are volatile.
+// SAFETY: other processes use the memory at any time, so another thread changes nothing: all accesses
+// are volatile.
 unsafe impl Send for Mapping {}
 
 impl Mapping {
@@ -102,7 +102,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and nobody refers to it any more.
+        // SAFETY: the mapping is this struct's, and nothing refers to it any more.
         let _ = unsafe { munmap(self.start, self.size) };
     }
 }

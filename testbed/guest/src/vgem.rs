@@ -93,7 +93,7 @@ pub struct Vgem(File);
 /// A buffer of the device, exported.
 #[derive(Debug)]
 pub struct Buffer {
-    /// As others see it.
+    /// The exported dma-buf.
     pub dmabuf: DmaBuf,
     handle: u32,
 }
@@ -103,7 +103,7 @@ pub struct Buffer {
 pub struct Fence(u32);
 
 impl Vgem {
-    /// Opens it.
+    /// Opens the first one in /dev/dri.
     pub fn open() -> io::Result<Self> {
         for number in 0..16 {
             let node = format!("/dev/dri/card{number}");
@@ -118,7 +118,7 @@ impl Vgem {
         Err(io::Error::new(io::ErrorKind::NotFound, "no vgem device in /dev/dri"))
     }
 
-    /// The same device once more.
+    /// Duplicates the descriptor of the device.
     pub fn try_clone(&self) -> io::Result<Self> {
         self.0.try_clone().map(Self)
     }
@@ -135,7 +135,7 @@ impl Vgem {
             PrimeHandle { handle: dumb.handle, flags: flags.bits().unsigned_abs(), fd: -1 };
         // SAFETY: as above.
         unsafe { drm_prime_handle_to_fd(self.0.as_raw_fd(), &mut prime) }?;
-        // SAFETY: the ioctl has made this descriptor for us.
+        // SAFETY: the ioctl has made this descriptor, and nothing else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(prime.fd) };
         let size = usize::try_from(dumb.size).map_err(|_| io::ErrorKind::InvalidData)?;
         Ok(Buffer { dmabuf: DmaBuf::new(fd, size), handle: dumb.handle })
