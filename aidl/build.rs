@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 
 const FOLDER: &str = "vendor/buffersync";
-/// Of the interface, which is not frozen yet: what AOSP's build gives a version that can still change.
+/// The version and the hash that AOSP's build gives an interface that is not frozen.
 const VERSION: i32 = 1;
 const HASH: &str = "notfrozen";
 

@@ -1,48 +1,38 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The 32 bytes of an `EventRecord` as they stand in a group's event pipe.
+//! The 32 bytes of an `EventRecord` in a group's event pipe.
 //!
-//! Both sides use this one definition, so that the layout that the AIDL promises is written down
-//! in code once. It does no I/O.
+//! Service and client use this definition, so the layout that the AIDL promises is in the code once. It
+//! does no I/O.
 
 use crate::runtime::vendor::buffersync::EventRecord;
 
 /// Bytes of one record. A pipe write of up to `PIPE_BUF` (4096) bytes is atomic (pipe(7)).
 pub const RECORD_BYTES: usize = 32;
 
-/// The grant of a group of this many buffers fits one atomic write, with room for its eviction.
+/// The grant of a group with this number of buffers fits one atomic write, with room for its eviction.
 pub const MAX_BUFFERS_PER_GROUP: usize = 126;
 
-/// `EventType.GRANTED`.
+// The values of `EventType`, as plain numbers.
 pub const GRANTED: i32 = 1;
-/// `EventType.BUFFER`.
 pub const BUFFER: i32 = 2;
-/// `EventType.LOCK_FAILED`.
 pub const LOCK_FAILED: i32 = 3;
-/// `EventType.EVICTED`.
 pub const EVICTED: i32 = 4;
-/// `EventType.WOUNDED`.
 pub const WOUNDED: i32 = 5;
-/// `EventType.TIMED_OUT`.
 pub const TIMED_OUT: i32 = 6;
 
-/// `EventRecord.FLAG_EVICTED`.
 pub const FLAG_EVICTED: i32 = EventRecord::FLAG_EVICTED;
-/// `EventRecord.FLAG_FENCE`.
 pub const FLAG_FENCE: i32 = EventRecord::FLAG_FENCE;
-/// `EventRecord.FLAG_FENCED`.
 pub const FLAG_FENCED: i32 = EventRecord::FLAG_FENCED;
-/// `EventRecord.FLAG_TORN`.
 pub const FLAG_TORN: i32 = EventRecord::FLAG_TORN;
 
-/// One record, with the type as the plain number it is on the wire: a reader must skip types
-/// that it does not know.
+/// One record. The type is a plain number, because a reader must skip types that it does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// `EventType`.
+    /// An `EventType`.
     pub kind: i32,
-    /// `EventRecord.FLAG_*`.
+    /// Bits `EventRecord.FLAG_*`.
     pub flags: i32,
     /// The lock that the record is about.
     pub token: i64,
@@ -53,7 +43,6 @@ pub struct Record {
 }
 
 impl Record {
-    /// The record as it is written to the pipe.
     pub fn to_bytes(&self) -> [u8; RECORD_BYTES] {
         let mut bytes = [0; RECORD_BYTES];
         bytes[0..4].copy_from_slice(&self.kind.to_ne_bytes());
@@ -64,7 +53,6 @@ impl Record {
         bytes
     }
 
-    /// The record that these bytes of the pipe hold.
     pub fn from_bytes(bytes: &[u8; RECORD_BYTES]) -> Self {
         let int = |at| i32::from_ne_bytes(word(bytes, at));
         let long = |at| i64::from_ne_bytes(word(bytes, at));
@@ -72,7 +60,7 @@ impl Record {
     }
 }
 
-/// The bytes from `at` on.
+/// Copies bytes from `at` on. Has no index that could panic.
 fn word<const SIZE: usize>(bytes: &[u8; RECORD_BYTES], at: usize) -> [u8; SIZE] {
     let mut word = [0; SIZE];
     for (to, from) in word.iter_mut().zip(bytes.iter().skip(at)) {
@@ -81,12 +69,12 @@ fn word<const SIZE: usize>(bytes: &[u8; RECORD_BYTES], at: usize) -> [u8; SIZE] 
     word
 }
 
-/// A buffer of a grant, as a BUFFER record and `LockReply.grant` have it.
+/// A buffer of a grant, in a BUFFER record or in `LockReply.grant`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Buffer {
-    /// As `ISyncGroup.add` named it.
+    /// The id that `ISyncGroup.add` returned.
     pub id: i64,
-    /// Exclusive grants that it has seen, this one included.
+    /// The number of exclusive grants so far, this one included.
     pub generation: i64,
     /// `EventRecord.FLAG_EVICTED`, `FLAG_FENCED`, `FLAG_TORN`.
     pub flags: i32,

@@ -1,16 +1,15 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Rust bindings of the `vendor.buffersync` AIDL interface, and the names that its users need.
+//! Rust bindings of the `vendor.buffersync` AIDL interface, and the code that service and client share.
 //!
-//! The AIDL files beside this crate (`vendor/buffersync/*.aidl`) are the manual: what each method
-//! does, which errors it has, how an event record is laid out. Under Cargo the bindings and the
-//! binder runtime are rsbinder's; under Soong they are those of `aidl_interface` and libbinder_rs.
-//! Where the two differ, [`runtime`] makes one of them; everything else is the same source. This
-//! crate knows nothing of the service or of the client library.
+//! The AIDL files (`vendor/buffersync/*.aidl`) document the methods, their errors and the event records.
+//! Under Cargo the bindings and the binder runtime are rsbinder's. Under Soong they are those of
+//! `aidl_interface` and libbinder_rs. [`runtime`] hides the differences; everything else is the same
+//! source. This crate knows nothing of the service or of the client library.
 
-// An app or a HAL has this code in its process, through the client, and Soong builds with panic=abort: a
-// panic ends the whole process. So no reply may lead to one.
+// The client brings this code into the process of an app or a HAL, and Soong builds with panic=abort: a
+// panic ends the whole process. So no reply may cause a panic.
 #![cfg_attr(
     not(test),
     deny(

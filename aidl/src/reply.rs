@@ -1,31 +1,30 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The numbers of `LockReply.grant`: the deadline, then three for each buffer.
+//! The numbers of `LockReply.grant`: the deadline, then three numbers for each buffer.
 //!
-//! Both sides use this one definition, so that the order that the AIDL promises is written down in
-//! code once.
+//! Service and client use this definition, so the order that the AIDL promises is in the code once.
 
 use crate::event::{Buffer, MAX_BUFFERS_PER_GROUP};
 use crate::runtime::vendor::buffersync::LockReply::LockReply;
 
-/// Numbers of one buffer.
+/// The numbers of one buffer: id, generation, flags.
 const NUMBERS: usize = 3;
 
-/// Numbers that are neither a grant's nor none.
+/// The numbers are neither empty nor a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// A grant as a `LockReply` tells of it.
+/// A grant in a `LockReply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granted<'a> {
-    /// When it is taken away, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// In nanoseconds of `CLOCK_MONOTONIC`.
     pub deadline_ns: i64,
     buffers: &'a [i64],
 }
 
 impl<'a> Granted<'a> {
-    /// What a reply grants; `None` if the lock is queued.
+    /// The grant of a reply; `None` if the lock is queued.
     pub fn of(reply: &'a LockReply) -> Result<Option<Self>, Malformed> {
         let Some((&deadline_ns, buffers)) = reply.grant.split_first() else { return Ok(None) };
         let possible = NUMBERS..=NUMBERS * MAX_BUFFERS_PER_GROUP;
@@ -35,17 +34,17 @@ impl<'a> Granted<'a> {
         Ok(Some(Self { deadline_ns, buffers }))
     }
 
-    /// In the order of their addition.
+    /// The buffers, in the order in which they were added.
     pub fn buffers(self) -> impl ExactSizeIterator<Item = Buffer> + 'a {
         self.buffers.chunks_exact(NUMBERS).map(|buffer| match *buffer {
-            // Bits beyond an int are none that there can be.
+            // The flags are an AIDL int, so no bit is lost.
             [id, generation, flags] => Buffer { id, generation, flags: flags as i32 },
-            // No chunk has another length.
+            // Can't happen: every chunk has NUMBERS numbers.
             _ => Buffer::default(),
         })
     }
 
-    /// `LockReply.grant` of a deadline and these buffers.
+    /// Makes the numbers of `LockReply.grant`.
     pub fn numbers(deadline_ns: i64, buffers: impl ExactSizeIterator<Item = Buffer>) -> Vec<i64> {
         let mut numbers =
             Vec::with_capacity(buffers.len().saturating_mul(NUMBERS).saturating_add(1));

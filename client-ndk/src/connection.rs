@@ -206,7 +206,6 @@ impl Connection {
 }
 
 /// Takes a mutex also after a panic of another thread: its data is valid between any two statements.
-
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

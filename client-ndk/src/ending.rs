@@ -53,7 +53,6 @@ mod tests {
     use super::*;
 
     /// Calls `check` when it is destroyed.
-
     struct Asks(Sender<bool>);
 
     impl Drop for Asks {

@@ -202,7 +202,6 @@ impl Error {
 }
 
 /// Says what the lock waited for when it failed.
-
 fn lock_failed(buffer: BufferId, errno: Errno, by_fence: bool) -> String {
     if by_fence {
         let name = format!("{errno:?}");

@@ -172,7 +172,6 @@ impl EventPipe {
     }
 
     /// Returns the grant if it has all its BUFFER records.
-
     fn complete(&mut self) -> Option<Event> {
         self.partial
             .take_if(|(grant, buffers)| grant.buffers.len() == *buffers)

@@ -344,7 +344,6 @@ impl Drop for Grant<'_> {
     fn drop(&mut self) {
         if !self.ended {
             // An error is ignored: after an eviction or a death the grant is gone in any case.
-
             let _ = self.end(&[]);
         }
         self.group.released();

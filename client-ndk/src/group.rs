@@ -237,7 +237,6 @@ impl Group {
         };
         if matches!(&self.state, State::Holding { grant, .. } if grant.token.0 != reply.token) {
             // The grant was taken away before it could grow, so this is a new lock.
-
             return self.discard(&reply);
         }
         self.accept(reply)
@@ -395,7 +394,6 @@ impl Drop for Group {
     fn drop(&mut self) {
         if let (false, Ok(binder)) = (matches!(self.state, State::Holding { .. }), self.remote()) {
             // An error can be ignored: the reference is dropped now in any case.
-
             let _ = binder.close();
         }
     }

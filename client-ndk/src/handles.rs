@@ -46,7 +46,6 @@ impl<T> Handles<T> {
     }
 
     /// Finds the object of a handle.
-
     pub fn get(&self, handle: usize) -> Option<Arc<T>> {
         let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
         objects.as_ref()?.get(&handle).cloned()

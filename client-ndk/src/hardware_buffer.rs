@@ -150,7 +150,6 @@ mod tests {
         let header = NativeHandle { version, num_fds, num_ints: 0, data: [] };
         let two = Two { header, fds };
         // SAFETY: a handle of two descriptors, which lives until the end of this function.
-
         unsafe { descriptors(std::ptr::from_ref(&two).cast()) }.map(|fds| fds.len())
     }
 

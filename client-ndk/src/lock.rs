@@ -84,7 +84,6 @@ impl Group {
         }
         let grew = matches!(self.state, State::Holding { .. });
         // It was granted meanwhile, and its record is there. If the service is gone, so is the lock.
-
         let granted = self.await_grant(grace());
         if granted == Ok(true) && !grew {
             drop(self.grant());

@@ -314,7 +314,6 @@ impl Mapping {
     ///
     /// # Safety
     /// The arguments come from [`Mapping::into_raw`], and are used here only once.
-
     pub unsafe fn from_raw(start: NonNull<u8>, size: NonZeroUsize) -> Self {
         Self { start: start.cast(), size }
     }

@@ -66,7 +66,6 @@ impl Members {
     }
 
     /// Notes a mapping. It exists as long as the returned value.
-
     pub fn map(&mut self, id: BufferId) -> Result<Arc<()>> {
         let member = self.find(id).ok_or(Error::UnknownBuffer)?;
         if member.mapping.strong_count() > 0 {

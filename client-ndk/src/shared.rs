@@ -299,7 +299,6 @@ impl State {
     }
 
     /// Checks the waiting lock. Returns true if it is granted.
-
     fn progress(&mut self) -> Result<bool> {
         if self.cancelled {
             return Err(Error::Cancelled);

@@ -116,7 +116,6 @@ fn watch(group: &Group) -> Result<AsyncFd<OwnedFd>> {
 }
 
 /// Waits until there may be something to read. The caller reads everything before the next call.
-
 async fn ready(events: &AsyncFd<OwnedFd>) -> Result<()> {
     let guard = events.readable().await;
     guard.map_err(|error| Error::io("epoll of the event pipe", &error))?.clear_ready();

@@ -137,8 +137,7 @@ impl From<aidl::Capabilities::Capabilities> for Capabilities {
     }
 }
 
-/// A time-out as AIDL wants it: in nanoseconds, 0 for none. A longer one than i64 has becomes 292 years.
-
+/// A time-out for AIDL: in nanoseconds, 0 for none. One that is too long for an i64 becomes 292 years.
 pub(crate) fn timeout_ns(timeout: Option<Duration>) -> i64 {
     timeout.map_or(0, |timeout| i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX).max(1))
 }

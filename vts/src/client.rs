@@ -1,17 +1,27 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A client process of the conformance tests: the suite's own program, started again as `client VERB [ACCESS]`,
+//! A client process of the conformance tests: the suite's own program, started as `client VERB [ACCESS]`,
 //! with a Unix socket as its standard input.
 //!
-//! With an ACCESS, and a buffer that comes over the socket: `hold`: locks, prints "granted" and its deadline, holds. `queue`: requests the lock, prints "queued",
-//! waits. `groups`: opens groups until it is refused, prints how many, waits. `queues`: opens groups, prints
-//! "ready", reads a byte, queues locks of as many groups as it may, prints how many, waits. All wait until
-//! they are killed, or their input ends.
+//! These verbs need an ACCESS, and a buffer from the socket. They wait until they are killed or their
+//! input ends:
 //!
-//! Without, and these end by themselves. `give` receives a buffer and perhaps a fence, locks, says a byte, hears a byte,
-//! unlocks with the fence; `take` receives the buffer, queues a lock, says a byte, is granted with an acquire
-//! fence, says another byte. `call` makes one call; `dump` has the service print its state.
+//! | verb | action |
+//! |---|---|
+//! | `hold` | locks, prints "granted" and its deadline, holds |
+//! | `queue` | requests the lock, prints "queued" |
+//! | `groups` | opens groups until one is refused, prints their number |
+//! | `queues` | opens groups, prints "ready", reads a byte, queues a lock of each group until one is refused, prints their number |
+//!
+//! These verbs end by themselves:
+//!
+//! | verb | action |
+//! |---|---|
+//! | `give` | receives a buffer and perhaps a fence, locks, sends a byte, receives a byte, unlocks with the fence |
+//! | `take` | receives a buffer, queues a lock, sends a byte, is granted with an acquire fence, sends a byte |
+//! | `call` | makes one call |
+//! | `dump` | asks the service for its dump |
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,10 +34,10 @@ use buffersync_testbed_guest::fdpass;
 use crate::fence::has_signalled;
 use crate::hal::{dump, error, service, Group};
 
-/// The first argument that makes the suite's program a client.
+/// With this first argument the suite's program is a client.
 pub const VERB: &str = "client";
 
-/// Does what the other arguments say, and ends as the verb does.
+/// Runs the verb of the other arguments.
 pub fn run(mut args: impl Iterator<Item = String>) -> ! {
     let verb = args.next().expect("a verb");
     match verb.as_str() {
@@ -45,7 +55,7 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
     }
     let access = Access(args.next().and_then(|bits| bits.parse().ok()).expect("an access"));
     let buffer = fdpass::receive(&socket()).expect("the buffer").remove(0);
-    // Kept until the end: what is dropped is let go.
+    // Kept until the end, because a dropped group is closed.
     let mut groups = Vec::new();
     match verb.as_str() {
         "hold" => {
@@ -65,7 +75,7 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
             let options = GroupOptions::default();
             let mut opened = Vec::new();
             let mut refused = 0;
-            // More than it may, not without end.
+            // More than the quota, but not without end.
             for _ in 0..4 * most {
                 match service().openGroup("vts/quota", &options) {
                     Ok(group) => opened.push(group),
@@ -81,7 +91,7 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
         "queues" => {
             let most = service().getCapabilities().expect("capabilities").maxQueuedPerUid;
             groups.extend((0..=most).map(|_| Group::of("vts/quota", &buffer, access)));
-            // Only the locks are to be made while somebody holds.
+            // Only the locks are made while somebody holds.
             println!("ready");
             std::io::stdin().read_exact(&mut [0]).expect("a byte");
             let locked: Vec<_> = groups.iter().map(|group| group.binder.lock(0)).collect();
@@ -99,7 +109,7 @@ fn socket() -> UnixStream {
     UnixStream::from(socket)
 }
 
-/// Descriptors that somebody else has opened, used as a giver uses them.
+/// Locks with descriptors that another process has opened, and unlocks with its fence.
 fn give(mut socket: &UnixStream) -> ! {
     let fds = fdpass::receive(socket).expect("a buffer");
     let mut group = Group::of("vts/give", &fds[0], Access::DMA_WRITE);
@@ -113,7 +123,7 @@ fn give(mut socket: &UnixStream) -> ! {
     std::process::exit(0)
 }
 
-/// The same as the next holder uses them: through the event pipe, and with the giver's fence.
+/// The next holder: is granted through the event pipe, with the giver's fence.
 fn take(mut socket: &UnixStream) -> ! {
     let fds = fdpass::receive(socket).expect("a buffer");
     let mut group = Group::of("vts/take", &fds[0], Access::DMA_READ);
@@ -127,7 +137,7 @@ fn take(mut socket: &UnixStream) -> ! {
     std::process::exit(0)
 }
 
-/// Waits for the end: of this process, or of the one that has started it.
+/// Waits until this process is killed, or until its parent ends.
 fn rest() -> ! {
     let _ = std::io::stdin().read(&mut [0]);
     std::process::exit(0)

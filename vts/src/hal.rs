@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The service under test, as a client sees it.
+//! The service under test, from the view of a client.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -27,38 +27,37 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::pace::Limit;
 
-/// Where vendor services are found by vendor clients and apps.
+/// The binder device of vendor services, for vendor clients and apps.
 const DEVICE: &str = "/dev/binder";
 
-/// When something that has to come counts as hung. Emulated machines are slow.
+/// After this time a call counts as hung. Emulated machines are slow.
 pub fn long() -> Duration {
     let seconds = std::env::var("BUFFERSYNC_VTS_PATIENCE_SECONDS").ok();
     Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(60))
 }
 
-/// How long something that must not come is waited for.
+/// The wait for an event that must not come.
 pub const SHORT: Duration = Duration::from_millis(150);
 
-/// The four accesses.
 pub const ACCESSES: [Access; 4] =
     [Access::READ, Access::WRITE, Access::DMA_READ, Access::DMA_WRITE];
 
-/// The interface's name, as the service manager knows it.
+/// The interface's name in the service manager.
 const INTERFACE: &str = "vendor.buffersync.IBufferSync";
-/// Names the instance under test to the processes of a test.
+/// The environment variable that names the instance under test.
 pub const INSTANCE: &str = "BUFFERSYNC_VTS_INSTANCE";
 
 fn open_driver() -> Result<(), String> {
     static OPEN: OnceLock<Result<(), String>> = OnceLock::new();
     OPEN.get_or_init(|| {
-        // As long as it is not there, a look-up would wait for it.
+        // Checked here, because a look-up would wait for a device that does not exist.
         std::fs::metadata(DEVICE).map_err(|error| format!("{DEVICE}: {error}"))?;
         runtime::open_driver(DEVICE, None)
     })
     .clone()
 }
 
-/// The instances that the device's manifest declares; at least one.
+/// Returns the instances that the device's manifest declares: at least one.
 pub fn declared_instances() -> Result<Vec<String>, String> {
     open_driver()?;
     let instances = binder::get_declared_instances(INTERFACE)
@@ -77,7 +76,7 @@ pub fn service() -> Strong<dyn IBufferSync> {
     binder::check_interface(&name).expect("the service is registered")
 }
 
-/// A handle of these descriptors.
+/// Makes a handle of these descriptors.
 pub fn handle(fds: &[BorrowedFd<'_>]) -> NativeHandle {
     let fds = fds
         .iter()
@@ -86,7 +85,7 @@ pub fn handle(fds: &[BorrowedFd<'_>]) -> NativeHandle {
     NativeHandle { fds, ints: Vec::new() }
 }
 
-/// The `ERROR_*` of a refusal; panics if the call was not refused with one.
+/// Returns the `ERROR_*` of a refused call. Panics if the call was not refused.
 pub fn error<T>(result: Result<T, Status>) -> i32 {
     match result {
         Ok(_) => panic!("the call was not refused"),
@@ -97,52 +96,50 @@ pub fn error<T>(result: Result<T, Status>) -> i32 {
     }
 }
 
-/// Whether the call was refused as an illegal argument.
+/// Tells if the call was refused as an illegal argument.
 pub fn is_illegal_argument<T>(result: Result<T, Status>) -> bool {
     result.is_err_and(|status| matches!(runtime::failure(&status), Failure::IllegalArgument(_)))
 }
 
-/// What a lock was granted at once.
+/// Returns the grant of a lock that was granted at once.
 pub fn granted_in(reply: &LockReply) -> Option<Granted<'_>> {
     Granted::of(reply).unwrap_or_else(|_| panic!("numbers of no grant: {reply:?}"))
 }
 
-/// Whether a lock was granted at once; else its grant follows as an event.
+/// Tells if a lock was granted at once. Otherwise its grant follows as an event.
 pub fn is_granted(reply: &LockReply) -> bool {
     granted_in(reply).is_some()
 }
 
 /// A group and its event pipe.
 pub struct Group {
-    /// The binder object.
     pub binder: Strong<dyn ISyncGroup>,
-    /// Its name in calls of other groups.
+    /// Names the group in calls of other groups.
     pub key: i64,
-    /// What the service made of the hold limit.
+    /// The hold limit that the service returned.
     pub hold_ms: i32,
     events: File,
     read: VecDeque<Record>,
-    /// When its grants, and the fences that they ended with, are taken away; by token.
+    /// The deadlines of its grants and of their release fences, by token.
     limits: Mutex<BTreeMap<i64, Limit>>,
 }
 
-/// A grant, whether it came at once or by event.
+/// A grant that came at once or by event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Its name.
     pub token: i64,
-    /// CLOCK_MONOTONIC, nanoseconds.
+    /// Nanoseconds of CLOCK_MONOTONIC.
     pub deadline: i64,
     /// (bufferId, generation, evicted) of each buffer.
     pub buffers: Vec<(i64, i64, bool)>,
-    /// Buffers that have an acquire fence.
+    /// The buffers with an acquire fence.
     pub fenced: Vec<i64>,
-    /// Buffers whose content may be half written.
+    /// The buffers that are marked TORN.
     pub torn: Vec<i64>,
 }
 
 impl Grant {
-    /// Whether the first buffer is marked EVICTED, and TORN.
+    /// Tells if the first buffer is marked EVICTED, and if it is marked TORN.
     pub fn marks(&self) -> (bool, bool) {
         let (id, _, evicted) = self.buffers[0];
         (evicted, self.torn.contains(&id))
@@ -184,14 +181,13 @@ impl Group {
         }
     }
 
-    /// A group of one buffer.
+    /// Opens a group and adds one buffer.
     pub fn of(name: &str, buffer: impl AsFd, access: Access) -> Self {
         let group = Self::open(name);
         group.add(buffer, access);
         group
     }
 
-    /// Adds a buffer.
     pub fn add(&self, buffer: impl AsFd, access: Access) -> i64 {
         let ids = self.binder.add(&handle(&[buffer.as_fd()]), access).expect("add");
         assert_eq!(ids.len(), 1);
@@ -204,7 +200,7 @@ impl Group {
         self.granted(&reply)
     }
 
-    /// Locks, and makes sure that it has to wait. Returns the token.
+    /// Locks, and checks that the lock waits. Returns the token.
     pub fn lock_must_wait(&mut self) -> i64 {
         let reply = self.binder.lock(0).expect("lock");
         assert!(reply.grant.is_empty() && reply.acquireFence.is_none(), "{reply:?}");
@@ -212,7 +208,7 @@ impl Group {
         reply.token
     }
 
-    /// The grant that a reply stands for, at once or later.
+    /// Returns the grant of a reply: at once, or by event.
     pub fn granted(&mut self, reply: &LockReply) -> Grant {
         if let Some(granted) = granted_in(reply) {
             let has = |buffer: &event::Buffer, flag| buffer.flags & flag != 0;
@@ -230,14 +226,14 @@ impl Group {
         grant
     }
 
-    /// The next event, which must be a grant.
+    /// Reads the next event, which must be a grant.
     pub fn next_grant(&mut self) -> Grant {
         let head = self.next_event().expect("a grant");
         assert_eq!(head.kind, event::GRANTED, "{head:?}");
         self.limits().insert(head.token, Limit::at(head.value0));
         let (mut fenced, mut torn) = (Vec::new(), Vec::new());
         let buffers = (0..head.value1).map(|_| {
-            // Written together with the head: there already.
+            // Written together with GRANTED, so it is there already.
             let record = self.next_within(Duration::ZERO).expect("a BUFFER record");
             assert_eq!((record.kind, record.token), (event::BUFFER, head.token));
             if record.flags & event::FLAG_FENCED != 0 {
@@ -252,7 +248,7 @@ impl Group {
         Grant { token: head.token, deadline: head.value0, buffers, fenced, torn }
     }
 
-    /// The next event; `None` at the end of the pipe.
+    /// Reads the next event; `None` at the end of the pipe.
     pub fn next_event(&mut self) -> Option<Record> {
         self.next_within(long())
     }
@@ -266,16 +262,16 @@ impl Group {
         }
     }
 
-    /// The next event, which must be an eviction of this token. Returns its flags.
+    /// Reads the next event, which must be an eviction of this token. Returns its flags.
     pub fn next_eviction(&mut self, token: i64) -> i32 {
-        // It has to come: from here on the test does not rely on the time before.
+        // The eviction must come, so the test no longer relies on the time before it.
         self.limits().remove(&token);
         let record = self.next_event().expect("an eviction");
         assert_eq!((record.kind, record.token), (event::EVICTED, token), "{record:?}");
         record.flags
     }
 
-    /// Whether no event comes within `limit`.
+    /// Tells if no event comes within `limit`.
     pub fn nothing_within(&mut self, limit: Duration) -> bool {
         self.read.is_empty() && !self.readable(limit)
     }
@@ -292,7 +288,7 @@ impl Group {
         }
         let record = self.read.pop_front()?;
         if record.kind == event::EVICTED {
-            // The test knows that it is over.
+            // The test knows now that the grant is over.
             self.limits().remove(&record.token);
         }
         Some(record)
@@ -306,12 +302,12 @@ impl Group {
         self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a grant but for a fence.
+    /// Unlocks with one release fence.
     pub fn unlock_fenced(&self, grant: &Grant, sync_file: &OwnedFd) {
         self.unlock_with(grant, &[whole(sync_file)]);
     }
 
-    /// Ends a grant but for fences, which then have as long as the grant had.
+    /// Unlocks with release fences, which must signal within the hold limit.
     pub fn unlock_with(&self, grant: &Grant, fences: &[ReleaseFence]) {
         let hold = Duration::from_millis(u64::from(self.hold_ms.unsigned_abs()));
         let limit = Limit::after(hold);
@@ -319,7 +315,7 @@ impl Group {
         self.limits().insert(grant.token, limit);
     }
 
-    /// What a grant has to wait for: of one buffer, or (0) of all.
+    /// Returns the acquire fence of one buffer, or of all for 0.
     pub fn acquire_fence(&self, grant: &Grant, buffer: i64) -> Option<OwnedFd> {
         let fence = self.binder.getAcquireFence(grant.token, buffer).expect("getAcquireFence");
         fence.map(Into::into)
@@ -331,7 +327,7 @@ impl Group {
         self.limits().remove(&grant.token);
     }
 
-    /// Locks and unlocks: nothing is in the way, and nothing is broken.
+    /// Locks and unlocks, to check that the group works and nothing holds its buffers.
     pub fn cycle(&mut self) -> Grant {
         let grant = self.lock();
         self.unlock(&grant);
@@ -339,11 +335,11 @@ impl Group {
     }
 }
 
-/// Records that an event pipe is sure not to take: a pipe's default size, and more.
+/// More records than an event pipe has room for: a pipe has 64 KiB by default.
 const MORE_THAN_A_PIPE: usize = 4 * 65536 / RECORD_BYTES;
 
-/// Fills a group's event pipe with records that nobody reads, grants that came by event. Both groups get
-/// `shared`. Returns the error that the next lock is refused with.
+/// Fills a group's event pipe with grants that nobody reads. Both groups get `shared`. Returns the error
+/// with which the next lock is refused.
 pub fn fill_pipe(unread: &Group, holder: &mut Group, shared: impl AsFd) -> i32 {
     holder.add(shared.as_fd(), Access::DMA_WRITE);
     unread.add(shared.as_fd(), Access::DMA_WRITE);
@@ -352,19 +348,19 @@ pub fn fill_pipe(unread: &Group, holder: &mut Group, shared: impl AsFd) -> i32 {
         let reply = unread.binder.lock(0);
         holder.unlock(&theirs);
         let Ok(reply) = reply else { return error(reply) };
-        // It is granted now, or was so in the reply.
+        // It is granted now, or it was granted in the reply.
         eventually("the lock is granted", || unread.binder.unlock(reply.token).is_ok());
     }
     panic!("the pipe took more than {MORE_THAN_A_PIPE} records");
 }
 
-/// One of the service's counters, from its dump.
+/// Returns one counter from the service's dump.
 pub fn counter(name: &str) -> u64 {
     let [value] = counters([name]);
     value
 }
 
-/// Some of the service's counters, at one moment.
+/// Returns some counters from one dump.
 fn counters<const N: usize>(names: [&str; N]) -> [u64; N] {
     let text = dump(&["counters"]);
     let pairs: BTreeMap<_, _> =
@@ -375,12 +371,12 @@ fn counters<const N: usize>(names: [&str; N]) -> [u64; N] {
     })
 }
 
-/// The service's dump, as an operator sees it.
+/// Returns the service's dump.
 pub fn dump(args: &[&str]) -> String {
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("pipe");
     let mut read = File::from(read);
     std::thread::scope(|scope| {
-        // The call returns when all is written, and a pipe holds 64 KiB.
+        // The call returns when everything is written, and a pipe holds 64 KiB.
         let reader = scope.spawn(move || {
             let mut text = String::new();
             read.read_to_string(&mut text).expect("text");
@@ -391,13 +387,13 @@ pub fn dump(args: &[&str]) -> String {
     })
 }
 
-/// Waits until nothing is left of what came before: no group, no buffer, no fence.
+/// Waits until the service has no group, no buffer and no fence of earlier tests.
 pub fn at_rest() {
     let left = || counters(["groups", "buffers", "fences"]);
     eventually("the service is at rest: has it another client?", || left() == [0; 3]);
 }
 
-/// The service's process: the one that writes into the event pipe of a group. What it is named says nothing:
+/// Finds the service's process: it writes to the event pipe of a group. Its name does not help, because
 /// binder runtimes rename threads. Needs root.
 pub fn service_pid() -> String {
     let group = Group::open("vts/pid");
@@ -410,14 +406,14 @@ pub fn service_pid() -> String {
     service.file_name().expect("its number").to_string_lossy().into_owned()
 }
 
-/// Whether a process has this pipe's writing end.
+/// Tells if a process has the write end of this pipe.
 fn writes(process: &Path, pipe: &Path) -> bool {
-    // Not everything there is a process; and a process or a descriptor may go meanwhile.
+    // Not every entry is a process, and a process or a descriptor may disappear meanwhile.
     let Ok(fds) = fs::read_dir(process.join("fd")) else { return false };
     let number =
         process.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok());
     let is_it = |fd: PathBuf| {
-        // The mode of such a link is that of the descriptor.
+        // The mode of the link is the mode of the descriptor.
         let may_write =
             fs::symlink_metadata(&fd).is_ok_and(|of| of.permissions().mode() & 0o200 != 0);
         may_write && fs::read_link(&fd).is_ok_and(|target| target == *pipe)
@@ -425,12 +421,12 @@ fn writes(process: &Path, pipe: &Path) -> bool {
     number && fds.flatten().any(|fd| is_it(fd.path()))
 }
 
-/// How many threads the service has.
+/// Returns the number of the service's threads.
 pub fn service_threads() -> usize {
     fs::read_dir(format!("/proc/{}/task", service_pid())).expect("threads").count()
 }
 
-/// Whether something can be read, or the end, within a time.
+/// Tells if the descriptor becomes readable, or reaches its end, within a time.
 pub fn is_readable(file: impl AsFd, limit: Duration) -> bool {
     let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLIN)];
     let limit = PollTimeout::try_from(limit).expect("a time that poll takes");
@@ -446,7 +442,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// CLOCK_MONOTONIC in nanoseconds.
+/// Returns CLOCK_MONOTONIC in nanoseconds.
 pub fn now_ns() -> i64 {
     use nix::sys::time::TimeValLike;
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).expect("clock").num_nanoseconds()

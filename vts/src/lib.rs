@@ -1,21 +1,20 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the conformance tests are written with: the service through its AIDL, and nothing else of
-//! it.
+//! The library of the conformance tests. It uses the service through its AIDL only.
 //!
-//! | module | what it is |
+//! | module | content |
 //! |---|---|
 //! | [`suite`] | runs all tests against all declared instances |
 //! | [`hal`] | the service, groups and their event pipes |
-//! | [`fence`] | fences that a test signals when it likes |
-//! | [`process`], [`client`] | clients in processes and under users of their own |
-//! | [`trace`] | the kernel's own account of cache operations |
-//! | [`pace`] | the time limits that a test relies on |
+//! | [`fence`] | fences that a test can signal |
+//! | [`process`], [`client`] | client processes with their own users |
+//! | [`trace`] | the kernel's trace of cache operations |
+//! | [`pace`] | the time limits on which a test relies |
 //!
-//! No verdict depends on speed. A wait ends by what it waits for, and after a time so long that something
-//! hangs; what must not happen too early is checked exactly; a test that was overtaken by a time limit of
-//! the service is run again.
+//! No verdict depends on speed. A wait ends with its event, or after a time so long that something hangs.
+//! A check that an event does not come too early is exact. If a time limit of the service passes during a
+//! test, the test runs again.
 
 pub mod client;
 pub mod fence;

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The time limits that a test relies on.
+//! The time limits on which a test relies.
 //!
-//! The service ends a grant at its deadline and a fence at its limit, however slow the machine is. A test that
-//! is not through by then has shown nothing: it is undecided, and is run again. So whatever ends by itself has a
-//! [`Limit`] for as long as a test relies on it. A failure while such a limit has passed is no verdict.
+//! The service ends a grant at its deadline and a fence at its limit, also on a slow machine. A test that
+//! is not finished by then is undecided, and runs again. So everything that ends by itself has a [`Limit`]
+//! while a test relies on it. If such a limit has passed, a failure is not a verdict.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use crate::hal::now_ns;
 
-/// The limits that are relied on, by their numbers.
+/// The limits of the running test, by number.
 static LIMITS: Mutex<BTreeMap<u64, i64>> = Mutex::new(BTreeMap::new());
 
-/// A moment before which a test has to come to its end. It is relied on until it is dropped.
+/// A time before which a test must finish. It counts until it is dropped.
 #[derive(Debug)]
 pub struct Limit {
     number: u64,
@@ -24,7 +24,7 @@ pub struct Limit {
 }
 
 impl Limit {
-    /// A moment of CLOCK_MONOTONIC, in nanoseconds: a grant's deadline.
+    /// A time of CLOCK_MONOTONIC, in nanoseconds, such as a grant's deadline.
     pub fn at(at_ns: i64) -> Self {
         let mut limits = limits();
         let number = limits.last_key_value().map_or(0, |(last, _)| last + 1);
@@ -32,12 +32,12 @@ impl Limit {
         Self { number, at_ns }
     }
 
-    /// So long from now.
+    /// A time from now.
     pub fn after(time: Duration) -> Self {
         Self::at(now_ns().saturating_add(i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)))
     }
 
-    /// Panics if the limit has passed: `what` may have come about by the limit alone.
+    /// Panics if the limit has passed, because then the limit alone may have caused `what`.
     pub fn assert_ahead(&self, what: &str) {
         assert!(now_ns() < self.at_ns, "not before the time limit: {what}");
     }
@@ -49,7 +49,7 @@ impl Drop for Limit {
     }
 }
 
-/// Whether a limit that is relied on has passed.
+/// Tells if a limit of the running test has passed.
 pub fn has_run_out() -> bool {
     let now = now_ns();
     limits().values().any(|limit| now >= *limit)
@@ -63,7 +63,7 @@ fn limits() -> MutexGuard<'static, BTreeMap<u64, i64>> {
 mod tests {
     use super::*;
 
-    /// One test, since the limits are the process's.
+    /// One test, because the limits belong to the process.
     #[test]
     fn a_limit_counts_from_its_moment_until_it_is_dropped() {
         let ahead = Limit::after(Duration::from_secs(3600));

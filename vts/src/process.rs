@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Clients in processes of their own (`client.rs` is their program).
+//! Client processes. `client.rs` is their program.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,18 +16,17 @@ use crate::client;
 use crate::hal::{is_readable, long};
 use crate::pace::Limit;
 
-/// A client process that locks one buffer. It ends with this process, however that ends.
+/// A client process that locks one buffer. It ends when this process ends, for any reason.
 pub struct Client {
     child: Child,
     output: BufReader<ChildStdout>,
-    /// Its standard input: the end of it ends the client.
+    /// Its standard input. The client ends when this is closed.
     socket: UnixStream,
     limit: Option<Limit>,
 }
 
 impl Client {
-    /// Starts a client under `user`, passes it the buffer, and lets it do what `verb` says: see
-    /// `client.rs`.
+    /// Starts a client under `user`, and passes it the buffer. `client.rs` lists the verbs.
     pub fn start(user: User, verb: &str, buffer: BorrowedFd<'_>, access: Access) -> Self {
         let program = std::env::current_exe().expect("own path");
         let (here, there) = UnixStream::pair().expect("socketpair");
@@ -43,8 +42,8 @@ impl Client {
         Self { child, output, socket: here, limit: None }
     }
 
-    /// Waits until a client that was told to `hold` does. Returns its grant's deadline, before which the test
-    /// has to be done with it.
+    /// Waits until a `hold` client holds. Returns its grant's deadline, before which the test must be done with
+    /// it.
     pub fn granted(&mut self) -> i64 {
         let line = self.line();
         let deadline = line.strip_prefix("granted ").and_then(|deadline| deadline.parse().ok());
@@ -53,12 +52,12 @@ impl Client {
         deadline
     }
 
-    /// Lets a client go on that has said "ready".
+    /// Lets a client continue that has printed "ready".
     pub fn go(&mut self) {
         self.socket.write_all(&[0]).expect("the client reads");
     }
 
-    /// The next line that it prints; empty if it has died.
+    /// Reads the next line that it prints; empty if it has died.
     pub fn line(&mut self) -> String {
         let there = !self.output.buffer().is_empty();
         assert!(there || is_readable(self.output.get_ref(), long()), "the client says nothing");
@@ -67,12 +66,11 @@ impl Client {
         line.trim_end().to_string()
     }
 
-    /// Its pid.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// SIGKILL.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("wait");

@@ -1,19 +1,18 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Every test, against every declared instance.
+//! Runs every test against every declared instance.
 //!
-//! libtest knows its tests when it is compiled; which instances a device declares is known when it
-//! runs. So the tests are lists of functions, and libtest-mimic, which takes libtest's options and
-//! prints what it prints, runs `INSTANCE/MODULE::TEST` for each. One after the other: some tests look
-//! at counters of the whole service.
+//! libtest knows its tests at compile time, but the declared instances are known only on the device. So
+//! the tests are lists of functions, and libtest-mimic runs `INSTANCE/MODULE::TEST` for each. It has
+//! libtest's options and output. The tests run one after the other, because some read counters of the
+//! whole service.
 //!
-//! Each test is a process of its own: a test that hangs is ended, whatever it leaves behind goes with it, and
-//! nothing depends on whether a panic unwinds. A test that was too slow to decide anything (see
-//! [`crate::pace`]) is run again.
+//! Each test is a process. So a test that hangs can be killed, its groups and buffers end with it, and a
+//! panic need not unwind. A test that was too slow for a verdict (see [`crate::pace`]) runs again.
 //!
-//! A test that needs what this machine does not have is reported as ignored, never as passed. No
-//! declared instance is a failure.
+//! If this machine lacks something that a test needs, the test is reported as ignored, never as passed.
+//! If no instance is declared, the suite fails.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -27,20 +26,20 @@ use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 
 use crate::{client, hal, pace};
 
-/// The first argument that makes the suite's program a single test.
+/// With this first argument the suite's program runs a single test.
 const TEST: &str = "test";
-/// Exit status of a test that has failed, as libtest has it.
+/// The exit status of a test that failed, like libtest's.
 const FAILED: u8 = 101;
-/// Exit status of a test that was overtaken by a time limit of the service. EX_TEMPFAIL of sysexits.h.
+/// The exit status of a test during which a time limit of the service passed. EX_TEMPFAIL of sysexits.h.
 const UNDECIDED: u8 = 75;
-/// What they have said.
+/// The output of the undecided attempts.
 static UNDECIDED_ATTEMPTS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-/// How often a test is begun before the machine counts as too slow.
+/// After this number of tries the machine counts as too slow.
 const ATTEMPTS: u32 = 5;
-/// When a test hangs: many times what the longest one takes on an emulated machine.
+/// After this time a test counts as hung: many times the longest test on an emulated machine.
 const HUNG: Duration = Duration::from_secs(300);
 
-/// The tests of one module: made by [`crate::tests!`].
+/// Test functions with their names, made by [`crate::tests!`].
 pub type Tests = &'static [(&'static str, fn())];
 
 /// Lists test functions by their names.
@@ -49,12 +48,12 @@ macro_rules! tests {
     ($($test:ident),* $(,)?) => { &[$((stringify!($test), $test as fn())),*] };
 }
 
-/// What the tests of a module need, beside a DMA-BUF heap.
+/// The needs of a module's tests, in addition to a DMA-BUF heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// Processes of several users; the trace.
+    /// For processes of several users, and for the trace.
     Root,
-    /// Fences that signal when a test says so.
+    /// For fences that a test can signal.
     Vgem,
     /// The kernel's trace of ioctls.
     Kprobes,
@@ -78,15 +77,13 @@ impl Need {
 
 /// A module of tests.
 pub struct Module {
-    /// As in the tests' names.
+    /// The module's name in the names of its tests.
     pub name: &'static str,
-    /// Its tests.
     pub tests: Tests,
-    /// What all of them need.
     pub needs: &'static [Need],
 }
 
-/// The program: a client process of the tests, or the suite.
+/// Runs the program: as a client process, as a single test, or as the suite.
 pub fn run(suite: &'static [Module]) -> ExitCode {
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
@@ -96,11 +93,11 @@ pub fn run(suite: &'static [Module]) -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    // Tradefed and xtask read the lines.
+    // Tradefed and xtask parse the output.
     arguments.color.get_or_insert(ColorSetting::Never);
     let instances = match hal::declared_instances() {
         Ok(instances) => instances,
-        // To see the names of the tests takes no device.
+        // A list of the tests needs no device.
         Err(_) if arguments.list => vec!["default".to_string()],
         Err(error) => return without_instances(&arguments, &error),
     };
@@ -118,14 +115,14 @@ pub fn run(suite: &'static [Module]) -> ExitCode {
     });
     let trials = trials.collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    // Not before: a test's name and its result are one line.
+    // Only now, because a test's name and its result are on one line.
     for undecided in UNDECIDED_ATTEMPTS.lock().unwrap_or_else(PoisonError::into_inner).iter() {
         println!("{undecided}");
     }
     finish(&conclusion)
 }
 
-/// Runs a test in a process of its own, until it says something of the service.
+/// Runs a test in a process, until it has a verdict.
 fn decide(instance: &str, test: &str) -> Result<(), Failed> {
     let mut last = String::new();
     for attempt in 1..=ATTEMPTS {
@@ -147,9 +144,9 @@ fn decide(instance: &str, test: &str) -> Result<(), Failed> {
     Err(format!("{why}\n{last}").into())
 }
 
-/// How a test's process has ended, `None` if it was hung; and what it has said.
+/// Returns the exit status of a test's process, `None` if it hung, and its output.
 fn run_alone(instance: &str, test: &str) -> Result<(Option<ExitStatus>, String), Failed> {
-    // Not a pipe: nobody has to read while it runs.
+    // A file and not a pipe, so that nobody must read while the test runs.
     let output = memfd_create(c"output", MemFdCreateFlag::MFD_CLOEXEC)?;
     let mut child = Command::new(std::env::current_exe()?)
         .args([TEST, test])
@@ -165,7 +162,7 @@ fn run_alone(instance: &str, test: &str) -> Result<(Option<ExitStatus>, String),
     Ok((status, String::from_utf8_lossy(&said).into_owned()))
 }
 
-/// How long `stress` is asked to go on.
+/// The requested duration of `stress`.
 fn asked() -> Duration {
     let seconds = std::env::var("BUFFERSYNC_VTS_STRESS_SECONDS").ok();
     Duration::from_secs(seconds.and_then(|seconds| seconds.parse().ok()).unwrap_or(0))
@@ -185,7 +182,7 @@ fn wait(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus
     Ok(None)
 }
 
-/// This process is one test. Its exit status says how it came out.
+/// Runs one test in this process. The exit status tells its result.
 fn single(suite: &[Module], wanted: &str) -> ! {
     let tests = suite.iter().flat_map(|module| {
         module.tests.iter().map(|(name, test)| (format!("{}::{name}", module.name), test))
@@ -195,7 +192,7 @@ fn single(suite: &[Module], wanted: &str) -> ! {
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
         let status = if pace::has_run_out() { UNDECIDED } else { FAILED };
-        // Whichever thread it is, and without unwinding, which not every build does.
+        // Ends the process from any thread, and without unwinding, because not every build unwinds.
         std::process::exit(status.into());
     }));
     hal::at_rest();
@@ -203,7 +200,7 @@ fn single(suite: &[Module], wanted: &str) -> ! {
     std::process::exit(0)
 }
 
-/// One test that fails: a suite without tests would pass.
+/// A test that fails, because a suite without tests would pass.
 fn without_instances(arguments: &Arguments, error: &str) -> ExitCode {
     let error = error.to_string();
     let unfiltered = Arguments { filter: None, skip: Vec::new(), ..arguments.clone() };

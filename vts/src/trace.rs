@@ -1,38 +1,34 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Cache operations as the kernel saw them: a kprobe on the function that every ioctl of a dma-buf
-//! goes through, with its argument. Independent of what the service reports.
+//! Records cache operations in the kernel: a kprobe on the function that handles every ioctl of a dma-buf,
+//! with its argument. This does not depend on the service's reports.
 
 use std::fs;
 
-/// Where tracefs is.
+/// The mount point of tracefs.
 pub const TRACING: &str = "/sys/kernel/tracing";
 
 /// A `DMA_BUF_IOCTL_SYNC`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// START|READ.
     StartRead,
-    /// START|RW.
     StartReadWrite,
-    /// END|READ.
     EndRead,
-    /// END|RW.
     EndReadWrite,
-    /// Any other flags; the service issues none.
+    /// Any other flags, which the service never issues.
     Other,
 }
 
-/// Records while it lives.
+/// Records until it is dropped.
 pub struct Trace(());
 
 impl Trace {
-    /// Begins to record. Needs root and tracefs; one at a time.
+    /// Starts a recording. Needs root and tracefs. There can be only one at a time.
     pub fn start() -> Self {
         put("events/enable", "0");
-        // Names of processes are not needed, and to record them the kernel patches its scheduler, which
-        // QEMU's translator has been seen to trip over.
+        // The names of processes are not needed. To record them the kernel patches its scheduler, and QEMU's
+        // translator has failed on that.
         put("options/record-cmd", "0");
         put("kprobe_events", "");
         // dma_buf_ioctl(file, cmd, arg). The kernel knows in which registers the architecture passes its
@@ -44,7 +40,7 @@ impl Trace {
         Self(())
     }
 
-    /// What happened since the last call.
+    /// Returns the operations since the last call.
     pub fn take(&self) -> Vec<Op> {
         let text = fs::read_to_string(format!("{TRACING}/trace")).expect("trace");
         put("trace", "");

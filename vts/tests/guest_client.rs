@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The Rust client against a service that runs: grants that grow, waits that end otherwise, fences.
+//! The Rust client with a running service: growth, waits that end without a grant, fences.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,7 +14,7 @@ use buffersync_testbed_guest::stack::{patient, Stack};
 use buffersync_vts::fence::Pending;
 
 const SIZE: usize = 16 * 1024;
-/// When something that has to come counts as hung.
+/// After this time a call counts as hung.
 const HUNG: Duration = Duration::from_secs(60);
 
 fn start() -> Stack {
@@ -24,7 +24,7 @@ fn start() -> Stack {
     Stack::start(bin, &out.join("log-client"), &patient()).expect("stack")
 }
 
-/// One test, since a process opens the binder driver once and each stack is a new one.
+/// One test, because a process opens the binder driver only once and a second stack would need it again.
 #[test]
 fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     let _stack = start();
@@ -35,7 +35,7 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     one.add(&x, Access::DmaWrite).expect("add");
     other.add(&y, Access::DmaWrite).expect("add");
 
-    // Nothing in the way.
+    // No other holder.
     let mut grant = one.lock(None).expect("lock");
     let (token, deadline) = (grant.token(), grant.deadline());
     assert_eq!(grant.grow(None), Err(Error::AlreadyLocked));
@@ -46,7 +46,7 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     grant.unlock().expect("unlock");
     one.remove(added).expect("remove");
 
-    // Somebody in the way.
+    // With another holder.
     let held = other.lock(None).expect("lock");
     let mut grant = one.lock(None).expect("lock");
     grant.add(&y, Access::DmaWrite).expect("add");
@@ -59,7 +59,7 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     grant.grow(HUNG).expect("grow");
     grant.unlock().expect("unlock");
 
-    // The older of two that want each other's buffers; the younger is told to let go.
+    // Two groups want each other's buffers: the younger one must let go.
     one.remove_all().expect("remove_all");
     one.add(&x, Access::DmaWrite).expect("add");
     let mut old = one.lock(None).expect("lock");
@@ -69,7 +69,7 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     std::thread::scope(|scope| {
         let waits = scope.spawn(move || old.grow(None).and_then(|()| old.unlock()));
         let begin = Instant::now();
-        // Until the older one waits, this one only times out.
+        // Before the older one waits, this one only times out.
         let mut refused = young.grow(Duration::from_millis(20));
         while refused == Err(Error::TimedOut) && begin.elapsed() < HUNG {
             refused = young.grow(Duration::from_millis(20));
@@ -83,7 +83,7 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     assert_eq!(both.buffers().len(), 2);
     drop(both);
 
-    // A grant that ends while it grows, or before: no new lock is begun by mistake.
+    // A grant that ends during or before its growth: no new lock is left behind.
     let mut brief = service
         .open_group(
             "client/brief",
@@ -122,7 +122,7 @@ fn fences_come_and_go(service: &BufferSync) {
     let (mut taker, _) = open("client/taker", Access::DmaRead, &[&x, &y]);
     let dup = |pending: &Pending| pending.sync_file.try_clone().expect("dup");
 
-    // With the reply, and by event.
+    // The fence comes with the reply, or after an event.
     for by_event in [false, true] {
         let pending = Pending::new();
         let grant = giver.lock(None).expect("lock");
@@ -143,7 +143,7 @@ fn fences_come_and_go(service: &BufferSync) {
         grant.unlock().expect("unlock");
     }
 
-    // Of one buffer.
+    // The fence of one buffer.
     let pending = Pending::new();
     let grant = giver.lock(None).expect("lock");
     grant.unlock_with_fences(vec![(ids[1], dup(&pending))], None).expect("unlock");
@@ -152,7 +152,7 @@ fn fences_come_and_go(service: &BufferSync) {
     assert!(grant.acquire_fence_of(ids[1]).expect("a call").is_some());
     drop(grant);
 
-    // What the service can't take is waited for here.
+    // The client waits for a fence that the service can't take.
     let most = service.capabilities().expect("capabilities").max_fences_per_group;
     let (mut reader, _) = open("client/reader", Access::DmaRead, &[&x]);
     for _ in 0..most {
@@ -170,7 +170,7 @@ fn fences_come_and_go(service: &BufferSync) {
         grant.unlock_with_fence(fence).expect("unlock");
         assert!(signalled.load(Ordering::SeqCst), "unlocked before the fence");
     });
-    // A fence that is none ends the grant all the same.
+    // A descriptor that is not a fence ends the grant all the same.
     let null = std::fs::File::open("/dev/null").expect("null").into();
     let grant = giver.lock(HUNG).expect("lock");
     assert_eq!(grant.unlock_with_fence(null), Err(Error::BadFence));

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the service has, while it works: a uid of its own, no group beside, no capability, and no
-//! descriptor but those that its work needs. The list is the one that init, systemd and SELinux allow.
+//! The credentials of the working service: its own uid, no other group, no capability, and only the
+//! descriptors that its work needs. init, systemd and SELinux allow the same list.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ use buffersync_testbed_guest::stack::{patient, Stack};
 use buffersync_testbed_guest::user::User;
 use buffersync_vts::hal::eventually;
 
-/// What a descriptor of the service may be, as `/proc/PID/fd` names it.
+/// The allowed descriptors of the service, with their names in `/proc/PID/fd`.
 const ALLOWED: [&str; 8] = [
     "/dev/binder",
     "/dev/null",
@@ -23,7 +23,7 @@ const ALLOWED: [&str; 8] = [
     "anon_inode:[eventfd]",
     "anon_inode:[timerfd]",
     "pipe:",
-    // Standard error: the log of the testbed.
+    // Standard error goes to the log of the testbed.
     "/out/",
 ];
 
@@ -34,7 +34,7 @@ fn start() -> Stack {
         .expect("stack")
 }
 
-/// The words behind a key of `/proc/PID/status`.
+/// The value of a key in `/proc/PID/status`.
 fn status(pid: u32, key: &str) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("{key}:")));
@@ -43,7 +43,7 @@ fn status(pid: u32, key: &str) -> Vec<String> {
 
 fn descriptors(pid: u32) -> BTreeSet<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("fd").flatten();
-    // One may be closed meanwhile.
+    // A descriptor may be closed meanwhile.
     let targets = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
     targets.map(|target| target.to_string_lossy().into_owned()).collect()
 }
@@ -72,7 +72,7 @@ fn the_service_has_what_it_needs_and_nothing_else() {
         let allowed = ALLOWED.iter().any(|allowed| target.starts_with(allowed));
         assert!(allowed, "the service has {target} open");
     }
-    // That it sees anything at all: the buffer, the binder driver, a group's pipe.
+    // The test must see something: the buffer, the binder driver, a group's pipe.
     for needed in ["/dmabuf:", "/dev/binder", "pipe:"] {
         assert!(open.iter().any(|target| target.starts_with(needed)), "no {needed} in {open:?}");
     }
@@ -82,13 +82,13 @@ fn the_service_has_what_it_needs_and_nothing_else() {
 
     a_refused_registration_says_why();
 
-    // What it got from a client goes with the client's group.
+    // Descriptors from a client are closed with the client's group.
     drop(group);
     let kept = || descriptors(pid).iter().any(|target| target.starts_with("/dmabuf:"));
     eventually("the dma-buf is let go", || !kept());
 }
 
-/// Another user's service, which the service manager does not let register.
+/// The service manager does not let another user register the service.
 fn a_refused_registration_says_why() {
     let own = std::env::current_exe().expect("own path");
     let service = own.with_file_name("vendor.buffersync-service");

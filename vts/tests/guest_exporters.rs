@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Are the testbed's dma-bufs what the other tests take them for?
+//! Checks the testbed's dma-bufs, because the other tests rely on their properties.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;

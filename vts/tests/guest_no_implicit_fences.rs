@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A service whose kernel cannot export and import implicit fences, as far as it has been told: the
-//! feature is off, who asks for it is told so, and everything else works.
+//! A service that believes that its kernel can't export and import implicit fences: the feature is off, a
+//! group that asks for it is refused, and everything else works.
 
 use std::path::PathBuf;
 

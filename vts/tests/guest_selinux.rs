@@ -1,12 +1,12 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The vendor's SELinux policy, enforced by the kernel and the service manager: what it allows works,
-//! without one denial; what it does not is denied, by a rule that the audit log names; and each of its
-//! statements is needed.
+//! The vendor's SELinux policy, enforced by the kernel and the service manager. Allowed actions work
+//! without a denial; other actions are denied, by a rule that the audit log names; and every statement of
+//! the policy is needed.
 //!
 //! Service manager, service and clients run in the domains that they have on a device. The service
-//! manager is one that asks SELinux, as Android's does and rsb_hub does not.
+//! manager asks SELinux, like Android's; rsb_hub does not.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -22,7 +22,7 @@ use buffersync_testbed_guest::selinux::{allows, denials, enforce, label, load, u
 use buffersync_testbed_guest::stack::{patient, Stack};
 use buffersync_testbed_guest::user::User;
 
-/// Programs as they are started in their domains; on a file system that keeps labels.
+/// The programs that start in their domains, on a file system that keeps labels.
 const PLACE: &str = "/tmp/selinux";
 const SERVICE: &str = "vendor.buffersync-service";
 const SERVICE_DOMAIN: &str = "hal_buffersync_default";
@@ -30,7 +30,7 @@ const CAMERA: &str = "hal_camera_default";
 const ALLOCATOR: &str = "hal_graphics_allocator_default";
 const COMPOSER: &str = "hal_graphics_composer_default";
 
-/// By which opener each rule about descriptors is seen to be missing: a word of the rule, and the opener.
+/// For each rule about descriptors, the opener whose use fails without it: a word of the rule, and the opener.
 const OPENERS: [(&str, &str); 8] = [
     ("hal_buffersync_client:", "hal_npu_default"),
     ("hal_graphics_allocator_server:", ALLOCATOR),
@@ -42,7 +42,7 @@ const OPENERS: [(&str, &str); 8] = [
     ("hal_camera_server:", "hal_camera_usb"),
 ];
 
-/// What each kind of client hands over: who it is, who opened the buffer, who the fence.
+/// The descriptors that each kind of client sends: the client, the opener of the buffer, the opener of the fence.
 const HANDED: [(User, &str, &str, Option<&str>); 6] = [
     (User::CAMERA, CAMERA, ALLOCATOR, Some("surfaceflinger")),
     (User::CAMERA, CAMERA, ALLOCATOR, Some("untrusted_app")),
@@ -56,31 +56,30 @@ fn stage(name: &str) -> PathBuf {
     std::env::var_os("BUFFERSYNC_STAGE").map_or_else(|| "/stage".into(), PathBuf::from).join(name)
 }
 
-/// A program in a domain, under a user.
+/// Starts a program in a domain, under a user.
 fn command(user: User, domain: &str, program: impl AsRef<Path>) -> Command {
     let mut command = user.command(stage("bin/buffersync-in-domain"));
     command.arg(domain).arg(program.as_ref()).stdin(Stdio::null());
     command
 }
 
-/// Whether it ended in order.
+/// Tells if the program succeeded.
 fn succeeds(command: &mut Command) -> bool {
     let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
     quiet.status().expect("spawn").success()
 }
 
-/// A client in a domain: see `buffersync_vts::client`.
+/// Starts a client of `buffersync_vts::client` in a domain.
 fn client(user: User, domain: &str, verb: &str) -> bool {
     let mut client = command(user, domain, stage("bin/VtsHalBufferSyncTargetTest"));
     succeeds(client.args(["client", verb]))
 }
 
-/// Reads a file.
 fn reads(domain: &str, path: &str) -> bool {
     succeeds(command(User::ROOT, domain, "/bin/busybox").args(["cat", path]))
 }
 
-/// Whether a domain can use a descriptor that another one has opened.
+/// Tells if a domain can use a descriptor that another domain has opened.
 fn passes(from: &str, to: &str) -> bool {
     let (giver, taker) = UnixStream::pair().expect("socketpair");
     let opener = |domain: &str, verb: &str, socket: UnixStream| {
@@ -91,7 +90,7 @@ fn passes(from: &str, to: &str) -> bool {
     opener(to, "use", taker)
 }
 
-/// A process with a socket to it. Its output is dropped: the denial tells what failed.
+/// A process and a socket to it. Its output is dropped, because the denial names the failure.
 struct Peer {
     child: Child,
     socket: UnixStream,
@@ -105,7 +104,7 @@ impl Peer {
         Ok(Self { child, socket })
     }
 
-    /// Somebody who opens a `buffer` or a `fence`; and what it has opened.
+    /// Starts an opener of a `buffer` or a `fence`, and receives the descriptor.
     fn opener(domain: &str, what: &str) -> io::Result<(Self, OwnedFd)> {
         let mut command = command(User::ROOT, domain, stage("bin/buffersync-opener"));
         let opener = Self::start(command.arg(what))?;
@@ -113,7 +112,7 @@ impl Peer {
         Ok((opener, fd))
     }
 
-    /// A client, and the descriptors that it works with.
+    /// Starts a client, and sends it descriptors.
     fn client(user: User, domain: &str, verb: &str, fds: &[&OwnedFd]) -> io::Result<Self> {
         let mut command = command(user, domain, stage("bin/VtsHalBufferSyncTargetTest"));
         let client = Self::start(command.args(["client", verb]))?;
@@ -137,13 +136,13 @@ impl Drop for Peer {
     }
 }
 
-/// A client hands over what others have opened. If the buffer is the allocator's, an app is next, which gets
-/// the fence from the service and may not know who opened it.
+/// A client sends descriptors that others have opened. If the allocator opened the buffer, an app is the next
+/// holder. It gets the fence from the service, and may have no rights on the fence's opener.
 fn hands(user: User, domain: &str, of: &str, fence: Option<&str>) -> io::Result<()> {
     for _ in 0..5 {
         let begin = Instant::now();
         match hands_once(user, domain, of, fence) {
-            // vgem signals a fence by itself after 10 s, and then there is nothing to be handed on.
+            // vgem signals a fence by itself after 10 s, and then there is no fence to hand on.
             Err(_) if begin.elapsed() > Duration::from_secs(9) => {}
             result => return result,
         }
@@ -165,7 +164,7 @@ fn hands_once(user: User, domain: &str, of: &str, fence: Option<&str>) -> io::Re
     taker.as_ref().map_or(Ok(()), Peer::says)?;
     giver.hears()?;
     taker.as_ref().map_or(Ok(()), Peer::says)?;
-    // At the end of its socket it is gone, having unlocked.
+    // When its socket ends, it has unlocked and ended.
     let mut giver = giver;
     if giver.child.wait()?.success() {
         Ok(())
@@ -174,8 +173,8 @@ fn hands_once(user: User, domain: &str, of: &str, fence: Option<&str>) -> io::Re
     }
 }
 
-/// Programs that the stack starts, each of which goes into its domain; the service as init starts it, by
-/// the label of its file.
+/// Prepares the programs that the stack starts. Each enters its domain; the service does so by the label of
+/// its file, like under init.
 fn prepare() {
     fs::create_dir_all(PLACE).expect("place");
     let place = Path::new(PLACE);
@@ -190,7 +189,7 @@ fn prepare() {
     executable(&service, &bytes);
     let manager = stage("bin/buffersync-servicemanager");
     let contexts = stage("sepolicy/service_contexts");
-    // In the place of the service manager that asks uids.
+    // Replaces the service manager that checks uids.
     script("rsb_hub", "servicemanager", &manager, &contexts.display().to_string());
     script(SERVICE, "init", &service, "\"$@\"");
     let _ = std::os::unix::fs::symlink(stage("bin/rsb_service"), place.join("rsb_service"));
@@ -203,7 +202,7 @@ fn executable(path: &Path, bytes: &[u8]) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("chmod");
 }
 
-/// Labels need a policy that knows them.
+/// Sets the labels, which needs a policy that has them.
 fn label_files() {
     let place = Path::new(PLACE);
     label(&place.join("service"), "hal_buffersync_default_exec").expect("label");
@@ -216,14 +215,14 @@ fn label_files() {
     }
 }
 
-/// Whether init would set a setting of the service's for a domain. Init asks the policy about a class that
-/// the kernel does not know (system/core/init: property_service.cpp); here the test asks in its place.
+/// Tells if init would set a setting of the service for a domain. Init asks the policy about a class that
+/// the kernel does not know (system/core/init: property_service.cpp); the test asks in its place.
 fn sets(domain: &str) -> bool {
     let (source, target) = (format!("u:r:{domain}:s0"), "u:object_r:vendor_buffersync_prop:s0");
     allows(&source, target, "property_service", "set").expect("selinuxfs")
 }
 
-/// What has to work on a device, or the first of it that does not.
+/// Runs everything that must work on a device. Returns the first failure.
 fn works() -> Result<Stack, String> {
     let out = std::env::var_os("BUFFERSYNC_OUT").map_or_else(|| "/out".into(), PathBuf::from);
     let stack = Stack::start(Path::new(PLACE), &out.join("log-selinux"), &patient());
@@ -258,7 +257,7 @@ fn works() -> Result<Stack, String> {
     Ok(stack)
 }
 
-/// Something that is denied, and the words of the denial.
+/// Runs an action that must be denied, and checks the words of the denial.
 fn denied(what: &str, tried: impl FnOnce() -> bool, words: &[&str]) {
     let before = denials().expect("dmesg").len();
     assert!(!tried(), "{what} was not denied");
@@ -272,7 +271,7 @@ fn source(domain: &str) -> String {
     format!("scontext=u:r:{domain}:s0 ")
 }
 
-/// Whatever happens, those that come after are not confined.
+/// Makes SELinux permissive at the end in any case, for the programs that run later.
 struct Permissive;
 
 impl Drop for Permissive {
@@ -281,7 +280,7 @@ impl Drop for Permissive {
     }
 }
 
-/// One test: there is one kernel.
+/// One test, because there is one kernel.
 #[test]
 fn the_policy_is_what_it_has_to_be() {
     assert_eq!(stage(""), Path::new("/stage/"), "it replaces the policy: in the guest only");
@@ -370,7 +369,7 @@ fn the_service_is_confined() {
     );
 }
 
-/// With a policy by which an intruder finds the service, the kernel still denies the call.
+/// With a policy that lets an intruder find the service, the kernel still denies the call.
 fn who_finds_it_can_not_call_it() {
     reload("policy-that-lets-find");
     let _stack = works().unwrap_or_else(|why| panic!("{why}; {:?}", denials()));
@@ -381,7 +380,7 @@ fn who_finds_it_can_not_call_it() {
     );
 }
 
-/// Without any one of the vendor's statements, something that has to work does not.
+/// Without any single statement of the vendor's policy, something that must work fails.
 fn each_statement_is_needed() {
     let list = fs::read_to_string(stage("sepolicy/statements")).expect("statements");
     assert_eq!(list.lines().count(), 21, "{list}");
@@ -394,7 +393,7 @@ fn each_statement_is_needed() {
             result.as_ref().err().map_or("works", |why| { why.lines().next().unwrap_or_default() })
         );
         assert!(result.is_err(), "nothing needs `{statement}`");
-        // What was opened by a domain that the service may not use: its buffer, its fence.
+        // A buffer and a fence that were opened by a domain whose descriptors the service may not use.
         if statement.ends_with(":fd use;") {
             let new = denials().expect("dmesg").split_off(before);
             let opener = OPENERS.iter().find(|(word, _)| statement.contains(word));

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What clients see when the service dies: an end, long before any time limit, and a service that can come again.
+//! The death of the service: clients see it long before any time limit, and the service can start again.
 
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ fn clients_see_the_end_and_a_new_service_serves_them() {
     assert!(waiter.binder.lock(0).is_err());
 
     stack.restart_service(&[]).expect("restart");
-    // Nothing of the old service is held in the new one.
+    // The new service has no locks of the old one.
     let mut again = Group::of("death/again", &buffer, Access::DMA_WRITE);
     again.cycle();
     eventually("the service lives", || stack.service_is_alive());

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The system calls that the service makes: those that its unit lists, each of which it needs.
+//! The system calls of the service: its unit lists them, and the service needs each.
 //!
-//! The program is the one that `cargo xtask install` installs: with the loader and the C library of the
-//! machine, whose calls count too. strace tells what it calls while it is asked for everything; with a
-//! filter of the list (`SystemCallFilter=`), which kills for any other call, it passes the suite.
+//! The program is the one that `cargo xtask install` installs, because the calls of its loader and C library
+//! count too. strace records its calls while clients use every feature. Then it passes the suite under a
+//! filter of the list (`SystemCallFilter=`), which kills it for any other call.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,13 +17,13 @@ use buffersync_testbed_guest::stack::Stack;
 use buffersync_testbed_guest::user::User;
 
 const SERVICE: &str = "vendor.buffersync-service";
-/// Writable by the service's user, for what strace has to say.
+/// A folder for strace's output, writable by the service's user.
 const PLACE: &str = "/tmp/syscalls";
 
-/// Parts of the suite that have the service do all that it does.
+/// The parts of the suite that use every feature of the service.
 const ASKED: [&str; 4] = ["interface::", "fences::", "implicit::", "eviction::"];
 
-/// Listed, and not seen in each run: why they are listed.
+/// Calls that are listed but not seen in each run, with the reason for the list.
 const NOT_SEEN: [(&str, &str); 17] = [
     ("clock_gettime", "where the kernel has no vDSO"),
     ("clone", "a new thread, where glibc is older than 2.37 (aarch64) or 2.34"),
@@ -44,8 +44,7 @@ const NOT_SEEN: [(&str, &str); 17] = [
     ("timer_delete", "the watchdog's timer, at the end"),
 ];
 
-/// Listed, and never called but on x86-64: the other architectures lack them, or glibc has no use for them
-/// there.
+/// Listed calls that only x86-64 makes: other architectures lack them, or glibc does not use them there.
 const X86_ONLY: [&str; 6] = ["access", "arch_prctl", "clone3", "epoll_wait", "poll", "readlink"];
 
 fn stage(name: &str) -> PathBuf {
@@ -65,7 +64,7 @@ fn out(name: &str) -> PathBuf {
     out.join(name)
 }
 
-/// A folder of programs for the stack, in which the service is started by `wrapper`.
+/// Makes a folder of programs for the stack, in which `wrapper` starts the service.
 fn bin(name: &str, wrapper: &str) -> PathBuf {
     let folder = Path::new(PLACE).join(name);
     fs::create_dir_all(&folder).expect("folder");
@@ -82,7 +81,7 @@ fn bin(name: &str, wrapper: &str) -> PathBuf {
     folder
 }
 
-/// Runs a part of the conformance suite; what it says, if it is not content.
+/// Runs a part of the conformance suite. Returns its output if it fails.
 fn ask(part: &str) -> Result<(), String> {
     let mut suite = Command::new(stage("bin/VtsHalBufferSyncTargetTest"));
     let output = suite.arg(part).stdin(Stdio::null()).output().expect("the suite");
@@ -90,7 +89,7 @@ fn ask(part: &str) -> Result<(), String> {
     output.status.success().then_some(()).ok_or_else(|| String::from_utf8_lossy(&said).into_owned())
 }
 
-/// What the unit lists.
+/// Returns the calls that the unit lists.
 fn listed() -> BTreeSet<String> {
     let unit = fs::read_to_string(unit()).expect("the unit");
     let lines = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
@@ -103,12 +102,12 @@ fn the_unit_lists_what_the_service_calls() {
     let strace = format!("strace -f -qq -c -U name -S name -o {}", summary.display());
     let bin = bin("traced", &strace);
     let stack = Stack::start(&bin, &out("log-traced"), &[]).expect("stack");
-    // strace waits for the service, and lets no signal end itself.
+    // strace waits for the service, and no signal ends strace before.
     let children = format!("/proc/{0}/task/{0}/children", stack.service_pid());
     let service = fs::read_to_string(children).expect("children");
     let service = service.trim();
     for part in ASKED {
-        // It is slowed down, perhaps too much for the suite to decide anything: that is not asked here.
+        // strace slows the service down, maybe too much for verdicts. They don't matter here.
         let _ = ask(part);
     }
     let killed = Command::new("/bin/busybox").args(["kill", "-TERM", service]).status();
@@ -147,7 +146,7 @@ fn with_no_other_call_the_service_passes_the_suite() {
     assert!(stack.service_is_alive());
 }
 
-/// The filter is one: what the list has not, kills.
+/// Checks the filter itself: a call that is not in the list kills.
 #[test]
 fn what_is_not_listed_kills() {
     use std::os::unix::process::ExitStatusExt;

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The service's slices, as Perfetto would find them in the kernel's trace: what waits, holds, is cleaned and
-//! is evicted, each with a beginning and an end. And none of it from a service that was not told to trace.
+//! The service's slices in the kernel's trace, for Perfetto: waits, holds, cache operations and evictions, each
+//! with a beginning and an end. A service without tracing writes none.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,7 +28,7 @@ fn put(file: &str, text: &str) {
     fs::write(format!("{TRACING}/{file}"), text).unwrap_or_else(|error| panic!("{file}: {error}"));
 }
 
-/// A line of the trace: the thread that wrote it, and what it wrote, without the process's number.
+/// A line of the trace: the thread that wrote it, and the text without the process id.
 fn lines(pid: u32) -> Vec<(String, String)> {
     let text = fs::read_to_string(format!("{TRACING}/trace")).expect("trace");
     let of = format!("|{pid}");
@@ -44,7 +44,7 @@ fn lines(pid: u32) -> Vec<(String, String)> {
     written.collect()
 }
 
-/// Waiting, holding, cache operations, an eviction.
+/// Makes waits, holds, cache operations and an eviction.
 fn work() {
     let sync = BufferSync::connect().expect("connect");
     let buffer = heap::allocate(16 * 1024).expect("heap");
@@ -54,12 +54,12 @@ fn work() {
     let mut waiter = sync.open_group("trace/waiter", Options::default()).expect("open_group");
     waiter.add(&buffer, Access::DmaWrite).expect("add");
     let held = holder.lock(None).expect("lock");
-    // Granted when the holder is evicted.
+    // The waiter is granted when the holder is evicted.
     waiter.lock(None).expect("lock").unlock().expect("unlock");
     assert_eq!(held.unlock(), Err(Error::Evicted));
 }
 
-/// Whether what has begun has ended; panics about what ends and has not begun.
+/// Tells if every slice that has begun has ended. Panics if a slice ends that has not begun.
 fn balanced(lines: &[(String, String)]) -> Result<(), String> {
     let (mut open, mut tracks) = (BTreeMap::<&str, u32>::new(), BTreeMap::<&str, bool>::new());
     for (thread, line) in lines {
@@ -79,7 +79,7 @@ fn balanced(lines: &[(String, String)]) -> Result<(), String> {
     ended.then_some(()).ok_or_else(|| format!("{open:?} {tracks:?}"))
 }
 
-/// What comes after finds the trace as it was.
+/// Restores the trace's settings.
 struct Off;
 
 impl Drop for Off {
@@ -92,7 +92,7 @@ impl Drop for Off {
     }
 }
 
-/// One test: there is one trace.
+/// One test, because there is one trace.
 #[test]
 fn what_the_service_does_is_in_the_kernels_trace() {
     for path in [TRACING.to_string(), format!("{TRACING}/trace_marker")] {
@@ -111,7 +111,7 @@ fn what_the_service_does_is_in_the_kernels_trace() {
     let stack = start(&["--trace", "1"]);
     let pid = stack.service_pid();
     work();
-    // What the end of the groups leads to may go on.
+    // The service may still work on the end of the groups.
     let patience = Instant::now() + Duration::from_secs(20);
     while let Err(open) = balanced(&lines(pid)) {
         assert!(Instant::now() < patience, "slices without an end: {open}");

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! VtsHalBufferSyncTargetTest: what every implementation of IBufferSync has to do.
+//! VtsHalBufferSyncTargetTest: the requirements for every implementation of IBufferSync.
 //!
-//! Knows a service through AIDL and its descriptors only. Runs every test against every declared
-//! instance; prints what libtest prints. `vts/README.md` says how to run it on a device, and
-//! `vts/REQUIREMENTS.md` which test is for which sentence of the interface.
+//! It uses a service through AIDL and its descriptors only. It runs every test against every declared
+//! instance, with libtest's output. `vts/README.md` tells how to run it on a device.
+//! `vts/REQUIREMENTS.md` lists the tests for each sentence of the interface.
 
 #[path = "vts/coherence.rs"]
 mod coherence;

@@ -33,7 +33,6 @@ pub use state::{ProcessState, ThreadState};
 pub type Result<T> = std::result::Result<T, Status>;
 
 /// For generated code, and for calls on a binder without an interface.
-
 pub mod binder_impl {
     pub use crate::binder::{
         Binder, IBinderInternal, InterfaceClass, Remotable, Stability, ToAsyncInterface,

@@ -1,11 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What libbinder_rs has differently from rsbinder: Android's side.
+//! The differences between the binder runtimes: Android's side, libbinder_rs.
 //!
-//! `rsbinder.rs` beside this file is the other side and has the same items. Nothing else in the tree
-//! knows which of the two it is built with. `cargo xtask test` compiles this one against a crate
-//! with libbinder_rs's signatures.
+//! `rsbinder.rs` has the same items for the other side. No other file knows which runtime it is built
+//! with. `cargo xtask test` compiles this file against a crate with libbinder_rs's signatures.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -17,28 +16,25 @@ use binder::{
 
 use crate::failure::Failure;
 
-/// `android.hardware.common.NativeHandle`.
 pub use android_hardware_common::aidl::android::hardware::common::NativeHandle::NativeHandle;
-/// The AIDL package `vendor.buffersync`.
 pub use vendor_buffersync::aidl::vendor;
 
-/// The driver that libbinder opens for a vendor process that serves, or calls, a VINTF interface.
+/// The driver that libbinder opens for a process that serves or calls a VINTF interface.
 const DRIVER: &str = "/dev/binder";
 
-/// One of the words of `dumpsys INSTANCE WORD...`, as `Interface::dump` gets them.
+/// An argument of `Interface::dump`: one word of `dumpsys INSTANCE WORD...`.
 pub type DumpArgument<'a> = &'a CStr;
 
-/// The text of such a word.
 pub fn dump_argument(argument: &DumpArgument<'_>) -> String {
     argument.to_string_lossy().into_owned()
 }
 
-/// What a dump is refused with while another one is being written.
+/// Refuses a dump while another one is being written.
 pub const WOULD_BLOCK: StatusCode = StatusCode::WOULD_BLOCK;
-/// What a dump is refused with that can't be written.
+/// Refuses a dump that can't be written.
 pub const FAILED_TRANSACTION: StatusCode = StatusCode::FAILED_TRANSACTION;
 
-/// Makes an object that can be called: `new_binder!(BnFoo, foo)` for the generated class `BnFoo`.
+/// Makes a binder object: `new_binder!(BnFoo, foo)` for the generated class `BnFoo`.
 #[macro_export]
 macro_rules! new_binder {
     ($class:ty, $object:expr) => {
@@ -46,9 +42,9 @@ macro_rules! new_binder {
     };
 }
 
-/// Bounds the thread pool: the kernel starts at most `max_threads` threads beside those that join
-/// by themselves; `None` leaves what the process has (an app's pool is its own). libbinder opens
-/// the driver by itself, and `/dev/binder` only.
+/// Limits the thread pool: the kernel starts at most `max_threads` threads in addition to those that
+/// join by themselves. `None` leaves the pool as it is, because an app has its own. libbinder opens the
+/// driver by itself, and `/dev/binder` only.
 pub fn open_driver(device: &str, max_threads: Option<u32>) -> Result<(), String> {
     if device != DRIVER {
         return Err(format!("{device}: libbinder opens {DRIVER} only"));
@@ -59,15 +55,15 @@ pub fn open_driver(device: &str, max_threads: Option<u32>) -> Result<(), String>
     Ok(())
 }
 
-/// libbinder keeps what it needs of a thread by itself, and needs no Rust for it.
+/// Does nothing: libbinder has no thread-locals of Rust.
 pub fn prepare_thread() {}
 
-/// Registers an object with the service manager; on an error, what libbinder makes of its answer.
+/// Registers an object with the service manager. An error has libbinder's status.
 pub fn add_service(name: &str, object: SpIBinder) -> Result<(), String> {
     binder::add_service(name, object).map_err(|status| format!("{status:?}"))
 }
 
-/// Has the object print its state to `fd`. Returns when it has.
+/// Asks the object to write its state to `fd`. Returns when it has done so.
 pub fn dump<T: FromIBinder + Interface + ?Sized>(
     object: &Strong<T>,
     fd: OwnedFd,
@@ -76,17 +72,14 @@ pub fn dump<T: FromIBinder + Interface + ?Sized>(
     object.as_binder().dump(&fd, arguments).map_err(failure_of_transport)
 }
 
-/// A status that carries a service-specific error.
 pub fn service_specific(code: i32, message: &str) -> Status {
     Status::new_service_specific_error_str(code, Some(message))
 }
 
-/// A status that says that an argument is bad.
 pub fn illegal_argument(message: &str) -> Status {
     Status::new_exception_str(ExceptionCode::ILLEGAL_ARGUMENT, Some(message))
 }
 
-/// What the status of a call says.
 pub fn failure(status: &Status) -> Failure {
     match status.exception_code() {
         ExceptionCode::SERVICE_SPECIFIC => {
@@ -98,8 +91,8 @@ pub fn failure(status: &Status) -> Failure {
     }
 }
 
-/// What the status of a look-up, or of a call that did not get through, says. A descriptor that is
-/// not open fails the whole transaction here, without saying why.
+/// Converts the status of a look-up or of a failed transaction. libbinder does not tell if a descriptor
+/// was not open: then the transaction fails without a reason.
 pub fn failure_of_transport(status: StatusCode) -> Failure {
     match status {
         StatusCode::NAME_NOT_FOUND => Failure::NameNotFound,

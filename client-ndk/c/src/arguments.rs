@@ -151,7 +151,6 @@ mod tests {
     }
 
     /// One test, because a parallel one could open descriptors of the same numbers.
-
     #[test]
     fn given_descriptors_are_closed_once_whatever_is_wrong() {
         let (a, b) = (open(), open());

@@ -313,7 +313,6 @@ pub unsafe extern "C" fn ABufferSyncGroup_unlockWithFences(
     numFences: usize,
 ) -> ABufferSyncStatus {
     // First of all, because the function takes the descriptors in any case.
-
     // SAFETY: the caller's promise is the same.
     let given = unsafe { array(releaseFences, numFences) }.and_then(fences);
     call(|| {

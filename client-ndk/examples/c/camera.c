@@ -8,10 +8,10 @@
  *
  *   camera DMABUF_FD SIZE
  *
- * A timer stands for the sensor. At each tick the loop asks for the buffer; the grant comes with the
- * call or through the group's event descriptor; the frame is written, its number printed, the buffer
- * given back. A tick that finds the last frame unfinished drops its own. The end of standard input
- * stops the camera.
+ * A timer stands for the sensor. At each tick the loop asks for the buffer. The grant comes with the
+ * call or through the group's event descriptor. Then the camera prints the number of the frame, writes
+ * the frame and unlocks. A tick drops its frame if the one before is not finished. The end of standard
+ * input stops the camera.
  */
 
 #include <android/buffer_sync.h>
@@ -50,11 +50,11 @@ static void must(bool condition, const char* what) {
     }
 }
 
-/* The buffer is the camera's: writes a frame and gives it back. */
+/* The camera holds the buffer: writes a frame and unlocks. */
 static void expose(struct camera* camera) {
     camera->waiting = false;
     camera->number++;
-    /* Before it is written: who reads too early is found out. */
+    /* Before the frame is written, so a reader that comes too early is noticed. */
     printf("%u\n", (unsigned)camera->number);
     fflush(stdout);
     for (size_t at = 0; at < camera->words; at++) {
@@ -93,7 +93,7 @@ static void read_events(struct camera* camera) {
                 fprintf(stderr, "camera: frame dropped: errno %d\n", (int)event.error);
                 camera->waiting = false;
                 break;
-            default: /* News of earlier frames. */
+            default: /* An event of an earlier frame. */
                 break;
         }
     }
@@ -162,7 +162,7 @@ int main(int argc, char** argv) {
     run(&camera, epoll, timer, events);
 
     if (camera.waiting) {
-        /* Granted meanwhile, or taken back: closing the group settles either. */
+        /* If it was granted meanwhile, closing the group ends the grant. */
         (void)ABufferSyncGroup_cancel(camera.group);
     }
     check(ABufferSyncGroup_close(camera.group), "close");

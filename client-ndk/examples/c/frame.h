@@ -4,8 +4,8 @@
  */
 
 /*
- * The frames of the examples: words that follow from the frame's number, so that one that is torn or
- * stale shows.
+ * The frames of the examples: every word depends on the frame's number, so a torn or stale frame is
+ * noticed.
  */
 
 #ifndef FRAME_H

@@ -4,9 +4,9 @@
  */
 
 /*
- * What AOSP's camera and codec HALs would call, and where: docs/integration.md has the places. As HALs are
- * written, without exceptions. What the HALs have already, native handles and mappings, comes from
- * elsewhere.
+ * The calls that AOSP's camera and codec HALs would make: docs/integration.md names the places. Like a
+ * HAL it has no exceptions. The HALs already have native handles and mappings, which the arguments
+ * stand for here.
  *
  *   aosp_hals DMABUF_FD DMABUF_FD FRAMES
  */
@@ -27,16 +27,16 @@ namespace {
 
 constexpr size_t kSize = 4096;
 
-/* Of a native_handle_t: data and numFds. */
+/* The data and numFds of a native_handle_t. */
 struct Handle {
     const int* fds;
     size_t count;
 };
 
-/* The buffers of one request, locked. Each of them has this; the last one that is returned unlocks. */
+/* The locked buffers of one request. Each buffer has a reference; the last one to be returned unlocks. */
 class FrameLock {
   public:
-    /* Waits for whoever has the buffers, for `timeout` at most. Null: the request fails with `status`. */
+    /* Waits for other holders, for `timeout` at most. Returns null if the request fails with `status`. */
     static std::shared_ptr<FrameLock> take(ABufferSync* sync, const std::vector<Handle>& outputs,
                                            std::chrono::nanoseconds timeout, ABufferSyncStatus* status) {
         ABufferSyncGroup* group = nullptr;
@@ -57,12 +57,12 @@ class FrameLock {
         return *status == ABUFFERSYNC_OK ? lock : nullptr;
     }
 
-    /* One buffer is returned. EVICTED, from the last: it took too long, and the request has failed. */
+    /* One buffer is returned. The last one gives EVICTED if the request took too long: then it has failed. */
     ABufferSyncStatus done() {
         return left_.fetch_sub(1) == 1 ? ABufferSyncGroup_unlock(group_, -1) : ABUFFERSYNC_OK;
     }
 
-    /* What is still held then, on the way out of an error, is let go. */
+    /* After an error this also ends a grant that is still held. */
     ~FrameLock() { ABufferSyncGroup_close(group_); }
 
     FrameLock(const FrameLock&) = delete;
@@ -76,9 +76,9 @@ class FrameLock {
 };
 
 /*
- * The emulated camera, Cuttlefish's: EmulatedRequestProcessor::AcquireBuffers() takes the lock of a request, before
- * gralloc's, and gives it to each of the request's GrallocSensorBuffers. Those call done() when they end. It is called
- * with a mutex of the processor held, so the wait is short.
+ * Cuttlefish's emulated camera: EmulatedRequestProcessor::AcquireBuffers() takes the lock of a request, before
+ * gralloc's lock, and gives it to each GrallocSensorBuffer of the request. They call done() when they end. The
+ * caller holds a mutex of the processor, so the wait must be short.
  */
 struct SensorBuffer {
     std::shared_ptr<FrameLock> lock;
@@ -99,9 +99,8 @@ std::vector<SensorBuffer> AcquireBuffers(ABufferSync* sync, const std::vector<Ha
 }
 
 /*
- * Codec2's allocators: a group for as long as the allocation lives. C2GraphicAllocation::map() locks, unmap() unlocks.
- * (Its fence is a result, which AOSP leaves empty.) A linear block (C2DmaBufAllocator) is the same with one
- * descriptor.
+ * Codec2's allocators: each allocation has a group. C2GraphicAllocation::map() locks, unmap() unlocks. (Its fence is
+ * an out-parameter, which AOSP leaves empty.) A linear block (C2DmaBufAllocator) is the same with one descriptor.
  */
 class Block {
   public:
@@ -117,12 +116,12 @@ class Block {
     Block(const Block&) = delete;
     Block& operator=(const Block&) = delete;
 
-    /* C2_TIMED_OUT for TIMED_OUT, C2_CORRUPTED for the rest. */
+    /* A HAL returns C2_TIMED_OUT for TIMED_OUT, and C2_CORRUPTED for other errors. */
     ABufferSyncStatus map(std::chrono::nanoseconds timeout) {
         return status_ == ABUFFERSYNC_OK ? ABufferSyncGroup_lock(group_, timeout.count()) : status_;
     }
 
-    /* EVICTED: what was read or written may be torn. */
+    /* EVICTED means that the data that was read or written may be torn. */
     ABufferSyncStatus unmap() { return ABufferSyncGroup_unlock(group_, -1); }
 
   private:
@@ -143,7 +142,7 @@ bool run(ABufferSync* sync, const int fds[2], uint8_t* const pixels[2], int fram
         if (buffers.size() != 2) {
             return failed("AcquireBuffers");
         }
-        /* Whoever returns one first lets go of nothing yet. */
+        /* The buffer that is returned first does not unlock. */
         for (size_t of_request = 0; of_request < 2; of_request++) {
             if (of_request == 1 && input.map(std::chrono::nanoseconds(1)) != ABUFFERSYNC_ERROR_TIMED_OUT) {
                 return failed("the encoder was granted a frame that the camera still has");

@@ -4,13 +4,13 @@
  */
 
 /*
- * A codec in C++17: every handle, mapping and grant is an object, so each way out of a scope gives
- * back what was taken.
+ * A codec in C++17: every handle, mapping and grant is an object, so the end of its scope always
+ * releases it.
  *
  *   codec INPUT_FD OUTPUT_FD SIZE
  *
- * For each number on standard input it decodes the frame of that number from one buffer into the
- * other, holding both at once, and prints the number.
+ * For each number on standard input it holds both buffers at once, prints the number, and decodes
+ * that frame from one buffer into the other.
  */
 
 #include <android/buffer_sync.h>
@@ -49,7 +49,7 @@ struct Close {
     void operator()(ABufferSyncGroup* group) const { ABufferSyncGroup_close(group); }
 };
 
-/* The buffers of a group, held: until unlock(), or the end of the scope. */
+/* Holds the buffers of a group until unlock(), or until the end of the scope. */
 class Grant {
   public:
     Grant(ABufferSyncGroup* group, std::chrono::nanoseconds timeout) : group_(group) {
@@ -65,7 +65,7 @@ class Grant {
     Grant(const Grant&) = delete;
     Grant& operator=(const Grant&) = delete;
 
-    /* Unlike the destructor, says if it was taken away. */
+    /* Unlike the destructor, this reports an eviction. */
     void unlock() { check(ABufferSyncGroup_unlock(std::exchange(group_, nullptr), -1), "unlock"); }
 
   private:
@@ -110,7 +110,7 @@ class Mapping {
     Mapping(const Mapping&) = delete;
     Mapping& operator=(const Mapping&) = delete;
 
-    /* Not without a grant. */
+    /* The caller must have a grant. */
     uint32_t* words(const Grant&) const { return static_cast<uint32_t*>(start_); }
 
   private:
@@ -138,7 +138,7 @@ void run(int input_fd, int output_fd, size_t size) {
 
     for (uint32_t number; std::cin >> number;) {
         Grant grant = group.lock(std::chrono::seconds(5));
-        /* Before it is decoded: who reads too early is found out. */
+        /* Before the frame is decoded, so a reader that comes too early is noticed. */
         std::cout << number << std::endl;
         decode(number, input.words(grant), output.words(grant), size / sizeof(uint32_t));
         grant.unlock();

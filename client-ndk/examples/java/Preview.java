@@ -20,8 +20,8 @@ import vendor.buffersync.SyncGroup;
  *
  * <pre>Preview INPUT_FD OUTPUT_FD</pre>
  *
- * <p>For each number on standard input it takes the frame of that number from one buffer, writes its
- * negative into the other, holding both at once, and prints the number.
+ * <p>For each number on standard input it holds both buffers at once, prints the number, and writes the
+ * negative of that frame from one buffer into the other.
  */
 final class Preview {
     private Preview() {}
@@ -36,7 +36,7 @@ final class Preview {
             BufferedReader numbers = new BufferedReader(new InputStreamReader(System.in));
             for (String line; (line = numbers.readLine()) != null; ) {
                 try (Grant grant = group.lock(Duration.ofSeconds(5))) {
-                    // Before it is written: who reads too early is found out.
+                    // Before the frame is written, so a reader that comes too early is noticed.
                     System.out.println(line);
                     System.out.flush();
                     filter(Integer.parseInt(line), from, to, grant);

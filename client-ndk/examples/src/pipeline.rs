@@ -5,11 +5,10 @@
 //!
 //! `buffersync-example-pipeline INPUT_FD MIDDLE_FD OUTPUT_FD`
 //!
-//! For each number on standard input the first stage takes the frame of that number from the input
-//! buffer into the middle one, negated, and the second from there into the output buffer, negated
-//! again, which prints the number. The next number comes when that frame was fetched. A stage holds
-//! its two buffers at once, and while one waits for a
-//! grant the other works.
+//! For each number on standard input the first stage writes the negative of that frame from the input
+//! buffer into the middle one. The second stage writes the negative of that into the output buffer, and
+//! prints the number. The next number comes when that frame was read. A stage holds its two buffers at
+//! once, and while one stage waits for a grant the other one works.
 
 use std::io::BufRead;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -21,14 +20,14 @@ use tokio::sync::mpsc::{channel, Receiver, Sender};
 
 type Failure = Box<dyn std::error::Error>;
 
-/// How many frames may be between the stages; one, as there is one buffer.
+/// Frames between the stages: there is one buffer.
 const AHEAD: usize = 1;
 
 struct Stage {
     group: Group,
     from: Mapped<Read>,
     to: Mapped<Write>,
-    /// What the frames in `from` have been through.
+    /// The filter that the frames in `from` have passed.
     filter: fn(u32) -> u32,
 }
 
@@ -45,7 +44,7 @@ impl Stage {
         Ok(Self { group, from, to, filter })
     }
 
-    /// Negates frame by frame; `announce` is told of each when it is held and not yet written.
+    /// Negates each frame. Calls `announce` when its buffers are held and not yet written.
     async fn run(
         mut self,
         mut numbers: Receiver<u32>,
@@ -66,14 +65,14 @@ impl Stage {
     }
 }
 
-/// A descriptor that was inherited, named by its number.
+/// Takes a descriptor that was inherited under this number.
 fn inherited(number: Option<String>) -> Result<OwnedFd, Failure> {
     let number: RawFd = number.ok_or("a descriptor is missing")?.parse()?;
-    // SAFETY: whoever started this program passed the descriptor to it, and nothing else here has it.
+    // SAFETY: the program's parent passed the descriptor, and nothing else here uses the number.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Standard input has no readiness of its own: a thread reads it.
+/// Reads standard input in a thread: tokio can't poll it.
 fn read_numbers(numbers: Sender<u32>) {
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         let Ok(number) = line.trim().parse() else { return };
@@ -99,7 +98,7 @@ async fn run() -> Result<(), Failure> {
     let (hand_on, second_numbers) = channel(AHEAD);
     std::thread::spawn(move || read_numbers(numbers));
     tokio::try_join!(
-        // The next stage may ask for the frame already: it gets it when this one has unlocked.
+        // The next stage may already ask for the frame: it is granted when this stage unlocks.
         first.run(first_numbers, async move |number| Ok(hand_on.send(number).await?)),
         second.run(second_numbers, async |number| {
             println!("{number}");

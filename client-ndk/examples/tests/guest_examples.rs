@@ -1,12 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The examples, each exchanging frames with this process, under a user of its own.
+//! Runs the examples. Each exchanges frames with this process, under a user of its own.
 //!
-//! Both sides announce a frame when they hold its buffer and have not written it: whoever does not
-//! wait for the lock finds what was there before. Descriptors are counted after a few frames and
-//! after the last; the C and C++ programs are built with AddressSanitizer, whose leak check fails
-//! their exit status.
+//! Both sides announce a frame when they hold its buffer and have not written it yet: a side that does
+//! not wait for the lock finds the old content. The test counts descriptors after a few frames and after
+//! the last one. The C and C++ programs are built with AddressSanitizer; a leak fails their exit status.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write as _};
@@ -25,11 +24,11 @@ use nix::fcntl::{fcntl, FcntlArg, FdFlag};
 
 const SIZE: usize = 64 * 1024;
 const FRAMES: u32 = 60;
-/// When a program has everything that it needs: from here on it may not open more.
+/// After this frame a program must not open more descriptors.
 const WARM: u32 = 10;
-/// Exit status of a program with which the sanitizer is not content.
+/// The exit status of a program in which the sanitizer found something.
 const SANITIZER: i32 = 23;
-/// When something that has to come counts as hung.
+/// After this time a program counts as hung.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn folder(name: &str) -> PathBuf {
@@ -41,12 +40,12 @@ fn start() -> Stack {
     Stack::start(&folder("bin"), &out.join("log-examples"), &patient()).expect("stack")
 }
 
-/// A program that runs, and the numbers that it prints.
+/// A running example, and the numbers that it prints.
 struct Example {
     child: Child,
     output: BufReader<ChildStdout>,
     warm_fds: usize,
-    // What it inherited; it may be closed here, but must stay until it runs.
+    // The descriptors that it inherits. They must stay open here until it runs.
     _inherited: Vec<OwnedFd>,
 }
 
@@ -82,13 +81,13 @@ impl Example {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("fds").count()
     }
 
-    /// Counts its descriptors.
+    /// Checks its descriptors after some frames.
     fn frame_done(&mut self, nth: u32) {
         if nth == WARM {
             self.warm_fds = self.open_fds();
         }
         if nth == FRAMES {
-            // It may be about to close one.
+            // It may be about to close one, so try for a while.
             let begin = std::time::Instant::now();
             while self.open_fds() > self.warm_fds {
                 assert!(begin.elapsed() < PATIENCE, "descriptors leak");
@@ -97,7 +96,7 @@ impl Example {
         }
     }
 
-    /// Ends it in order. Leaks found by the sanitizer fail its status.
+    /// Ends it, and fails if the sanitizer found a leak.
     fn finish(self) {
         let status = self.end();
         assert!(status.success(), "{status}");
@@ -105,7 +104,7 @@ impl Example {
 
     fn end(mut self) -> ExitStatus {
         drop(self.child.stdin.take());
-        // What it printed meanwhile.
+        // Reads what it printed meanwhile, or it would block.
         std::io::copy(&mut self.output, &mut std::io::sink()).expect("read");
         self.child.wait().expect("wait")
     }
@@ -136,11 +135,11 @@ impl Peer {
         Self { group, input, result, output }
     }
 
-    /// Frames in, filtered frames out, one by one.
+    /// Writes frames and checks the filtered ones, one by one.
     fn exchange(&mut self, example: &mut Example, filter: fn(u32) -> u32) {
         for number in 1..=FRAMES {
             let grant = self.group.lock(PATIENCE).expect("lock");
-            // Before it is written: who reads too early is found out.
+            // Before the frame is written, so a reader that comes too early is noticed.
             example.send(number);
             if number % 10 == 0 {
                 std::thread::sleep(Duration::from_millis(20));
@@ -161,7 +160,7 @@ fn buffers<const N: usize>() -> [DmaBuf; N] {
     std::array::from_fn(|_| heap::allocate(SIZE).expect("heap"))
 }
 
-/// A program of `clients/`; an address sanitizer's finding is a failure.
+/// A program of `clients/`, which fails if a sanitizer finds something.
 fn program(user: User, name: &str) -> Command {
     let mut command = user.command(folder("clients").join(name));
     command.env("ASAN_OPTIONS", format!("exitcode={SANITIZER}:detect_leaks=1"));
@@ -169,7 +168,7 @@ fn program(user: User, name: &str) -> Command {
     command
 }
 
-/// One test, since a process opens the binder driver once and each stack is a new one.
+/// One test, because a process opens the binder driver only once and a second stack would need it again.
 #[test]
 fn examples_exchange_frames_and_leak_nothing() {
     let mut stack = start();
@@ -208,7 +207,7 @@ fn examples_exchange_frames_and_leak_nothing() {
         let mut misuse = program(User::STUCK, "misuse");
         misuse.env("LD_LIBRARY_PATH", folder("clients/nativewindow")).env("WITH_NATIVEWINDOW", "1");
         Example::start(misuse, &[&one, &other], &[]).finish();
-        // What a leak would look like.
+        // A leak on purpose must be noticed.
         let mut misuse = program(User::STUCK, "misuse");
         misuse.env("WITH_LEAK", "1").stderr(Stdio::null());
         let leaky = Example::start(misuse, &[&one, &other], &[]).end();
@@ -238,7 +237,7 @@ fn step(name: &str, step: impl FnOnce()) {
     println!("   {name}: ok, {:.1} s", begin.elapsed().as_secs_f64());
 }
 
-/// The camera goes at its own pace, so frames may be missed, but never torn and never older.
+/// The camera has its own pace: a frame may be missed, but is never torn and never older.
 fn camera(sync: &BufferSync) {
     let [buffer] = buffers();
     let mut camera =
@@ -261,18 +260,18 @@ fn camera(sync: &BufferSync) {
     camera.finish();
 }
 
-/// Which frame begins with this word: the factor of `frame_word` is odd, so there is one.
+/// The number of the frame that begins with this word. The factor of `frame_word` is odd, so it exists.
 fn number_of(bytes: &[u8]) -> u32 {
     let first = words(bytes).next().expect("not empty");
     let (factor, mut inverse) = (frame_word(1, 0), 1_u32);
     for _ in 0..5 {
-        // Newton: each round doubles the number of right bits.
+        // Newton's method: each round doubles the number of correct bits.
         inverse = inverse.wrapping_mul(2_u32.wrapping_sub(factor.wrapping_mul(inverse)));
     }
     first.wrapping_mul(inverse)
 }
 
-/// A class of the examples. Small and quick to start, for an emulated machine.
+/// A Java class of the examples, in a JVM that starts quickly on an emulated machine.
 fn java(user: User, class: &str) -> Command {
     let mut command = user.command("java");
     let class_path = [folder("clients/java"), folder("prefix/share/java/buffersync.jar")];
@@ -289,7 +288,7 @@ fn java(user: User, class: &str) -> Command {
     command
 }
 
-/// What only a service that runs can show of the Rust API.
+/// Tests of the Rust API that need a running service.
 fn rust_client(sync: &BufferSync, stack: &mut Stack) {
     let [one, other] = buffers();
     typed_access(sync, &one, &other);
@@ -310,7 +309,7 @@ fn typed_access(sync: &BufferSync, one: &DmaBuf, other: &DmaBuf) {
     assert_eq!(twice.err(), Some(Error::AlreadyMapped), "a second mapping would alias");
 
     let mut grant = group.lock(PATIENCE).expect("lock");
-    // It asked for WRITE meanwhile, so that is what is held.
+    // The second map asked for WRITE, so the group holds WRITE.
     assert!(read.bytes(&grant).is_ok());
     assert_eq!(foreign.bytes(&grant), Err(Error::UnknownBuffer), "another group's mapping");
     // SAFETY: as above.
@@ -357,7 +356,7 @@ fn awaited_locks(sync: &BufferSync, buffer: &DmaBuf) {
     let (mut one, mut other) = (open("async/one"), open("async/other"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
     runtime.expect("runtime").block_on(async {
-        // On one thread: whoever waits lets the other run.
+        // On one thread: a future that waits lets the other run.
         let (held, is_held) = channel();
         let first = async {
             let grant = one.lock_async(PATIENCE).await.expect("lock");
@@ -375,7 +374,7 @@ fn awaited_locks(sync: &BufferSync, buffer: &DmaBuf) {
         };
         tokio::join!(first, second);
 
-        // A future that is dropped takes its lock back, and its group can lock again.
+        // A dropped future cancels its lock, and its group can lock again.
         let grant = one.lock_async(None).await.expect("lock");
         tokio::select! {
             biased;
@@ -385,7 +384,7 @@ fn awaited_locks(sync: &BufferSync, buffer: &DmaBuf) {
         grant.unlock().expect("unlock");
         other.lock_async(PATIENCE).await.expect("lock").unlock().expect("unlock");
 
-        // An eviction is awaited as a lock is.
+        // An eviction can be awaited too.
         let limit = Some(Duration::from_millis(100));
         let options = Options { hold_limit: limit, ..Options::default() };
         let mut brief = sync.open_group("async/brief", options).expect("open_group");

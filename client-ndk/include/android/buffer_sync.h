@@ -551,7 +551,6 @@ ABufferSyncStatus ABufferSyncGroup_getAcquireFence(ABufferSyncGroup* _Nonnull gr
  * fence that fails, or has not signalled when the hold limit has passed from now, counts as an
  * eviction. If the service can't take the fence (a quota), this call waits for the fence, until the
  * deadline, and then unlocks.
-
  *
  * @param releaseFence a sync_file, which the function takes; -1 if the work is finished.
  * @return ABUFFERSYNC_ERROR_NOT_LOCKED. ABUFFERSYNC_ERROR_BAD_FD, ABUFFERSYNC_ERROR_BAD_FENCE: the
@@ -585,7 +584,6 @@ ABufferSyncStatus ABufferSyncGroup_unlockWithFences(ABufferSyncGroup* _Nonnull g
  *         same. After ABUFFERSYNC_ERROR_TIMED_OUT, ABUFFERSYNC_ERROR_CANCELLED,
  *         ABUFFERSYNC_ERROR_LOCK_FAILED and ABUFFERSYNC_ERROR_EVICTED the grant has ended. After any
  *         other error it goes on.
-
  */
 ABufferSyncStatus ABufferSyncGroup_unlockAndLock(ABufferSyncGroup* _Nonnull group, int releaseFence,
                                                  ABufferSyncGroup* _Nonnull next,

@@ -239,7 +239,6 @@ fn length(length: usize) -> Result<jint> {
 }
 
 /// The values of a Java array.
-
 pub fn long_values(env: &mut JNIEnv<'_>, array: &JLongArray<'_>) -> Result<Vec<jlong>> {
     let mut values = vec![0; usize::try_from(env.get_array_length(array)?).unwrap_or(0)];
     env.get_long_array_region(array, 0, &mut values)?;
@@ -247,7 +246,6 @@ pub fn long_values(env: &mut JNIEnv<'_>, array: &JLongArray<'_>) -> Result<Vec<j
 }
 
 /// The values of a Java array.
-
 pub fn int_values(env: &mut JNIEnv<'_>, array: &JIntArray<'_>) -> Result<Vec<jint>> {
     let mut values = vec![0; usize::try_from(env.get_array_length(array)?).unwrap_or(0)];
     env.get_int_array_region(array, 0, &mut values)?;

@@ -175,7 +175,6 @@ fn unlock<'local>(
 }
 
 /// Takes the fence; -1 for none.
-
 fn unlock_and_lock(
     _: &mut JNIEnv<'_>,
     group: jlong,

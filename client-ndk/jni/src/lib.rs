@@ -53,7 +53,6 @@ pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_vo
     // SAFETY: the caller's promise is the same.
     let vm = unsafe { JavaVM::from_raw(vm) };
     // The thread that loads a library is attached to the JVM.
-
     match vm.and_then(|vm| register(&mut vm.get_env()?)) {
         Ok(()) => JNI_VERSION_1_6,
         Err(_) => JNI_ERR,

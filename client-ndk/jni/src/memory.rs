@@ -128,7 +128,6 @@ fn from_hardware_buffer() -> Option<FromHardwareBuffer> {
     static FOUND: OnceLock<Option<FromHardwareBuffer>> = OnceLock::new();
     *FOUND.get_or_init(|| {
         // SAFETY: the name is NUL-terminated, and every Android process has this library loaded already.
-
         let library = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         let library = NonNull::new(library)?;
         // SAFETY: the library is loaded, and the name is NUL-terminated.

@@ -47,7 +47,6 @@ fn disconnect(_: &mut JNIEnv<'_>, sync: jlong) -> Result<()> {
 }
 
 /// `Capabilities.java` reads the values in this order.
-
 fn capabilities<'local>(env: &mut JNIEnv<'local>, sync: jlong) -> Result<JLongArray<'local>> {
     let caps = with(sync, BufferSync::capabilities)?;
     let count = |value: usize| jlong::try_from(value).unwrap_or(jlong::MAX);

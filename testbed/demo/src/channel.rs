@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What two neighbours in the pipeline say to each other over their socket.
+//! The messages between two neighbours of the pipeline, over a Unix socket.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -12,42 +12,39 @@ use buffersync_testbed_guest::fdpass;
 
 use crate::frame;
 
-/// One end of a connection.
+/// One end of the connection.
 #[derive(Debug)]
 pub struct Channel(UnixStream);
 
-/// Buffer `index` has frame `sequence`, or is free again after it.
+/// Says that a buffer has a frame, or is free again after that frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// Among the buffers that were passed.
+    /// The index among the buffers that were passed.
     pub index: usize,
-    /// Of the frame.
+    /// The number of the frame.
     pub sequence: u64,
 }
 
 impl Channel {
-    /// Takes over the descriptor that the parent left for this process.
+    /// Takes over a descriptor that this process has inherited.
     pub fn inherited(number: RawFd) -> io::Result<Self> {
-        // SAFETY: the parent has opened it for this process, and nothing else uses the number.
+        // SAFETY: the parent opened it for this process, and nothing else uses the number.
         let fd = unsafe { OwnedFd::from_raw_fd(number) };
-        // Fails for a number that is no descriptor.
+        // Fails if the number is not a descriptor.
         nix::fcntl::fcntl(fd.as_raw_fd(), nix::fcntl::FcntlArg::F_GETFD)?;
         Ok(Self(UnixStream::from(fd)))
     }
 
-    /// Passes buffers.
     pub fn pass(&self, buffers: &[DmaBuf]) -> io::Result<()> {
         let fds: Vec<_> = buffers.iter().map(AsFd::as_fd).collect();
         fdpass::send(&self.0, &fds)
     }
 
-    /// Receives buffers.
     pub fn receive(&self) -> io::Result<Vec<DmaBuf>> {
         let fds = fdpass::receive(&self.0)?;
         Ok(fds.into_iter().map(|fd| DmaBuf::new(fd, frame::BYTES)).collect())
     }
 
-    /// Says that a slot has a frame, or is free.
     pub fn send(&mut self, slot: Slot) -> io::Result<()> {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&(slot.index as u64).to_ne_bytes());

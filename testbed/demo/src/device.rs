@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A device as a HAL sees it: work is handed in and goes on by itself, fences say when.
+//! A device as a HAL sees it: it takes jobs, works on its own, and signals fences.
 //!
-//! What computes is a thread; the fences are a driver's (vgem), so that the sync_files are the
-//! kernel's own. A job begins when its acquire fence has signalled and the jobs before it are done,
-//! and signals its release fence when it is finished.
+//! A thread does the work. The fences come from a driver (vgem), so they are real sync_files of the
+//! kernel. A job begins when its acquire fence has signalled and all earlier jobs are done. At its end
+//! its release fence signals.
 
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{channel, Sender};
@@ -19,12 +19,13 @@ use buffersync_testbed_guest::vgem::{Buffer, Fence, Vgem};
 use crate::span::now;
 use crate::Failure;
 
-/// Jobs that may be pending at once: each has its own buffer for the driver to put a fence on.
+/// Jobs that may be pending at once: each needs a vgem buffer of its own for its fence. `submit` waits
+/// when there are more.
 const DEPTH: usize = 16;
-/// No fence takes longer: the service takes the grant away before.
+/// The longest wait for a fence. The service evicts a holder much earlier.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// See the module. `J` says what to do, `R` what came of it.
+/// `J` is a job, `R` its result.
 pub struct Device<J, R> {
     vgem: Vgem,
     fenced: Vec<Buffer>,
@@ -39,17 +40,16 @@ struct Job<J> {
     fence: Fence,
 }
 
-/// A job that is done.
 pub struct Done<R> {
     pub result: R,
-    /// When its acquire fence signalled, if it had one.
+    /// The time at which its acquire fence signalled, if it had one.
     pub acquired: Option<u64>,
     pub began: u64,
     pub ended: u64,
 }
 
 impl<J: Send + 'static, R: Send + 'static> Device<J, R> {
-    /// A device that does this to each job.
+    /// Starts a device that does `work` for each job.
     pub fn start(mut work: impl FnMut(J) -> R + Send + 'static) -> Result<Self, Failure> {
         let vgem = Vgem::open()?;
         let fenced: Result<Vec<Buffer>, _> = (0..DEPTH).map(|_| vgem.allocate(4096)).collect();
@@ -74,11 +74,11 @@ impl<J: Send + 'static, R: Send + 'static> Device<J, R> {
         Ok(Self { vgem, fenced: fenced?, next: 0, jobs, thread })
     }
 
-    /// Hands a job in; the fence that signals when it is finished.
+    /// Hands in a job. Returns the fence that signals when it is finished.
     pub fn submit(&mut self, what: J, acquire: Option<OwnedFd>) -> Result<OwnedFd, Failure> {
         let buffer = &self.fenced[self.next % DEPTH];
         self.next += 1;
-        // As many jobs later, the fence on this one has signalled, or this waits for it.
+        // The buffer still has the fence of the job DEPTH jobs ago: wait for it.
         let last = buffer.dmabuf.sync_file()?;
         fence::wait(&last, PATIENCE)?;
         let fence = self.vgem.attach(buffer, true)?;
@@ -87,7 +87,7 @@ impl<J: Send + 'static, R: Send + 'static> Device<J, R> {
         Ok(release)
     }
 
-    /// Waits for all jobs; what came of them, in order.
+    /// Waits for all jobs and returns their results, in order.
     pub fn finish(self) -> Result<Vec<Done<R>>, Failure> {
         drop(self.jobs);
         Ok(self.thread.join().map_err(|_| "the device has failed")??)

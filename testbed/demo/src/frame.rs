@@ -1,28 +1,25 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A frame: 1920x1080 NV12, filled so that any mixture of two frames shows.
+//! A frame: 1920x1080 NV12, with a content in which any mixture of two frames is noticed.
 
 use buffersync_testbed_guest::dmabuf::Mapping;
 
-/// Bytes of a 1920x1080 NV12 image: a byte of luma for each pixel, half of that of chroma.
+/// The size of a 1920x1080 NV12 image: one byte of luma per pixel, and half as much chroma.
 pub const BYTES: usize = 1920 * 1080 * 3 / 2;
 
 const MAGIC: u64 = 0x4e56_3132_6672_616d;
-/// Words of the header: magic, sequence number, checksum of the payload.
+/// The words of the header: magic, sequence number, checksum of the payload.
 const HEADER: usize = 3;
 
-/// A frame could not be what it says.
+/// The memory has another frame than expected, or a mixture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Torn;
 
 /// Memory that holds a frame.
 pub trait Words {
-    /// Number of words.
     fn count(&self) -> usize;
-    /// Reads one.
     fn get(&self, word: usize) -> u64;
-    /// Writes one.
     fn set(&mut self, word: usize, value: u64);
 }
 
@@ -42,12 +39,12 @@ fn mix(sum: u64, word: u64) -> u64 {
     (sum.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
-/// What a checksum starts with: it covers the sequence number too.
+/// The start value of a checksum, so that it covers the sequence number too.
 fn begin(sequence: u64) -> u64 {
     mix(MAGIC, sequence)
 }
 
-/// Writes frame `sequence`, as the sensor's DMA would.
+/// Writes frame `sequence`, like the sensor's DMA.
 pub fn fill(memory: &mut impl Words, sequence: u64) {
     let seed = begin(sequence);
     memory.set(0, MAGIC);
@@ -61,7 +58,7 @@ pub fn fill(memory: &mut impl Words, sequence: u64) {
     memory.set(2, sum);
 }
 
-/// Reads a whole frame; it must be `sequence`, and in one piece.
+/// Reads a whole buffer and checks that it has frame `sequence`, in one piece.
 pub fn verify(memory: &impl Words, sequence: u64) -> Result<(), Torn> {
     let header = [memory.get(0), memory.get(1), memory.get(2)];
     let sum =
@@ -69,7 +66,8 @@ pub fn verify(memory: &impl Words, sequence: u64) -> Result<(), Torn> {
     check(header, sequence, sum)
 }
 
-/// Makes an output frame of an input frame, and says whether the input was in one piece.
+/// Makes an output frame from an input frame, and checks the input like [`verify`]. The output is a
+/// whole frame in any case, so a torn input is counted once.
 pub fn encode(input: &impl Words, output: &mut impl Words, sequence: u64) -> Result<(), Torn> {
     let header = [input.get(0), input.get(1), input.get(2)];
     output.set(0, MAGIC);
@@ -119,7 +117,7 @@ mod tests {
         let (mut old, mut new) = (vec![0; 64], vec![0; 64]);
         fill(&mut old, 7);
         fill(&mut new, 11);
-        // The first word is the same in both.
+        // The first word is equal in both frames.
         for cut in 2..64 {
             let mixed: Vec<u64> = new[..cut].iter().chain(&old[cut..]).copied().collect();
             assert_eq!(verify(&mixed, 7), Err(Torn), "{cut}");

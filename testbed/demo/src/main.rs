@@ -1,23 +1,25 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `buffersync-demo`: one video pipeline, in processes and under users of their own.
+//! `buffersync-demo`: a video pipeline. Each part is a process with its own user.
 //!
 //! ```text
 //! camera --in0..3--> codec --out0..3--> preview        stuck: takes out0 and never lets go
 //! ```
 //!
-//! The buffers are dma-bufs of the system heap and pass over Unix sockets, as between HALs; so do
-//! messages that say which buffer has which frame, and which buffers are free again. As many HAL
-//! pipelines do, a consumer gives a buffer back as soon as it has *begun* with it: it relies on
-//! something else, a fence or a lock, to keep the producer from writing before the work is done.
-//! Here that is buffersync: the consumer has its place in the queue before it gives the buffer
-//! back, and the producer's lock comes behind it. The control run is the same code without the
-//! lock calls. Nothing else differs: what is torn there is what the locks prevent.
+//! The buffers are dma-bufs of the system heap. Processes pass them over Unix sockets, like HALs, with
+//! messages that tell which buffer has which frame and which buffers are free again.
 //!
-//! Camera and codec are devices that finish later ([`device`]): they unlock with a fence as soon as
-//! the work is handed in. So the codec is granted a frame that the camera is still filling, and
-//! hands its own work in; the preview, which reads with the CPU, is granted it when it is there.
+//! Like in many HAL pipelines, a consumer gives a buffer back as soon as it has *begun* with it. It
+//! relies on a fence or a lock to keep the producer from writing before the work is done. Here that is
+//! buffersync: the consumer is in the queue before it gives the buffer back, so the producer's lock
+//! comes after it. The control run is the same code without the lock calls. Nothing else differs, so
+//! the locks are what prevents the torn frames of that run.
+//!
+//! Camera and codec have devices that finish later ([`device`]). They unlock with a fence as soon as
+//! they have handed in the work. So the codec is granted a frame that the sensor still writes, and
+//! hands in its own work. The preview reads with the CPU, so it is granted the frame when it is
+//! finished.
 
 mod channel;
 mod device;

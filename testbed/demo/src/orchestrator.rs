@@ -1,8 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Starts the processes of the pipeline, once with locks and once without, and adds up what they
-//! say.
+//! Runs the pipeline once with locks and once without, and adds up what its processes report.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -22,12 +21,11 @@ use crate::span::{overlap, Span, Spans};
 use crate::timeline;
 use crate::Failure;
 
-/// The processes.
 pub const ROLES: [&str; 4] = ["camera", "codec", "preview", "stuck"];
-/// Nothing in a run takes as long as this.
+/// The longest time for one run, also on a slow emulated machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What the processes of a run said.
+/// The reports of all processes of a run.
 #[derive(Default)]
 struct Outcome {
     frames: u64,
@@ -37,7 +35,7 @@ struct Outcome {
     spans: Spans,
 }
 
-/// Runs the demo and prints its line.
+/// Runs the demo. Its last line has the result.
 pub fn run(out: &Path, frames: u64) -> Result<(), Failure> {
     fs::create_dir_all(out)?;
     let service = BufferSync::connect()?;
@@ -81,7 +79,7 @@ pub fn run(out: &Path, frames: u64) -> Result<(), Failure> {
     if good {
         Ok(())
     } else {
-        // The line says which; it has to stay the last.
+        // The line above shows the reason, and must stay the last one.
         std::process::exit(1)
     }
 }
@@ -107,7 +105,7 @@ fn print_table(locked: &Outcome) {
     }
 }
 
-/// A line that a process printed, or its end.
+/// What the parent hears of a process.
 enum Said {
     Line(usize, String),
     End(usize),
@@ -139,7 +137,7 @@ fn run_pipeline(frames: u64, locks: bool) -> Result<Outcome, Failure> {
     Ok(outcome)
 }
 
-/// Children that do not outlive the run.
+/// The children of a run, which end with it.
 struct Processes(Vec<Child>);
 
 impl Drop for Processes {
@@ -162,7 +160,7 @@ fn spawn(
     let mut command = user.command(std::env::current_exe()?);
     command.args([ROLES[role], &frames.to_string(), if locks { "locks" } else { "no-locks" }]);
     for socket in &sockets {
-        // This child alone inherits it; ours is closed below, before the next one is started.
+        // Only this child inherits it: our copy is closed before the next child starts.
         fcntl(socket.as_raw_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
         command.arg(socket.as_raw_fd().to_string());
     }
@@ -194,11 +192,11 @@ fn listen(
         match said.recv_timeout(left).map_err(|_| "the pipeline hangs")? {
             Said::Line(role, line) => {
                 if let Some(why) = line.strip_prefix("error ") {
-                    // The first is the cause; the neighbours only lose their sockets.
+                    // The first error is the cause; the neighbours only lose their sockets.
                     failure.get_or_insert_with(|| format!("{}: {why}", ROLES[role]));
                 } else {
                     take(&mut outcome, role, &line)?;
-                    // In the midst of the run, or at its end if it is a short one.
+                    // Stuck starts after a third of the run, or early if it is a short one.
                     if line == format!("progress {}", (frames / 3 / 50).max(1) * 50) {
                         let stuck = processes.0.get_mut(3).and_then(|child| child.stdin.take());
                         if let Some(mut go) = stuck {
@@ -220,7 +218,7 @@ fn listen(
     Ok(outcome)
 }
 
-/// A process that lost its neighbour may be heard before the neighbour itself.
+/// Waits a moment for a better reason: a process that lost its neighbour may report before the neighbour.
 fn first_cause(said: &Receiver<Said>, heard: String) -> String {
     let service = "service died";
     if heard.contains(service) {
@@ -251,20 +249,19 @@ fn take(outcome: &mut Outcome, role: usize, line: &str) -> Result<(), Failure> {
         match ROLES[role] {
             "preview" => outcome.frames = frames,
             "stuck" => outcome.evicted = evicted,
-            // Others count the grants that told them of an eviction.
+            // For other roles this counts the grants with an eviction mark.
             _ => {}
         }
     }
     Ok(())
 }
 
-/// The service's counters.
 struct Counters {
-    /// SYNC ioctls that it has issued.
+    /// SYNC ioctls that the service has issued.
     issued: u64,
-    /// Those that a START and an END around every access would have been.
+    /// SYNC ioctls for a START and an END around every access.
     bracketing: u64,
-    /// Buffers that it keeps.
+    /// Buffers that the service knows.
     buffers: u64,
 }
 
@@ -284,7 +281,7 @@ impl Counters {
         })
     }
 
-    /// After the service has let the last buffer go, with the END that this may take.
+    /// Reads the counters after the service has let the last buffer go, which may need an END.
     fn settled(service: &BufferSync) -> Result<Self, Failure> {
         let begin = Instant::now();
         loop {

@@ -1,9 +1,9 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The processes of the pipeline, and what they share: sockets, locks, reports.
+//! The processes of the pipeline, and their common code: sockets, locks, reports.
 //!
-//! A role prints lines to its parent: `progress N`, `span ...` ([`crate::span`]), and at the end
+//! A role prints lines for its parent: `progress N`, `span ...` ([`crate::span`]), and at the end
 //! `done FRAMES EVICTED`, or `error WHY`.
 
 mod camera;
@@ -23,19 +23,19 @@ use crate::frame::Torn;
 use crate::span::{now, Span};
 use crate::Failure;
 
-/// Buffers between two neighbours.
+/// Buffers between two neighbours: enough for both to work at once.
 const SLOTS: usize = 4;
-/// No holder may hold longer, so no wait for a few of them is longer.
+/// The longest wait for a lock: four holders may use up their limit of 5 s.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a role is told on its command line.
+/// The command line of a role.
 pub struct Task {
     frames: u64,
     locks: bool,
     channels: Vec<Channel>,
 }
 
-/// What it reports at the end.
+/// The report of a role at its end.
 #[derive(Default)]
 pub struct Report {
     frames: u64,
@@ -44,7 +44,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// What a device has made of the jobs that were handed in, one for each lock.
+    /// Adds the results of a device, which had one job for each span.
     fn finished(&mut self, jobs: &[Done<Result<(), Torn>>]) {
         for (span, done) in self.spans.iter_mut().zip(jobs) {
             span.work = (done.began, done.ended);
@@ -73,7 +73,7 @@ pub fn run(role: &str, args: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The next of a role's sockets.
+/// Takes the next socket of a role.
 fn next_channel(task: &mut Task) -> Result<Channel, Failure> {
     if task.channels.is_empty() {
         return Err("a socket is missing".into());
@@ -81,7 +81,7 @@ fn next_channel(task: &mut Task) -> Result<Channel, Failure> {
     Ok(task.channels.remove(0))
 }
 
-/// A set of buffers that is locked for each frame; or is not, in the control run.
+/// A set of buffers that is locked for each frame. In the control run there is no group.
 struct Lock {
     group: Option<Group>,
     names: Vec<String>,
@@ -103,8 +103,8 @@ impl Lock {
         Ok(Self { group: Some(group), names })
     }
 
-    /// Asks for the buffers, then calls `asked` (from here on nobody who asks later comes first),
-    /// then has the CPU read them when they are granted.
+    /// Asks for the buffers and calls `asked`: a later request is now behind this one in the queue. The
+    /// CPU reads the buffers with `verify` when they are granted.
     fn read(
         &mut self,
         sequence: u64,
@@ -115,8 +115,8 @@ impl Lock {
         self.run(sequence, report, asked, |_| Ok((verify(), None)))
     }
 
-    /// As [`Lock::read`], for a device: the work is handed in with the fence that it has to wait for,
-    /// and the buffers are given back with the fence that it will signal.
+    /// Like [`Lock::read`], for a device: `submit` gets the acquire fence, and the unlock gets the fence
+    /// that `submit` returns.
     fn hand_over(
         &mut self,
         sequence: u64,
@@ -173,7 +173,7 @@ impl Lock {
     }
 }
 
-/// The service, unless this is the control run.
+/// Connects to the service, except in the control run.
 fn service(task: &Task) -> Result<Option<BufferSync>, Failure> {
     Ok(if task.locks { Some(BufferSync::connect()?) } else { None })
 }

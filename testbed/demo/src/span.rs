@@ -1,45 +1,44 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a process tells of a lock: when it asked, got it, let go, and when its work was done.
+//! The report of one lock: when the process asked, was granted, and let go, and when the work was done.
 
 use std::collections::BTreeMap;
 
 use nix::time::{clock_gettime, ClockId};
 
-/// One lock of one process.
+/// One lock of one process. In the control run, one use of the buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// When it asked: nanoseconds of CLOCK_MONOTONIC, like the others.
+    /// The time of the request. All times are nanoseconds of CLOCK_MONOTONIC.
     pub asked: u64,
-    /// When it was granted.
+    /// The time of the grant.
     pub granted: u64,
-    /// When it let go, or was evicted.
+    /// The time of the unlock or of the eviction.
     pub ended: u64,
-    /// From when to when the work was done. A device's goes on when the lock is gone, behind a fence.
+    /// Begin and end of the work. A device works after the unlock, behind a fence.
     pub work: (u64, u64),
-    /// When the last device had done with the buffers, if that was after the grant.
+    /// The time at which the acquire fence signalled, if that was after the grant.
     pub acquired: Option<u64>,
-    /// Which frame; `None` for the holder that does nothing.
+    /// The frame; `None` for the stuck holder.
     pub sequence: Option<u64>,
     pub evicted: bool,
     /// The process has read the frame and found it torn.
     pub torn: bool,
-    /// Names of the buffers.
+    /// The names of the buffers: first the one that is read.
     pub buffers: Vec<String>,
 }
 
 /// The spans of a run: of each process, in the order of its locks.
 pub type Spans = BTreeMap<&'static str, Vec<Span>>;
 
-/// Now.
 pub fn now() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
         .map_or(0, |now| now.tv_sec().unsigned_abs() * 1_000_000_000 + now.tv_nsec().unsigned_abs())
 }
 
 impl Span {
-    /// As a line of a process's output.
+    /// Writes the span as a line of output.
     pub fn to_line(&self) -> String {
         let sequence = self.sequence.map_or_else(|| "-".into(), |sequence| sequence.to_string());
         let buffers = self.buffers.join(",");
@@ -51,7 +50,7 @@ impl Span {
         )
     }
 
-    /// Reads [`Span::to_line`] back.
+    /// Reads a line of [`Span::to_line`].
     pub fn from_line(line: &str) -> Option<Self> {
         let mut words = line.strip_prefix("span ")?.split(' ');
         let mut number = || words.next()?.parse::<u64>().ok();
@@ -66,8 +65,8 @@ impl Span {
     }
 }
 
-/// How long somebody was granted, and had handed work in, what an earlier device was still at work
-/// on. Had that device's holder waited before it unlocked, nobody would have been.
+/// The time in which a holder had a grant while an earlier device still worked on its buffers. Without
+/// fences the earlier holder would have kept its lock for that time.
 pub fn overlap<'a>(spans: impl Iterator<Item = &'a Span>) -> u64 {
     let early = spans.filter_map(|span| Some((span.granted, span.acquired?)));
     let mut early: Vec<(u64, u64)> = early.filter(|(from, to)| from < to).collect();

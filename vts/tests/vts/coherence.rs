@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The cache operations of every pair of accesses, on three exporters, as the kernel saw them.
+//! The cache operations of every pair of accesses, on three exporters, from the kernel's trace.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -33,10 +33,10 @@ const EXPORTERS: [(&str, Allocate); 3] = [
     ("vgem", || own(Vgem::open().expect("vgem").allocate(SIZE).expect("vgem").dmabuf)),
 ];
 
-/// (first access, its operations, second access, its operations, operations when it is let go).
+/// (First access, its operations, second access, its operations, operations when the buffer is let go).
 type Row = (Access, &'static [Op], Access, &'static [Op], &'static [Op]);
 
-/// From the table in the documentation, for a buffer that the service has not seen before.
+/// The table of docs/design.md, for a buffer that is new to the service.
 const TABLE: [Row; 16] = [
     (Access::READ, &[StartRead], Access::READ, &[], &[EndRead]),
     (Access::READ, &[StartRead], Access::WRITE, &[EndRead, StartReadWrite], &[EndReadWrite]),
@@ -88,7 +88,7 @@ fn dirty_lines_are_not_forgotten_behind_a_read() {
     let trace = Trace::start();
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut ops = Vec::new();
-    // Open together, so that the buffer is not let go in between.
+    // Both groups stay open, so that the buffer is not let go in between.
     let mut groups: Vec<Group> = [Access::WRITE, Access::READ, Access::DMA_READ]
         .map(|access| Group::of("vts/sticky", &buffer, access))
         .into();

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Every refusal: the documented error, and nothing changed.
+//! Every refused call returns the documented error and changes nothing.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -79,11 +79,11 @@ fn other_descriptors_in_a_handle_are_skipped() {
 
 fn a_closed_descriptor_does_not_arrive() {
     let group = Group::open("vts/closed");
-    // SAFETY: nothing uses the number as a descriptor but the driver, which finds it closed.
+    // SAFETY: only the driver uses the number as a descriptor, and finds it closed.
     let closed = unsafe { OwnedFd::from_raw_fd(987_654) };
     let bad = NativeHandle { fds: vec![ParcelFileDescriptor::new(closed)], ints: Vec::new() };
     changing_nothing(|| assert!(group.binder.add(&bad, Access::READ).is_err()));
-    // Not to be closed a second time.
+    // It must not be closed a second time.
     for fd in bad.fds {
         std::mem::forget(fd);
     }
@@ -279,7 +279,7 @@ fn a_release_fence_must_be_a_sync_file_and_the_grant_goes_on() {
 fn the_dump_names_buffers_holders_and_waiters_and_is_bounded() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let crowd: Vec<Group> = (0..230).map(|_| Group::open("vts/crowd")).collect();
-    // Last: the holder is not evicted before the dump, unless the machine is slow.
+    // Locked last, so that the holder is not evicted before the dump, unless the machine is slow.
     let mut holder = Group::of("vts/dump-holder", &buffer, Access::DMA_WRITE);
     holder.lock();
     let mut waiter = Group::of("vts/dump-waiter", &buffer, Access::READ);
@@ -323,7 +323,7 @@ fn acquire_fences_are_for_the_holder_only() {
     assert_eq!(error(group.binder.getAcquireFence(held.token, 0)), ERROR_BAD_TOKEN);
 }
 
-/// One for each buffer that a group can have, and one for the rest.
+/// One fence for each buffer that a group can have, and one for the rest.
 fn more_fences_than_buffers_are_refused() {
     let most = service().getCapabilities().expect("capabilities").maxBuffersPerGroup;
     let null: OwnedFd = File::open("/dev/null").expect("null").into();

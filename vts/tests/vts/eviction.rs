@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Forced release: at the deadline, and when a client dies.
+//! Evictions: at the deadline, and when a client dies.
 
 use std::os::fd::AsFd;
 
@@ -63,7 +63,7 @@ fn a_stuck_holder_is_evicted_at_its_limit_and_all_are_told() {
     assert_eq!(grant.marks(), (true, true), "the next holder was not told");
     next.unlock(&grant);
     assert_eq!(next.cycle().marks(), (false, false), "a writer has ended in order");
-    // The evicted group itself goes on, and its dead token stays dead.
+    // The evicted group can be used again, and its dead token stays dead.
     let again = stuck.cycle();
     assert!(again.token > held.token);
     assert_eq!(error(stuck.binder.unlock(held.token)), ERROR_EVICTED);
@@ -149,7 +149,7 @@ fn a_client_that_goes_leaves_nothing_behind() {
     eventually("the buffers are gone", || counter("buffers") == 0);
 }
 
-/// A group that is evicted from the buffer now.
+/// Opens a group that is evicted from the buffer at once.
 fn evicted(buffer: &DmaBuf, access: Access) -> Group {
     let mut stuck = Group::with_hold("vts/stuck", 100);
     stuck.add(buffer, access);
@@ -157,7 +157,7 @@ fn evicted(buffer: &DmaBuf, access: Access) -> Group {
     stuck
 }
 
-/// Locks, and does not unlock until the grant is taken away. Returns its token.
+/// Locks, and waits until the grant is taken away. Returns its token.
 fn evict(group: &mut Group) -> i64 {
     let held = group.lock();
     group.next_eviction(held.token);
@@ -169,7 +169,7 @@ fn the_mark_stays_until_a_grant_has_ended_in_order() {
     let mut readers: Vec<Group> =
         (0..2).map(|_| Group::of("vts/reader", &buffer, Access::DMA_READ)).collect();
     let _stuck = evicted(&buffer, Access::DMA_WRITE);
-    // Both begin before either has ended: both are told.
+    // Both grants begin before one has ended, so both have the mark.
     let grants: Vec<_> = readers.iter_mut().map(Group::lock).collect();
     assert!(grants.iter().all(|grant| grant.marks() == (true, true)), "{grants:?}");
     readers[0].unlock(&grants[0]);
@@ -197,7 +197,7 @@ fn three_readers_are_told_that_a_dead_writer_left_torn_content() {
     let mut writer = Client::start(User::CAMERA, "hold", buffer.as_fd(), Access::WRITE);
     writer.granted();
     writer.kill();
-    // The first of them waits until the service hears of the death.
+    // The first reader waits until the service hears of the death.
     let marks: Vec<_> = readers.iter_mut().map(|reader| reader.cycle().marks()).collect();
     assert_eq!(marks, [(true, true), (false, true), (false, true)]);
 }
@@ -244,7 +244,7 @@ fn a_marked_buffer_keeps_its_id_and_its_generation_when_nobody_has_it() {
     stuck.lock();
     drop(stuck);
     nobody_has_it();
-    // Nothing is kept of it but the name.
+    // The service keeps only the identity of the buffer.
     eventually("no descriptor of a buffer is kept", || {
         let fds = std::fs::read_dir(format!("/proc/{}/fd", service_pid())).expect("fds").flatten();
         let mut targets = fds.filter_map(|fd| std::fs::read_link(fd.path()).ok());
@@ -257,7 +257,7 @@ fn a_marked_buffer_keeps_its_id_and_its_generation_when_nobody_has_it() {
     let again = of(Access::DMA_WRITE).cycle();
     assert_eq!((again.buffers[0], again.marks()), ((id, 3, false), (false, true)));
     nobody_has_it();
-    // It was repaired, so there is nothing to be remembered.
+    // The marks were cleared, so the service remembers nothing.
     let fresh = of(Access::DMA_WRITE).cycle();
     assert_eq!((fresh.buffers[0].1, fresh.marks()), (1, (false, false)));
 }
@@ -278,7 +278,8 @@ fn the_tokens_of_sixteen_evictions_are_remembered_and_no_more() {
     }
 }
 
-/// Never early. Late by so much is a wrong time; a busy machine is so late now and then, not each time.
+/// An eviction is never early. A delay like this is a wrong deadline if it comes each time; a busy machine has it
+/// sometimes.
 fn deadlines_are_kept_with_tolerance() {
     const LATE: i64 = 500_000_000;
     const TIMES: u32 = 20;

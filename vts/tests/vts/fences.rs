@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Explicit fences: release fences given to unlockWithFences, and what the next holder makes of them.
+//! Explicit fences: the release fences of unlockWithFences, and the acquire fences of the next holder.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -39,7 +39,7 @@ pub const TESTS: Tests = tests![
 
 const SIZE: usize = 16 * 1024;
 
-/// Locks, which must be granted at once, and returns the reply's acquire fence with the grant.
+/// Locks. The lock must be granted at once. Returns the grant and the acquire fence of the reply.
 fn lock_now(group: &mut Group) -> (Grant, Option<std::os::fd::OwnedFd>) {
     let reply = group.binder.lock(0).expect("lock");
     assert!(is_granted(&reply), "had to wait");
@@ -60,13 +60,13 @@ fn the_next_device_is_granted_at_once_with_the_pending_fence() {
         let fence = fence.expect("an acquire fence");
         assert_eq!(grant.fenced, [grant.buffers[0].0]);
         assert!(!has_signalled(&fence));
-        // It is that one, and no other.
+        // It is the same fence.
         other.signal();
         assert!(!has_signalled(&fence));
         pending.signal();
         assert!(has_signalled(&fence));
         taker.unlock(&grant);
-        // The service hears of the signal in its own time.
+        // The service notices the signal a little later.
         eventually("nothing is pending any more", || {
             let (grant, fence) = lock_now(&mut taker);
             taker.unlock(&grant);
@@ -99,7 +99,7 @@ fn a_device_that_waits_in_the_queue_is_told_to_fetch_its_fence() {
     assert_eq!(error(taker.binder.getAcquireFence(grant.token, 0)), ERROR_BAD_TOKEN);
 }
 
-/// Not the giver's, of which the next holder's domain may know nothing.
+/// It is not the giver's file, because the next holder may have no rights on the giver's domain.
 fn an_acquire_fence_is_a_file_of_the_services() {
     let pending = Pending::new();
     let buffer = heap::allocate(SIZE).expect("heap");
@@ -130,7 +130,7 @@ fn the_cpu_never_sees_what_was_before_the_fence() {
         giver.unlock_fenced(&held, &pending.sync_file);
         let starts = counter("sync_start");
         std::thread::scope(|scope| {
-            // The device: it finishes some time after its grant was given back.
+            // The device finishes some time after the unlock.
             let mut memory = buffer.map().expect("mmap");
             scope.spawn(move || {
                 std::thread::sleep(Duration::from_millis(round));
@@ -202,7 +202,7 @@ fn each_buffer_can_have_a_fence_of_its_own() {
     assert_eq!([&of_x, &of_y, &merged].map(has_signalled), [true, true, true]);
     taker.unlock(&grant);
 
-    // What has none is finished.
+    // The work on a buffer without a fence is finished.
     let one = Pending::new();
     giver.add(&z, Access::DMA_WRITE);
     let held = giver.lock();
@@ -246,10 +246,10 @@ fn a_device_that_holds_can_still_ask_for_a_fence_whose_time_is_up() {
     let grant = taker.next_grant();
     assert_eq!(grant.marks(), (false, false));
     giver.next_eviction(held.token);
-    // It has not signalled, and is not said to have.
+    // It has not signalled, and the service does not report that it has.
     assert!(!has_signalled(&taker.acquire_fence(&grant, 0).expect("an acquire fence")));
     taker.unlock(&grant);
-    // Who comes after the eviction is told.
+    // A grant after the eviction has the mark.
     assert_eq!(taker.cycle().marks(), (true, true));
     pending.signal();
 }
@@ -311,7 +311,7 @@ fn torn_content_is_repaired_when_the_last_fence_of_the_writer_has_signalled() {
     let mut reader = Group::of("vts/reader", &buffer, Access::DMA_READ);
     let held = stuck.lock();
     stuck.next_eviction(held.token);
-    // Nobody is at work any more: so devices go past the fences.
+    // Nobody works on the buffer any more, so devices may pass the fences.
     assert_eq!(reader.cycle().marks(), (true, true));
     let held = writer.lock();
     let fences = [of_buffer(id, &first.sync_file), of_buffer(id, &second.sync_file)];

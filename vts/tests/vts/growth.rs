@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Groups that hold and want more, time-outs, and the ticket that a group keeps.
+//! Growth of grants, time-outs, and kept tickets.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -123,7 +123,7 @@ fn a_lock_that_times_out_is_told_and_leaves_its_ticket() {
     let held = holder.lock();
     let begin = now_ns();
     let reply = hasty.binder.lock(2_000_000_000).expect("lock");
-    // It stands behind the other, and does not come while that is away.
+    // It is behind the other one, and did not come while that one was away.
     young.lock_must_wait();
     let record = hasty.next_event().expect("a time-out");
     assert_eq!((record.kind, record.token), (event::TIMED_OUT, reply.token));
@@ -199,7 +199,7 @@ fn a_lock_that_is_cancelled_leaves_its_ticket() {
     fickle.unlock(&grant);
     let grant = young.next_grant();
     young.unlock(&grant);
-    // It was used: the next one is new.
+    // The ticket was used, so the next lock draws a new one.
     let held = holder.lock();
     young.lock_must_wait();
     fickle.lock_must_wait();
@@ -211,18 +211,18 @@ fn a_lock_that_is_cancelled_leaves_its_ticket() {
     fickle.unlock(&grant);
 }
 
-/// How long a ticket lives; `None` where that is too long for a test.
+/// The life of a ticket; `None` if it is too long for a test.
 fn life_of_a_ticket() -> Option<Duration> {
     let longest = service().getCapabilities().expect("capabilities").maxHoldMs;
     let longest = u64::from(longest.unsigned_abs());
     (longest <= 10_000).then(|| Duration::from_millis(longest))
 }
 
-/// A bit more than the life of a ticket.
+/// A little more than the life of a ticket.
 const LATER: Duration = Duration::from_millis(200);
 
-/// `first` stood at the buffer before `second`, and both wait: they are served in this order when the
-/// holder lets go.
+/// `first` is before `second` in the queue of the buffer. Checks that they are served in this order when the
+/// holder unlocks.
 fn served_in_order(holder: (&Group, &Grant), first: &mut Group, second: &mut Group) {
     holder.0.unlock(holder.1);
     let grant = first.next_grant();
@@ -232,12 +232,12 @@ fn served_in_order(holder: (&Group, &Grant), first: &mut Group, second: &mut Gro
     second.unlock(&grant);
 }
 
-/// A hoarder stands in line before a young group, who stays there, until the life of the hoarder's ticket
-/// is over. Then it leaves, and comes back behind the young one.
+/// A hoarder is in line before a young group until the life of the hoarder's ticket is over. Then it leaves,
+/// and comes back behind the young one.
 fn outlive_a_ticket(mut meanwhile: impl FnMut(&mut Group)) {
     let Some(longest) = life_of_a_ticket() else { return };
     let buffer = heap::allocate(SIZE).expect("heap");
-    // The next one is granted when the holder is evicted, and holds when the ticket's life is over.
+    // The next group is granted when the holder is evicted, and still holds when the ticket's life is over.
     let [mut holder, mut next] = ["vts/holder", "vts/next"].map(|name| {
         let group = Group::with_hold(name, i32::MAX);
         group.add(&buffer, Access::DMA_WRITE);

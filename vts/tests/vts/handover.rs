@@ -42,7 +42,7 @@ fn exchange(group: &Group, grant: &Grant, next: &Group) -> LockReply {
     group.binder.unlockAndLock(grant.token, next.key, 0).expect("unlockAndLock")
 }
 
-/// Two groups of a client, each with a buffer of its own.
+/// Opens two groups of a client, each with its own buffer.
 fn frames() -> (Group, Group) {
     let of = |name| Group::of(name, buffer(), Access::DMA_WRITE);
     (of("vts/frame-0"), of("vts/frame-1"))
@@ -56,7 +56,7 @@ fn the_next_group_is_granted_in_the_call_that_ends_the_grant() {
     other.lock_must_wait();
     let reply = exchange(&first, &held, &second);
     assert!(is_granted(&reply));
-    // The first is over, and whoever waited for it has it.
+    // The first grant is over, and the waiter has its buffer.
     assert_eq!(error(first.binder.unlock(held.token)), ERROR_BAD_TOKEN);
     let theirs = other.next_grant();
     other.unlock(&theirs);
@@ -119,7 +119,7 @@ fn keys_are_different_random_and_never_zero() {
     keys.dedup();
     assert_eq!(keys.len(), groups.len());
     assert!(!keys.contains(&0));
-    // Of 32 random numbers no two are neighbours, but once in 2^53 runs.
+    // Two of 32 random numbers are neighbours in one of 2^53 runs only.
     assert!(keys.windows(2).all(|pair| pair[1].abs_diff(pair[0]) > 1024), "{keys:?}");
 }
 
@@ -127,7 +127,7 @@ fn refusal<T>(result: &binder::Result<T>) -> Option<String> {
     result.as_ref().err().map(|status| format!("{status:?}"))
 }
 
-/// What was held is held, what was free is free.
+/// Checks that the held buffer is still held, and the free one is free.
 fn nothing_has_happened(group: &Group, grant: &Grant, next: &mut Group) {
     group.binder.getAcquireFence(grant.token, 0).expect("the grant goes on");
     next.cycle();
@@ -135,7 +135,7 @@ fn nothing_has_happened(group: &Group, grant: &Grant, next: &mut Group) {
 
 fn a_call_that_is_refused_has_ended_nothing_and_locked_nothing() {
     let unread = Group::of("vts/unread", buffer(), Access::DMA_WRITE);
-    // Before anything is held: it takes long.
+    // Before the test holds anything, because it takes long.
     assert_eq!(fill_pipe(&unread, &mut frames().0, buffer()), ERROR_EVENTS_UNREAD);
     let (mut first, mut second) = frames();
     let held = first.lock();
@@ -200,7 +200,7 @@ fn an_evicted_grant_is_not_exchanged() {
     second.cycle();
 }
 
-/// The fence of the grant that ended and the grant that followed end at one instant.
+/// The fence of the ended grant and the next grant reach their limits at the same instant.
 fn a_token_that_was_taken_away_stays_so_when_the_fence_before_it_fails_too() {
     let (pending, mut group) = (Pending::new(), Group::with_hold("vts/exchange", 300));
     group.add(buffer(), Access::DMA_WRITE);
@@ -232,12 +232,12 @@ fn fences_are_taken_and_found_by_the_next_group() {
     assert!(reply.acquireFence.is_some(), "as lock() answers");
     let grant = second.granted(&reply);
     assert_eq!(grant.fenced.len(), 1);
-    // Another exchange, without a fence: the one that is pending is found by whoever is next.
+    // Another exchange without a fence: the next holder still gets the pending one.
     let mut third = Group::of("vts/third", &shared, Access::DMA_READ);
     let reply = exchange(&second, &grant, &third);
     assert!(is_granted(&reply) && reply.acquireFence.is_some(), "{reply:?}");
     let grant = third.granted(&reply);
-    // No fences are as good as none, whatever the call is named.
+    // An empty list of fences is the same as no fences.
     let reply = third.binder.unlockWithFencesAndLock(grant.token, &[], second.key, 0);
     let grant = second.granted(&reply.expect("unlockWithFencesAndLock"));
     second.binder.unlockWithFences(grant.token, &[]).expect("unlockWithFences");

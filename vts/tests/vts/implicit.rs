@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Implicit fences: those in the dma-buf's own reservation object.
+//! Implicit fences: the fences in the dma-buf's reservation object.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ pub const TESTS: Tests = tests![
 
 const SIZE: usize = 16 * 1024;
 
-/// No time-out of a service is so late, unless the machine is slow.
+/// A time-out of a service is never this late, unless the machine is slow.
 const LATE: Duration = Duration::from_secs(2);
 
 /// A fence in a dma-buf's reservation object. A test relies on it until the service or the driver gives up.
@@ -50,13 +50,13 @@ struct Fence<'a> {
 }
 
 impl<'a> Fence<'a> {
-    /// A fence that locks wait for no longer than the service lets them.
+    /// Attaches a fence. Locks wait for it only until the service's limit.
     fn attach(vgem: &'a Vgem, buffer: &Buffer, write: bool) -> Self {
         let limit = Limit::after(limit().unwrap_or(EXPIRES));
         Self { vgem, fence: vgem.attach(buffer, write).expect("attach"), limit }
     }
 
-    /// A fence that the service gives up.
+    /// Attaches a fence that does not signal before the service gives up.
     fn stuck(vgem: &'a Vgem, buffer: &Buffer) -> Self {
         let limit = Limit::after(EXPIRES);
         Self { vgem, fence: vgem.attach(buffer, true).expect("attach"), limit }
@@ -89,7 +89,7 @@ fn the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does() {
         let (vgem, buffer) = vgem();
         let mut group = Group::of("vts/cpu", &buffer.dmabuf, access);
         group.cycle();
-        // Now nothing is to be done, and with no fence it is granted at once.
+        // No cache operation is needed now, and without a fence the lock is granted at once.
         let starts = counter("sync_start");
         let reply = group.binder.tryLock().expect("tryLock");
         assert!(is_granted(&reply));
@@ -101,7 +101,7 @@ fn the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does() {
         group.unlock(&grant);
         assert_eq!(counter("sync_start"), starts);
     }
-    // A reader does not wait for readers.
+    // A reader does not wait for a reader's fence.
     let (vgem, buffer) = vgem();
     let mut group = Group::of("vts/cpu", &buffer.dmabuf, Access::READ);
     let fence = Fence::attach(&vgem, &buffer, false);
@@ -111,7 +111,7 @@ fn the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does() {
 
 fn an_implicit_fence_delays_its_buffer_and_nothing_else() {
     let vgem = Vgem::open().expect("vgem");
-    // More than there are threads for cache operations.
+    // More than the threads for cache operations.
     let buffers: Vec<_> = (0..6).map(|_| vgem.allocate(SIZE).expect("vgem buffer")).collect();
     let fences: Vec<_> = buffers.iter().map(|b| Fence::attach(&vgem, b, true)).collect();
     let mut waiters: Vec<Group> =
@@ -136,7 +136,7 @@ fn an_implicit_fence_delays_its_buffer_and_nothing_else() {
     assert!(counter("sync_waited") >= 6);
 }
 
-/// How long a lock waits for an implicit fence; `None` if the driver ends its fence before.
+/// The longest wait for an implicit fence; `None` if the driver signals its fence before.
 fn limit() -> Option<Duration> {
     let limit = service().getCapabilities().expect("capabilities").maxHoldMs;
     let limit = Duration::from_millis(u64::from(limit.unsigned_abs()));
@@ -163,7 +163,7 @@ fn nanos(time: Duration) -> i64 {
     i64::try_from(time.as_nanos()).expect("a time")
 }
 
-/// The next event: a lock failed since an implicit fence of this buffer has not signalled.
+/// Checks the next event: a lock failed because an implicit fence of this buffer did not signal.
 fn assert_fence_timed_out(group: &mut Group, token: i64, buffer: i64) {
     let record = group.next_event().expect("a failure");
     assert_eq!((record.kind, record.token), (event::LOCK_FAILED, token));
@@ -176,7 +176,7 @@ fn locks_behind_one_fence_that_never_signals_fail_together() {
     let (vgem, buffer) = vgem();
     let other = vgem.allocate(SIZE).expect("vgem buffer");
     let fences = [&buffer, &other].map(|buffer| Fence::stuck(&vgem, buffer));
-    // Not at the same time, but those behind one fence fail so.
+    // They begin at different times, but all locks behind one fence fail at the same time.
     let lock = |buffer: &Buffer, access| {
         let mut group = Group::open("vts/behind");
         let id = group.add(&buffer.dmabuf, access);
@@ -194,7 +194,7 @@ fn locks_behind_one_fence_that_never_signals_fail_together() {
     let (group, first_token, first_id) = &mut waiting[0];
     assert_fence_timed_out(group, *first_token, *first_id);
     assert!(now_ns() - begin >= nanos(limit));
-    // It came before the last one. If that had a time of its own, it would fail later too.
+    // The witness came before the last lock. If the last one had its own time limit, it would fail after it.
     assert_fence_timed_out(&mut witness, token, id);
     for (group, token, id) in &mut waiting[1..] {
         assert!(!group.nothing_within(SHORT), "it waits anew");
@@ -281,14 +281,14 @@ fn what_the_cpu_wrote_is_cleaned_when_its_group_is_closed_while_it_waits() {
     group.lock_must_wait();
     group.binder.close().expect("close");
     eventually("END is issued", || counter("sync_end") > ends);
-    // If it has not ended by itself meanwhile.
+    // Unless the driver has ended it meanwhile.
     let _ = vgem.signal(fence.fence);
 }
 
 fn a_device_gets_the_implicit_fences_if_it_asks_for_them() {
     let (vgem, buffer) = vgem();
     let fence = Fence::attach(&vgem, &buffer, false);
-    // A reader's fence is no reader's business.
+    // A reader does not wait for a reader's fence.
     let mut reader = implicit("vts/reader", &buffer, Access::DMA_READ);
     let grant = reader.lock();
     assert!(reader.acquire_fence(&grant, 0).is_none());
@@ -331,13 +331,13 @@ fn the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users() {
         let grant = group.lock();
         assert!(buffer.dmabuf.is_ready(true));
         group.unlock_fenced(&grant, &pending.sync_file);
-        // What a driver that waits for the buffer would see, and poll(2).
+        // A driver that waits for the buffer would see the fence, and poll(2) does.
         assert_eq!(buffer.dmabuf.is_ready(false), !reader_waits);
         assert!(!buffer.dmabuf.is_ready(true));
         pending.signal();
         assert!(buffer.dmabuf.is_ready(true));
     }
-    // Who did not ask for it leaves the dma-buf alone.
+    // A group without the option does not change the dma-buf.
     let (_vgem, buffer) = vgem();
     let pending = Pending::new();
     let mut group = Group::of("vts/explicit", &buffer.dmabuf, Access::DMA_WRITE);
@@ -349,7 +349,7 @@ fn the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users() {
 }
 
 fn clients_of_one_user_that_lock_at_once_do_not_hold_each_other_up() {
-    // More than may look for implicit fences at the same time: the others leave that to the workers.
+    // More than may look for implicit fences at the same time: the workers look for the others.
     std::thread::scope(|scope| {
         for thread in 0..8 {
             scope.spawn(move || {
@@ -372,7 +372,7 @@ fn a_lock_that_failed_has_taken_nothing_and_can_be_locked_again() {
     let fence = Fence::attach(&vgem, &buffer, true);
     unlucky.binder.tryLock().expect("tryLock");
     assert_eq!(unlucky.next_event().expect("a failure").kind, event::LOCK_FAILED);
-    // What it had taken is the next one's; and then its own again.
+    // The next group gets the buffers that it had taken, and then it gets them again.
     let mut other = Group::of("vts/other", &plain, Access::WRITE);
     let grant = other.lock();
     fence.signal();

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The interface as a whole: its version, its bounds, the shape of its answers.
+//! The interface: its version, its limits, the layout of its answers.
 
 use std::fs::File;
 use std::io::Read;
@@ -82,7 +82,7 @@ fn a_group_comes_with_its_pipe_and_its_limit() {
 
 fn names_of_every_legal_length_are_taken() {
     let longest = "x".repeat(usize::try_from(MAX_NAME_BYTES).expect("a length"));
-    // As many bytes, in characters of two.
+    // The same number of bytes, in characters of two bytes.
     let wide = "\u{e9}".repeat(longest.len() / 2);
     for name in ["x", "with spaces and \u{1f3a5}", &longest, &wide, "x"] {
         let opened = service().openGroup(name, &GroupOptions::default());
@@ -90,7 +90,7 @@ fn names_of_every_legal_length_are_taken() {
     }
 }
 
-/// Granted at once or after cache maintenance: either way everything is told.
+/// A grant is complete, whether it comes at once or after cache maintenance.
 fn replies_say_what_they_promise_for_every_access() {
     let buffer = heap::allocate(SIZE).expect("heap");
     for access in ACCESSES {
@@ -124,13 +124,13 @@ fn an_event_pipe_hangs_up_when_its_group_is_closed() {
         closer.close().expect("close");
         closer
     });
-    // There is never something to be read: the end.
+    // Nothing can be read any more: this is the end of the pipe.
     assert!(is_readable(&events, long()), "no POLLHUP");
     assert_eq!(events.read(&mut [0; 32]).expect("read"), 0);
     drop(thread.join().expect("close"));
 }
 
-/// Byte by byte, not through the bindings' own reader.
+/// Reads the bytes itself, and not with the bindings' reader.
 fn records_are_laid_out_as_documented() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/holder", &buffer, Access::WRITE);
@@ -165,7 +165,7 @@ fn ids_are_in_order_and_the_same_everywhere() {
     let ids = one.binder.add(&handle(&all), Access::READ).expect("add");
     assert_eq!(ids.len(), 3, "one for each dma-buf: {ids:?}");
     assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
-    // The ints of a handle are gralloc's.
+    // The ints of a handle belong to gralloc.
     let mut reversed = handle(&[z.as_fd(), y.as_fd(), x.as_fd()]);
     reversed.ints = vec![i32::MAX, -1, 0];
     let again = other.binder.add(&reversed, Access::READ).expect("add");

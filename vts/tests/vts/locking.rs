@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Exclusion, sharing, order.
+//! Exclusion, sharing, and the order of locks.
 
 use std::os::fd::AsFd;
 
@@ -104,7 +104,7 @@ fn a_whole_group_is_held_or_nothing_of_it() {
     let mut both = Group::of("vts/both", &x, Access::DMA_WRITE);
     both.add(&y, Access::DMA_WRITE);
     both.lock_must_wait();
-    // An older group that waits for y bars the younger from x: no overtaking.
+    // An older group that waits for y also keeps the younger one from x: no overtaking.
     let mut on_x = Group::of("vts/x", &x, Access::DMA_WRITE);
     on_x.lock_must_wait();
     on_y.unlock(&held);

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Bounds: what a client can't make grow, and what it can't hold up.
+//! Limits: a client can't exceed them, and can't delay others.
 
 use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
@@ -81,7 +81,7 @@ fn a_pipe_that_nobody_reads_stops_its_own_group_only() {
 fn the_service_answers_while_64_locks_wait() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
-    // Four times as many as a binder thread pool has threads.
+    // Four times the threads of a binder thread pool.
     let waiters: Vec<Group> =
         (0..64).map(|_| Group::of("vts/waiter", &buffer, Access::DMA_WRITE)).collect();
     let held = holder.lock();
@@ -102,14 +102,14 @@ fn the_service_answers_while_64_locks_wait() {
         let granted = answers.recv_timeout(long()).expect("an answer while locks wait");
         assert!(!granted, "granted against somebody who holds");
     }
-    // All were answered while the holder held, so nobody waited for it.
+    // All calls returned while the holder held, so no call waited for it.
     holder.unlock(&held);
     drop(waiters);
     holder.cycle();
 }
 
-/// Locks, and ends the grants with so many fences, each a sync_file of its own: many with each call, so that
-/// all are pending before the first of them has had its time.
+/// Locks and unlocks with this number of fences, each in its own sync_file. Each call gives many, so that all are
+/// pending before the time of the first one is over.
 fn leave_fences(group: &mut Group, pending: &Pending, count: i32) {
     let each = service().getCapabilities().expect("capabilities").maxBuffersPerGroup;
     let mut left = count;
@@ -121,7 +121,7 @@ fn leave_fences(group: &mut Group, pending: &Pending, count: i32) {
     }
 }
 
-/// Groups of one device that reads, with as many fences as it takes to have `count`.
+/// Groups of a reading device, with `count` fences together.
 fn leave_fences_of_many(pending: &Pending, buffer: &DmaBuf, count: i32) -> Vec<Group> {
     let most = service().getCapabilities().expect("capabilities").maxFencesPerGroup;
     let of = |nth: i32| {
@@ -146,7 +146,7 @@ fn a_group_has_so_many_fences_pending_and_no_more() {
     let fences = [whole(&pending.sync_file)];
     let refused = group.binder.unlockWithFencesAndLock(grant.token, &fences, group.key, 0);
     assert_eq!(error(refused), ERROR_QUOTA);
-    // The grant goes on, and nothing is kept of the fence that was refused.
+    // The grant goes on, and the service keeps nothing of the refused fence.
     assert_eq!(counter("fences"), most as u64);
     group.unlock(&grant);
     pending.signal();
@@ -195,7 +195,7 @@ fn a_uid_has_so_many_memberships() {
         filled.push(group);
     }
     assert_eq!((count, refused), (most, ERROR_QUOTA));
-    // What is let go can be had again.
+    // A closed group makes room for a new one.
     filled[0].binder.removeAll().expect("removeAll");
     Group::of("vts/again", &buffers[0], Access::READ).cycle();
     drop(filled);
@@ -211,7 +211,7 @@ fn a_uid_has_so_many_fences_pending() {
     let held = group.lock();
     let refused = group.binder.unlockWithFences(held.token, &[whole(&another.sync_file)]);
     assert_eq!(error(refused), ERROR_QUOTA);
-    // The grant goes on, and can end with a fence when there is room.
+    // The grant goes on, and can end with a fence when there is room again.
     pending.signal();
     eventually("the fences are forgotten", || counter("fences") == 0);
     group.unlock_fenced(&held, &another.sync_file);
@@ -227,10 +227,10 @@ fn a_thousand_pending_fences_cost_no_thread() {
     let before = service_threads();
     let filled = leave_fences_of_many(&pending, &buffer, FENCES);
     assert_eq!(counter("fences"), FENCES as u64);
-    // A binder runtime may start threads meanwhile, for calls: not nearly as many.
+    // A binder runtime may start threads for calls meanwhile, but far fewer.
     let more = service_threads().saturating_sub(before);
     assert!(more < FENCES as usize / 10, "{more} more threads than {before}");
-    // Nobody else is late.
+    // Other clients are not delayed.
     Group::of("vts/other", &other, Access::WRITE).cycle();
     writer.lock_must_wait();
     pending.signal();
@@ -253,7 +253,7 @@ fn descriptors_do_not_leak() {
     eventually("as many as before", || count() <= before);
 }
 
-/// A handle that is full of the same buffer, groups that come and go while they wait.
+/// A handle that is full of the same buffer, and groups that are closed while they wait.
 fn the_service_lives_with_what_makes_no_sense() {
     let caps = service().getCapabilities().expect("capabilities");
     let buffer = heap::allocate(SIZE).expect("heap");

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Everything at once, for as long as is asked: `BUFFERSYNC_VTS_STRESS_SECONDS=900`.
+//! Everything at once, for the requested time: `BUFFERSYNC_VTS_STRESS_SECONDS=900`.
 //!
-//! Threads with groups of random buffers and accesses lock, grow, give up, are evicted, vanish. What
-//! they hold until which deadline is kept beside the service, and may never be in conflict; at the end
-//! nothing is left, and everybody can lock.
+//! Threads have groups with random buffers and accesses. They lock, grow, give up, are evicted, and
+//! disappear. The test keeps its own book of holders and deadlines, in which holders must never conflict. At
+//! the end nothing is left, and every group can lock.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -23,23 +23,23 @@ pub const TESTS: Tests = tests![nobody_ever_holds_against_another];
 const SIZE: usize = 4096;
 const BUFFERS: usize = 6;
 const THREADS: u64 = 8;
-/// Short, so that evictions are a part of it.
+/// A short hold limit, so that there are evictions.
 const HOLD_MS: i32 = 200;
 
-/// Who holds a buffer, and until when.
+/// A holder of a buffer, and its deadline.
 struct Holder {
     token: i64,
     access: Access,
     deadline: i64,
 }
 
-/// The holders of each buffer, as they know of it themselves.
+/// The holders of each buffer, as the threads note them.
 struct Book([Mutex<Vec<Holder>>; BUFFERS]);
 
 impl Book {
     fn enter(&self, which: usize, new: Holder) {
         let mut holders = self.0[which].lock().expect("no conflict yet");
-        // Who is late in leaving the book, or in entering it, holds nothing any more.
+        // A holder after its deadline holds nothing any more, if its thread was late with the note.
         let now = now_ns();
         let holds = |holder: &Holder| now < holder.deadline;
         let conflicts = |other: &&Holder| exclusive(other.access) || exclusive(new.access);
@@ -60,7 +60,7 @@ fn exclusive(access: Access) -> bool {
     access == Access::WRITE || access == Access::DMA_WRITE
 }
 
-/// xorshift64*: the same in every run.
+/// xorshift64*: the same numbers in every run.
 struct Random(u64);
 
 impl Random {
@@ -100,7 +100,7 @@ fn nobody_ever_holds_against_another() {
     }
 }
 
-/// One group, from its opening to its end. How many grants it had.
+/// Runs one group from its opening to its end. Returns the number of its grants.
 fn life(buffers: &[DmaBuf], book: &Book, random: &mut Random) -> u64 {
     let mut group = Group::with_hold("stress/group", HOLD_MS);
     let mut wanted = Vec::new();
@@ -137,19 +137,19 @@ fn life(buffers: &[DmaBuf], book: &Book, random: &mut Random) -> u64 {
         }
         wanted.iter().for_each(|(which, _)| book.leave(*which, token));
         match random.below(64) {
-            // Not let go: an eviction.
+            // No unlock, so it is evicted.
             0 => std::thread::sleep(Duration::from_millis(u64::from(HOLD_MS.unsigned_abs()) + 20)),
-            // Gone, with what it holds.
+            // Closed while it holds.
             1 => return grants,
             _ => {}
         }
-        // Evicted or not.
+        // It may have been evicted.
         let _ = group.binder.unlock(reply.token);
     }
     grants
 }
 
-/// How a queued lock ended: its deadline, if with a grant.
+/// Waits for the end of a queued lock. Returns the deadline of the grant, if any.
 fn outcome(group: &mut Group, token: i64) -> Option<i64> {
     loop {
         let record = group.next_event().expect("the service lives");

@@ -4,9 +4,9 @@
  */
 
 /*
- * Calls every function with whatever its types allow, in any order: no argument and no state may end the
- * process. (A panic of the library would, and so would AddressSanitizer.) Only what no library can check
- * is left out: pointers to memory that is not there, and descriptors that are somebody else's to close.
+ * Calls every function with random arguments, in random order: no argument and no state may end the
+ * process. (A panic of the library would, and so would AddressSanitizer.) Some arguments are left out,
+ * because no library can check them: pointers to unmapped memory, and descriptors that other code closes.
  *
  *   anything DMABUF_FD DMABUF_FD CALLS SEED
  */
@@ -26,7 +26,7 @@ enum { SYNCS = 2, GROUPS = 6 };
 
 static uint64_t state;
 static int dmabufs[2];
-/* Open ones, closed ones, and what was never one. */
+/* Open handles, closed handles, and numbers that never were one. */
 static ABufferSync* syncs[SYNCS + 3];
 static ABufferSyncGroup* groups[GROUPS + 3];
 
@@ -54,18 +54,18 @@ static ABufferSyncGroup* any_group(void) {
     return seldom() ? groups[any() % COUNT(groups)] : groups[any() % GROUPS];
 }
 
-/* Memory for results: there, not there, not aligned. */
+/* Memory for results: valid, null, or not aligned. */
 static void* any_out(void) {
     static _Alignas(16) char memory[4096];
     return seldom() ? NULL : memory + (seldom() ? 1 : 0);
 }
 
-/* A descriptor that stays ours. */
+/* A descriptor that this program keeps. */
 static int any_fd(void) {
     return (int)PICK(dmabufs[0], dmabufs[0], dmabufs[1], dmabufs[1], 0, 2, -1, -2, 1 << 20, INT_MIN, INT_MAX);
 }
 
-/* One that the library takes. */
+/* A descriptor that the library takes. */
 static int any_taken(void) {
     int fd = (int)PICK(-1, -1, -1, -2, 1 << 20, INT_MIN, INT_MAX, 0, 0);
     return fd == 0 ? fcntl(seldom() ? 2 : dmabufs[0], F_DUPFD_CLOEXEC, 3) : fd;
@@ -78,7 +78,7 @@ static const char* any_text(void) {
     return texts[seldom() ? any() % COUNT(texts) : any() % 2];
 }
 
-/* Few wait long: a grant of these groups lasts some milliseconds. */
+/* Few locks wait long: a grant of these groups lasts some milliseconds. */
 static int64_t any_timeout(void) {
     return seldom() ? PICK(-1, INT64_MIN, INT64_MAX) : PICK(0, 1, 1000, 1000000);
 }
@@ -92,13 +92,13 @@ static ABufferSyncAccess any_access(void) {
                                    ABUFFERSYNC_ACCESS_DMA_WRITE, 0, -1, 3, INT_MAX, INT_MIN);
 }
 
-/* Of the few buffers that there are, mostly. */
+/* Mostly one of the few buffers that exist. */
 static ABufferSyncBufferId any_buffer(void) {
     return PICK(0, 1, 2, 3, 4, 5, -1, INT64_MAX, INT64_MIN);
 }
 
 static void open_any_group(size_t at) {
-    /* What was there is closed, and its handle stays among the stale ones. */
+    /* The old group is closed, and its handle stays among the stale ones. */
     ABufferSyncGroup_close(groups[at]);
     groups[GROUPS] = groups[at];
     if (ABufferSync_openGroup(any_sync(), any_text(), any_hold(), (uint32_t)PICK(0, 0, 1, 2, -1), &groups[at]) !=
@@ -114,7 +114,7 @@ static void add_handle(void) {
     for (size_t i = 0; i < COUNT(fds); i++) {
         fds[i] = any_fd();
     }
-    /* More than there are is not to be told from as many; more than memory is. */
+    /* The library can't check a count beyond the array, but it checks one beyond memory. */
     size_t given = seldom() ? SIZE_MAX / (size_t)PICK(1, 2, 4, 8) : any() % (COUNT(fds) + 1);
     ABufferSyncGroup_addNativeHandle(any_group(), seldom() ? NULL : fds, given, any_access(), seldom() ? NULL : ids,
                                      seldom() ? NULL : &count);
@@ -178,7 +178,7 @@ static void any_call(int null) {
     }
 }
 
-/* How many, and with a stream what they are. */
+/* Counts the open descriptors, and with a stream lists them. */
 static int open_fds(FILE* told) {
     int count = 0;
     for (int fd = 0; fd < 1024; fd++) {
@@ -221,7 +221,7 @@ int main(int argc, char** argv) {
     for (long i = 0; i < calls; i++) {
         any_call(null);
     }
-    /* Still of use, and nothing is left open. */
+    /* The library still works, and leaves nothing open. */
     for (size_t i = 0; i < GROUPS; i++) {
         ABufferSyncGroup_close(groups[i]);
         if (ABufferSync_openGroup(syncs[0], "anything", 0, 0, &groups[i]) != ABUFFERSYNC_OK) {

@@ -4,8 +4,8 @@
  */
 
 /*
- * Everything that C lets one do wrong gets the error that the header promises. Built with
- * AddressSanitizer, so that what is no error but a crash or a leak shows.
+ * Every mistake that C allows gets the error that the header promises. Built with AddressSanitizer, so
+ * a crash or a leak is noticed too.
  *
  *   misuse DMABUF_FD DMABUF_FD
  */
@@ -24,7 +24,7 @@
 
 #define MILLIS INT64_C(1000000)
 #define SECONDS (1000 * MILLIS)
-/* When something that has to come counts as hung. */
+/* After this time a call counts as hung. */
 #define HUNG (60 * SECONDS)
 
 static int one_fd, other_fd;
@@ -65,7 +65,7 @@ static ABufferSyncGroup* open_group(ABufferSync* sync, int64_t hold, int fd) {
     return group;
 }
 
-/* Null, and values out of range: refused before anything is done. */
+/* Null and values out of range are refused before the call does anything. */
 static void bad_arguments(ABufferSync* sync) {
     ABufferSyncGroup* group = open_group(sync, 0, -1);
     ABufferSyncGroup* none = NULL;
@@ -123,7 +123,7 @@ static void bad_arguments(ABufferSync* sync) {
     EXPECT(strlen(ABufferSync_getLastErrorMessage()) > 0, 1);
     EXPECT(strcmp(ABufferSyncStatus_toString((ABufferSyncStatus)1), "unknown status"), 0);
 
-    /* Descriptors that are skipped, and several of one buffer. */
+    /* Some descriptors are skipped, and several are of one buffer. */
     int handle[3] = {STDIN_FILENO, other_fd, one_fd};
     ABufferSyncBufferId ids[3] = {0, 0, 0};
     OK(ABufferSyncGroup_addNativeHandle(group, handle, 3, ABUFFERSYNC_ACCESS_READ, ids, &count));
@@ -160,7 +160,7 @@ static void every_call(ABufferSyncGroup* group, ABufferSyncStatus expected) {
     EXPECT(ABufferSyncGroup_getBufferState(group, 1, &state), expected);
     EXPECT(ABufferSyncGroup_getAcquireFence(group, 0, &fd), expected);
     EXPECT(ABufferSyncGroup_unlock(group, -1), expected);
-    /* Taken even so. */
+    /* The descriptor was taken all the same. */
     int fence = null_device();
     EXPECT(ABufferSyncGroup_unlock(group, fence), expected);
     EXPECT(is_open(fence), 0);
@@ -170,7 +170,7 @@ static void every_call(ABufferSyncGroup* group, ABufferSyncStatus expected) {
     EXPECT(ABufferSyncGroup_close(group), expected);
 }
 
-/* Handles that were closed, never were, or are something else. */
+/* Handles that were closed, never opened, or of another kind. */
 static void bad_handles(ABufferSync* sync) {
     int64_t value;
     int on_stack = 0;
@@ -268,7 +268,7 @@ static void wrong_order(ABufferSync* sync) {
     OK(ABufferSyncGroup_close(other));
 }
 
-/* Fences that are none leave the grant as it is, and are closed all the same. */
+/* A descriptor that is not a fence leaves the grant as it is, and is closed all the same. */
 static void bad_fences(ABufferSync* sync) {
     ABufferSyncGroup* group = open_group(sync, 0, -1);
     ABufferSyncGrant grant;
@@ -297,7 +297,7 @@ static void bad_fences(ABufferSync* sync) {
     OK(ABufferSyncGroup_close(group));
 }
 
-/* A holder that takes too long is told so at each turn. */
+/* A holder that takes too long gets EVICTED from each call. */
 static void evicted(ABufferSync* sync) {
     ABufferSyncGroup* group = open_group(sync, 100 * MILLIS, one_fd);
     ABufferSyncGroup* next = open_group(sync, 0, -1);
@@ -321,14 +321,14 @@ static void evicted(ABufferSync* sync) {
     EXPECT(state.flags, ABUFFERSYNC_BUFFER_EVICTED | ABUFFERSYNC_BUFFER_TORN);
     FAILS(ABufferSyncGroup_getBufferState(next, id + 1000, &state), UNKNOWN_BUFFER);
     OK(ABufferSyncGroup_unlock(next, -1));
-    /* A reader has ended in order, which repairs nothing. */
+    /* A reader has ended in order, but that does not clear the torn mark. */
     OK(ABufferSyncGroup_lock(next, HUNG));
     OK(ABufferSyncGroup_getBufferState(next, id, &state));
     EXPECT(state.flags, ABUFFERSYNC_BUFFER_TORN);
     OK(ABufferSyncGroup_unlock(next, -1));
     FAILS(ABufferSyncGroup_unlock(group, -1), EVICTED);
     FAILS(ABufferSyncGroup_unlock(group, -1), NOT_LOCKED);
-    /* It has to be faster than its limit, once. */
+    /* One try must be faster than the hold limit. */
     ABufferSyncStatus ended = ABUFFERSYNC_ERROR_EVICTED;
     for (int times = 0; times < 50 && ended == ABUFFERSYNC_ERROR_EVICTED; times++) {
         OK(ABufferSyncGroup_lock(group, HUNG));
@@ -363,7 +363,7 @@ static void growth(ABufferSync* sync) {
     EXPECT(event.type, ABUFFERSYNC_EVENT_WOUNDED);
     FAILS(ABufferSyncGroup_lock(young, HUNG), DEADLOCK);
     OK(ABufferSyncGroup_unlock(young, -1));
-    /* Granted with the unlock, or when the cache has been seen to. */
+    /* Granted with the unlock, or after cache maintenance. */
     int events = -1;
     OK(ABufferSyncGroup_getEventFd(old, &events));
     struct pollfd ready = {.fd = events, .events = POLLIN};
@@ -391,7 +391,7 @@ static void* wait_for_lock(void* argument) {
     return NULL;
 }
 
-/* Other threads may do everything while one waits, and it is told. */
+/* While one thread waits, others may call anything, and the waiter learns of it. */
 static void wrong_thread(ABufferSync* sync) {
     for (int way = 0; way < 3; way++) {
         ABufferSyncGroup* holder = open_group(sync, 0, one_fd);
@@ -400,7 +400,7 @@ static void wrong_thread(ABufferSync* sync) {
         pthread_t thread;
         OK(ABufferSyncGroup_lock(holder, HUNG));
         EXPECT(pthread_create(&thread, NULL, wait_for_lock, &waiter), 0);
-        /* Until it waits, there is nothing that could be unlocked. */
+        /* Until the other thread waits, unlock() returns NOT_LOCKED. */
         for (int times = 0; times < 6000; times++) {
             if (ABufferSyncGroup_unlock(waiter.group, -1) != ABUFFERSYNC_ERROR_NOT_LOCKED) break;
             sleep_millis(10);
@@ -424,7 +424,7 @@ static void wrong_thread(ABufferSync* sync) {
             EXPECT(waiter.status, ABUFFERSYNC_ERROR_INVALID_HANDLE);
         } else {
             EXPECT(waiter.status, ABUFFERSYNC_OK);
-            /* Another thread locked it: the grant is the group's. */
+            /* Another thread locked it: the grant belongs to the group. */
             OK(ABufferSyncGroup_unlock(waiter.group, -1));
             OK(ABufferSyncGroup_close(waiter.group));
         }
@@ -432,7 +432,7 @@ static void wrong_thread(ABufferSync* sync) {
     }
 }
 
-/* A fork refuses everything, and disturbs its parent in nothing. */
+/* In a forked child every call is refused, and the parent is not disturbed. */
 static void forked(ABufferSync* sync) {
     ABufferSyncGroup* group = open_group(sync, 0, one_fd);
     ABufferSyncGrant grant;
@@ -448,7 +448,7 @@ static void forked(ABufferSync* sync) {
               FORKED);
         FAILS(ABufferSync_close(sync), FORKED);
         EXPECT(again == NULL, 1);
-        /* In order, so that what would be let go at exit is. */
+        /* A normal exit, so that exit handlers run. */
         exit(failures != 0);
     }
     int status = -1;
@@ -472,7 +472,7 @@ static void* stress(void* argument) {
     return NULL;
 }
 
-/* Many threads at one group, while it is closed under them. */
+/* Many threads use one group while another one closes it. */
 static void all_at_once(ABufferSync* sync) {
     ABufferSyncGroup* group = open_group(sync, 0, one_fd);
     pthread_t threads[4];
@@ -486,12 +486,12 @@ static void all_at_once(ABufferSync* sync) {
     }
 }
 
-/* The native handle of an AHardwareBuffer, through whatever libnativewindow there is. */
+/* The native handle of an AHardwareBuffer, with or without a libnativewindow. */
 static void hardware_buffer(ABufferSync* sync) {
     ABufferSyncGroup* group = open_group(sync, 0, -1);
     ABufferSyncBufferId ids[2] = {0, 0};
     size_t count = 0;
-    /* As tests/c/nativewindow.c has it. */
+    /* The layout of tests/c/nativewindow.c. */
     int buffer[2] = {one_fd, other_fd};
     ABufferSyncStatus status =
             ABufferSyncGroup_addHardwareBuffer(group, (const AHardwareBuffer*)buffer,
@@ -511,7 +511,7 @@ static void hardware_buffer(ABufferSync* sync) {
 static pthread_key_t at_end;
 
 static void close_at_end(void* group) {
-    /* Refused, or done: the handle is gone in any case. */
+    /* The close may be refused or succeed: the handle is gone in any case. */
     ABufferSyncGroup_close(group);
     FAILS(ABufferSyncGroup_removeAll(group), INVALID_HANDLE);
 }
@@ -522,7 +522,7 @@ static void* ending_thread(void* group) {
     return NULL;
 }
 
-/* Destructors of a thread, as C++'s thread_local objects have them. */
+/* Destructors of a thread, like those of C++'s thread_local objects. */
 static void ends_of_threads(ABufferSync* sync) {
     pthread_t thread;
     ABufferSyncGroup* group = open_group(sync, 0, one_fd);
@@ -530,7 +530,7 @@ static void ends_of_threads(ABufferSync* sync) {
     OK(pthread_key_create(&at_end, close_at_end));
     OK(pthread_create(&thread, NULL, ending_thread, group));
     OK(pthread_join(thread, NULL));
-    /* What the thread held is free. */
+    /* The buffers that the thread held are free. */
     OK(ABufferSyncGroup_lock(next, 4 * SECONDS));
     OK(ABufferSyncGroup_close(next));
     OK(pthread_key_delete(at_end));
@@ -543,7 +543,7 @@ static void at_exit(void) {
     int before = failures;
     ABufferSync_getCapability(sync_at_exit, ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS, &value);
     OK(ABufferSync_close(sync_at_exit));
-    /* Those before are in the exit status already, which the sanitizer's own goes before. */
+    /* Earlier failures are in the exit status already; the sanitizer's status overrides it. */
     if (failures != before) {
         _exit(1);
     }
@@ -558,7 +558,7 @@ int main(int argc, char** argv) {
     other_fd = atoi(argv[2]);
     ABufferSync* sync = NULL;
     if (getenv("WITH_LEAK") != NULL) {
-        /* So that the tests know that they would be told. */
+        /* A leak on purpose: the test checks that it is noticed. */
         volatile char* lost = malloc(16);
         lost[0] = 1;
         lost = NULL;

@@ -4,8 +4,8 @@
  */
 
 /*
- * A libnativewindow.so for Linux, which has none: an "AHardwareBuffer" of two descriptors, and the
- * one function that libbuffersync looks for, with the layout of cutils/native_handle.h.
+ * A libnativewindow.so for Linux, which has none: an "AHardwareBuffer" with two descriptors, and the
+ * function that libbuffersync looks up, with the layout of cutils/native_handle.h.
  */
 
 #include <stddef.h>

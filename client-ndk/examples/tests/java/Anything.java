@@ -14,10 +14,10 @@ import java.util.Random;
 import vendor.buffersync.BufferSyncException;
 
 /**
- * Calls every native method with whatever its types allow, in any order: no argument and no state may end the
- * virtual machine, which a panic of the library would. Below the public classes, which check some arguments
- * themselves. Only what no library can check is left out: addresses that it has not given, and descriptors
- * that are somebody else's to close.
+ * Calls every native method with random arguments, in random order: no argument and no state may end the virtual
+ * machine. (A panic of the library would.) It calls below the public classes, because they check some arguments
+ * themselves. Some arguments are left out, because no library can check them: invented addresses, and descriptors
+ * that other code closes.
  *
  * <pre>Anything DMABUF_FD DMABUF_FD CALLS SEED</pre>
  */
@@ -29,7 +29,7 @@ final class Anything {
     private final int[] dmabufs;
     private final List<Long> syncs = new ArrayList<>();
     private final List<Long> groups = new ArrayList<>();
-    /** What map returned and nobody has unmapped. */
+    /** The mappings that are not unmapped yet. */
     private final List<long[]> mapped = new ArrayList<>();
 
     private Anything(int[] dmabufs, long seed) {
@@ -50,7 +50,7 @@ final class Anything {
                 methods.add(method);
             }
         }
-        // In an order of their own: reflection has none.
+        // Sorted, because reflection returns them in any order.
         methods.sort(Comparator.comparing(Method::getName));
         int refused = 0;
         for (int i = 0; i < calls; i++) {
@@ -62,7 +62,7 @@ final class Anything {
         }
     }
 
-    /** Whether it went well. What is thrown is what the class files say, or what Java has for null and types. */
+    /** Returns true for success. Only declared exceptions may be thrown, and Java's own for null and types. */
     private boolean call(Method method) throws Exception {
         Object[] arguments = arguments(method);
         try {
@@ -158,7 +158,7 @@ final class Anything {
         return numbers;
     }
 
-    /** Handles that were given, stale ones among them. The last ones are open, mostly. */
+    /** A handle that the library gave, maybe a stale one. The newest are mostly open. */
     private long any(List<Long> handles) {
         if (handles.isEmpty() || seldom()) {
             return number();
@@ -188,7 +188,7 @@ final class Anything {
         return fds[random.nextInt(fds.length)];
     }
 
-    /** One that the library closes. */
+    /** A descriptor that the library closes. */
     private int takenFd() throws Exception {
         if (random.nextBoolean()) {
             int[] none = {-1, -2, 1 << 20, Integer.MIN_VALUE};
@@ -216,7 +216,7 @@ final class Anything {
         return texts[random.nextInt(texts.length)];
     }
 
-    /** Few wait long: a grant of these groups lasts some milliseconds. */
+    /** Few locks wait long: a grant of these groups lasts some milliseconds. */
     private long timeout() {
         long[] brief = {0, 1, 1000, 1000000};
         return seldom() ? number() : brief[random.nextInt(brief.length)];

@@ -26,12 +26,12 @@ import vendor.buffersync.MappedBuffer;
 import vendor.buffersync.SyncGroup;
 
 /**
- * What Java lets one do wrong gets the exception that is promised; what nobody closes is closed.
+ * Every mistake that Java allows gets the promised exception, and lost objects are closed.
  *
  * <pre>Misuse DMABUF_FD DMABUF_FD</pre>
  */
 final class Misuse {
-    /** When something that has to come counts as hung. */
+    /** After this time a call counts as hung. */
     private static final Duration HUNG = Duration.ofSeconds(60);
 
     private final BufferSync sync = BufferSync.connect();
@@ -253,7 +253,7 @@ final class Misuse {
         try (SyncGroup group = open(Access.DMA_WRITE)) {
             Grant grant = group.lock(HUNG);
             check(grant.acquireFence() == null, "a fence of nobody");
-            // A pipe is no sync_file; and a fence is closed once, whatever happens.
+            // A pipe is not a sync_file. A fence is closed exactly once.
             Fence none = Fence.ofFd(group.eventFd());
             fails(ErrorCode.BAD_FENCE, () -> grant.unlock(none));
             refuses(IllegalStateException.class, none::detachFd);
@@ -291,7 +291,7 @@ final class Misuse {
         }
     }
 
-    /** Android's classes, or rather their stand-ins: what a plain JVM can do with them. */
+    /** The stand-ins for Android's classes, as far as a plain JVM can use them. */
     private void android() throws Exception {
         try (SyncGroup group = sync.openGroup("misuse/android")) {
             HardwareBuffer buffer = new HardwareBuffer();
@@ -310,7 +310,7 @@ final class Misuse {
         }
     }
 
-    /** Groups, fences and mappings that are lost give their descriptors and memory back. */
+    /** Lost groups, fences and mappings release their descriptors and memory. */
     private void forgotten() throws Exception {
         collect();
         int before = descriptors();

@@ -56,7 +56,6 @@ public final class AndroidBuffers {
      *
      * @param fence this call takes it over and closes the object
      * @return the descriptor, which the caller must close
-
      */
     public static ParcelFileDescriptor toParcelFileDescriptor(Fence fence) {
         return ParcelFileDescriptor.adoptFd(fence.detachFd());

@@ -27,7 +27,6 @@ public interface BufferSource {
      *
      * @param fds by number; the caller keeps them
      * @return the source
-
      */
     static BufferSource ofFd(int... fds) {
         int[] copy = Objects.requireNonNull(fds).clone();

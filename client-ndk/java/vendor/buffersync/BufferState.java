@@ -67,7 +67,6 @@ public final class BufferState {
      * Tells if other devices may still work on the buffer: wait for {@link Grant#acquireFence()}.
      *
      * @return true if so; always false for CPU accesses
-
      */
     public boolean isFenced() {
         return (flags & FENCED) != 0;

@@ -81,7 +81,6 @@ public final class BufferSync {
 
     /**
      * Tells what the service can do, and its limits.
-
      *
      * @return its capabilities
      * @throws BufferSyncException {@link ErrorCode#SERVICE_DIED}

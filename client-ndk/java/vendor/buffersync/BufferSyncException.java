@@ -30,7 +30,6 @@ public class BufferSyncException extends IOException {
      * The reason of the failure.
      *
      * @return the code
-
      */
     public ErrorCode code() {
         return code;

@@ -110,7 +110,6 @@ public final class Capabilities {
      * The number of descriptors that one handle may have.
      *
      * @return the number
-
      */
     public long maxFdsPerHandle() {
         return values[10];

@@ -27,7 +27,6 @@ final class Cleaners {
                         release.run();
                     } catch (BufferSyncException e) {
                         // Nobody can handle the error, and nothing is left to release.
-
                         return;
                     }
                 });

@@ -64,7 +64,6 @@ public final class Event {
      * The buffer on which a lock failed.
      *
      * @return its id; 0 for other types of events
-
      */
     public long buffer() {
         return values[3];

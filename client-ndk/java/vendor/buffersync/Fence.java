@@ -82,7 +82,6 @@ public final class Fence implements AutoCloseable {
      * Waits until the fence has signalled. Does not tell if it signalled an error.
      *
      * @param timeout the longest time to wait; null for no time-out
-
      * @throws BufferSyncException {@link ErrorCode#TIMED_OUT}
      */
     public void await(Duration timeout) throws BufferSyncException {

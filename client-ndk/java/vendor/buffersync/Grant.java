@@ -259,7 +259,6 @@ public final class Grant implements AutoCloseable {
      *
      * @throws BufferSyncException {@link ErrorCode#EVICTED} if it had been taken away: data that was
      *     read may be torn, and data that was written may be lost. {@link ErrorCode#SERVICE_DIED}
-
      */
     @Override
     public synchronized void close() throws BufferSyncException {

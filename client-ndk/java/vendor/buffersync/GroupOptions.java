@@ -39,7 +39,6 @@ public final class GroupOptions {
      * are attached to the dma-bufs. Needs {@link Capabilities#implicitFences}.
      *
      * @return these options with implicit fences
-
      */
     public GroupOptions withImplicitFences() {
         return new GroupOptions(holdLimit, true);

@@ -64,7 +64,6 @@ public final class MappedBuffer {
      * can't check this.
      *
      * @param grant a grant of the same group
-
      * @return a new view, from 0 to the end
      * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER} if the grant does not have the
      *     buffer; {@link ErrorCode#NOT_LOCKED} if it has ended; {@link ErrorCode#EVICTED} if its

@@ -227,7 +227,6 @@ public final class SyncGroup implements AutoCloseable {
      * Closes the group. A waiting lock is cancelled, and its thread gets {@link ErrorCode#CLOSED}. Close
      * the grant first: a grant that is still held ends as an eviction, because nobody said that the work
      * was finished.
-
      */
     @Override
     public void close() {

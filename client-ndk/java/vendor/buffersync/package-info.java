@@ -23,6 +23,5 @@
  *
  * <p>The native half is {@code libbuffersync_jni.so}. A JVM finds it in {@code java.library.path}; on
  * Android it is a vendor public library.
-
  */
 package vendor.buffersync;

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Has a device fill frames, standing for the sensor's DMA, and passes them on before it has.
+//! The camera: its sensor device writes frames, and it passes them on before they are finished.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Has a device make its own frames of the camera's: input and output locked as one group.
+//! The codec: its encoder device makes output frames from the camera's frames. Each lock has an input
+//! and an output buffer.
 
 use std::collections::VecDeque;
 
@@ -14,7 +15,7 @@ use crate::device::Device;
 use crate::frame::Torn;
 use crate::{frame, Failure};
 
-/// A frame to be encoded.
+/// One frame for the encoder.
 struct Job {
     from: usize,
     to: usize,
@@ -32,11 +33,11 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
         outputs.push(heap::allocate(frame::BYTES)?);
     }
     preview.pass(&outputs)?;
-    // The holder that never lets go gets the first one.
+    // The stuck process gets the first one.
     if let Ok(stuck) = next_channel(&mut task) {
         stuck.pass(&outputs[..1])?;
     }
-    // A group for each pair, so that nothing is registered while frames flow.
+    // A group for each pair, so that no group is opened while frames flow.
     let mut locks = Vec::new();
     for (i, input) in inputs.iter().enumerate() {
         for (o, output) in outputs.iter().enumerate() {
@@ -74,7 +75,7 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
         lock.hand_over(
             slot.sequence,
             &mut report,
-            // Begun with, so the camera may have it back: see `main.rs`.
+            // The codec is in the queue, so the camera may have the buffer back: see `main.rs`.
             || Ok(camera_gets_back(&mut camera, slot)?),
             |fence| encoder.submit(job, fence),
         )?;
@@ -85,7 +86,7 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     Ok(report)
 }
 
-/// The camera may have ended after its last frame.
+/// Gives a buffer back. The camera may have ended after its last frame.
 fn camera_gets_back(camera: &mut crate::channel::Channel, slot: Slot) -> std::io::Result<()> {
     match camera.send(slot) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

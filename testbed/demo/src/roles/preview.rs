@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Reads the codec's frames with the CPU and checks every byte.
+//! The preview: reads the codec's frames with the CPU and checks every byte.
 
 use buffersync_client::Access;
 

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Takes a buffer for writing and never lets go: it has to be evicted.
+//! The stuck process: locks a buffer for writing and does not unlock, so it must be evicted.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use super::{next_channel, Report, Task, PATIENCE};
 use crate::span::{now, Span};
 use crate::Failure;
 
-/// What its group asks for.
+/// The hold limit of its group: short enough for a demo, and longer than any frame.
 const HOLD: Duration = Duration::from_millis(500);
 
 pub fn run(mut task: Task) -> Result<Report, Failure> {
@@ -22,7 +22,7 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     let options = Options { hold_limit: Some(HOLD), ..Options::default() };
     let mut group = service.open_group("stuck/out0", options)?;
     group.add(&buffer, Access::Write)?;
-    // The parent says when: in the midst of the run.
+    // The parent tells when to start, during the run.
     std::io::stdin().read_exact(&mut [0])?;
 
     let asked = now();

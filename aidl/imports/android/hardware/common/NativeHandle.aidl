@@ -4,8 +4,8 @@
 package android.hardware.common;
 
 /**
- * What AOSP's android.hardware.common-V2 declares, for checks outside Android's tree. It is frozen
- * there, so it stays as it is. Soong takes the real one.
+ * A copy from AOSP's android.hardware.common-V2, for checks outside Android's tree. It is frozen there,
+ * so it does not change. Soong uses the original.
  */
 @VintfStability
 parcelable NativeHandle {

@@ -5,7 +5,7 @@
 
 package android.hardware;
 
-/** Stand-in: see the folder's README. */
+/** A stand-in: see the README of stubs. */
 public final class HardwareBuffer implements AutoCloseable {
     private boolean closed;
 
@@ -13,7 +13,7 @@ public final class HardwareBuffer implements AutoCloseable {
     public HardwareBuffer() {}
 
     /**
-     * Whether it is closed.
+     * Tells if it is closed.
      *
      * @return true if so
      */

@@ -5,7 +5,7 @@
 
 package android.os;
 
-/** Stand-in: see the folder's README. */
+/** A stand-in: see the README of stubs. */
 public final class ParcelFileDescriptor {
     private int fd;
 
@@ -14,7 +14,7 @@ public final class ParcelFileDescriptor {
     }
 
     /**
-     * Takes a descriptor over.
+     * Takes over a descriptor.
      *
      * @param fd the descriptor
      * @return its owner
@@ -24,7 +24,7 @@ public final class ParcelFileDescriptor {
     }
 
     /**
-     * The descriptor, which stays this object's.
+     * The descriptor, which this object keeps.
      *
      * @return its number
      */
