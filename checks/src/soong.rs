@@ -49,11 +49,11 @@ const DEFAULTS_OF_AOSP: [&str; 1] = ["service_fuzzer_defaults_rs"];
 /// Cargo's packages that no device needs: why.
 const NOT_ON_A_DEVICE: [(&str, &str); 15] = [
     ("aidl/binder", "libbinder_rs is there"),
-    ("aidl/libbinder_rs", "libbinder_rs is there"),
+    ("checks/tests/libbinder_rs", "libbinder_rs is there"),
     ("client-ndk/examples", "documentation, run by the project's own tests"),
     ("checks", "holds Android's files against the tree"),
     ("service/engine/bench", "needs peers that AOSP has not"),
-    ("service/engine/mutants", "calls cargo"),
+    ("service/engine/tests/mutants", "calls cargo"),
     ("service/fuzz/driver", "calls cargo"),
     ("testbed", "brings a kernel up on a developer's machine"),
     ("vts/conformance", "calls cargo"),

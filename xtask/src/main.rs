@@ -14,7 +14,7 @@
 //! | `bench` | `testbed/bench/report`, `service/engine/bench` |
 //! | `aidl` | `checks/src/aidl.rs` |
 //! | `fuzz` | `service/fuzz/driver` |
-//! | `mutants` | `service/engine/mutants` |
+//! | `mutants` | `service/engine/tests/mutants` |
 
 mod clients;
 mod demo;

@@ -214,7 +214,7 @@ fn package(module: &str) -> String {
 }
 
 fn stand_in() -> PathBuf {
-    root().join("aidl/libbinder_rs")
+    root().join("checks/tests/libbinder_rs")
 }
 
 fn head(module: &str, name: &str, source: &Path, kind: &str, edition: &str) -> String {
