@@ -18,7 +18,7 @@ use buffersync_testbed::provision::Compiler;
 
 use super::blueprint::Module;
 use super::{Result, Tree};
-use crate::aidl;
+use buffersync_checks::aidl;
 
 /// A crate of AOSP's external/rust/android-crates-io: module, crate, version, features as its Android.bp has
 /// them (main, end of 2025).

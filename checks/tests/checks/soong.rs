@@ -27,8 +27,8 @@ use buffersync_testbed::checkout::root;
 use buffersync_testbed::{programs, provision};
 use serde_json::Value as Json;
 
-use crate::aidl;
 use blueprint::Module;
+use buffersync_checks::aidl;
 
 /// What is wrong, in words.
 type Result<T> = std::result::Result<T, String>;
