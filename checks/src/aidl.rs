@@ -26,12 +26,12 @@ use buffersync_testbed::Failure;
 const NAME: &str = "vendor.buffersync";
 /// The folder of the interface's files, below `aidl/`.
 pub const PACKAGE: &str = "vendor/buffersync";
-/// What the interface imports, below `aidl/`.
+/// The folder of its imports, below `aidl/`.
 pub const IMPORTS: &str = "imports";
 /// The backends of AOSP's compiler.
 const LANGUAGES: [&str; 4] = ["cpp", "java", "ndk", "rust"];
 
-/// What the command line asks for.
+/// `cargo xtask aidl -- check|update|freeze`.
 pub fn run(command: &[String]) -> Result<i32, Failure> {
     let tree = Tree::of_project();
     match command {
@@ -104,7 +104,6 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Of the project.
     pub fn of_project() -> Self {
         Self { aidl: root().join("aidl"), work: target().join("aidl") }
     }
@@ -113,7 +112,7 @@ impl Tree {
         self.aidl.join("aidl_api").join(NAME).join(version.to_string())
     }
 
-    /// Whether no frozen version was changed.
+    /// Fails if a frozen version was changed.
     fn check_hashes(&self) -> Result<(), Failure> {
         for version in self.frozen()? {
             let folder = self.snapshot(version);
@@ -124,7 +123,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether the interface is its snapshot, and each version may follow the one before.
+    /// Fails if the interface differs from its snapshot, or a version is not compatible with the one before.
     fn check(&self, compiler: &Compiler) -> Result<(), Failure> {
         self.check_hashes()?;
         let current = self.snapshot("current");
@@ -140,7 +139,7 @@ impl Tree {
         versions.windows(2).try_for_each(|two| compare(compiler, "compatible", &two[0], &two[1]))
     }
 
-    /// Whether every backend takes every file.
+    /// Fails if a backend refuses a file.
     fn generate_all(&self, compiler: &Compiler) -> Result<(), Failure> {
         let arguments = self.version_arguments(compiler)?;
         for language in LANGUAGES {
@@ -235,7 +234,7 @@ fn succeed(mut aidl: Command) -> Result<(), Failure> {
     Err(Failure(format!("aidl: {}", said.trim())))
 }
 
-/// Whether a snapshot is equal to, or compatible with, an older one. Comments do not count.
+/// Fails if a snapshot is not equal to (or compatible with) an older one. Comments do not count.
 fn compare(compiler: &Compiler, level: &str, old: &Path, new: &Path) -> Result<(), Failure> {
     let mut aidl = call(compiler);
     aidl.arg(format!("--checkapi={level}")).arg(old).arg(new);
@@ -259,8 +258,8 @@ fn last_hash(folder: &Path) -> Result<String, Failure> {
     Ok(text.lines().last().unwrap_or_default().to_string())
 }
 
-/// As AOSP's build makes it: of the names and contents of all files of a version, and of the number
-/// of the version before. The first one has none before it.
+/// The hash by AOSP's recipe: over the names and contents of all files of a version, and the number of the
+/// version before. For the first version `latest-version` stands for that number.
 fn hash_of(folder: &Path, version: u32) -> Result<String, Failure> {
     let before = if version > 1 { (version - 1).to_string() } else { "latest-version".into() };
     let recipe = format!(

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the checks of `tests/checks` share with `cargo xtask`.
+//! Checks that `cargo xtask` and other checks call, too. All others are in `tests/checks`.
 //!
 //! | module | used by |
 //! |---|---|

@@ -15,7 +15,7 @@ use buffersync_testbed::checkout::{root, target};
 use buffersync_testbed::command::{call, files, made};
 use buffersync_testbed::{provision, Failure};
 
-/// How statements begin that allow something.
+/// Statements that allow something begin like this.
 const ALLOWING: [&str; 10] = [
     "allow ",
     "binder_call(",
@@ -29,16 +29,14 @@ const ALLOWING: [&str; 10] = [
     "set_prop(",
 ];
 
-/// What is tried with a policy that lets an intruder find the service: it may not call it even so. The build
-/// would refuse it.
+/// A test loads a policy with this line: an intruder that finds the service still may not call it. Without
+/// `target_exclude_build_test` a neverallow rule refuses the line.
 const LETS_FIND: &str = "allow intruder hal_buffersync_service:service_manager find;";
 
 /// A statement of the vendor's policy that allows something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Statement {
-    /// In which file of `sepolicy/`.
     file: String,
-    /// As it stands there.
     text: String,
 }
 
@@ -101,7 +99,7 @@ fn vendor_files() -> Result<Vec<PathBuf>, Failure> {
     Ok(all)
 }
 
-/// What the vendor's files allow, statement by statement: `allow` and the macros that stand for it.
+/// The statements of the vendor's files that allow something: `allow`, and macros that expand to it.
 fn statements() -> Result<Vec<Statement>, Failure> {
     let mut all = Vec::new();
     for path in vendor_files()? {

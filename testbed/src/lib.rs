@@ -29,7 +29,7 @@ use std::time::Duration;
 /// Where commands run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Where {
-    /// In QEMU.
+    /// In QEMU, on Debian's kernel.
     Guest(Accel),
     /// On this machine.
     Native,
@@ -46,7 +46,7 @@ pub enum Accel {
     Auto,
 }
 
-/// What to run.
+/// A command to run.
 #[derive(Clone, Debug)]
 pub struct Run<'a> {
     /// A shell command line. `$BUFFERSYNC_STAGE` and `$BUFFERSYNC_OUT` are set for it.
@@ -59,7 +59,7 @@ pub struct Run<'a> {
     pub limit: Duration,
 }
 
-/// What went wrong, in words for the person who typed the command.
+/// An error, in words for the person who typed the command.
 #[derive(Debug)]
 pub struct Failure(pub String);
 

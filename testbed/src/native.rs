@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use crate::{during, Failure, Run};
 
-/// Whether this machine has binder and a DMA-BUF heap.
+/// Fails if this machine has no binder or no DMA-BUF heap.
 pub fn check() -> Result<(), Failure> {
     let binder = ["/dev/binder", "/dev/binderfs/binder"];
     let mut missing = Vec::new();
@@ -28,7 +28,7 @@ pub fn check() -> Result<(), Failure> {
     Err(Failure(format!("--native: this kernel has no {}", missing.join(" and no "))))
 }
 
-/// See [`crate::Testbed::run`].
+/// Runs a command on this machine, as [`crate::Testbed::run`] says.
 pub fn run(run: &Run<'_>, line: &mut dyn FnMut(&str)) -> Result<i32, Failure> {
     let begin = Instant::now();
     let mut child = during(

@@ -37,7 +37,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Whether it needs the testbed's kernel.
+    /// True if it needs the testbed's kernel.
     pub fn is_for_guest(&self) -> bool {
         is_for_guest(&self.name)
     }
@@ -48,21 +48,21 @@ pub fn is_harmless(test: &str) -> bool {
     test != "guest_selinux"
 }
 
-/// Cargo in the project's root, with the flags of the testbed's programs.
+/// Cargo in the project's root.
 pub fn cargo(args: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root()).args(args).stdin(Stdio::null());
     cargo
 }
 
-/// As [`cargo`], for programs that run in the testbed.
+/// Cargo with the flags of programs that run in the testbed.
 pub fn cargo_static(args: &[&str]) -> Command {
     let mut cargo = cargo(args);
     cargo.args(["--target", TARGET]).env("RUSTFLAGS", FLAGS);
     cargo
 }
 
-/// Whether a test of this name needs the testbed's kernel.
+/// True if a test of this name needs the testbed's kernel.
 pub fn is_for_guest(test: &str) -> bool {
     test.starts_with("Vts") || test.starts_with("guest_")
 }

@@ -4,8 +4,8 @@
 //! Gets a kernel, its modules, QEMU and busybox, without touching the machine's set-up.
 //!
 //! Packages are downloaded with apt as it is configured and unpacked into the cache; only QEMU,
-//! which needs its many libraries, is installed, and only if it is absent. Whoever can't or won't
-//! use that names parts of his own by environment variables. [`aidl()`] gets AOSP's AIDL compiler.
+//! which needs its many libraries, is installed, and only if it is absent. Environment variables name
+//! other parts for machines without apt. [`aidl()`] gets AOSP's AIDL compiler.
 
 mod aidl;
 
@@ -176,7 +176,7 @@ fn install(program: &str, package: &str) -> Result<(), Failure> {
     call(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(install))
 }
 
-/// Sees to it that programs are there, each by its Debian package if it is absent.
+/// Installs the Debian package of each program that is absent.
 pub fn need(programs: &[(&str, &str)]) -> Result<(), Failure> {
     // apt-get serves one caller at a time, and tests run in several threads.
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

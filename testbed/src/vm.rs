@@ -20,7 +20,7 @@ use crate::{during, progress, Accel, Failure, Run};
 
 /// Lines of the console shown with a failure.
 const CONSOLE_LINES: usize = 40;
-/// How long the probe may take before KVM counts as broken.
+/// If the probe takes longer, KVM counts as broken: a guest boots in 5 s with a KVM that works.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
 
 /// A virtual machine that can be booted again and again.
@@ -48,7 +48,7 @@ impl Machine {
         Ok(machine)
     }
 
-    /// Whether KVM boots the guest in good time: that /dev/kvm opens proves nothing.
+    /// True if KVM boots the guest in good time. A /dev/kvm that opens proves nothing: nested machines hang.
     fn probe_kvm(&mut self) -> bool {
         if fs::File::open("/dev/kvm").is_err() {
             return false;
@@ -62,7 +62,7 @@ impl Machine {
         works
     }
 
-    /// See [`crate::Testbed::run`].
+    /// Boots, runs a command and powers off, as [`crate::Testbed::run`] says.
     pub fn run(&self, run: &Run<'_>, line: &mut dyn FnMut(&str)) -> Result<i32, Failure> {
         let script =
             format!("export BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out\ncd /\n{}\n", run.command);

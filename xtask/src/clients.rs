@@ -14,7 +14,7 @@ use buffersync_testbed::{provision, Failure};
 
 use crate::install::{javac, Install};
 
-/// What makes the C programs notice leaks, stray accesses and undefined behaviour.
+/// The C programs notice leaks, stray accesses and undefined behaviour with these.
 const SANITIZERS: &str = "-fsanitize=address,undefined";
 
 /// A program in C or C++.

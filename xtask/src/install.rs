@@ -34,9 +34,9 @@ const SERVICE: &str = "vendor.buffersync-service";
 const UNIT: &str = "vendor.buffersync.service";
 const JNI_LIBRARY: &str = "libbuffersync_jni.so";
 
-/// What to install, and where.
+/// An installation.
 pub struct Install<'a> {
-    /// What programs will see as the prefix.
+    /// The prefix that installed programs will see.
     pub prefix: &'a Path,
     /// Where the files go meanwhile, for packagers.
     pub destdir: Option<&'a Path>,

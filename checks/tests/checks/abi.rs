@@ -18,7 +18,7 @@ use buffersync_testbed::provision;
 
 use buffersync_testbed::checkout::{root, target};
 
-/// What is wrong, in words.
+/// The error says what is wrong.
 type Result<T> = std::result::Result<T, String>;
 
 /// Prefix of cbindgen's types, so that both can be declared at once.
@@ -92,7 +92,7 @@ fn compile(compiler: &str, standard: &str, source: &Path) -> Result<()> {
     output.status.success().then_some(()).ok_or_else(|| format!("{compiler} {standard}: {said}"))
 }
 
-/// What cbindgen makes of the source.
+/// cbindgen's header of the Rust source.
 struct Generated {
     /// Prototypes, of the header's types.
     functions: String,

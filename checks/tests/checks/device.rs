@@ -17,7 +17,7 @@ use buffersync_testbed::command::{files, made};
 use buffersync_testbed::Failure;
 use roxmltree::{Document, Node};
 
-/// What is wrong, in words.
+/// The error says what is wrong.
 type Result<T> = std::result::Result<T, String>;
 
 /// Keywords of init's service sections that this service may use (system/core/init/README.md). Not among
@@ -48,17 +48,17 @@ pub struct Files {
     property_contexts: String,
     policy: String,
     public_libraries: String,
-    /// Of systemd, where there is no init.
+    /// The systemd unit, for Linux.
     unit: String,
-    /// Of rsb_hub, where there is no manifest.
+    /// The rules of rsb_hub, for Linux.
     rules: String,
-    /// Of the service.
+    /// The service's settings, with their names as properties.
     config: String,
     aidl: String,
     aidl_build: String,
 }
 
-/// What is declared: `PACKAGE.INTERFACE/INSTANCE`.
+/// What the manifest declares: `PACKAGE.INTERFACE/INSTANCE`.
 struct Declared {
     package: String,
     interface: String,
@@ -98,7 +98,7 @@ impl Files {
         })
     }
 
-    /// Whether they agree.
+    /// Fails if two of them disagree.
     pub fn check(&self) -> Result<()> {
         let declared = self.declared()?;
         self.check_interface(&declared)?;
@@ -203,7 +203,7 @@ impl Files {
         Ok(program)
     }
 
-    /// Whether the vendor partition has the user that init is told, with a number that vendors have.
+    /// Fails if the user of the rc file does not exist, or has a number outside the vendors' range.
     fn check_user(&self, user: &str) -> Result<()> {
         let lines = self.users.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let aid = format!("[AID_{}]", user.to_ascii_uppercase());
@@ -279,7 +279,7 @@ impl Files {
     }
 }
 
-/// Whether a statement begins with this name, and not with a longer one.
+/// True if a statement begins with this name, and not with a longer one.
 fn begins(statement: &str, name: &str) -> bool {
     statement.strip_prefix(name).is_some_and(|rest| rest.starts_with([',', ';', ')']))
 }
@@ -338,7 +338,8 @@ mod tests {
         Files::of_project().unwrap().check().unwrap();
     }
 
-    /// In tenths of systemd's scale of 10: what it finds exposed is listed in the unit with the reason.
+    /// The threshold is in tenths of systemd's scale of 10. The unit gives the reason for each thing that systemd
+    /// finds exposed.
     #[test]
     fn systemd_finds_the_unit_hardly_exposed() {
         let unit = root().join("init/linux/vendor.buffersync.service");

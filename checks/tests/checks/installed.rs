@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What `cargo xtask install` puts into place, for the checks that look at it.
+//! One installation by `cargo xtask install`, for all checks that look at it.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

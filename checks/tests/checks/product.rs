@@ -16,7 +16,7 @@ use buffersync_testbed::provision;
 
 type Result<T> = std::result::Result<T, String>;
 
-/// What Kati collects of a product, as far as this project adds to it.
+/// The variables of a product that this project adds to.
 const VARIABLES: [&str; 5] = [
     "BOARD_VENDOR_SEPOLICY_DIRS",
     "DEVICE_FRAMEWORK_COMPATIBILITY_MATRIX_FILE",
@@ -31,7 +31,7 @@ const WAYS: [(&str, &str, &str); 2] = [
     ("BUFFERSYNC_APEX := true\n", "com.vendor.buffersync", "vendor.buffersync-service"),
 ];
 
-/// Whether the fragment says what is there. `modules` are the names in Android.bp.
+/// Fails if the makefile names a file or a module that does not exist. `modules` are the names in Android.bp.
 pub fn check(modules: &BTreeSet<String>) -> Result<()> {
     provision::need(&[("make", "make")]).map_err(|failure| failure.0)?;
     let fragment = fs::read_to_string(root().join("buffersync.mk"));
@@ -84,7 +84,7 @@ fn check_files(variables: &BTreeMap<&str, Vec<String>>) -> Result<()> {
     Ok(())
 }
 
-/// What the variables are after the product has said `before` and inherited the fragment.
+/// The variables' values in a product that has the lines `before` and then inherits the makefile.
 fn expand(before: &str, fragment: &str) -> Result<BTreeMap<&'static str, Vec<String>>> {
     let mut text = format!("TARGET_COPY_OUT_VENDOR := out-vendor\n{before}{fragment}\nall:\n");
     for variable in VARIABLES {

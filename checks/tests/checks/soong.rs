@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Android.bp without Android's tree.
+//! Checks of `Android.bp` without Android's tree.
 //!
 //! Soong itself can't be had here, so this does with the files what Soong would, as far as it goes: parses
 //! them, looks every file and every module up that they name, and compiles each Rust module from what
@@ -30,7 +30,7 @@ use serde_json::Value as Json;
 use blueprint::Module;
 use buffersync_checks::aidl;
 
-/// What is wrong, in words.
+/// The error says what is wrong.
 type Result<T> = std::result::Result<T, String>;
 
 /// Modules of AOSP that ours name, and that are no crates of crates.io.
@@ -85,7 +85,7 @@ impl Tree {
         Self::read(&texts()?)
     }
 
-    /// Of these files: folder below the root, and text.
+    /// Reads files: pairs of a folder below the root and a text.
     fn read(texts: &[(PathBuf, String)]) -> Result<Self> {
         let mut modules = Vec::new();
         for (folder, text) in texts {
@@ -95,7 +95,7 @@ impl Tree {
         Ok(Self { modules: with_defaults(modules)? })
     }
 
-    /// Whether what the modules name is there, once.
+    /// Fails if a file or module that is named does not exist, or a name exists twice.
     fn check(&self) -> Result<()> {
         let mut names = BTreeSet::new();
         for module in self.modules.iter().filter(|module| module.kind != "package") {
@@ -189,7 +189,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether what is installed finds its libraries.
+    /// Fails if a module would not find its libraries on a device.
     fn check_linking(&self, module: &Module) -> Result<()> {
         // A shared std and crates beside it are on the vendor partition, where an app's linker does not look.
         let alone = ["rust_ffi_shared", "rust_binary"].contains(&module.kind.as_str());
@@ -216,7 +216,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether Cargo has the same crates, with the same dependencies.
+    /// Fails if Cargo has other crates, or other dependencies.
     fn check_cargo(&self, metadata: &Json) -> Result<()> {
         let mut covered = BTreeSet::new();
         for package in packages(metadata) {
@@ -249,7 +249,7 @@ impl Tree {
     }
 }
 
-/// Whether a module and a target of Cargo are one crate.
+/// Fails if a module and a target of Cargo differ.
 fn same(module: &Module, package: &Json, target: &Json) -> Result<()> {
     let name = module.name();
     if module.text("edition") != target["edition"].as_str() {
@@ -288,7 +288,7 @@ fn same(module: &Module, package: &Json, target: &Json) -> Result<()> {
     Ok(())
 }
 
-/// Whether Soong's formatter finds the files formatted; false if it can't be had.
+/// Fails if bpfmt would format the files in another way; `Ok(false)` if there is no bpfmt.
 fn check_formatted() -> Result<bool> {
     if provision::need(&[("bpfmt", "blueprint-tools")]).is_err() {
         return Ok(false);
@@ -325,7 +325,7 @@ fn files() -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What is in them, and in which folder below the root.
+/// The texts of all `Android.bp` files, each with its folder below the root.
 fn texts() -> Result<Vec<(PathBuf, String)>> {
     let read = |file: PathBuf| {
         let text = fs::read_to_string(&file);
@@ -360,7 +360,7 @@ fn with_defaults(modules: Vec<Module>) -> Result<Vec<Module>> {
     modules.into_iter().map(complete).collect()
 }
 
-/// Whether a path, with at most one `*` in its last part, is there.
+/// True if a file has this path. The last part may have one `*`.
 fn matches(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let Some((before, after)) = name.split_once('*') else { return path.exists() };
@@ -383,7 +383,7 @@ fn packages(metadata: &Json) -> impl Iterator<Item = &Json> {
     metadata["packages"].as_array().into_iter().flatten()
 }
 
-/// Of a package, below the root.
+/// The folder of a package, below the root.
 fn folder(package: &Json) -> Result<PathBuf> {
     let manifest = package["manifest_path"].as_str().map(Path::new);
     let folder =

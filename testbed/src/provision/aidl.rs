@@ -10,8 +10,8 @@
 //! address of the mirror only. Nothing is installed: `dpkg -x` unpacks, and the compiler is started
 //! by the loader that came with it. No step needs root.
 //!
-//! What is downloaded is run, so its signature is checked. unstable is signed by the same archive
-//! keys as Debian's releases, which are in the package `debian-archive-keyring`. Our configuration
+//! The downloaded program is run, so its signature is checked. Debian signs unstable with the archive keys
+//! of its releases, which are in the package `debian-archive-keyring`. Our configuration
 //! names that keyring, and apt refuses every list that these keys did not sign. So it does no harm
 //! to ask each of the machine's mirrors for an unstable suite: only one of Debian's can have it.
 
@@ -30,7 +30,7 @@ const KEYRINGS: [&str; 2] = [
     "/usr/share/keyrings/debian-archive-keyring.gpg",
 ];
 
-/// How the compiler is started.
+/// The compiler, and the loader that starts it with the libraries of its own Debian release.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     program: PathBuf,
@@ -50,7 +50,7 @@ impl Compiler {
         command
     }
 
-    /// Whether it runs here, and is new enough.
+    /// Fails if it does not run here, or is too old.
     fn check(self) -> Result<Self, Failure> {
         let output = during("aidl", self.command().arg("--help").output())?;
         let said = [output.stdout, output.stderr].concat();
@@ -135,7 +135,7 @@ fn download(work: &Path, mirrors: &[String], keyring: &str) -> Result<(), Failur
     Err(failure.unwrap_or_else(|| Failure("apt has no sources here".into())))
 }
 
-/// Of apt. Nothing counts as installed, so that every library is downloaded. apt's own sandbox user
+/// apt's configuration. Nothing counts as installed, so that every library is downloaded. apt's own sandbox user
 /// may not be able to enter the folder, so apt downloads as whoever calls it. Hooks and preferences
 /// of the machine's configuration are for the machine's lists. dpkg's lock is not needed, because
 /// nothing is installed.

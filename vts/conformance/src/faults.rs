@@ -8,15 +8,15 @@
 //! go into one copy of the sources, each behind a question to the environment, so that one build is
 //! every wrong service, and the real one has none of it.
 
-/// What is wrong, where, and who should notice.
+/// A fault of a wrong service, its place in the sources, and the tests that have to notice.
 pub struct Fault {
-    /// What the service is asked for it by: `BUFFERSYNC_FAULT`.
+    /// The value of `BUFFERSYNC_FAULT` that wakes the fault.
     pub name: &'static str,
     /// Below `service/`.
     pub file: &'static str,
-    /// What the file has once.
+    /// A text that the file has once.
     pub from: &'static str,
-    /// What takes its place. `FAULT` is whether this fault is asked for.
+    /// The text that replaces it. `FAULT` becomes an expression that is true if the fault is awake.
     pub to: &'static str,
     /// Tests of the suite that should fail.
     pub noticed_by: &'static [&'static str],

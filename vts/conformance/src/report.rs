@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::requirements::Requirement;
 
-/// How a test, or a requirement, came out. The worst of several counts.
+/// The result of a test or a requirement. Of several results the worst one counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Result {
     /// It holds.
@@ -40,14 +40,13 @@ pub struct Report {
     requirements: Vec<Requirement>,
     /// By `INSTANCE/MODULE::TEST`.
     tests: BTreeMap<String, Result>,
-    /// Whether each wrong service was noticed, and by whom; `None` until it was tried.
+    /// The tests that noticed each wrong service; `None` if none did so far.
     faults: BTreeMap<&'static str, Option<String>>,
     /// Nothing fails without a fault.
     sound: bool,
 }
 
 impl Report {
-    /// Of a run that has not begun.
     pub fn new(requirements: Vec<Requirement>, faults: impl Iterator<Item = &'static str>) -> Self {
         let faults = faults.map(|fault| (fault, None)).collect();
         Self { requirements, tests: BTreeMap::new(), faults, sound: false }
@@ -69,7 +68,7 @@ impl Report {
         self.tests.insert(name.to_string(), result);
     }
 
-    /// How a requirement came out, over all instances; `None` if no test asks.
+    /// The result of a requirement over all instances; `None` if no test asks.
     fn result(&self, requirement: &Requirement) -> Option<Result> {
         let of_test = |wanted: &String| {
             let results = self.tests.iter().filter_map(move |(name, result)| {
@@ -81,7 +80,7 @@ impl Report {
         requirement.tests.iter().map(of_test).max()
     }
 
-    /// Whether every requirement holds and every wrong service was noticed.
+    /// True if every requirement holds and every wrong service was noticed.
     pub fn is_good(&self) -> bool {
         let holds = |requirement| self.result(requirement).is_none_or(|r| r == Result::Ok);
         let ran = !self.tests.is_empty() && self.tests.values().all(|r| *r != Result::Failed);

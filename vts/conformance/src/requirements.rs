@@ -13,7 +13,7 @@ use std::path::Path;
 
 use buffersync_testbed::checkout::root;
 
-/// What is wrong, in words.
+/// The error says what is wrong.
 type Result<T> = std::result::Result<T, String>;
 
 /// One row of the list.
@@ -21,7 +21,7 @@ type Result<T> = std::result::Result<T, String>;
 pub struct Requirement {
     /// Its name, for ever.
     pub id: String,
-    /// As the interface or the document says it.
+    /// The words of the interface or the document.
     pub sentence: String,
     /// The heading above it: an AIDL file, or a document.
     pub source: String,

@@ -13,16 +13,15 @@ use buffersync_testbed::{programs, Failure};
 
 use super::faults::{Fault, DISGUISE, FAULTS};
 
-/// What is copied: the service and all that it is made of; and what its tests are, without which cargo
-/// reads no manifest.
+/// The folders that are copied: the service and the crates that it and its tests are built of.
 const PARTS: [&str; 5] = ["aidl", "rustfmt.toml", "service", "testbed/guest", "Cargo.lock"];
 
 /// Not the service's name: nothing of the suite may go by that.
 pub const PROGRAM: &str = "arbiter";
 
-/// Asks the environment; part of the engine's copy.
+/// A function for the engine's copy, which all crates of the service can reach.
 const QUESTION: &str = "
-/// Whether a fault is asked for.
+/// True if the environment asks for this fault.
 pub fn fault(name: &str) -> bool {
     static ASKED: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     ASKED.get_or_init(|| std::env::var(\"BUFFERSYNC_FAULT\").unwrap_or_default()) == name

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Android.bp: the part of Blueprint's grammar that this project's files use.
+//! A parser for the part of Blueprint's grammar that this project's `Android.bp` files use.
 //!
 //! Modules, maps, lists, strings, booleans and `//` comments. No variables, no `+`, no `select`: files that
 //! need none are read by people too.
@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// Properties by name.
 pub type Map = BTreeMap<String, Value>;
 
-/// What a property is set to.
+/// The value of a property.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     /// `"text"`.
@@ -30,7 +30,7 @@ pub enum Value {
 pub struct Module {
     /// `rust_library`, say.
     pub kind: String,
-    /// Of its Android.bp, below the project's root.
+    /// The folder of its `Android.bp`, below the root.
     pub folder: PathBuf,
     /// The rest.
     pub properties: Map,

@@ -121,16 +121,16 @@ const BINDINGS: [Bindings; 2] = [
 /// Rust of AOSP's main (Android 16): what is newer does not compile there.
 const RUST_OF_AOSP: &str = "1.83";
 
-/// What devices are. In 32 bits Soong builds the client's libraries and the suite for those that have both; what
-/// else there is compiles there, too.
+/// The targets of Android's devices. In 32 bits Soong builds only the client's libraries and the suite; the other
+/// modules compile for it, too.
 const TARGETS: [&str; 3] =
     ["aarch64-linux-android", "x86_64-linux-android", "armv7-linux-androideabi"];
 
-/// What of a module can be compiled: `rust_fuzz` needs the fuzzer's runtime and has a step of its own.
+/// The kinds of modules that are compiled. `rust_fuzz` needs the fuzzer's runtime: `cargo xtask test fuzz` builds it.
 const KINDS: [&str; 5] =
     ["rust_library", "rust_ffi_static", "rust_ffi_shared", "rust_binary", "rust_test"];
 
-/// Whether AOSP has, or an `aidl_interface` makes, this module.
+/// True for a module that AOSP has or an `aidl_interface` makes.
 pub fn is_known(name: &str) -> bool {
     name == "libbinder_rs"
         || EXTERNAL.iter().any(|external| external.module == name)

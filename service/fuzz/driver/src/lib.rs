@@ -25,31 +25,33 @@ use buffersync_testbed::{programs, Failure, Run, Testbed, Where};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// What libFuzzer needs to see which branches an input takes.
+/// Instrumentation, by which libFuzzer sees the branches that an input takes.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
                      -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Cllvm-args=-sanitizer-coverage-trace-compares \
                      -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks";
 
-/// Of the tests: seconds, and the same inputs each time.
+/// The engine's fuzzer in the tests: it takes seconds, and has the same inputs each time.
 pub const BRIEFLY: [&str; 4] = ["-runs=10000", "-seed=1", "-max_len=2048", "-len_control=0"];
 
 /// The service's fuzzer.
 const PROGRAM: &str = "buffersync_service_fuzzer";
 /// The service that records.
 const RECORDER: &str = "buffersync-recorder";
-/// Of every run of the service's fuzzer: the longest input, the memory that is too much, the seconds
-/// that one input may take. SIGUSR1 is the service's own.
+/// Options of every run of the service's fuzzer. An input of 1024 bytes is about a hundred calls. The service
+/// takes 40 MB; 60 s are for a machine that does other things, too. SIGUSR1 is the service's own.
 const ALWAYS: [&str; 5] =
     ["-max_len=1024", "-rss_limit_mb=512", "-timeout=60", "-handle_usr1=0", "-print_funcs=0"];
-/// In the tests: two runs at once, each of so many inputs. What the service's threads do meanwhile is not
-/// the same each time.
+/// In the tests: two runs at once, each of so many inputs of so many bytes, which is a dozen calls. Short inputs
+/// make the run a minute long; the seeds, which are longer, are cut. The service's threads do not do the same
+/// each time.
 const RUNS: u32 = 50_000;
+const SHORT: &str = "-max_len=128";
 const SEEDS: [u32; 2] = [1, 2];
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// What is wrong with the wrong services; `noticed_by` has a word of the fuzzer's complaint.
+/// The faults of the wrong services; `noticed_by` has a word of the fuzzer's complaint.
 const FAULTS: [Fault; 5] = [
     Fault {
         name: "a_refused_add_keeps_descriptors",
@@ -123,7 +125,7 @@ pub fn run(place: Where, limit: Option<Duration>, words: &[String]) -> Result<i3
     }
 }
 
-/// What the fuzzer finds worth keeping goes to target/fuzz/corpus.
+/// The fuzzer keeps inputs that reach something new in target/fuzz/corpus.
 fn engine(words: &[String]) -> Result<i32, Failure> {
     let mut fuzzer = Command::new(build_engine()?);
     let corpus = target().join("fuzz/corpus");
@@ -143,7 +145,7 @@ pub fn briefly() -> Result<String, String> {
     verdict(output.status.success(), &said)
 }
 
-/// What a fuzzer that found nothing has done.
+/// What the fuzzer did, if it found nothing and saw branches.
 fn verdict(success: bool, said: &str) -> Result<String, String> {
     let last = |what: &str| said.lines().rev().find(|line| line.contains(what));
     match (success, last("Done "), last(" cov: ")) {
@@ -153,8 +155,8 @@ fn verdict(success: bool, said: &str) -> Result<String, String> {
     }
 }
 
-/// What the fuzzer finds worth keeping goes to target/fuzz/out/corpus, and what fails beside it. With a
-/// file of that folder among the words, it runs that input.
+/// The fuzzer keeps inputs that reach something new in target/fuzz/out/corpus, and inputs that fail beside it.
+/// With a file of that folder among the words, it runs that input.
 fn service(place: Where, limit: Option<Duration>, words: &[String]) -> Result<i32, Failure> {
     let stage = stage_service()?;
     let testbed = Testbed::prepare(place, &cache())?;
@@ -178,7 +180,7 @@ pub fn service_briefly(testbed: &Testbed) -> Result<String, String> {
     let mut script = String::from("mkdir -p $BUFFERSYNC_OUT/failed && cd $BUFFERSYNC_OUT/failed\n");
     for seed in SEEDS {
         script.push_str(&format!(
-            "(mkdir /tmp/{seed}; $BUFFERSYNC_STAGE/{PROGRAM} {} -runs={RUNS} -seed={seed} \
+            "(mkdir /tmp/{seed}; $BUFFERSYNC_STAGE/{PROGRAM} {} {SHORT} -runs={RUNS} -seed={seed} \
              /tmp/{seed} $BUFFERSYNC_STAGE/seeds >/tmp/{seed}.log 2>&1; \
              echo $? >/tmp/{seed}.status) &\n",
             ALWAYS.join(" ")
@@ -244,7 +246,7 @@ fn record(place: Where, limit: Option<Duration>) -> Result<i32, Failure> {
     Ok(0)
 }
 
-/// Whether the fuzzer notices services that are wrong on purpose; what it said to each.
+/// Fails if the fuzzer does not notice a service that is wrong on purpose. Returns what it said to each.
 pub fn wrong(testbed: &Testbed) -> Result<String, String> {
     let tree = target().join("fuzz/wrong");
     sources(&tree, &FAULTS).map_err(|failure| failure.0)?;

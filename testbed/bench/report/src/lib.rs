@@ -114,7 +114,7 @@ fn measure(place: Where, limit: Option<Duration>) -> Result<Value, Failure> {
     Ok(measured)
 }
 
-/// What an uncontended lock costs, of all starts together.
+/// The cost of an uncontended lock, over all starts.
 fn alone(out: &Path) -> Result<Value, Failure> {
     let starts = (1..=STARTS).map(|start| {
         let file = format!("{ALONE}.{start}");

@@ -11,23 +11,20 @@ use serde_json::Value;
 /// One of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ratio {
-    /// What over what.
+    /// The two things that are compared, as `one / other`.
     pub name: String,
-    /// In this run.
     pub value: f64,
-    /// Where it is to be.
+    /// The project wants it to be this or less.
     pub goal: f64,
-    /// What it may be at most.
+    /// More than this fails with `--check`.
     pub bound: f64,
 }
 
 impl Ratio {
-    /// Whether it is no more than it may be.
     pub fn is_within(&self) -> bool {
         self.value <= self.bound
     }
 
-    /// Whether it is where it is to be.
     pub fn is_met(&self) -> bool {
         self.value <= self.goal
     }

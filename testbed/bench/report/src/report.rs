@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What was measured, as Markdown.
+//! The tables of a run, as Markdown.
 
 use std::fmt::Write;
 

@@ -210,7 +210,7 @@ fn cargo(copy: &Path, suite: &Suite, more: &[&str], log: &PathBuf) -> Result<Chi
     cargo.spawn().map_err(failure)
 }
 
-/// How it ended; `None` if it had to be killed.
+/// The exit status; `None` if the process had to be killed.
 fn wait(mut child: Child) -> Result<Option<ExitStatus>, Failure> {
     let begin = Instant::now();
     loop {

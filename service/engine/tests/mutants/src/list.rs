@@ -23,7 +23,7 @@
 
 /// A fault: `from`, which the file has once, becomes `to`.
 pub struct Mutant {
-    /// What is broken, as a sentence about the engine.
+    /// A sentence about the engine that says what is broken.
     pub breaks: &'static str,
     pub file: &'static str,
     pub from: &'static str,
