@@ -239,8 +239,7 @@ impl Engine {
             if queued {
                 slot.queue.remove(group.ticket);
             }
-            let want = entry.want;
-            slot.holders.hold(&mut entry.hold, Some(want));
+            slot.holders.hold(&mut entry.hold, Some(entry.want));
             work.touch(entry.slot, slot);
         }
         if let Some(request) = &mut group.request {

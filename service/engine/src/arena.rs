@@ -10,28 +10,27 @@ use std::ops::{Index, IndexMut};
 
 use crate::index::Ix;
 
-/// Values of kind `K`.
 #[derive(Clone, Debug)]
-pub(crate) struct Arena<K, V> {
+pub(crate) struct Arena<V, const KIND: u8> {
     cells: Vec<Option<V>>,
-    free: Vec<Ix<K>>,
+    free: Vec<Ix<KIND>>,
 }
 
 /// Cells that an empty arena may keep: enough for the groups and buffers of some pipelines. A crowd
 /// that has gone leaves no memory behind.
 const KEPT: usize = 64;
 
-impl<K, V> Arena<K, V> {
+impl<V, const KIND: u8> Arena<V, KIND> {
     pub const fn new() -> Self {
         Self { cells: Vec::new(), free: Vec::new() }
     }
 
-    pub fn insert(&mut self, value: V) -> Ix<K> {
+    pub fn insert(&mut self, value: V) -> Ix<KIND> {
         self.insert_with(|_| value)
     }
 
     /// For values that know their own index.
-    pub fn insert_with(&mut self, make: impl FnOnce(Ix<K>) -> V) -> Ix<K> {
+    pub fn insert_with(&mut self, make: impl FnOnce(Ix<KIND>) -> V) -> Ix<KIND> {
         let at = self.free.pop().unwrap_or_else(|| {
             self.cells.push(None);
             Ix::new(self.cells.len() - 1)
@@ -41,11 +40,11 @@ impl<K, V> Arena<K, V> {
     }
 
     /// The value there now. It may be another one than when the index was made.
-    pub fn get(&self, at: Ix<K>) -> Option<&V> {
+    pub fn get(&self, at: Ix<KIND>) -> Option<&V> {
         self.cells.get(at.position())?.as_ref()
     }
 
-    pub fn remove(&mut self, at: Ix<K>) -> Option<V> {
+    pub fn remove(&mut self, at: Ix<KIND>) -> Option<V> {
         let value = self.cells.get_mut(at.position())?.take();
         if value.is_some() {
             self.free.push(at);
@@ -56,7 +55,7 @@ impl<K, V> Arena<K, V> {
         value
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (Ix<K>, &V)> {
+    pub fn iter(&self) -> impl Iterator<Item = (Ix<KIND>, &V)> {
         let cells = self.cells.iter().enumerate();
         cells.filter_map(|(index, cell)| Some((Ix::new(index), cell.as_ref()?)))
     }
@@ -66,16 +65,16 @@ impl<K, V> Arena<K, V> {
     }
 }
 
-impl<K, V> Index<Ix<K>> for Arena<K, V> {
+impl<V, const KIND: u8> Index<Ix<KIND>> for Arena<V, KIND> {
     type Output = V;
 
-    fn index(&self, at: Ix<K>) -> &V {
+    fn index(&self, at: Ix<KIND>) -> &V {
         self.cells[at.position()].as_ref().expect("a value that was not removed")
     }
 }
 
-impl<K, V> IndexMut<Ix<K>> for Arena<K, V> {
-    fn index_mut(&mut self, at: Ix<K>) -> &mut V {
+impl<V, const KIND: u8> IndexMut<Ix<KIND>> for Arena<V, KIND> {
+    fn index_mut(&mut self, at: Ix<KIND>) -> &mut V {
         self.cells[at.position()].as_mut().expect("a value that was not removed")
     }
 }
@@ -83,11 +82,11 @@ impl<K, V> IndexMut<Ix<K>> for Arena<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::kind;
+    use crate::index::JOB;
 
     #[test]
     fn cells_are_reused() {
-        let mut arena = Arena::<kind::Job, char>::new();
+        let mut arena = Arena::<char, JOB>::new();
         let a = arena.insert('a');
         let b = arena.insert('b');
         assert_eq!(arena.remove(a), Some('a'));
@@ -102,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_crowd_leaves_nothing() {
-        let mut arena = Arena::<kind::Job, usize>::new();
+        let mut arena = Arena::<usize, JOB>::new();
         let crowd: Vec<_> = (0..=KEPT).map(|value| arena.insert(value)).collect();
         for one in crowd {
             arena.remove(one);

@@ -25,7 +25,7 @@ use crate::arena::Arena;
 use crate::effects::Grant;
 use crate::fence::{Ending, Fence};
 use crate::group::{Entry, Group, Held, Request, Stage};
-use crate::index::{kind, FenceIx, GroupIx, IdMap, JobIx, SlotIx};
+use crate::index::{FenceIx, GroupIx, IdMap, JobIx, SlotIx, ENDING, FENCE, GROUP, JOB, SLOT};
 use crate::job::Job;
 use crate::release::End;
 use crate::remembered::Remembered;
@@ -43,11 +43,11 @@ pub struct Engine {
     pub(crate) limits: Limits,
     /// Grants to the CPU wait for implicit fences.
     pub(crate) implicit: bool,
-    pub(crate) groups: Arena<kind::Group, Group>,
-    pub(crate) slots: Arena<kind::Slot, Slot>,
-    pub(crate) jobs: Arena<kind::Job, Job>,
-    pub(crate) fences: Arena<kind::Fence, Fence>,
-    pub(crate) endings: Arena<kind::Ending, Ending>,
+    pub(crate) groups: Arena<Group, GROUP>,
+    pub(crate) slots: Arena<Slot, SLOT>,
+    pub(crate) jobs: Arena<Job, JOB>,
+    pub(crate) fences: Arena<Fence, FENCE>,
+    pub(crate) endings: Arena<Ending, ENDING>,
     /// Buffers that no group has.
     pub(crate) remembered: Remembered,
     /// The groups that wait while they hold: at each buffer that they hold, by age. An older waiter finds
@@ -58,9 +58,9 @@ pub struct Engine {
     pub(crate) fence_ids: IdMap<FenceId, FenceIx>,
     /// For each group its deadline or its time-out, the earlier one. A timer may be early; see
     /// [`Engine::arm`].
-    pub(crate) group_timers: Timers<kind::Group>,
+    pub(crate) group_timers: Timers<GROUP>,
     /// For each release fence the moment when it counts as failed.
-    pub(crate) fence_timers: Timers<kind::Fence>,
+    pub(crate) fence_timers: Timers<FENCE>,
     pub(crate) counters: Counters,
     pub(crate) last: Last,
     pub(crate) work: Work,

@@ -7,45 +7,37 @@
 //! others: an index says of which kind its value is, and not what the value is made of.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::marker::PhantomData;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::num::NonZeroU32;
 
-/// The kinds of values that have an index.
-pub(crate) mod kind {
-    #[derive(Clone, Copy, Debug)]
-    pub enum Group {}
-    #[derive(Clone, Copy, Debug)]
-    pub enum Slot {}
-    #[derive(Clone, Copy, Debug)]
-    pub enum Job {}
-    #[derive(Clone, Copy, Debug)]
-    pub enum Fence {}
-    #[derive(Clone, Copy, Debug)]
-    pub enum Ending {}
-}
+// The kinds of values that have an index.
+pub(crate) const GROUP: u8 = 0;
+pub(crate) const SLOT: u8 = 1;
+pub(crate) const JOB: u8 = 2;
+pub(crate) const FENCE: u8 = 3;
+pub(crate) const ENDING: u8 = 4;
 
-pub(crate) type GroupIx = Ix<kind::Group>;
-pub(crate) type SlotIx = Ix<kind::Slot>;
-pub(crate) type JobIx = Ix<kind::Job>;
-pub(crate) type FenceIx = Ix<kind::Fence>;
-pub(crate) type EndingIx = Ix<kind::Ending>;
+pub(crate) type GroupIx = Ix<GROUP>;
+pub(crate) type SlotIx = Ix<SLOT>;
+pub(crate) type JobIx = Ix<JOB>;
+pub(crate) type FenceIx = Ix<FENCE>;
+pub(crate) type EndingIx = Ix<ENDING>;
 
 /// The place of a value in its [`Arena`]. It counts from 1, so that an `Option` of it needs no more
 /// room.
 ///
 /// [`Arena`]: crate::arena::Arena
-pub(crate) struct Ix<K>(NonZeroU32, PhantomData<fn() -> K>);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ix<const KIND: u8>(NonZeroU32);
 
-impl<K> Ix<K> {
+impl<const KIND: u8> Ix<KIND> {
     /// The least index: the begin of a range.
-    pub const FIRST: Self = Self(NonZeroU32::MIN, PhantomData);
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
 
     /// Panics beyond 2^32 - 1 values.
     pub fn new(position: usize) -> Self {
         let number = u32::try_from(position + 1).ok().and_then(NonZeroU32::new);
-        Self(number.expect("fewer than 2^32 values"), PhantomData)
+        Self(number.expect("fewer than 2^32 values"))
     }
 
     /// The same place in a table beside the arena.
@@ -65,47 +57,6 @@ pub(crate) struct Place {
 impl Place {
     pub fn new(group: GroupIx, nth: usize) -> Self {
         Self { group, nth: nth as u32 }
-    }
-}
-
-// By hand: a derived `Clone` would ask `K` to be `Clone`, and an index does not contain a `K`.
-impl<K> Clone for Ix<K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K> Copy for Ix<K> {}
-
-impl<K> PartialEq for Ix<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
-}
-
-impl<K> Eq for Ix<K> {}
-
-impl<K> PartialOrd for Ix<K> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<K> Ord for Ix<K> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
-    }
-}
-
-impl<K> Hash for Ix<K> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
-    }
-}
-
-impl<K> fmt::Debug for Ix<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
     }
 }
 

@@ -8,27 +8,27 @@
 use crate::index::Ix;
 use crate::Time;
 
-/// At most one timer for each value of kind `K`.
+/// At most one timer for each value of a kind.
 #[derive(Clone, Debug)]
-pub(crate) struct Timers<K> {
+pub(crate) struct Timers<const KIND: u8> {
     /// The earliest first; a parent is never later than its children.
-    heap: Vec<(Time, Ix<K>)>,
+    heap: Vec<(Time, Ix<KIND>)>,
     /// The place of each timer in the heap.
     places: Vec<usize>,
 }
 
 const NOWHERE: usize = usize::MAX;
 
-impl<K> Timers<K> {
+impl<const KIND: u8> Timers<KIND> {
     pub const fn new() -> Self {
         Self { heap: Vec::new(), places: Vec::new() }
     }
 
-    pub fn first(&self) -> Option<(Time, Ix<K>)> {
+    pub fn first(&self) -> Option<(Time, Ix<KIND>)> {
         self.heap.first().copied()
     }
 
-    pub fn get(&self, who: Ix<K>) -> Option<Time> {
+    pub fn get(&self, who: Ix<KIND>) -> Option<Time> {
         let place = self.places.get(who.position())?;
         self.heap.get(*place).map(|(time, _)| *time)
     }
@@ -38,7 +38,7 @@ impl<K> Timers<K> {
     }
 
     /// Sets, moves or stops a timer.
-    pub fn set(&mut self, who: Ix<K>, time: Option<Time>) {
+    pub fn set(&mut self, who: Ix<KIND>, time: Option<Time>) {
         match (self.place(who), time) {
             (None, None) => {}
             (None, Some(time)) => {
@@ -64,7 +64,7 @@ impl<K> Timers<K> {
         }
     }
 
-    fn place(&self, who: Ix<K>) -> Option<usize> {
+    fn place(&self, who: Ix<KIND>) -> Option<usize> {
         self.places.get(who.position()).copied().filter(|place| *place != NOWHERE)
     }
 
@@ -96,7 +96,7 @@ impl<K> Timers<K> {
         self.put(at, item);
     }
 
-    fn put(&mut self, at: usize, item: (Time, Ix<K>)) {
+    fn put(&mut self, at: usize, item: (Time, Ix<KIND>)) {
         self.heap[at] = item;
         self.places[item.1.position()] = at;
     }
@@ -107,12 +107,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::index::{kind, JobIx};
+    use crate::index::{JobIx, JOB};
 
     #[test]
     fn agrees_with_a_sorted_map_over_random_changes() {
         let all: Vec<JobIx> = (0..20).map(JobIx::new).collect();
-        let (mut timers, mut model) = (Timers::<kind::Job>::new(), BTreeMap::new());
+        let (mut timers, mut model) = (Timers::<JOB>::new(), BTreeMap::new());
         let mut random = 1u64;
         for _ in 0..10_000 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
