@@ -25,6 +25,9 @@ pub const SERVICE: &str = "buffersync-service";
 /// Its name on a device and on the stage. Cargo allows no dot in a program's name.
 const STAGED_SERVICE: &str = "vendor.buffersync-service";
 
+/// The conformance suite. Other tests run it as a client.
+pub const SUITE: &str = "VtsHalBufferSyncTargetTest";
+
 /// A program that cargo has made.
 #[derive(Clone, Debug)]
 pub struct Program {
@@ -117,7 +120,7 @@ pub fn stage_for(command: &str) -> Result<PathBuf, Failure> {
     let named: Vec<String> = names("bin")?.into_iter().filter(word).collect();
     let mut programs = Vec::new();
     if !tests_named.is_empty() {
-        programs.extend(tests(&as_strs(&tests_named))?);
+        programs.extend(tests(&[as_strs(&tests_named), vec![SUITE]].concat())?);
     }
     if !tests_named.is_empty() || named.iter().any(|name| name == "buffersync-stack") {
         programs.extend(bins(&[])?);

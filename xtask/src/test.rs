@@ -229,7 +229,7 @@ impl Steps {
 
 /// Fills the stage with what these test programs need; the conformance suite's report, if it is among them.
 fn stage(wanted: &[&str]) -> Result<Option<Report>, Failure> {
-    let made = programs::tests(wanted)?;
+    let made = programs::tests(&[wanted, &[SUITE]].concat())?;
     let stage = programs::stage(&[programs::bins(&[])?, made.clone()].concat())?;
     if wanted.iter().any(|name| ["guest_examples", "guest_syscalls"].contains(name)) {
         clients::stage(&stage)?;

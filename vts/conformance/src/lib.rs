@@ -33,8 +33,7 @@ use faults::FAULTS;
 pub use report::Report;
 pub use wrong::sources;
 
-/// The suite's program.
-pub const SUITE: &str = "VtsHalBufferSyncTargetTest";
+pub use buffersync_testbed::programs::SUITE;
 
 /// Checks the list of requirements, and puts the wrong services on the stage.
 pub fn prepare(programs: &[Program]) -> Result<Report, Failure> {
