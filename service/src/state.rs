@@ -29,7 +29,7 @@ use buffersync_kernel::dmabuf::{Identity, Usage};
 use crate::error::Error;
 use crate::events::Lost;
 use crate::fences::acquire::Acquires;
-use crate::fences::implicit::{Failed, Polled, Waits};
+use crate::fences::implicit::{Failed, Waits};
 use crate::fences::release::Releases;
 use crate::fences::Fence;
 use crate::jobs::{usage, Look, Operation};
@@ -75,9 +75,9 @@ pub(crate) struct State {
     pub releases: Releases,
     pub acquires: Acquires,
     pub waits: Waits,
-    /// The dma-bufs of each group's CPU accesses, `None` if it has none; no entry after its buffers have
-    /// changed.
-    pub polled: ByGroup<Option<Arc<Polled>>>,
+    /// The looks that each group's CPU accesses need, `None` if it has none; no entry after its buffers
+    /// have changed.
+    pub polled: ByGroup<Option<Arc<Vec<Look>>>>,
     /// Descriptors that the arbiter closes after it has released the mutex.
     pub garbage: Vec<Watched>,
 }
@@ -140,28 +140,28 @@ impl State {
         Ok(())
     }
 
-    /// The group's uid, and the dma-bufs that its CPU accesses must find free; `None` if it has none.
-    pub fn polled(&mut self, id: GroupId) -> Option<(u32, Arc<Polled>)> {
+    /// The group's uid, and the looks that its CPU accesses need; `None` if it has none.
+    pub fn looks_of_cpu(&mut self, id: GroupId) -> Option<(u32, Arc<Vec<Look>>)> {
         let uid = self.sessions.get(id)?.uid;
         if self.polled.get(id).is_none() {
             let of_cpu = self.engine.members(id).filter(|(_, access)| !access.is_dma());
-            let polled = of_cpu.filter_map(|(buffer, access)| {
+            let looks = of_cpu.filter_map(|(buffer, access)| {
                 let events = Usage::new(access.is_exclusive()).poll_events();
-                Some((self.registry.fd(buffer)?, events))
+                Some(Look { buffer, fd: self.registry.fd(buffer)?, events })
             });
-            let polled: Polled = polled.collect();
-            self.polled.insert(id, (!polled.is_empty()).then(|| Arc::new(polled)));
+            let looks: Vec<Look> = looks.collect();
+            self.polled.insert(id, (!looks.is_empty()).then(|| Arc::new(looks)));
         }
         Some((uid, Arc::clone(self.polled.get(id)?.as_ref()?)))
     }
 
-    /// Locks a group. `looked` are dma-bufs on which no implicit fence was pending just now; that counts
-    /// if they are still the group's.
+    /// Locks a group. `looked` are looks that have found no implicit fence pending just now; that counts if
+    /// they are still the group's.
     pub fn lock(
         &mut self,
         id: GroupId,
         wait: Wait,
-        looked: Option<Arc<Polled>>,
+        looked: Option<Arc<Vec<Look>>>,
         now: Time,
     ) -> Result<Locked, Error> {
         let waiting = self.sessions.group(id)?.is_waiting();
