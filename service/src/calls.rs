@@ -111,13 +111,14 @@ impl Arbiter {
     /// Locks a group, or grows its grant.
     pub fn lock(&self, id: GroupId, wait: Wait) -> Result<Locked, Error> {
         let (state, looked) = self.look_for_implicit_fences(self.state(), id);
-        self.with_state(state, |state, now| state.lock(id, wait, looked, now))
+        self.with_state(state, |state, now| state.lock(id, wait, looked.as_ref(), now))
     }
 
     /// Looks for implicit fences in the way of a group's CPU accesses, without the mutex. Returns the
     /// looks if there is no fence. That is valid for the lock that follows under the returned guard,
     /// and only if it is granted at once; otherwise the sync workers look. A group with device accesses
-    /// only has nothing to look for, and keeps the mutex.
+    /// only has nothing to look for, and keeps the mutex. The looks may have the last descriptors of
+    /// dma-bufs, so they are dropped without the mutex.
     fn look_for_implicit_fences<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -129,7 +130,8 @@ impl Arbiter {
             // Any error: the workers look, and report it.
             jobs::first_pending(&looks) == Ok(None)
         });
-        (self.state(), ready.then_some(looks))
+        let looked = ready.then_some(looks);
+        (self.state(), looked)
     }
 
     /// Takes back a lock that waits.
@@ -180,7 +182,7 @@ impl Arbiter {
             self.end_grant(state, (id, token), given, files, now)?;
             // The grants that follow from the unlock come before the new lock.
             self.carry_out(state, now);
-            Ok((next, state.lock(next, wait, looked, now)?))
+            Ok((next, state.lock(next, wait, looked.as_ref(), now)?))
         })
     }
 

@@ -161,12 +161,12 @@ impl State {
         &mut self,
         id: GroupId,
         wait: Wait,
-        looked: Option<Arc<Vec<Look>>>,
+        looked: Option<&Arc<Vec<Look>>>,
         now: Time,
     ) -> Result<Locked, Error> {
         let waiting = self.sessions.group(id)?.is_waiting();
         let polled = self.polled.get(id).and_then(Option::as_ref);
-        let same = looked.zip(polled).is_some_and(|(looked, polled)| Arc::ptr_eq(&looked, polled));
+        let same = looked.zip(polled).is_some_and(|(looked, polled)| Arc::ptr_eq(looked, polled));
         let implicit = if same { Implicit::Idle } else { Implicit::Unknown };
         // Before the engine is asked, so that a refusal has changed nothing. If the group waits already,
         // the engine's refusal is the clearer one.
