@@ -36,6 +36,7 @@ use nix::errno::Errno;
 
 use crate::clock;
 use crate::config::Config;
+use crate::fences::acquire::Acquires;
 use crate::fences::implicit::{Order, Waits};
 use crate::fences::release::Releases;
 use crate::fences::Waiting;
@@ -48,6 +49,7 @@ use crate::reactor::{Reactor, Wake};
 use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::state::State;
+use crate::tables::ByGroup;
 use crate::trace::Slices;
 
 /// The engine behind its mutex, with the queue and the reactor that work for it.
@@ -78,7 +80,9 @@ impl Arbiter {
             registry: Registry::default(),
             sessions: Sessions::new(&config, Arc::clone(&slices)),
             releases: Releases::default(),
+            acquires: Acquires::default(),
             waits: Waits::default(),
+            polled: ByGroup::new(),
             garbage: Vec::new(),
         };
         let has_implicit_fences = match config.implicit_fences {

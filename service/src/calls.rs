@@ -14,8 +14,8 @@ use crate::arbiter::Arbiter;
 use crate::error::Error;
 use crate::events::EventPipe;
 use crate::fences::acquire;
-use crate::fences::implicit::{are_ready, Polled};
 use crate::fences::release::{self, Given, Giver, SyncFile};
+use crate::jobs::{self, Look};
 use crate::quota::Kind;
 use crate::registry;
 use crate::sessions;
@@ -111,22 +111,27 @@ impl Arbiter {
     /// Locks a group, or grows its grant.
     pub fn lock(&self, id: GroupId, wait: Wait) -> Result<Locked, Error> {
         let (state, looked) = self.look_for_implicit_fences(self.state(), id);
-        self.with_state(state, |state, now| state.lock(id, wait, looked, now))
+        self.with_state(state, |state, now| state.lock(id, wait, looked.as_ref(), now))
     }
 
     /// Looks for implicit fences in the way of a group's CPU accesses, without the mutex. Returns the
-    /// dma-bufs if there is no fence. That is valid for the lock that follows under the returned guard,
+    /// looks if there is no fence. That is valid for the lock that follows under the returned guard,
     /// and only if it is granted at once; otherwise the sync workers look. A group with device accesses
-    /// only has nothing to look for, and keeps the mutex.
+    /// only has nothing to look for, and keeps the mutex. The looks may have the last descriptors of
+    /// dma-bufs, so they are dropped without the mutex.
     fn look_for_implicit_fences<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         id: GroupId,
-    ) -> (MutexGuard<'a, State>, Option<Arc<Polled>>) {
-        let Some((uid, polled)) = state.polled(id) else { return (state, None) };
+    ) -> (MutexGuard<'a, State>, Option<Arc<Vec<Look>>>) {
+        let Some((uid, looks)) = state.looks_of_cpu(id) else { return (state, None) };
         drop(state);
-        let ready = self.permits.enter(uid).is_some_and(|_permit| are_ready(&polled));
-        (self.state(), ready.then_some(polled))
+        let ready = self.permits.enter(uid).is_some_and(|_permit| {
+            // Any error: the workers look, and report it.
+            jobs::first_pending(&looks) == Ok(None)
+        });
+        let looked = ready.then_some(looks);
+        (self.state(), looked)
     }
 
     /// Takes back a lock that waits.
@@ -177,7 +182,7 @@ impl Arbiter {
             self.end_grant(state, (id, token), given, files, now)?;
             // The grants that follow from the unlock come before the new lock.
             self.carry_out(state, now);
-            Ok((next, state.lock(next, wait, looked, now)?))
+            Ok((next, state.lock(next, wait, looked.as_ref(), now)?))
         })
     }
 

@@ -66,6 +66,11 @@ pub struct Look {
     pub events: PollFlags,
 }
 
+/// The position of the first look that finds a fence pending; `None` if one poll(2) finds all signalled.
+pub fn first_pending(looks: &[Look]) -> Result<Option<usize>, Errno> {
+    dmabuf::first_pending(looks.iter().map(|look| (look.fd.as_fd(), look.events)))
+}
+
 /// Looks, then operations in order. The first operation that fails ends the job.
 #[derive(Debug)]
 pub struct SyncJob {
@@ -253,8 +258,7 @@ pub fn work(queue: &SyncQueue, slices: &Slices<Tracer>, mut report: impl FnMut(O
 }
 
 fn carry_out(job: Job, slices: &Slices<Tracer>, watchdog: &mut Watchdog) -> Outcome {
-    let looks = job.looks().iter().map(|look| (look.fd.as_fd(), look.events));
-    let pending = match dmabuf::first_pending(looks) {
+    let pending = match first_pending(job.looks()) {
         Ok(pending) => pending,
         Err(errno) => return Outcome::Failed(job.id(), 0, errno),
     };

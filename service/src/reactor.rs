@@ -82,24 +82,22 @@ impl<T> Reactor<T> {
         Ok(Self { epoll, timer, armed: AtomicU64::new(UNARMED), waits })
     }
 
-    /// Hands `value` to the handler when `fd` reports `interest`, or at `deadline`. An error returns the
-    /// value. A descriptor can have one wait at a time.
+    /// Hands `value` to the handler when `fd` reports `interest`, or at `deadline`. A descriptor can
+    /// have one wait at a time (EEXIST).
     pub fn watch(
         &self,
         fd: Watched,
         interest: PollFlags,
         deadline: Time,
         value: T,
-    ) -> Result<WaitId, (Errno, T)> {
+    ) -> Result<WaitId, Errno> {
         let mut waits = self.lock();
         waits.last += 1;
         let id = waits.last;
         let mut flags = EpollFlags::EPOLLONESHOT;
         flags.set(EpollFlags::EPOLLIN, interest.contains(PollFlags::POLLIN));
         flags.set(EpollFlags::EPOLLOUT, interest.contains(PollFlags::POLLOUT));
-        if let Err(errno) = self.epoll.add(fd.as_fd(), EpollEvent::new(flags, id)) {
-            return Err((errno, value));
-        }
+        self.epoll.add(fd.as_fd(), EpollEvent::new(flags, id))?;
         waits.by_id.insert(id, Wait { fd, deadline, value });
         waits.by_deadline.insert((deadline, id));
         self.arm(&waits, deadline);

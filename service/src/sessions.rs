@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The groups as the service sees them: name, key, event pipe, charges to the uid's quotas, grants that
-//! were taken away. Writes a group's log lines and slices. Knows neither the engine's table nor the
-//! registry of buffers.
+//! were taken away. Writes a group's log lines and slices. Knows neither the engine's table nor
+//! buffers and fences.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,8 +16,6 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::events::EventPipe;
 use crate::evicted::Evicted;
-use crate::fences::acquire::Acquire;
-use crate::fences::implicit::Polled;
 use crate::platform::Tracer;
 use crate::quota::{Kind, Quotas};
 use crate::tables::{ByGroup, ById};
@@ -42,11 +40,6 @@ pub(crate) struct Group {
     pub pipe: EventPipe,
     /// The group takes part in implicit synchronisation.
     pub implicit: bool,
-    /// The release fences that its grant waits for.
-    pub acquire: Acquire,
-    /// The dma-bufs of its CPU accesses, if it has any. `None` when its buffers have changed since the
-    /// last look.
-    pub polled: Option<Option<Arc<Polled>>>,
     key: i64,
     waiting: bool,
     holds: bool,
@@ -122,8 +115,6 @@ impl Sessions {
             uid,
             pipe,
             implicit,
-            acquire: Acquire::default(),
-            polled: None,
             key,
             waiting: false,
             holds: false,

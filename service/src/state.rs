@@ -9,9 +9,10 @@
 //! | [`Registry`] | the dma-bufs' descriptors |
 //! | [`Sessions`] | the groups' names, keys, pipes and quotas |
 //! | [`Releases`] | release fences that are pending |
+//! | [`Acquires`] | release fences that grants wait for |
 //! | [`Waits`] | locks that wait for implicit fences |
 //!
-//! No part calls another one. The methods here need several parts at once. They run under the mutex, and
+//! The parts do not know each other. The methods here need several parts at once. They run under the mutex, and
 //! none of them blocks.
 
 use std::os::fd::BorrowedFd;
@@ -27,7 +28,8 @@ use buffersync_kernel::dmabuf::{Identity, Usage};
 
 use crate::error::Error;
 use crate::events::Lost;
-use crate::fences::implicit::{Failed, Polled, Waits};
+use crate::fences::acquire::Acquires;
+use crate::fences::implicit::{Failed, Waits};
 use crate::fences::release::Releases;
 use crate::fences::Fence;
 use crate::jobs::{usage, Look, Operation};
@@ -36,6 +38,7 @@ use crate::quota::Kind;
 use crate::reactor::Watched;
 use crate::registry::{Device, Registry};
 use crate::sessions::Sessions;
+use crate::tables::ByGroup;
 
 /// How long a lock may wait for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +73,11 @@ pub(crate) struct State {
     pub registry: Registry,
     pub sessions: Sessions,
     pub releases: Releases,
+    pub acquires: Acquires,
     pub waits: Waits,
+    /// The looks that each group's CPU accesses need, `None` if it has none; no entry after its buffers
+    /// have changed.
+    pub polled: ByGroup<Option<Arc<Vec<Look>>>>,
     /// Descriptors that the arbiter closes after it has released the mutex.
     pub garbage: Vec<Watched>,
 }
@@ -111,7 +118,7 @@ impl State {
         }
         self.sessions.quotas.charge(uid, Kind::Buffers, newcomers)?;
 
-        self.members_changed(id);
+        self.polled.remove(id);
         let mut ids = Vec::with_capacity(found.len());
         for ((identity, _), own) in found.iter().zip(own) {
             let buffer = match own {
@@ -129,45 +136,37 @@ impl State {
         self.engine.remove(id, buffer, &mut self.effects)?;
         let uid = self.sessions.group(id)?.uid;
         self.sessions.quotas.give_back(uid, Kind::Buffers, 1);
-        self.members_changed(id);
+        self.polled.remove(id);
         Ok(())
     }
 
-    fn members_changed(&mut self, id: GroupId) {
-        if let Some(group) = self.sessions.get_mut(id) {
-            group.polled = None;
-        }
-    }
-
-    /// The group's uid, and the dma-bufs that its CPU accesses must find free; `None` if it has none.
-    pub fn polled(&mut self, id: GroupId) -> Option<(u32, Arc<Polled>)> {
-        let Self { sessions, registry, engine, .. } = self;
-        let group = sessions.get_mut(id)?;
-        let polled = group.polled.get_or_insert_with(|| {
-            let of_cpu = engine.members(id).filter(|(_, access)| !access.is_dma());
-            let polled = of_cpu.filter_map(|(buffer, access)| {
+    /// The group's uid, and the looks that its CPU accesses need; `None` if it has none.
+    pub fn looks_of_cpu(&mut self, id: GroupId) -> Option<(u32, Arc<Vec<Look>>)> {
+        let uid = self.sessions.get(id)?.uid;
+        if self.polled.get(id).is_none() {
+            let of_cpu = self.engine.members(id).filter(|(_, access)| !access.is_dma());
+            let looks = of_cpu.filter_map(|(buffer, access)| {
                 let events = Usage::new(access.is_exclusive()).poll_events();
-                Some((registry.fd(buffer)?, events))
+                Some(Look { buffer, fd: self.registry.fd(buffer)?, events })
             });
-            let polled: Polled = polled.collect();
-            (!polled.is_empty()).then(|| Arc::new(polled))
-        });
-        Some((group.uid, Arc::clone(polled.as_ref()?)))
+            let looks: Vec<Look> = looks.collect();
+            self.polled.insert(id, (!looks.is_empty()).then(|| Arc::new(looks)));
+        }
+        Some((uid, Arc::clone(self.polled.get(id)?.as_ref()?)))
     }
 
-    /// Locks a group. `looked` are dma-bufs on which no implicit fence was pending just now; that counts
-    /// if they are still the group's.
+    /// Locks a group. `looked` are looks that have found no implicit fence pending just now; that counts if
+    /// they are still the group's.
     pub fn lock(
         &mut self,
         id: GroupId,
         wait: Wait,
-        looked: Option<Arc<Polled>>,
+        looked: Option<&Arc<Vec<Look>>>,
         now: Time,
     ) -> Result<Locked, Error> {
-        let group = self.sessions.group(id)?;
-        let waiting = group.is_waiting();
-        let polled = group.polled.as_ref().and_then(Option::as_ref);
-        let same = looked.zip(polled).is_some_and(|(looked, polled)| Arc::ptr_eq(&looked, polled));
+        let waiting = self.sessions.group(id)?.is_waiting();
+        let polled = self.polled.get(id).and_then(Option::as_ref);
+        let same = looked.zip(polled).is_some_and(|(looked, polled)| Arc::ptr_eq(looked, polled));
         let implicit = if same { Implicit::Idle } else { Implicit::Unknown };
         // Before the engine is asked, so that a refusal has changed nothing. If the group waits already,
         // the engine's refusal is the clearer one.
@@ -217,15 +216,12 @@ impl State {
     /// there are any.
     fn begin_hold(&mut self, id: GroupId, token: Token, granted: Span) -> bool {
         self.sessions.begin_hold(id);
-        let Self { engine, effects, sessions, releases, .. } = self;
-        let fenced = effects.buffers(granted).iter().any(|granted| granted.fenced);
-        if let Some(group) = sessions.get_mut(id).filter(|_| fenced) {
-            let fences = engine.acquire_fences(id, token);
-            group
-                .acquire
-                .add(fences.filter_map(|(buffer, fence)| {
-                    Some((buffer, Arc::clone(releases.get(fence)?)))
-                }));
+        let fenced = self.effects.buffers(granted).iter().any(|granted| granted.fenced);
+        if fenced && self.sessions.get(id).is_some() {
+            let fences = self.engine.acquire_fences(id, token).filter_map(|(buffer, fence)| {
+                Some((buffer, Arc::clone(self.releases.get(fence)?)))
+            });
+            self.acquires.add(id, fences);
         }
         fenced
     }
@@ -234,9 +230,7 @@ impl State {
     pub fn end_hold(&mut self, id: GroupId) {
         self.sessions.end_wait(id);
         self.sessions.end_hold(id);
-        if let Some(group) = self.sessions.get_mut(id) {
-            self.garbage.extend(group.acquire.drain().map(|fence| fence as Watched));
-        }
+        self.garbage.extend(self.acquires.remove(id).map(|fence| fence as Watched));
     }
 
     /// The uid of a group that gives fences with an unlock, and the dma-bufs that the fences go into if
@@ -271,7 +265,7 @@ impl State {
             return Err(Error::UnknownBuffer);
         }
         let devices = self.registry.devices(chosen.filter(|_| group.implicit));
-        Ok((group.acquire.of(buffer), devices))
+        Ok((self.acquires.of(id, buffer), devices))
     }
 
     /// Ends a group. Nothing happens if it is closed already.
@@ -281,6 +275,7 @@ impl State {
             let members = self.engine.members(id).count();
             self.engine.close_group(now, id, how, &mut self.effects);
             self.sessions.close(id, how, members);
+            self.polled.remove(id);
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use buffersync_engine::BufferId;
+use buffersync_engine::{BufferId, GroupId};
 use buffersync_kernel::dmabuf::{self, Usage};
 use buffersync_kernel::sync_file::{self, Status};
 use nix::errno::Errno;
@@ -16,30 +16,33 @@ use nix::errno::Errno;
 use super::Fence;
 use crate::error::Error;
 use crate::registry::Device;
+use crate::tables::ById;
 
-/// The release fences that a grant waits for, buffer by buffer.
+/// The release fences that each group's grant waits for, buffer by buffer.
 #[derive(Default)]
-pub(crate) struct Acquire(Vec<(BufferId, Arc<Fence>)>);
+pub(crate) struct Acquires(ById<GroupId, Vec<(BufferId, Arc<Fence>)>>);
 
-impl Acquire {
+impl Acquires {
     /// Adds fences. Those of a grant that has grown are there already, and stay.
-    pub fn add(&mut self, more: impl Iterator<Item = (BufferId, Arc<Fence>)>) {
+    pub fn add(&mut self, group: GroupId, more: impl Iterator<Item = (BufferId, Arc<Fence>)>) {
+        let fences = self.0.entry(group).or_default();
         let key = |(buffer, fence): &(BufferId, Arc<Fence>)| (*buffer, Arc::as_ptr(fence));
-        let before: HashSet<(BufferId, *const Fence)> = self.0.iter().map(key).collect();
-        self.0.extend(more.filter(|one| !before.contains(&key(one))));
+        let before: HashSet<(BufferId, *const Fence)> = fences.iter().map(key).collect();
+        fences.extend(more.filter(|one| !before.contains(&key(one))));
     }
 
     /// The fences of one buffer, or of all; one that is for many buffers comes once.
-    pub fn of(&self, buffer: Option<BufferId>) -> Vec<Arc<Fence>> {
-        let chosen = self.0.iter().filter(|(of, _)| buffer.is_none_or(|buffer| buffer == *of));
+    pub fn of(&self, group: GroupId, buffer: Option<BufferId>) -> Vec<Arc<Fence>> {
+        let fences = self.0.get(&group).into_iter().flatten();
+        let chosen = fences.filter(|(of, _)| buffer.is_none_or(|buffer| buffer == *of));
         let once: HashMap<*const Fence, &Arc<Fence>> =
             chosen.map(|(_, fence)| (Arc::as_ptr(fence), fence)).collect();
         once.into_values().cloned().collect()
     }
 
     /// The grant is over. Returns the fences, to be dropped without the mutex.
-    pub fn drain(&mut self) -> impl Iterator<Item = Arc<Fence>> + '_ {
-        self.0.drain(..).map(|(_, fence)| fence)
+    pub fn remove(&mut self, group: GroupId) -> impl Iterator<Item = Arc<Fence>> {
+        self.0.remove(&group).into_iter().flatten().map(|(_, fence)| fence)
     }
 }
 

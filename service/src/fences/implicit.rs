@@ -21,11 +21,10 @@
 //!
 //! Each group has one wait at most, and each buffer one watch.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use buffersync_engine::{BufferId, Failure, JobId, Time};
-use buffersync_kernel::dmabuf;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 
@@ -33,15 +32,6 @@ use super::Waiting;
 use crate::jobs::{Job, Look, SyncQueue, WaitJob};
 use crate::reactor::{Reactor, WaitId, Watched};
 use crate::tables::ById;
-
-/// Dma-bufs, and the poll(2) events that say that the fences have signalled.
-pub(crate) type Polled = Vec<(Arc<OwnedFd>, PollFlags)>;
-
-/// Whether no fence is pending on any of them.
-pub(crate) fn are_ready(polled: &Polled) -> bool {
-    let all = polled.iter().map(|(fd, events)| (fd.as_fd(), *events));
-    dmabuf::first_pending(all) == Ok(None)
-}
 
 #[derive(Default)]
 pub(crate) struct Waits {
@@ -102,8 +92,7 @@ impl Order {
     /// Makes the watch. Call it without the arbiter's mutex, and [`Waits::made`] with the result.
     pub fn make(&self, reactor: &Reactor<Waiting>) -> Result<WaitId, Errno> {
         let waiting = Waiting::Implicit { buffer: self.buffer, number: self.number };
-        let made = reactor.watch(Arc::clone(&self.fd) as _, self.events, self.until, waiting);
-        made.map_err(|(errno, _)| errno)
+        reactor.watch(Arc::clone(&self.fd) as _, self.events, self.until, waiting)
     }
 }
 

@@ -64,7 +64,7 @@ impl Tracer {
         let open = || File::options().write(true).open(MARKER);
         let marker = (config.trace == 1).then(open).transpose();
         if let Err(error) = &marker {
-            log::warn!("nothing is traced: {MARKER}: {error}");
+            log::warn!("the trace stays off: {MARKER}: {error}");
         }
         Self { marker: marker.unwrap_or_default(), pid: std::process::id() }
     }
