@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_that_of_all_lines() {
+    fn the_list_has_the_calls_of_all_lines() {
         let unit = "SystemCallFilter=read write\nX=y\nSystemCallFilter=close\n";
         assert_eq!(listed(unit).unwrap(), ["read", "write", "close"]);
         assert!(listed("SystemCallFilter=@system-service").is_err());
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_only_another_architecture_has_is_passed_over() {
+    fn a_call_that_only_another_architecture_has_is_ignored() {
         let calls = ["read", "poll", "ppoll"];
         assert_eq!(existing(&calls, TargetArch::x86_64).unwrap(), calls);
         assert_eq!(existing(&calls, TargetArch::aarch64).unwrap(), ["read", "ppoll"]);
