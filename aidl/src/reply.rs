@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_is_its_deadline_and_three_numbers_a_buffer() {
+    fn a_grant_is_a_deadline_and_three_numbers_for_each_buffer() {
         let all = [
             Buffer { id: 1, generation: i64::MAX, flags: FLAG_FENCED },
             Buffer { id: 2, generation: 0, flags: 0 },
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn no_numbers_are_no_grant_and_others_are_a_whole_one() {
+    fn an_empty_array_is_no_grant_and_any_other_must_be_complete() {
         assert_eq!(Granted::of(&reply(&[])), Ok(None));
         let most = 1 + NUMBERS * MAX_BUFFERS_PER_GROUP;
         for len in [1, 2, 3, 5, 6, most - 1, most + NUMBERS] {

@@ -22,7 +22,7 @@ pub enum Error {
     #[error("none of the descriptors is a dma-buf")]
     NotDmaBuf,
     /// `ERROR_QUOTA`.
-    #[error("a quota of this uid or a bound of the group is reached")]
+    #[error("a quota of this uid or a limit of the group is reached")]
     Quota,
     /// `ERROR_UNKNOWN_BUFFER`.
     #[error("the group has no buffer of that id")]
@@ -34,7 +34,7 @@ pub enum Error {
     #[error("the group has no buffers")]
     EmptyGroup,
     /// `ERROR_ALREADY_LOCKED`.
-    #[error("the group holds its buffers or waits for them already")]
+    #[error("the group already holds its buffers or waits for them")]
     AlreadyLocked,
     /// `ERROR_WOULD_BLOCK`.
     #[error("somebody holds one of the buffers or waits for it")]
@@ -46,7 +46,7 @@ pub enum Error {
     #[error("the token names no grant of this group")]
     BadToken,
     /// `ERROR_EVICTED`.
-    #[error("evicted: the grant was taken away at its deadline, the work since may be lost")]
+    #[error("evicted: the grant was taken away at its deadline, work done after it may be lost")]
     Evicted,
     /// `ERROR_CLOSED`.
     #[error("the group is closed")]
@@ -69,7 +69,7 @@ pub enum Error {
     /// and waiting for more could deadlock (the kernel's `-EDEADLK`). Or the life of this group's
     /// ticket is over, and another group already waits for a buffer that it wants. Unlock and lock
     /// again: the new lock has the old ticket while that lives. Until then the grant can't grow.
-    #[error("another group comes before this one, which holds: unlock, and lock again")]
+    #[error("another group comes first: unlock, and lock again")]
     Deadlock,
     /// `ERROR_UNSUPPORTED`: see [`crate::Capabilities`].
     #[error("the service or its kernel can't do that")]
@@ -109,10 +109,10 @@ pub enum Error {
     #[error("the lock was cancelled")]
     Cancelled,
     /// This group already has a mapping of the buffer.
-    #[error("the buffer is mapped already")]
+    #[error("the buffer is already mapped")]
     AlreadyMapped,
     /// This process is a forked child of the process that connected. It can't use the connection.
-    #[error("this process is a fork of the one that connected: exec first")]
+    #[error("this process is a forked child of the process that connected: exec first")]
     Forked,
 
     /// The binder driver can't be opened.

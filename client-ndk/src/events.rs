@@ -141,7 +141,7 @@ impl EventPipe {
                 let buffers = usize::try_from(record.value1)
                     .ok()
                     .filter(|count| *count <= event::MAX_BUFFERS_PER_GROUP)
-                    .ok_or(Error::Protocol("a grant of an impossible number of buffers"))?;
+                    .ok_or(Error::Protocol("a grant with an impossible number of buffers"))?;
                 let deadline = monotonic(record.value0);
                 self.partial = Some((GrantInfo { token, deadline, buffers: Vec::new() }, buffers));
                 Ok(self.complete())
@@ -153,7 +153,7 @@ impl EventPipe {
                     grant.buffers.push(buffer.into());
                     Ok(self.complete())
                 }
-                _ => Err(Error::Protocol("a BUFFER record without its GRANTED")),
+                _ => Err(Error::Protocol("a BUFFER record without its GRANTED record")),
             },
             event::LOCK_FAILED => Ok(Some(Event::LockFailed {
                 token,
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_not_believed() {
+    fn impossible_records_are_refused() {
         for (value1, kind) in [(-1, event::GRANTED), (1 << 40, event::GRANTED), (0, event::BUFFER)]
         {
             let (mut pipe, write) = pipe();

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_ready_times_out_and_what_is_does_not() {
+    fn a_wait_times_out_unless_the_descriptor_is_readable() {
         let (read, write) = nix::unistd::pipe().unwrap();
         assert_eq!(wait(&read, Duration::from_millis(10)), Err(Error::TimedOut));
         nix::unistd::write(&write, b"x").unwrap();

@@ -260,7 +260,9 @@ impl Group {
     /// Updates the state after the reply to a request. Returns true if the lock is granted.
     pub(crate) fn accept(&mut self, reply: LockReply) -> Result<bool> {
         let granted = Granted::of(&reply);
-        match granted.map_err(|_| Error::Protocol("a grant of an impossible number of buffers"))? {
+        match granted
+            .map_err(|_| Error::Protocol("a grant with an impossible number of buffers"))?
+        {
             Some(granted) => {
                 let mut buffers = std::mem::take(&mut self.spare);
                 buffers.clear();

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_of_one_kind_is_none_of_another_and_no_pointer_is_one() {
+    fn kinds_of_handles_are_distinct_and_no_pointer_is_a_handle() {
         let (one, other) = (Handles::new(1), Handles::new(3));
         let handle = one.insert(());
         other.insert(());

@@ -154,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_is_read_as_far_as_it_says() {
+    fn a_handle_has_the_number_of_descriptors_that_it_says() {
         assert_eq!(parse(12, 2, [0, 1]), Ok(2));
         assert_eq!(parse(12, 1, [0, -1]), Ok(1));
     }
 
     #[test]
-    fn what_is_no_handle_is_refused() {
+    fn a_malformed_handle_is_refused() {
         assert_eq!(parse(11, 2, [0, 1]), Err(Error::NotDmaBuf));
         assert_eq!(parse(12, 0, [0, 1]), Err(Error::NotDmaBuf));
         assert_eq!(parse(12, -1, [0, 1]), Err(Error::NotDmaBuf));

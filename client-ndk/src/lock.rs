@@ -71,7 +71,7 @@ impl Group {
             Ok(()) => Ok(false),
             Err(Error::NotQueued) if self.await_grant(grace())? => Ok(true),
             Err(Error::NotQueued) => {
-                Err(Error::Protocol("a lock ended and the event pipe does not say how"))
+                Err(Error::Protocol("a lock has ended without a record in the event pipe"))
             }
             Err(error) => Err(error),
         }

@@ -88,7 +88,7 @@ mod tests {
     const ID: BufferId = BufferId(1);
 
     #[test]
-    fn what_is_declared_later_is_held_with_the_next_grant() {
+    fn a_later_declared_access_is_held_with_the_next_grant() {
         let mut members = Members::default();
         members.add(ID, Access::Read);
         let mapping = members.map(ID).unwrap();
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_of_another_group_is_none_of_this_one() {
+    fn a_mapping_of_another_group_is_not_accepted() {
         let (mut one, mut other) = (Members::default(), Members::default());
         for members in [&mut one, &mut other] {
             members.add(ID, Access::Read);

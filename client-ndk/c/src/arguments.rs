@@ -152,7 +152,7 @@ mod tests {
 
     /// One test, because a parallel one could open descriptors of the same numbers.
     #[test]
-    fn given_descriptors_are_closed_once_whatever_is_wrong() {
+    fn taken_descriptors_are_closed_once_in_any_case() {
         let (a, b) = (open(), open());
         let fence = |buffer, fd| ABufferSyncFence { buffer, fd };
         let (each, rest) = fences(&[fence(1, a), fence(0, b)]).unwrap();
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_refused_where_it_may_not_be() {
+    fn null_is_refused_for_required_pointers() {
         // SAFETY: null is what is tested.
         unsafe {
             assert!(Out::<i64>::new(std::ptr::null_mut()).is_err());

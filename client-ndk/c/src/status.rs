@@ -90,7 +90,7 @@ pub fn text(status: ABufferSyncStatus) -> &'static CStr {
         ABUFFERSYNC_ERROR_BAD_FENCE => c"a release fence is not a sync_file",
         ABUFFERSYNC_ERROR_UNKNOWN_BUFFER => c"the group has no buffer of that id",
         ABUFFERSYNC_ERROR_ACCESS_CONFLICT => c"the buffer is in the group for the CPU and for DMA",
-        ABUFFERSYNC_ERROR_QUOTA => c"a quota of this uid or a bound of the group is reached",
+        ABUFFERSYNC_ERROR_QUOTA => c"a quota of this uid or a limit of the group is reached",
         ABUFFERSYNC_ERROR_NO_RESOURCES => c"short of descriptors or memory",
         ABUFFERSYNC_ERROR_EMPTY_GROUP => c"the group has no buffers",
         ABUFFERSYNC_ERROR_BUSY => c"the group waits for a lock, or holds the buffer",
@@ -100,7 +100,7 @@ pub fn text(status: ABufferSyncStatus) -> &'static CStr {
         ABUFFERSYNC_ERROR_NOT_QUEUED => c"no lock is waiting",
         ABUFFERSYNC_ERROR_TIMED_OUT => c"the lock was not granted in time",
         ABUFFERSYNC_ERROR_CANCELLED => c"the lock was cancelled",
-        ABUFFERSYNC_ERROR_DEADLOCK => c"another group comes before this one: unlock first",
+        ABUFFERSYNC_ERROR_DEADLOCK => c"another group comes first: unlock, and lock again",
         ABUFFERSYNC_ERROR_EVICTED => c"the grant was taken away at its deadline",
         ABUFFERSYNC_ERROR_LOCK_FAILED => {
             c"an implicit fence did not signal in time, or cache maintenance of a buffer failed"
@@ -113,7 +113,7 @@ pub fn text(status: ABufferSyncStatus) -> &'static CStr {
         }
 
         ABUFFERSYNC_ERROR_SERVICE_DIED => c"the service died",
-        ABUFFERSYNC_ERROR_FORKED => c"this process is a fork of the one that connected",
+        ABUFFERSYNC_ERROR_FORKED => c"this process is a forked child of the process that connected",
         ABUFFERSYNC_ERROR_INTERNAL => c"binder failed, or the service broke its rules",
         _ => c"unknown status",
     }
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_status_has_words_of_its_own() {
+    fn every_status_has_its_own_text() {
         let texts: Vec<_> = (ABUFFERSYNC_ERROR_INTERNAL..=0).map(text).collect();
         for (nth, one) in texts.iter().enumerate() {
             assert!(!texts[..nth].contains(one) && *one != text(1), "{one:?}");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_codes_are_the_headers() {
+    fn the_client_and_the_header_have_the_same_codes() {
         let nothing = String::new;
         let (buffer, errno) = (buffersync_client::BufferId(1), nix::errno::Errno::EIO);
         let failed = |by_fence| Error::LockFailed { buffer, errno, by_fence };
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_is_the_threads() {
+    fn each_thread_has_its_own_message() {
         assert_eq!(
             call(|| Err(Failure::Argument("x is null"))),
             ABUFFERSYNC_ERROR_INVALID_ARGUMENT

@@ -116,7 +116,7 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
     ABUFFERSYNC_ERROR_UNKNOWN_BUFFER = -6,
     /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
     ABUFFERSYNC_ERROR_ACCESS_CONFLICT = -7,
-    /** A quota of this uid or a bound of the group is reached. */
+    /** A quota of this uid or a limit of the group is reached. */
     ABUFFERSYNC_ERROR_QUOTA = -8,
     /** The service or this process is short of descriptors or memory. */
     ABUFFERSYNC_ERROR_NO_RESOURCES = -9,

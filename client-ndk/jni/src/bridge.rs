@@ -257,7 +257,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn descriptors_are_made_of_the_types() {
+    fn descriptors_are_made_from_the_types() {
         fn example(_: &mut JNIEnv<'_>, _: jlong, _: JIntArray<'_>, _: Flag) -> Result<bool> {
             Ok(true)
         }

@@ -1,11 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Nobody else wants the buffers: what a lock and an unlock cost.
+//! The cost of a lock and an unlock when nobody else wants the buffers.
 //!
-//! All peers take turns within each round, so that whatever the machine does meanwhile, it does to
-//! all of them. A program is at other addresses each time it starts, which moves all that comes after
-//! the calls by a hundredth or two: `cargo xtask bench` takes the mean of several starts.
+//! All peers take turns within each round, so other work of the machine affects all of them. A program has
+//! other addresses at each start, which changes the results by one or two percent: `cargo xtask bench` takes
+//! the mean of several starts.
 
 use std::collections::BTreeMap;
 
@@ -26,21 +26,20 @@ use serde_json::{json, Value};
 use crate::peers;
 use crate::stats::{now, Samples};
 
-/// What `SIZES` buffers a group may have.
+/// The numbers of buffers in a group.
 const SIZES: [usize; 3] = [1, 4, 16];
 const ROUNDS: usize = 30;
-/// Rounds that count for nothing: a translator has to see everything before it is as fast as it gets, and
-/// a guest is booted just before.
+/// Warm-up rounds: QEMU must translate all code once, and the guest has just booted.
 const WARM_UP: usize = ROUNDS;
-/// Of each peer in a round.
+/// Samples of each peer in a round.
 const TURNS: usize = 25;
 
 type Peer = (String, Box<dyn FnMut()>);
 
-/// `IBufferSync.getInterfaceVersion`: generated code answers it. (Its own proxy asks once only.)
+/// `IBufferSync.getInterfaceVersion`, which generated code answers. (The generated proxy calls it only once.)
 const GET_INTERFACE_VERSION: u32 = rsbinder::FIRST_CALL_TRANSACTION + 16_777_214;
 
-/// Those of every generated call: the kernel wipes the parcels behind them.
+/// The flags of every generated call: the kernel wipes the parcels afterwards.
 const FLAGS: rsbinder::TransactionFlags = rsbinder::FLAG_CLEAR_BUF | rsbinder::FLAG_PRIVATE_LOCAL;
 
 fn service() -> SpIBinder {
@@ -48,8 +47,8 @@ fn service() -> SpIBinder {
     service.expect("the service").as_binder()
 }
 
-/// A call that has nothing to do: an AIDL method of the service without arguments, which answers a number.
-/// It is the least that any method of any service costs.
+/// An empty call: an AIDL method of the service without arguments, which returns a number. Every method of
+/// every service costs at least this.
 pub fn empty_call() -> impl FnMut() {
     let object = service();
     move || {
@@ -62,18 +61,18 @@ pub fn empty_call() -> impl FnMut() {
     }
 }
 
-/// A ping, which does not get as far as the interface.
+/// A ping, which does not reach the interface.
 fn ping() -> impl FnMut() {
     let object = service();
     move || object.ping_binder().expect("ping")
 }
 
-/// `count` buffers of a page each.
+/// Allocates `count` buffers of one page.
 pub fn buffers(count: usize) -> Vec<DmaBuf> {
     (0..count).map(|_| heap::allocate(4096).expect("heap")).collect()
 }
 
-/// A group of these.
+/// Opens a group of these buffers.
 pub fn group(sync: &BufferSync, name: &str, buffers: &[DmaBuf], access: Access) -> Group {
     let mut group = sync.open_group(name, Options::default()).expect("openGroup");
     for buffer in buffers {
@@ -112,7 +111,7 @@ pub fn exchanges(sync: &BufferSync) -> impl FnMut() {
     move || {
         let [held, next] = &mut groups;
         let grant = held.grant().expect("it holds");
-        // Held until the next turn, which makes the guard anew.
+        // The group holds until the next turn, which makes a new guard.
         std::mem::forget(grant.unlock_and_lock(next, None).expect("unlock_and_lock"));
         groups.swap(0, 1);
     }

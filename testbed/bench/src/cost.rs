@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the service itself takes: processor, memory, descriptors, wake-ups.
+//! The service's use of processor, memory, descriptors and wake-ups.
 
 use std::fs;
 use std::time::Duration;
@@ -33,7 +33,7 @@ impl Service {
         tasks.flatten().map(|task| task.file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// A number of `status`, of the process or of a thread.
+    /// Reads a number of `status`, of the process or of a thread.
     fn status(&self, file: &str, key: &str) -> u64 {
         let text = self.read(file);
         let line = text.lines().find_map(|line| line.strip_prefix(key));
@@ -50,7 +50,7 @@ impl Service {
         fs::read_dir(format!("/proc/{}/fd", self.0)).expect("fd").count()
     }
 
-    /// How often one of its threads has slept.
+    /// The number of times that its threads have slept.
     fn sleeps(&self) -> u64 {
         let of = |thread: String| {
             self.status(&format!("task/{thread}/status"), "voluntary_ctxt_switches:")
@@ -69,7 +69,7 @@ impl Service {
 }
 
 fn wakes_when_idle(service: &Service) -> u64 {
-    // What was armed while it was busy has fired after a hold limit.
+    // After a hold limit all timers of the busy time have fired.
     std::thread::sleep(Duration::from_secs(6));
     let before = service.sleeps();
     std::thread::sleep(Duration::from_secs(4));
@@ -93,7 +93,6 @@ fn time_per_cycle(service: &Service, sync: &BufferSync) -> Value {
     json!({ "lock_and_unlock": of(&mut locks), "two_calls": of(&mut calls) })
 }
 
-/// All of it.
 pub fn measure(sync: &BufferSync) -> Value {
     let service = Service::of_stack();
     let time = time_per_cycle(&service, sync);
@@ -104,7 +103,7 @@ pub fn measure(sync: &BufferSync) -> Value {
     let with_groups = (service.memory(), service.descriptors());
     for group in &mut groups {
         for _ in 0..BUFFERS {
-            // The service has a descriptor of its own then.
+            // The service has its own descriptor then.
             group.add(heap::allocate(4096).expect("heap"), Access::DmaWrite).expect("add");
         }
     }

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Other processes that take part: started by this one, each with a verb, a number and a memory
-//! that all of them share.
+//! The other processes of a benchmark. This process starts them, each with a verb, a number and a shared
+//! memory.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use nix::fcntl::{fcntl, FcntlArg, FdFlag};
 use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 use nix::sys::mman::{mmap, MapFlags, ProtFlags};
 
-/// Words of the shared memory.
+/// The number of words in the shared memory.
 const WORDS: usize = 1 << 18;
 
 /// Counters that all processes of a run share.
@@ -25,16 +25,16 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// New, and all zero.
+    /// Makes a new memory of zeros.
     pub fn new() -> io::Result<Self> {
         let fd = memfd_create(c"bench", MemFdCreateFlag::empty())?;
         nix::unistd::ftruncate(&fd, (WORDS * 8) as i64)?;
         Self::of(fd)
     }
 
-    /// That of the parent.
+    /// Takes over the parent's memory.
     pub fn inherited(fd: RawFd) -> io::Result<Self> {
-        // SAFETY: the parent says which descriptor it is, and nobody else takes it.
+        // SAFETY: the parent passed the descriptor, and nothing else uses the number.
         Self::of(unsafe { OwnedFd::from_raw_fd(fd) })
     }
 
@@ -46,21 +46,21 @@ impl Shared {
         Ok(Self { words: start.cast(), fd })
     }
 
-    /// One of the words. Panics beyond the end.
+    /// Returns one word. Panics beyond the end.
     pub fn word(&self, at: usize) -> &AtomicU64 {
         assert!(at < WORDS, "the shared memory is too small");
-        // SAFETY: within the mapping, which lasts as long as the process; zero is a valid value,
-        // and everybody's accesses are atomic.
+        // SAFETY: it is within the mapping, which lasts as long as the process; zero is a valid value, and
+        // all accesses are atomic.
         unsafe { &*self.words.as_ptr().add(at) }
     }
 }
 
-/// Word that is 1 when everybody may begin, 2 when everybody is to end.
+/// The word that is 1 when all processes may begin, and 2 when they must end.
 pub const PHASE: usize = 0;
-/// Word that counts those who are ready.
+/// The word that counts the ready processes.
 pub const READY: usize = 1;
 
-/// Says that this process is ready, and waits for the others.
+/// Reports that this process is ready, and waits for the others.
 pub fn begin(shared: &Shared) {
     shared.word(READY).fetch_add(1, Ordering::SeqCst);
     while shared.word(PHASE).load(Ordering::SeqCst) == 0 {
@@ -68,7 +68,7 @@ pub fn begin(shared: &Shared) {
     }
 }
 
-/// Whether this process is to end.
+/// Tells if this process must end.
 pub fn is_over(shared: &Shared) -> bool {
     shared.word(PHASE).load(Ordering::SeqCst) == 2
 }
@@ -77,8 +77,8 @@ pub fn is_over(shared: &Shared) -> bool {
 pub struct Crew(Vec<Child>);
 
 impl Crew {
-    /// `count` processes `buffersync-bench VERB NUMBER SHARED FDS...`, which inherit the descriptors; returns
-    /// when all of them are ready.
+    /// Starts `count` processes `buffersync-bench VERB NUMBER SHARED FDS...`, which inherit the descriptors.
+    /// Returns when all of them are ready.
     pub fn start(verb: &str, count: usize, shared: &Shared, fds: &[RawFd]) -> io::Result<Self> {
         let all = [&[shared.fd.as_raw_fd()], fds].concat();
         for fd in &all {
@@ -97,7 +97,7 @@ impl Crew {
         Ok(Self(children))
     }
 
-    /// Has them begin, and end after a while.
+    /// Lets them run for a time.
     pub fn run_for(mut self, shared: &Shared, time: std::time::Duration) -> io::Result<()> {
         shared.word(PHASE).store(1, Ordering::SeqCst);
         std::thread::sleep(time);
@@ -105,7 +105,7 @@ impl Crew {
         self.wait()
     }
 
-    /// Waits until all have ended in order.
+    /// Waits until all have ended without an error.
     pub fn wait(&mut self) -> io::Result<()> {
         for child in &mut self.0 {
             let status = child.wait()?;
@@ -117,14 +117,14 @@ impl Crew {
     }
 }
 
-/// A descriptor that the parent passed by its number.
+/// Takes over a descriptor that the parent passed by number.
 pub fn inherited(number: &str) -> io::Result<OwnedFd> {
     let fd: RawFd = number.parse().map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // SAFETY: the parent says which descriptor it is, and nobody else takes it.
+    // SAFETY: the parent passed the descriptor, and nothing else uses the number.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The same as a file.
+/// Like [`inherited`], as a file.
 pub fn inherited_file(number: &str) -> io::Result<File> {
     inherited(number).map(File::from)
 }

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Everybody wants the buffer: from the unlock in one process to the grant in the next, and who waits
-//! how long.
+//! All processes want the buffer: the time from the unlock in one process to the grant in the next, and the
+//! waits of each.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -17,18 +17,18 @@ use crate::alone::{buffers, empty_call};
 use crate::crew::{self, Crew, Shared};
 use crate::stats::{now, Samples};
 
-/// How long each holds: long enough for the one before to wait again.
+/// The time of each hold: long enough for the holder before to wait again.
 const HOLD: Duration = Duration::from_millis(2);
-/// How long each run is.
+/// The time of each run.
 const TIME: Duration = Duration::from_secs(4);
-/// Word that counts turns.
+/// The word that counts turns.
 const COUNT: usize = 2;
-/// From this word on, [`WORDS`] of each [`Turn`].
+/// From this word on, each [`Turn`] has [`WORDS`] words.
 const FIRST: usize = 16;
 const WORDS: usize = 4;
 const MOST: usize = 20_000;
 
-/// What was held when, in shared memory, in the order in which it was.
+/// One hold of the buffer. The shared memory has them in order.
 struct Turns<'a>(&'a Shared);
 
 /// Times in nanoseconds.
@@ -41,8 +41,8 @@ struct Turn {
 }
 
 impl Turns<'_> {
-    /// Holds what was asked for at this time, and notes it. Nobody else holds, so nobody else counts
-    /// meanwhile.
+    /// Notes a hold that was requested at this time, and holds. Only the holder counts turns, so nobody else
+    /// counts meanwhile.
     fn hold(&self, who: usize, asked: u64) {
         let Self(shared) = self;
         let began = now();
@@ -53,12 +53,12 @@ impl Turns<'_> {
                 shared.word(at).store(what, SeqCst);
             }
             std::thread::sleep(HOLD);
-            // The last, on a page that is there already: what comes now is measured.
+            // The last step before the measurement, on a page that is mapped already.
             shared.word(first + 3).store(now(), SeqCst);
         }
     }
 
-    /// All that were noted.
+    /// Reads all turns.
     fn all(&self) -> Vec<Turn> {
         let Self(shared) = self;
         let count = (shared.word(COUNT).load(SeqCst) as usize).min(MOST);
@@ -95,7 +95,7 @@ fn contended(clients: usize) -> std::io::Result<Value> {
     let turns = Turns(&shared).all();
     let (mut latency, mut waits, mut served) =
         (Samples::default(), Samples::default(), BTreeSet::new());
-    // The first round is the start's.
+    // The first round is part of the start.
     for pair in turns.windows(2).skip(clients) {
         let [before, turn] = [pair[0], pair[1]];
         if before.who != turn.who {
@@ -109,13 +109,13 @@ fn contended(clients: usize) -> std::io::Result<Value> {
                "longest_wait": waits["max"], "median_wait": waits["median"] }))
 }
 
-/// `buffersync-bench relay`: as [`client`], but each wakes the other itself.
+/// `buffersync-bench relay`: like [`client`], but the processes wake each other.
 pub fn relay(number: usize, shared: &Shared, fds: &[String]) -> std::io::Result<()> {
     let mut ends: Vec<_> =
         fds.iter().map(|fd| crew::inherited_file(fd).map(Some)).collect::<Result<_, _>>()?;
     let mut take = |at: usize| ends[at].take().ok_or(std::io::ErrorKind::InvalidInput);
     let (mut own, mut others) = (take(2 * number)?, take(2 * (1 - number) + 1)?);
-    // Whoever holds an end that is not its own would keep the pipe open.
+    // A process that keeps another's end would keep the pipe open.
     drop(ends);
     let _sync = BufferSync::connect().expect("connect");
     let mut call = empty_call();
@@ -128,7 +128,7 @@ pub fn relay(number: usize, shared: &Shared, fds: &[String]) -> std::io::Result<
     Ok(())
 }
 
-/// The least that a hand-over through a service can be: one empty call, and one pipe that wakes.
+/// The smallest hand-over through any service: one empty call, and one pipe that wakes.
 fn floor() -> std::io::Result<Value> {
     let shared = Shared::new()?;
     let pipes = [std::io::pipe()?, std::io::pipe()?];
@@ -136,7 +136,7 @@ fn floor() -> std::io::Result<Value> {
         pipes.iter().flat_map(|(read, write)| [read.as_raw_fd(), write.as_raw_fd()]).collect();
     let crew = Crew::start("relay", 2, &shared, &ends)?;
     (&pipes[0].1).write_all(b"x")?;
-    // Whoever of the two ends first closes the other's pipe, if nobody else has its end.
+    // The process that ends first closes the other's pipe, if nobody else has its end.
     drop(pipes);
     crew.run_for(&shared, TIME)?;
     let mut latency = Samples::default();
@@ -146,7 +146,6 @@ fn floor() -> std::io::Result<Value> {
     Ok(latency.summary())
 }
 
-/// All of it.
 pub fn measure() -> std::io::Result<Value> {
     let mut by_clients = serde_json::Map::new();
     let floor = floor()?;

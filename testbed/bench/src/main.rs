@@ -1,21 +1,21 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `buffersync-bench run FILE`: measures the service at work, and writes what came of it as JSON.
+//! `buffersync-bench run FILE`: measures the service at work, and writes the results as JSON.
 //! `buffersync-bench alone` prints what locks cost that nobody contends; a profile is made of that, too.
-//! `buffersync-bench locks COUNT`, for a profiler, locks and unlocks four device buffers so often; and so do
-//! `cpu-locks`, `exchanges` (one call each) and `calls` (two empty ones).
+//! `buffersync-bench locks COUNT`, for a profiler, locks and unlocks four device buffers COUNT times.
+//! `cpu-locks`, `exchanges` (one call each) and `calls` (two empty calls) are similar.
 //!
-//! | module | what is measured |
+//! | module | measures |
 //! |---|---|
-//! | [`alone`] | a lock and an unlock that nobody contends, beside its peers |
+//! | [`alone`] | a lock and an unlock without contention, and its peers |
 //! | [`handover`] | from an unlock to the next one's grant |
 //! | [`scale`] | many clients |
 //! | [`pipeline`] | frames a second, end to end |
 //! | [`cost`] | processor, memory, descriptors, wake-ups of the service |
 //!
-//! [`crew`] starts the other processes, which are this program too; [`peers`] and [`stats`] serve all.
-//! Times are raw here: `cargo xtask bench` makes ratios of them.
+//! [`crew`] starts the other processes, which run this program too. All modules use [`peers`] and [`stats`].
+//! The times are raw here: `cargo xtask bench` makes ratios of them.
 
 mod alone;
 mod cost;
@@ -48,10 +48,10 @@ fn run(file: &str) -> std::io::Result<()> {
     std::fs::write(file, format!("{all:#}\n"))
 }
 
-/// What [`repeat`] knows.
+/// The verbs of [`repeat`].
 const REPEATED: [&str; 4] = ["locks", "cpu-locks", "exchanges", "calls"];
 
-/// The same again and again, for tools that count.
+/// Repeats one operation, for tools that count.
 fn repeat(verb: &str, count: &str) -> std::io::Result<()> {
     let count: u64 = count.parse().map_err(|_| std::io::ErrorKind::InvalidInput)?;
     let sync = BufferSync::connect().expect("connect");

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What people would use instead: record locks on the dma-bufs themselves, the ioctls by hand, and
-//! poll(2) for implicit fences.
+//! The alternatives to the service: record locks on the dma-bufs, hand-written ioctls, and poll(2) for
+//! implicit fences.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -42,22 +42,22 @@ pub fn lock(buffers: &[DmaBuf]) {
     buffers.iter().for_each(|buffer| record_lock(buffer.as_fd().as_raw_fd(), libc::F_WRLCK));
 }
 
-/// Lets all of them go.
+/// Unlocks all of them.
 pub fn unlock(buffers: &[DmaBuf]) {
     buffers.iter().for_each(|buffer| record_lock(buffer.as_fd().as_raw_fd(), libc::F_UNLCK));
 }
 
-/// START before an access of the CPU, END after it.
+/// Issues START before an access of the CPU, or END after it.
 pub fn bracket(buffers: &[DmaBuf], end: bool) {
     let sync = Sync { flags: if end { RW | END } else { RW } };
     for buffer in buffers {
-        // SAFETY: the descriptor is a dma-buf's, and the ioctl reads a struct dma_buf_sync.
+        // SAFETY: the descriptor is a dma-buf, and the ioctl reads a struct dma_buf_sync.
         let done = unsafe { dma_buf_sync(buffer.as_fd().as_raw_fd(), &sync) };
         assert!(done.is_ok(), "DMA_BUF_IOCTL_SYNC: {done:?}");
     }
 }
 
-/// Asks whether the CPU may write: implicit fences of readers and writers (kernel dma-buf.rst).
+/// Polls if the CPU may write: for implicit fences of readers and writers (kernel dma-buf.rst).
 pub fn poll(buffers: &[DmaBuf]) {
     let fds = buffers.iter().map(|buffer| PollFd::new(buffer.as_fd(), PollFlags::POLLOUT));
     let ready = nix::poll::poll(&mut fds.collect::<Vec<_>>(), PollTimeout::ZERO);

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! camera -> codec -> preview, three processes and four frames between them: frames a second, with
-//! groups of the service, and with record locks and the ioctls by hand.
+//! camera -> codec -> preview, three processes with four frames between them: frames per second, with groups
+//! of the service, and with record locks and hand-written ioctls.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ const SIZE: usize = 16 * 1024;
 const TIME: Duration = Duration::from_secs(3);
 const DONE: usize = 16;
 
-/// How a stage keeps the others out.
+/// The kind of lock that a stage uses.
 enum Guard {
     Groups(Vec<Group>),
     ByHand(Vec<[DmaBuf; 1]>),
@@ -45,7 +45,7 @@ impl Guard {
         Self::Groups(groups.collect())
     }
 
-    /// Keeps the others out of a frame.
+    /// Locks a frame.
     fn enter(&mut self, frame: usize) {
         match self {
             Self::Groups(groups) => std::mem::forget(groups[frame].lock(None).expect("lock")),
@@ -56,7 +56,7 @@ impl Guard {
         }
     }
 
-    /// Lets them in; and keeps them out of the next frame, if that is there already.
+    /// Unlocks a frame, and locks the next one if it is there already.
     fn leave(&mut self, frame: usize, next: Option<usize>) {
         match (self, next) {
             (Self::Groups(groups), Some(next)) if next != frame => {
@@ -84,8 +84,8 @@ impl Guard {
     }
 }
 
-/// `buffersync-bench stage|stage-by-hand`: a stage of the pipeline. Frames come on one pipe and go on on
-/// the next.
+/// `buffersync-bench stage|stage-by-hand`: a stage of the pipeline. Frames come from one pipe and go to the
+/// next.
 pub fn stage(verb: &str, number: usize, shared: &Shared, fds: &[String]) -> std::io::Result<()> {
     let mut ends: Vec<Option<File>> = Vec::new();
     for fd in &fds[..6] {
@@ -94,7 +94,7 @@ pub fn stage(verb: &str, number: usize, shared: &Shared, fds: &[String]) -> std:
     let take = |at: usize, ends: &mut Vec<Option<File>>| ends[at].take().expect("a pipe's end");
     let mut input = take(2 * number, &mut ends);
     let mut output = take(2 * ((number + 1) % 3) + 1, &mut ends);
-    // Whoever holds an end that is not its own would keep the pipe open.
+    // A process that keeps another's end would keep the pipe open.
     drop(ends);
     let buffers: Vec<DmaBuf> = fds[6..]
         .iter()
@@ -141,7 +141,7 @@ fn work(map: &mut Mapping, writes: bool, stamp: u64) {
     }
 }
 
-/// The next frame, if it is there already.
+/// Returns the next frame if it is there already.
 fn waiting_frame(input: &mut File) -> std::io::Result<Option<usize>> {
     let mut fds = [PollFd::new(input.as_fd(), PollFlags::POLLIN)];
     let ready = nix::poll::poll(&mut fds, PollTimeout::ZERO)? == 1;
@@ -172,7 +172,7 @@ fn frames_a_second(verb: &str) -> std::io::Result<f64> {
     Ok(shared.word(DONE).load(SeqCst) as f64 / TIME.as_secs_f64())
 }
 
-/// Frames a second, both ways, taking turns.
+/// Measures frames per second with both kinds of locks, in turns.
 pub fn measure() -> std::io::Result<Value> {
     let (mut groups, mut by_hand) = (Vec::new(), Vec::new());
     for _ in 0..2 {

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Many clients, each with a buffer of its own: how many locks and unlocks a second they get done.
+//! Many clients, each with its own buffer: their locks and unlocks per second.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;

@@ -1,21 +1,20 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Samples, and what is said of them.
+//! Samples and their statistics.
 
 use serde_json::{json, Value};
 
-/// Times of one thing, in nanoseconds.
+/// The times of one operation, in nanoseconds.
 #[derive(Default)]
 pub struct Samples(Vec<u64>);
 
 impl Samples {
-    /// One more.
     pub fn push(&mut self, nanos: u64) {
         self.0.push(nanos);
     }
 
-    /// Median, 99th percentile, greatest, and how many there are.
+    /// Median, 99th percentile, maximum, and the number of samples.
     pub fn summary(mut self) -> Value {
         self.0.sort_unstable();
         let at = |per_mille: usize| {

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_frame_is_accepted_and_only_as_itself() {
+    fn a_whole_frame_is_accepted_under_its_own_number_only() {
         let mut memory = vec![0; 64];
         fill(&mut memory, 7);
         assert_eq!(verify(&memory, 7), Ok(()));

@@ -45,7 +45,7 @@ pub fn run(out: &Path, frames: u64) -> Result<(), Failure> {
     let after = Counters::settled(&service)?;
     let cache_ops = after.issued - before.issued;
     let bracketing = after.bracketing - before.bracketing;
-    println!("the same without locks:");
+    println!("the same pipeline without locks:");
     let control = run_pipeline(frames, false)?;
     fs::write(out.join("timeline.svg"), timeline::draw(&locked.spans, &control.spans))?;
 
@@ -105,7 +105,7 @@ fn print_table(locked: &Outcome) {
     }
 }
 
-/// What the parent hears of a process.
+/// A message from the thread that reads a child's output.
 enum Said {
     Line(usize, String),
     End(usize),

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_at_the_same_time_is_counted_once() {
+    fn overlaps_at_the_same_time_are_counted_once() {
         let span = |granted, acquired| Span {
             asked: 0,
             granted,

@@ -1,9 +1,9 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Finds what is worth a picture in the spans of a run, and says it in sentences.
+//! Chooses the frames of the timeline from the spans of a run, and describes them in sentences.
 //!
-//! [`crate::timeline`] draws a story; it decides nothing.
+//! [`crate::timeline`] draws the result.
 
 use crate::span::{Span, Spans};
 
@@ -26,12 +26,12 @@ pub const LANES: [Lane; 6] = [
 
 const MILLI: u64 = 1_000_000;
 
-/// A window of time, and what to mark and say of it.
+/// A window of time, with its marks and sentences.
 #[derive(Default)]
 pub struct Story {
     pub from: u64,
     pub to: u64,
-    /// The frames that it is about; the others are drawn pale. Empty: it is about all.
+    /// The frames to follow; other frames are pale. If it is empty, no frame is pale.
     pub frames: Vec<u64>,
     /// Lane and time of each number.
     pub numbers: Vec<(usize, u64)>,
@@ -163,7 +163,7 @@ struct Torn<'a> {
 }
 
 impl Torn<'_> {
-    /// How long the writer wrote during the read.
+    /// The time in which the writer wrote during the read.
     fn overlap(&self) -> u64 {
         let (read, write) = (self.reader.work, self.writer.work);
         read.1.min(write.1).saturating_sub(read.0.max(write.0))

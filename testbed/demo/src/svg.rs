@@ -67,7 +67,7 @@ impl Svg {
     }
 }
 
-/// Estimates how wide a text is.
+/// Estimates the width of a text.
 pub fn text_width(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * size * CHARACTER
 }

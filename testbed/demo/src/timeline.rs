@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Draws who used which buffer when: a lane for each process and each device, a colour for each
+//! Draws the use of the buffers over time: a lane for each process and each device, a colour for each
 //! buffer.
 //!
 //! The page has three panels: one frame's way through the pipeline with locks; beside it, in the same
@@ -77,7 +77,7 @@ struct Panel<'a> {
     spans: &'a Spans,
     lanes: &'a [Lane],
     left: f64,
-    /// Of the first lane.
+    /// The top of the first lane.
     top: f64,
     width: f64,
 }
@@ -151,7 +151,7 @@ impl Panel<'_> {
             let (y, colour) = (top + STRIP + row as f64 * BAR, colour(buffer));
             let (from, to, corner) = if lane.device {
                 if followed && row == 0 {
-                    // Above the bars of other frames, for which the device works meanwhile.
+                    // Above the bars of other frames, on which the device works meanwhile.
                     let style = format!("stroke=\"{colour}\" {DOTTED}");
                     svg.line((self.x(span.ended), y - 4.0), (self.x(span.work.0), y - 4.0), &style);
                 }
@@ -190,7 +190,7 @@ impl Panel<'_> {
         }
     }
 
-    /// A wait for the lock. A long one says what for.
+    /// A wait for the lock. A long one has a label with the buffers.
     fn wait(&self, svg: &mut Svg, span: &Span, row: usize, y: f64) {
         let (x, end) = (self.x(span.asked), self.x(span.granted));
         if end - x < 0.5 {

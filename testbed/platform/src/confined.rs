@@ -1,19 +1,19 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `buffersync-confined UNIT PROGRAM [ARG]...`: becomes the program, with no system calls but those of the
-//! unit's `SystemCallFilter=`.
+//! `buffersync-confined UNIT PROGRAM [ARG]...`: runs the program with only the system calls of the unit's
+//! `SystemCallFilter=`.
 //!
-//! As systemd does it: no new privileges, then the filter, then the program, whose start is filtered too.
-//! What is not listed kills the process. A call that this architecture lacks and another one has is passed
-//! over: aarch64 has no poll.
+//! It works like systemd: it sets no_new_privs, then the filter, then executes the program, whose start is
+//! filtered too. A call that is not listed kills the process. A listed call that only other architectures
+//! have is ignored: aarch64 has no poll.
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use seccompiler::{compile_from_json, BpfProgram, TargetArch};
 
-/// The calls that the unit lists. Groups (`@...`) and exceptions (`~...`) are no lists.
+/// Returns the calls that the unit lists. Groups (`@...`) and exceptions (`~...`) are refused.
 fn listed(unit: &str) -> Result<Vec<&str>, String> {
     let lines = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
     let calls: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
@@ -24,10 +24,10 @@ fn listed(unit: &str) -> Result<Vec<&str>, String> {
     }
 }
 
-/// The architectures that the unit is written for.
+/// The architectures for which the unit is written.
 const ARCHITECTURES: [TargetArch; 2] = [TargetArch::x86_64, TargetArch::aarch64];
 
-/// A filter that allows these calls and kills for any other; refused if the architecture lacks one.
+/// Makes a filter that allows these calls and kills for any other. Fails if the architecture lacks one.
 fn filter(calls: &[&str], arch: TargetArch) -> Result<BpfProgram, String> {
     let calls = calls.iter().map(|call| format!("{{\"syscall\":\"{call}\"}}"));
     let json = format!(
@@ -38,7 +38,7 @@ fn filter(calls: &[&str], arch: TargetArch) -> Result<BpfProgram, String> {
     filters.into_values().next().ok_or_else(|| "no filter came of the list".into())
 }
 
-/// The calls of the list that an architecture has. A name that no architecture has is an error.
+/// Returns the listed calls that an architecture has. A name that no architecture has is an error.
 fn existing<'a>(calls: &[&'a str], arch: TargetArch) -> Result<Vec<&'a str>, String> {
     let exists = |call: &str, arch| filter(&[call], arch).is_ok();
     match calls.iter().find(|call| !ARCHITECTURES.iter().any(|arch| exists(call, *arch))) {
@@ -51,7 +51,7 @@ fn confine(unit: &str) -> Result<(), String> {
     let text = std::fs::read_to_string(unit).map_err(|error| format!("{unit}: {error}"))?;
     let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|error| error.to_string())?;
     let filter = filter(&existing(&listed(&text)?, arch)?, arch)?;
-    // Sets no_new_privs first.
+    // This sets no_new_privs first.
     seccompiler::apply_filter(&filter).map_err(|error| error.to_string())
 }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_that_of_all_lines() {
+    fn the_list_has_the_calls_of_all_lines() {
         let unit = "SystemCallFilter=read write\nX=y\nSystemCallFilter=close\n";
         assert_eq!(listed(unit).unwrap(), ["read", "write", "close"]);
         assert!(listed("SystemCallFilter=@system-service").is_err());
@@ -86,14 +86,14 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_only_another_architecture_has_is_passed_over() {
+    fn a_call_that_only_another_architecture_has_is_ignored() {
         let calls = ["read", "poll", "ppoll"];
         assert_eq!(existing(&calls, TargetArch::x86_64).unwrap(), calls);
         assert_eq!(existing(&calls, TargetArch::aarch64).unwrap(), ["read", "ppoll"]);
         assert!(existing(&["read", "raed"], TargetArch::aarch64).is_err());
     }
 
-    /// The unit is installed on both: its list has no name that neither of them has.
+    /// The unit is installed on both architectures, and each name of its list exists on one of them.
     #[test]
     fn the_units_own_list_makes_a_filter_on_each_architecture() {
         let unit = include_str!("../../../init/linux/vendor.buffersync.service");

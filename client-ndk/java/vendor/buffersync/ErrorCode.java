@@ -21,7 +21,7 @@ public enum ErrorCode {
     UNKNOWN_BUFFER(-6),
     /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
     ACCESS_CONFLICT(-7),
-    /** A quota of this uid or a bound of the group is reached. */
+    /** A quota of this uid or a limit of the group is reached. */
     QUOTA(-8),
     /** The service or this process is short of descriptors or memory. */
     NO_RESOURCES(-9),

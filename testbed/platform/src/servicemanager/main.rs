@@ -1,13 +1,13 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `buffersync-servicemanager SERVICE_CONTEXTS`: a service manager that asks SELinux, as Android's does.
+//! `buffersync-servicemanager SERVICE_CONTEXTS`: a service manager that asks SELinux, like Android's.
 //!
-//! rsb_hub decides by uid. Android's servicemanager decides by `service_manager { add find list }` of
-//! the loaded policy, between the caller's context and the one that `service_contexts` has for the
-//! name (frameworks/native/cmds/servicemanager: Access.cpp). So that the vendor's rules of that class
-//! can be shown to be right and needed, this does as much of it as clients and service use: add,
-//! look up, list. Nobody is told of what is registered later, and nothing is started.
+//! rsb_hub decides by uid. Android's servicemanager asks the loaded policy for `service_manager { add find
+//! list }`, with the caller's context and the context that `service_contexts` has for the name
+//! (frameworks/native/cmds/servicemanager: Access.cpp). This program shows that the vendor's rules of that
+//! class are right and needed. It has the calls that clients and service use: add, look up, list. It does
+//! not notify clients of later registrations, and starts no services.
 
 #![allow(non_snake_case, reason = "AIDL's names")]
 
@@ -23,22 +23,22 @@ use rsbinder::hub::android_16::{BnServiceManager, IServiceManager};
 use rsbinder::{BinderResult, ExceptionCode, Interface, ProcessState, SIBinder, Status, Strong};
 
 const DEVICE: &str = "/dev/binder";
-/// Of a name that `service_contexts` has not.
+/// The context of a name that is not in `service_contexts`.
 const UNKNOWN: &str = "u:object_r:default_android_service:s0";
-/// Whom `list` is asked about.
+/// The target context for `list`.
 const OWN: &str = "u:r:servicemanager:s0";
 
 struct ServiceManager {
-    /// Name to context.
+    /// Contexts by name.
     contexts: BTreeMap<String, String>,
     services: Mutex<BTreeMap<String, SIBinder>>,
 }
 
 impl ServiceManager {
-    /// Whether the caller may do this to the name.
+    /// Asks the policy if the caller has the permission for the name.
     fn may(&self, permission: &str, name: &str) -> bool {
         let (uid, pid) = (rsbinder::get_calling_uid(), rsbinder::get_calling_pid());
-        // The kernel gives the context manager each caller's context.
+        // The kernel tells the context manager the context of each caller.
         let source = rsbinder::get_calling_sid().map(|sid| sid.to_string_lossy().into_owned());
         let source = source.unwrap_or_default();
         let own = || if permission == "list" { OWN } else { UNKNOWN };
@@ -177,7 +177,7 @@ impl IServiceManager for ServiceManager {
     }
 }
 
-/// Names and their contexts.
+/// Parses names and their contexts.
 fn contexts(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
     let pairs = lines.filter_map(|line| line.split_once(char::is_whitespace));
