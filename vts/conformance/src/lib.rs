@@ -9,9 +9,9 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | [`requirements`] | `vts/REQUIREMENTS.md`, held against the AIDL, the documents and the suite |
-//! | [`faults`] | the wrong services: what is wrong with each, and which tests have to notice |
-//! | [`wrong`] | builds them, all in one program |
+//! | `requirements` | `vts/REQUIREMENTS.md`, held against the AIDL, the documents and the suite |
+//! | `faults` | the wrong services: what is wrong with each, and which tests have to notice |
+//! | `wrong` | builds them, all in one program |
 //! | [`script`] | the shell lines that run the suite |
 //! | [`report`] | results by requirement: table, JSON, JUnit |
 

@@ -6,9 +6,9 @@
 //!
 //! | part | what it is |
 //! |---|---|
-//! | [`ratios`] | what is compared with what, the goals, and the bounds that `--check` keeps |
-//! | [`report`] | the tables |
-//! | [`starts`] | several starts of one measurement made one |
+//! | `ratios` | what is compared with what, the goals, and the bounds that `--check` keeps |
+//! | `report` | the tables |
+//! | `starts` | several starts of one measurement made one |
 
 mod ratios;
 mod report;

@@ -3,7 +3,7 @@
 
 //! `cargo xtask mutants`: breaks the engine on purpose, one rule at a time, and asks its tests.
 //!
-//! A mutant is a piece of source and what takes its place ([`list`]). The engine is copied to a
+//! A mutant is a piece of source and what takes its place (`list`). The engine is copied to a
 //! folder of its own, so that the project's files are never touched, and built there once; each
 //! mutant then costs one crate. A mutant is caught when a test fails or does not come back.
 //!
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn each_mutant_changes_one_place_of_the_engine() {
         for mutant in MUTANTS {
-            if let Err(Failure(why)) = source_of(&root(), mutant) {
+            if let Err(Failure(why)) = source_of(root(), mutant) {
                 panic!("{why}");
             }
             assert_ne!(mutant.from, mutant.to, "{}", mutant.breaks);
