@@ -13,7 +13,7 @@
 //! | `faults` | the wrong services: what is wrong with each, and which tests have to notice |
 //! | `wrong` | builds them, all in one program |
 //! | [`script`] | the shell lines that run the suite |
-//! | [`report`] | results by requirement: table, JSON, JUnit |
+//! | `report` | results by requirement: table, JSON, JUnit |
 
 mod faults;
 mod report;
