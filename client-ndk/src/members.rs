@@ -57,7 +57,7 @@ impl Members {
     pub fn holds_mapped(&self, id: BufferId, access: Access, mapping: &Arc<()>) -> bool {
         self.0.iter().any(|member| {
             let held = member.held.is_some_and(|held| held.stronger(access) == held);
-            // The pointer also tells groups apart: each group has its own mappings.
+            // The pointer tells groups apart: each has mappings of its own.
             member.id == id && held && member.mapping.as_ptr() == Arc::as_ptr(mapping)
         })
     }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use buffersync_aidl::aidl::vendor::buffersync as aidl;
 use buffersync_aidl::event;
 
-/// How a group uses a buffer (`Access.aidl`; the bits are those of the dmabuf-sync RFC).
+/// What a group does with a buffer, and by whom (`Access.aidl`; the bits of the dmabuf-sync RFC).
 ///
-/// Readers share a buffer, a writer excludes everybody else. Declare what really happens: the service
-/// derives the cache maintenance before a grant from it.
+/// Reads share a buffer, writes exclude everybody else. It must be what really happens: the cache
+/// maintenance before a grant is derived from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
     /// The CPU reads.
@@ -26,7 +26,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// The weakest access that allows both. Both must be for the CPU, or both for devices.
+    /// The least access that allows both, of two by the CPU or two by devices.
     pub(crate) fn stronger(self, other: Self) -> Self {
         match self {
             Self::Read | Self::DmaRead => other,
