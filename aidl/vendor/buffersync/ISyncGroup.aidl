@@ -98,7 +98,7 @@ interface ISyncGroup {
      *
      * A lock for the CPU waits for the implicit fences of its buffers too (see
      * GroupOptions.implicitFences), and fails if one does not signal (EventType.LOCK_FAILED). Only
-     * this lock waits: devices and readers that may share the buffer with it are granted before it.
+     * this lock waits: devices and readers that may share the buffer with it can pass it.
      *
      * In a group that holds, lock() grows the grant by the buffers and accesses that were added
      * since: the token and the deadline stay the same, and the reply or GRANTED record names all

@@ -55,9 +55,9 @@ impl Story {
     }
 
     /// Adds a numbered sentence about a lane.
-    fn say(&mut self, lane: &str, time: u64, sentence: String) {
+    fn say(&mut self, lane: &str, time: u64, sentence: &str) {
         self.numbers.push((lane_of(lane), time));
-        self.sentences.push(sentence);
+        self.sentences.push(format!("{lane}: {sentence}"));
     }
 
     /// A time of the panel's axis.
@@ -105,50 +105,37 @@ pub fn hand_over(spans: &Spans) -> Story {
     let mut story = Story::new(camera.asked, to);
     story.frames.extend(camera.sequence);
     let frame = camera.sequence.unwrap_or(0);
-    let ((input, output), early) = (buffers(codec), codec.acquired.unwrap_or(codec.granted));
-    story.say(
-        "camera",
-        camera.granted,
-        format!(
-            "camera: asks for {input}, is granted it at {}, tells its sensor to write frame \
-             #{frame}, and unlocks at once with the sensor's fence.",
-            story.at(camera.granted)
-        ),
+    let (input, output) = buffers(codec);
+    let asks = format!(
+        "asks for {input}, is granted it at {}, tells its sensor to write frame #{frame}, and unlocks \
+         at once with the sensor's fence.",
+        story.at(camera.granted)
     );
-    story.say(
-        "sensor",
-        camera.work.0,
-        format!("sensor: writes {input} {}. Then its fence signals.", story.during(camera.work)),
+    story.say("camera", camera.granted, &asks);
+    let writes = format!("writes {input} {}. Then its fence signals.", story.during(camera.work));
+    story.say("sensor", camera.work.0, &writes);
+    let lead = codec.acquired.map_or("after the sensor's fence".into(), |signal| {
+        let lead = signal.saturating_sub(codec.granted) as f64 / MILLI as f64;
+        format!("{lead:.1} ms before the sensor's fence signals")
+    });
+    let is_granted = format!(
+        "is granted {input} and {output} together at {}, {lead}. It gives the frame and the fence to \
+         its encoder, and unlocks with the encoder's fence.",
+        story.at(codec.granted)
     );
-    story.say(
-        "codec",
-        codec.granted,
-        format!(
-            "codec: is granted {input} and {output} together at {}, {:.1} ms before the sensor's \
-             fence signals. It gives the frame and the fence to its encoder, and unlocks with the \
-             encoder's fence.",
-            story.at(codec.granted),
-            early.saturating_sub(codec.granted) as f64 / MILLI as f64
-        ),
+    story.say("codec", codec.granted, &is_granted);
+    let encodes = format!(
+        "begins after the sensor's fence and after the frame before; reads {input} and writes \
+         {output} {}. Then its fence signals.",
+        story.during(codec.work)
     );
-    story.say(
-        "encoder",
-        codec.work.0,
-        format!(
-            "encoder: begins after the sensor's fence and after the frame before; reads {input} and \
-             writes {output} {}. Then its fence signals.",
-            story.during(codec.work)
-        ),
+    story.say("encoder", codec.work.0, &encodes);
+    let reads = format!(
+        "reads with the CPU, so it is granted {output} after the encoder's fence, at {}. It finds \
+         frame #{frame} whole.",
+        story.at(preview.granted)
     );
-    story.say(
-        "preview",
-        preview.granted,
-        format!(
-            "preview: reads with the CPU, so it is granted {output} after the encoder's fence, at \
-             {}. It finds frame #{frame} whole.",
-            story.at(preview.granted)
-        ),
-    );
+    story.say("preview", preview.granted, &reads);
     let fence = |at, from, to| Fence { at, from: lane_of(from), to: lane_of(to) };
     story.fences.push(fence(camera.work.1, "sensor", "encoder"));
     story.fences.push(fence(codec.work.1, "encoder", "preview"));
@@ -169,7 +156,7 @@ impl Torn<'_> {
         read.1.min(write.1).saturating_sub(read.0.max(write.0))
     }
 
-    fn sentence(&self, story: &Story, reader: &str, writer: &str) -> String {
+    fn sentence(&self, story: &Story, writer: &str) -> String {
         let frame = |span: &Span| span.sequence.unwrap_or(0);
         let (wanted, found) = (frame(self.reader), frame(self.writer));
         let (buffer, during) = (buffers(self.reader).0, story.during(self.reader.work));
@@ -177,7 +164,7 @@ impl Torn<'_> {
             0 => format!("{buffer} has frame #{found}"),
             _ => format!("the {writer} writes frame #{found} into {buffer} at the same time"),
         };
-        format!("{reader}: reads {buffer} as frame #{wanted} {during}, but {why}: torn.")
+        format!("reads {buffer} as frame #{wanted} {during}, but {why}: torn.")
     }
 }
 
@@ -210,23 +197,20 @@ pub fn torn(spans: &Spans, length: u64) -> Story {
     let preview = worst(of(spans, "preview").iter().filter(inside), codecs, u64::MAX);
 
     let mut frames = vec![encoder.writer.sequence, encoder.reader.sequence];
-    story.say(
-        "sensor",
-        encoder.writer.work.0,
-        format!(
-            "sensor: writes frame #{} into {} {}. Nothing tells it that the encoder still needs an \
-             older frame there.",
-            encoder.writer.sequence.unwrap_or(0),
-            buffers(encoder.writer).1,
-            story.during(encoder.writer.work)
-        ),
+    let writes = format!(
+        "writes frame #{} into {} {}. Nothing tells it that the encoder still needs an older frame \
+         there.",
+        encoder.writer.sequence.unwrap_or(0),
+        buffers(encoder.writer).1,
+        story.during(encoder.writer.work)
     );
-    let sentence = encoder.sentence(&story, "encoder", "sensor");
-    story.say("encoder", encoder.reader.work.0, sentence);
+    story.say("sensor", encoder.writer.work.0, &writes);
+    let reads = encoder.sentence(&story, "sensor");
+    story.say("encoder", encoder.reader.work.0, &reads);
     if let Some(preview) = preview {
         frames.push(preview.reader.sequence);
-        let sentence = preview.sentence(&story, "preview", "encoder");
-        story.say("preview", preview.reader.work.0, sentence);
+        let reads = preview.sentence(&story, "encoder");
+        story.say("preview", preview.reader.work.0, &reads);
     }
     let count = |role| of(spans, role).iter().filter(|span| span.torn).count();
     story.sentences.push(format!(
@@ -246,15 +230,12 @@ pub fn eviction(spans: &Spans) -> Option<Story> {
     let mut story = Story::new(from, stuck.ended + 250 * MILLI);
     story.evicted = Some(stuck.ended);
     let (buffer, _) = buffers(stuck);
-    story.say(
-        "stuck",
-        stuck.granted,
-        format!(
-            "stuck: is granted {buffer} at {} with a hold limit of 500 ms, and does not unlock. The \
-             others soon wait for it, directly or behind one another.",
-            story.at(stuck.granted)
-        ),
+    let holds = format!(
+        "is granted {buffer} at {} with a hold limit of 500 ms, and does not unlock. The others soon \
+         wait for it, directly or behind one another.",
+        story.at(stuck.granted)
     );
+    story.say("stuck", stuck.granted, &holds);
     story.sentences.push(format!(
         "At {}, {:.0} ms after the grant, stuck reads that it is evicted. The pipeline goes on, \
          and the service refuses the late unlock of stuck.",
