@@ -16,6 +16,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::OnceLock;
 
 use buffersync_testbed::checkout::{cache, root, target};
@@ -200,8 +201,11 @@ impl Tree {
         Ok(out)
     }
 
+    /// Makes an empty folder. Each call has one of its own: tests run in several threads.
     fn empty(&self, name: &str) -> Result<PathBuf, Failure> {
-        let folder = self.work.join(name);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = self.work.join(format!("{name}-{count}"));
         let _ = fs::remove_dir_all(&folder);
         made(fs::create_dir_all(&folder), name)?;
         Ok(folder)
