@@ -15,6 +15,7 @@ pub mod checkout;
 pub mod command;
 pub mod cpio;
 pub mod initramfs;
+pub mod lanes;
 pub mod modules;
 pub mod native;
 pub mod programs;

@@ -17,7 +17,7 @@ use buffersync_conformance::{prepare, script, Report, SUITE};
 use buffersync_fuzz_driver as fuzz;
 use buffersync_testbed::checkout::{cache, out, root, target};
 use buffersync_testbed::programs::{self, Program};
-use buffersync_testbed::{provision, selftest, Failure, Run, Testbed};
+use buffersync_testbed::{lanes, provision, selftest, Failure, Run, Testbed};
 
 use crate::{clients, Options};
 
@@ -37,6 +37,9 @@ const STEPS: [(&str, &str); 10] = [
 
 /// The folder of the crate whose tests are the step `checks`.
 const CHECKS: &str = "checks";
+
+/// In the testbed's output, before the name of a test program and the seconds that it took.
+const TIME: &str = "== seconds of ";
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -197,17 +200,15 @@ impl Steps {
         let (stage, out) = (cache().join("stage"), out());
         let run = Run { command: &command, stage: &stage, out: &out, limit };
         let before = self.counts.reports;
-        let mut begin = Instant::now();
-        let mut step = "testbed: boot".to_string();
         let status = testbed.run(&run, &mut |line| {
             println!("{line}");
             self.counts.read(line);
             if let Some(report) = &mut report {
                 report.read(line);
             }
-            if let Some(next) = line.strip_prefix("== ") {
-                let time = std::mem::replace(&mut begin, Instant::now()).elapsed();
-                self.times.push((std::mem::replace(&mut step, next.to_string()), time));
+            let time = line.strip_prefix(TIME).and_then(|time| time.split_once(": "));
+            if let Some((name, Ok(seconds))) = time.map(|(name, time)| (name, time.parse())) {
+                self.times.push((name.to_string(), Duration::from_secs(seconds)));
             }
         });
         let counts = &mut self.counts;
@@ -243,21 +244,46 @@ fn stage(wanted: &[&str]) -> Result<Option<Report>, Failure> {
     wanted.contains(&SUITE).then(|| prepare(&made)).transpose()
 }
 
+/// Runs the test programs. Most of them run in lanes, at the same time; `guest_selinux` changes the policy of
+/// the whole kernel, and the conformance suite runs beside busy loops.
 fn guest_command(wanted: &[&str]) -> String {
+    // Both read the kernel's trace.
+    const TRACING: [&str; 2] = ["guest_syscalls", "guest_tracing"];
+    let alone = |name: &&&str| **name == "guest_selinux" || **name == SUITE;
+    let (alone, others): (Vec<&str>, Vec<&str>) = wanted.iter().partition(alone);
+    let (tracing, others): (Vec<&str>, Vec<&str>) =
+        others.iter().partition(|name| TRACING.contains(name));
     let mut script = String::from("status=0\n");
-    for name in wanted {
-        script.push_str(&format!("echo '== {name}'\n"));
-        // The conformance suite finds a service that runs; the others bring up what they need.
-        if *name == SUITE {
-            script.push_str(&script::suite());
-            script.push_str("echo '== vts: wrong services'\n");
-            script.push_str(&script::faults());
-        } else {
-            script
-                .push_str(&format!("$BUFFERSYNC_STAGE/bin/{name} --test-threads=1 || status=1\n"));
-        }
+    script.push_str(&lanes::script(&[tracing, others].map(|lane| {
+        let lines: Vec<String> = lane.into_iter().map(test_program).collect();
+        format!("status=0\n{}exit $status", lines.concat())
+    })));
+    let logs = wanted.iter().filter(|name| **name != SUITE).map(|name| log_of(name));
+    for name in alone.iter().filter(|name| **name != SUITE) {
+        script.push_str(&test_program(name));
     }
-    script + "echo '== testbed: end'\nexit $status\n"
+    script.push_str(&format!("cat {}\n", logs.collect::<Vec<_>>().join(" ")));
+    if alone.contains(&SUITE) {
+        script.push_str(&timed(SUITE, &script::suite()));
+        script.push_str(&timed("wrong services", &script::faults()));
+    }
+    script + "exit $status\n"
+}
+
+fn log_of(name: &str) -> String {
+    format!("$BUFFERSYNC_OUT/{name}.log")
+}
+
+/// Runs a test program. Its output goes to a file: libtest writes a line in pieces, and other lanes write, too.
+fn test_program(name: &str) -> String {
+    let log = log_of(name);
+    let run = format!("$BUFFERSYNC_STAGE/bin/{name} --test-threads=1 >{log} 2>&1 || status=1\n");
+    timed(name, &run)
+}
+
+/// Says when a part begins, and when it has ended how many seconds it took.
+fn timed(name: &str, script: &str) -> String {
+    format!("echo '-- {name}'; begin=$(date +%s)\n{script}echo \"{TIME}{name}: $(($(date +%s) - begin))\"\n")
 }
 
 fn succeed(mut command: Command) -> Result<(), String> {

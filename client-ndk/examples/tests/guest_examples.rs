@@ -12,7 +12,7 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use buffersync_client::{BufferSync, Group, Mapped, Options, Read, Write};
 use buffersync_examples::{check_frame, frame_word, words, write_frame};
@@ -401,7 +401,12 @@ fn a_connection_survives_the_service(sync: &BufferSync, stack: &mut Stack, buffe
     group.add(buffer, Access::Read).expect("add");
     stack.kill_service().expect("kill");
     assert_eq!(group.lock(PATIENCE).err(), Some(Error::ServiceDied));
-    assert!(matches!(sync.capabilities(), Err(Error::NoService { .. })));
+    // The service manager may hear of the death later than the client.
+    let begin = Instant::now();
+    while !matches!(sync.capabilities(), Err(Error::NoService { .. })) {
+        assert!(begin.elapsed() < PATIENCE, "{:?}", sync.capabilities().err());
+        std::thread::sleep(Duration::from_millis(10));
+    }
     stack.restart_service(&[]).expect("restart");
     assert!(sync.capabilities().is_ok(), "the same handle finds the new service");
     assert_eq!(group.lock(PATIENCE).err(), Some(Error::ServiceDied), "the old group does not");

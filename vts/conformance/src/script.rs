@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use buffersync_testbed::lanes::{self, LANES};
+
 use crate::faults::{Fault, DISGUISE, FAULTS};
 use crate::{wrong, LOOK_AT_THE_PROCESS, OUTPACED, SUITE};
 
@@ -15,10 +17,6 @@ use crate::{wrong, LOOK_AT_THE_PROCESS, OUTPACED, SUITE};
 const STRESS_SECONDS: u32 = 5;
 /// A wrong service often keeps a test waiting. So many seconds are enough for a right one.
 const PATIENCE_SECONDS: u32 = 4;
-/// Wrong services that are tried at the same time: one for each of the guest's CPUs. The driver has one
-/// service manager for each device.
-const LANES: usize = 2;
-const DEVICES: [&str; LANES] = ["binder", "hwbinder"];
 
 /// The suite against the service, beside a busy loop for each of the guest's CPUs: no verdict may depend on
 /// speed.
@@ -35,18 +33,10 @@ pub fn suite() -> String {
 
 /// For each wrong service the tests that have to notice. What they print goes to files.
 ///
-/// Each lane has a binder device, a service manager and a table of processes of its own (namespaces), so that
-/// its service is the only one that it sees. Tests that read the kernel's trace are in one lane, since a
-/// kernel has one trace.
+/// The wrong services are tried in lanes. Tests that read the kernel's trace are in one lane, because a kernel
+/// has one trace.
 pub fn faults() -> String {
-    let mut script = String::from("lanes=\n");
-    for lane in 0..LANES {
-        let file = format!("/tmp/lane-{lane}");
-        let _ = writeln!(script, "cat >{file} <<'END'\n{}END", of_lane(lane));
-        let _ = writeln!(script, "unshare -m -p -f sh {file} & lanes=\"$lanes $!\"");
-    }
-    script.push_str("for lane in $lanes; do wait $lane || status=1; done\n");
-    script
+    lanes::script(&std::array::from_fn(of_lane))
 }
 
 fn of_lane(lane: usize) -> String {
@@ -57,9 +47,6 @@ fn of_lane(lane: usize) -> String {
     let others = others.into_iter().skip(lane).step_by(LANES);
     let mut script = format!(
         "status=0\n\
-         mount -t proc proc /proc\n\
-         mount -t tmpfs -o mode=0755 run /run\n\
-         mount --bind /dev/{} /dev/binder || exit 1\n\
          logs=$BUFFERSYNC_OUT\n\
          export BUFFERSYNC_OUT=/tmp/out-{lane} BUFFERSYNC_VTS_PATIENCE_SECONDS={PATIENCE_SECONDS}\n\
          stack=$BUFFERSYNC_STAGE/bin/buffersync-stack\n\
@@ -73,7 +60,6 @@ fn of_lane(lane: usize) -> String {
          done\n\
          if [ \"$noticed\" ]; then echo \"wrong service $fault: noticed by$noticed\"\n\
          else echo \"wrong service $fault: NOT NOTICED\"; tail -20 $log; status=1; fi\n}}\n",
-        DEVICES[lane],
         wrong::PROGRAM
     );
     for fault in traced.chain(others) {
