@@ -55,7 +55,7 @@ pub fn is_sync_file(fd: BorrowedFd<'_>) -> bool {
 /// The common state of all fences. Never blocks.
 ///
 /// # References
-///  - [Kernel: `struct sync_file_info`](https://docs.kernel.org/driver-api/sync_file.html)
+///  - [Kernel: `struct sync_file_info`](https://docs.kernel.org/driver-api/dma-buf.html#c.sync_file_info)
 pub fn status(fd: BorrowedFd<'_>) -> Status {
     match file_info(fd, &mut []) {
         Ok(info) => Status::new(info.status),
@@ -67,7 +67,7 @@ pub fn status(fd: BorrowedFd<'_>) -> Status {
 /// The fences that a sync_file is made of; `EINVAL` if there are more than `most`. Never blocks.
 ///
 /// # References
-///  - [Kernel: `struct sync_fence_info`](https://docs.kernel.org/driver-api/sync_file.html)
+///  - [Kernel: `struct sync_fence_info`](https://docs.kernel.org/driver-api/dma-buf.html#c.sync_fence_info)
 pub fn fences(fd: BorrowedFd<'_>, most: usize) -> Result<Vec<Fence>, Errno> {
     let none = SyncFenceInfo {
         obj_name: [0; 32],
@@ -107,7 +107,7 @@ fn file_info(fd: BorrowedFd<'_>, fences: &mut [SyncFenceInfo]) -> Result<SyncFil
 /// the kernel leaves out fences that have signalled already, and their errors. Never blocks.
 ///
 /// # References
-///  - [Kernel: `struct sync_merge_data`](https://docs.kernel.org/driver-api/sync_file.html)
+///  - [Kernel: `struct sync_merge_data`](https://docs.kernel.org/driver-api/dma-buf.html#c.sync_merge_data)
 ///  - Kernel: `__dma_fence_unwrap_merge` in drivers/dma-buf/dma-fence-unwrap.c
 pub fn merge(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let mut name = [0; 32];
