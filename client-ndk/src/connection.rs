@@ -28,7 +28,7 @@ use crate::fork;
 use crate::group::Group;
 use crate::types::{millis, Capabilities};
 
-/// The binder device that [`BufferSync::connect`] opens: the one for clients of vendor HALs.
+/// The binder device that [`BufferSync::connect`] opens. The service is there, not on `/dev/vndbinder`.
 pub const DEFAULT_DEVICE: &str = "/dev/binder";
 
 /// Options of a new group (`GroupOptions.aidl`).
@@ -88,8 +88,9 @@ impl BufferSync {
         Self::connect_with(DEFAULT_DEVICE, DEFAULT_INSTANCE)
     }
 
-    /// Connects to an instance over a binder device. A process keeps the first binder device that it
-    /// opens, also if other code opened it.
+    /// Connects over a binder device to an instance, named as [`DEFAULT_INSTANCE`] is:
+    /// `PACKAGE.INTERFACE/NAME`. A process keeps the first binder device that it opens, also if other
+    /// code opened it.
     ///
     /// # Errors
     /// [`Error::NoBinder`], [`Error::NoService`], [`Error::Forked`].

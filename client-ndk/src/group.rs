@@ -111,7 +111,7 @@ impl Group {
         self.evictions
     }
 
-    /// Adds one dma-buf. The service keeps no reference to the descriptor.
+    /// Adds one dma-buf. You may close the descriptor afterwards: the service has one of its own.
     ///
     /// # Errors
     /// [`Error::BadFd`] for a descriptor that is not open, and those of `ISyncGroup.add`:

@@ -12,8 +12,9 @@
 //!
 //! # The mutex
 //!
-//! Each entry locks the state, calls the engine once, and carries out the effects before it unlocks
-//! (`Arbiter::with`), so records reach a pipe in the order of events.
+//! Each entry locks the state, calls the engine, and carries out the effects before it unlocks
+//! (`Arbiter::with`), so records reach a pipe in the order of events. An exchange (`unlock_and_lock`)
+//! calls the engine twice, and carries out the effects after each call.
 //!
 //! *Nothing blocks under the mutex.* Pipe writes are non-blocking; cache operations go to the sync
 //! workers, and waits for fences to the reactor. Calls that take a dma-buf's reservation lock (poll(2),

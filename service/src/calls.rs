@@ -1,8 +1,9 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The calls of clients, as the binder objects make them: one method for each method of the AIDL. Each
-//! locks the state once, unless it has work for the kernel to do without the mutex.
+//! The calls of clients, as the binder objects make them. AIDL methods that differ in their arguments
+//! only (lock and tryLock, an unlock with and without fences) share one. A call locks the state once, and
+//! once more for each step that asks the kernel without the mutex.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, MutexGuard};

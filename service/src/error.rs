@@ -26,13 +26,13 @@ pub enum Error {
     EmptyGroup,
     #[error("the group waits for its lock already, or holds it")]
     AlreadyLocked,
-    #[error("a buffer is held, or waited for, by another group")]
+    #[error("another group holds a buffer or waits for it, or its release fence is pending")]
     WouldBlock,
     #[error("no lock of the group is waiting")]
     NotQueued,
     #[error("the token names no grant of this group")]
     BadToken,
-    #[error("the grant was taken away at its deadline")]
+    #[error("the grant was taken away: its deadline has passed, or its release fence failed")]
     Evicted,
     #[error("the group is closed")]
     Closed,

@@ -11,7 +11,7 @@
 //!   kernel waits interruptibly ([`crate::watchdog`]), and the job ends in the same way;
 //! * a uid gets all workers but one at most, if there are several, and uids take turns.
 //!
-//! After that the lock waits with no operation in flight, and locks that may share the buffer go past it.
+//! A lock whose job was blocked waits with no operation in flight, and locks that may share the buffer go past it.
 //! Its wait is a job as well: one look; if a fence is pending, [`crate::fences::implicit`] watches it.
 
 use std::collections::{HashMap, VecDeque};

@@ -5,17 +5,18 @@
 //!
 //! | module | contents | does not know |
 //! |---|---|---|
-//! | [`binder`] | the binder objects: check and translate arguments, replies | the engine's tables, descriptors |
+//! | [`binder`] | the binder objects: check and translate arguments, replies | the engine's tables, what a descriptor is |
 //! | [`calls`] | the clients' calls | Binder |
 //! | [`arbiter`] | the mutex, the threads' entries, carrying out the engine's effects | Binder |
 //! | `state` | what the mutex protects | threads, Binder |
-//! | `registry`, `sessions` | tables of dma-bufs and of groups | each other, the engine |
+//! | `registry`; `sessions`, `evicted` | tables of dma-bufs; of groups, and of their grants that were taken away | each other, the lock table |
 //! | `outbox` | effects as event records and replies | everything but the engine's types |
 //! | `fences` | release, acquire and implicit fences as descriptors | the lock table, Binder |
 //! | `jobs`, `watchdog` | queue and threads for `DMA_BUF_IOCTL_SYNC`; a timer for an ioctl that blocks | the lock table |
 //! | `reactor` | the thread that waits for fences, dma-bufs and deadlines | groups |
 //! | `events` | the service's end of a group's pipe | the engine |
 //! | `quota`, `permits` | limits of a uid, limits of threads in drivers | what is counted |
+//! | `tables`, `clock`, `poison` | maps by the engine's ids; the time; mutexes that end the process after a panic | who uses them |
 //! | [`config`], [`platform`], `error`, [`dump`], `logging`, `trace` | settings, refusals, reports | |
 //!
 //! The kernel's interface and exporters' quirks are in the crate [`buffersync_kernel`]; the decisions in

@@ -1,7 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Quotas: limits for what each uid may make the service keep. They count things that others own.
+//! Quotas: limits for what each uid may make the service keep. This file only counts; the groups, buffers,
+//! locks and fences are elsewhere.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -91,7 +92,8 @@ impl Quotas {
             self.fences_kept = self.fences.len();
         }
         let count = self.fences.entry(uid).or_default();
-        // Another thread may drop a charge at the same time; then the count is at most too high.
+        // Another thread may drop a charge at the same time. Then the count that is read here is too
+        // high, never too low.
         if count.load(Ordering::Relaxed) >= self.max_fences {
             return Err(Error::Quota("too many pending release fences of this uid"));
         }
@@ -149,7 +151,7 @@ impl Quotas {
         }
     }
 
-    /// The uids that have something, for dumps.
+    /// The uids that have groups open, for dumps. One that has only release fences is not among them.
     pub fn iter(&self) -> impl Iterator<Item = (u32, Usage)> + '_ {
         self.by_uid.iter().map(|(uid, usage)| (*uid, *usage))
     }

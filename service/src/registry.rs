@@ -38,7 +38,7 @@ pub(crate) struct Buffer {
 }
 
 /// A dma-buf that a device may access.
-pub(crate) struct Device {
+pub(crate) struct DeviceBuffer {
     pub buffer: BufferId,
     pub fd: Arc<OwnedFd>,
     pub access: Access,
@@ -82,9 +82,11 @@ impl Registry {
     }
 
     /// The dma-bufs among these that devices access.
-    pub fn devices(&self, held: impl Iterator<Item = (BufferId, Access)>) -> Vec<Device> {
+    pub fn devices(&self, held: impl Iterator<Item = (BufferId, Access)>) -> Vec<DeviceBuffer> {
         held.filter(|(_, access)| access.is_dma())
-            .filter_map(|(buffer, access)| Some(Device { buffer, fd: self.fd(buffer)?, access }))
+            .filter_map(|(buffer, access)| {
+                Some(DeviceBuffer { buffer, fd: self.fd(buffer)?, access })
+            })
             .collect()
     }
 

@@ -12,8 +12,8 @@
 //! | [`Acquires`] | release fences that grants wait for |
 //! | [`Waits`] | locks that wait for implicit fences |
 //!
-//! The parts do not know each other. The methods here need several parts at once. They run under the mutex, and
-//! none of them blocks.
+//! No part has a reference to another; a method that needs a second part (a quota, a buffer's descriptor) is
+//! given it. The methods here need several parts at once. They run under the mutex, and none of them blocks.
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use crate::jobs::{usage, Look, Operation};
 use crate::outbox;
 use crate::quota::Kind;
 use crate::reactor::Watched;
-use crate::registry::{Device, Registry};
+use crate::registry::{DeviceBuffer, Registry};
 use crate::sessions::Sessions;
 use crate::tables::ByGroup;
 
@@ -195,7 +195,8 @@ impl State {
         }
     }
 
-    /// Refuses a lock of a group that waits, or that holds more than the grant that `but` ends.
+    /// Whether a group can be locked when the grant of `but`, which may be the same group, has ended.
+    /// Refuses one that waits, still holds, has no buffers, or has no room for one more lock.
     pub fn check_lockable(&mut self, id: GroupId, but: GroupId) -> Result<(), Error> {
         let waiting = self.sessions.group(id)?.is_waiting();
         let idle = match self.engine.phase(id) {
@@ -240,7 +241,7 @@ impl State {
         id: GroupId,
         token: Token,
         fences: usize,
-    ) -> Result<(u32, Vec<Device>), Error> {
+    ) -> Result<(u32, Vec<DeviceBuffer>), Error> {
         self.sessions.refuse_evicted(id, token)?;
         let held = self.engine.held(id, token).ok_or(Error::BadToken)?;
         self.releases.check_room(id, fences)?;
@@ -255,7 +256,7 @@ impl State {
         id: GroupId,
         token: Token,
         buffer: Option<BufferId>,
-    ) -> Result<(Vec<Arc<Fence>>, Vec<Device>), Error> {
+    ) -> Result<(Vec<Arc<Fence>>, Vec<DeviceBuffer>), Error> {
         self.sessions.refuse_evicted(id, token)?;
         let group = self.sessions.group(id)?;
         let held = self.engine.held(id, token).ok_or(Error::BadToken)?;
@@ -308,6 +309,7 @@ impl State {
 
     /// Tells a group that a grant was taken away.
     pub fn evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
+        // A release fence that fails belongs to a grant that has ended already.
         if cause == EvictionCause::Deadline {
             self.end_hold(id);
         }

@@ -44,7 +44,8 @@ nobody:x:65534:65534::/:/bin/false
 pub fn make(parts: &Parts, cache: &Path) -> Result<PathBuf, Failure> {
     let image = cache.join("initramfs.cpio");
     let stamp = cache.join("initramfs.stamp");
-    let of = format!("{}\n{}\n{INIT}{PASSWD}", parts.modules.display(), parts.busybox.display());
+    let (modules, busybox) = (parts.modules.display(), parts.busybox.display());
+    let of = format!("{modules}\n{busybox}\n{MODULES:?}\n{INIT}{PASSWD}");
     if image.exists() && fs::read_to_string(&stamp).is_ok_and(|made_of| made_of == of) {
         return Ok(image);
     }

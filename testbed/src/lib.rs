@@ -8,8 +8,12 @@
 //! command in it and brings back the output and the exit status; or, where the host's own kernel
 //! has what is needed, runs the command there ([`Where::Native`]).
 //!
-//! Knows nothing of what is run. [`provision`] gets the parts, [`initramfs`] makes the guest's root
-//! of them, [`vm`] runs it.
+//! | module | contents |
+//! |---|---|
+//! | [`provision`], [`modules`], [`cpio`], [`initramfs`] | get the parts, and make the guest's root of them |
+//! | [`vm`], [`native`], [`selftest`] | run a command in the guest, or here; know nothing of what is run |
+//! | [`programs`] | builds the project's programs for it |
+//! | [`checkout`], [`command`] | folders and commands of the host, for all commands of `cargo xtask` |
 
 pub mod checkout;
 pub mod command;

@@ -62,7 +62,7 @@ fn walk(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> std::io::Result
         if path.is_dir() && !path.is_symlink() {
             walk(&path, files)?;
         } else if let Some((stem, ending)) = name.split_once(".ko") {
-            if matches!(ending, "" | ".xz" | ".gz") {
+            if matches!(ending, "" | ".xz" | ".gz" | ".zst") {
                 files.insert(stem.replace('-', "_"), path);
             }
         }
@@ -74,6 +74,10 @@ fn read(file: &Path, busybox: &Path) -> Result<Vec<u8>, Failure> {
     let applet = match file.extension().and_then(|extension| extension.to_str()) {
         Some("xz") => "unxz",
         Some("gz") => "gunzip",
+        Some("zst") => {
+            let file = file.display();
+            return Err(Failure(format!("{file}: unpack it (unzstd): busybox can't")));
+        }
         _ => return during(file.display(), fs::read(file)),
     };
     let output = during(applet, Command::new(busybox).arg(applet).arg("-c").arg(file).output())?;

@@ -20,7 +20,7 @@ pub fn check() -> Result<(), Failure> {
         missing.push("binder (/dev/binder or /dev/binderfs/binder)");
     }
     if !Path::new("/dev/dma_heap/system").exists() {
-        missing.push("the system DMA-BUF heap (/dev/dma_heap/system)");
+        missing.push("system DMA-BUF heap (/dev/dma_heap/system)");
     }
     if missing.is_empty() {
         return Ok(());

@@ -211,7 +211,7 @@ fn tools() -> Result<BTreeMap<String, PathBuf>, Failure> {
     if tools.values().all(|path| path.exists()) {
         return Ok(tools);
     }
-    eprintln!("xtask: building rsbinder-tools {RSBINDER_TOOLS}");
+    crate::progress(format_args!("building rsbinder-tools {RSBINDER_TOOLS}"));
     let version = format!("={RSBINDER_TOOLS}");
     let mut install =
         cargo_static(&["install", "--quiet", "--locked", "rsbinder-tools", "--version", &version]);

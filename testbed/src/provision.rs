@@ -1,10 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Gets a kernel, its modules, QEMU and busybox, without touching the machine's set-up.
+//! Gets a kernel, its modules, QEMU and busybox, and installs tools that a check or a build needs.
 //!
-//! Packages are downloaded with apt as it is configured and unpacked into the cache; only QEMU,
-//! which needs its many libraries, is installed, and only if it is absent. Environment variables name
+//! Kernel and busybox are downloaded with apt as it is configured, and unpacked into the cache. QEMU and
+//! what [`need`] is asked for (compilers, a JDK, ...) are installed if they are absent. Environment variables name
 //! other parts for machines without apt. [`aidl()`] gets AOSP's AIDL compiler.
 
 mod aidl;

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `cargo xtask`: the commands of the README. Each is here only as far as it reads the command line and
-//! starts what does the work.
+//! `cargo xtask`: the commands of the README. Most are here only as far as they read the command line and
+//! start what does the work.
 //!
 //! | command | where the work is done |
 //! |---|---|
@@ -44,6 +44,7 @@ OPTIONS
   --native              on this machine's own kernel instead of a virtual machine
   --accel tcg|kvm|auto  who executes the virtual machine (tcg; auto probes KVM)
   --limit SECONDS       when a run in the testbed counts as hung (testbed: 600)
+  --list                test: the names of the steps
   --no-build            testbed: with the programs that were built for the last run
   --check               bench: whether the service's ratios are within their bounds
   --prefix DIR          install: where (/usr/local)
@@ -154,6 +155,10 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--debug" => options.release = false,
             "--without-java" => options.java = false,
             "--without-service" => options.service = false,
+            "--help" | "-h" => {
+                print!("{HELP}");
+                std::process::exit(0);
+            }
             "--" => options.words.extend(args.by_ref()),
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
             word => options.words.push(word.to_string()),

@@ -35,6 +35,9 @@ const STEPS: [(&str, &str); 10] = [
     ("vts", "conformance suite, and the services that are wrong on purpose"),
 ];
 
+/// The position of the first of [`STEPS`] that needs the testbed; all after it do, too.
+const FIRST_IN_TESTBED: usize = 6;
+
 /// The folder of the crate whose tests are the step `checks`.
 const CHECKS: &str = "checks";
 
@@ -78,7 +81,7 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
     let wanted = options.words.iter().cloned().collect();
     let mut steps = Steps { wanted, ..Steps::default() };
     steps.on_the_host();
-    if STEPS[6..].iter().any(|(name, _)| steps.wants(name))
+    if STEPS[FIRST_IN_TESTBED..].iter().any(|(name, _)| steps.wants(name))
         || guests.iter().any(|name| steps.wants(name))
     {
         match Testbed::prepare(options.place, &cache()) {
@@ -168,6 +171,12 @@ impl Steps {
             Ok(())
         });
         let native = matches!(testbed, Testbed::Native);
+        for name in guests.iter().map(String::as_str).chain(["testbed"]) {
+            let needs_guest = name == "testbed" || !programs::is_harmless(name);
+            if native && needs_guest && self.wanted.contains(name) {
+                self.counts.fail(&format!("{name} does not run with --native"));
+            }
+        }
         let mut wanted: Vec<&str> = guests.iter().map(String::as_str).collect();
         wanted.retain(|name| self.wants(name) && (programs::is_harmless(name) || !native));
         if self.wants("vts") {

@@ -14,9 +14,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use buffersync_testbed::provision;
-
 use buffersync_testbed::checkout::{root, target};
+use buffersync_testbed::provision;
 
 /// The error says what is wrong.
 type Result<T> = std::result::Result<T, String>;
@@ -24,7 +23,7 @@ type Result<T> = std::result::Result<T, String>;
 /// Prefix of cbindgen's types, so that both can be declared at once.
 const GENERATED: &str = "Generated";
 
-/// A change of the header that has to be noticed.
+/// Changes of the header that have to be noticed: right, wrong.
 const WRONG: [(&str, &str); 7] = [
     ("int64_t timeoutNanos)", "int32_t timeoutNanos)"),
     ("ABufferSyncGroup* _Nonnull group, int releaseFence)", "ABufferSyncGroup* _Nonnull group)"),
@@ -67,7 +66,7 @@ fn check(header: &str, generated: &Generated, exports: &BTreeSet<String>) -> Res
     let plain = "#include <android/buffer_sync.h>\n#include <android/buffer_sync.h>\n";
     compile("cc", "-std=c11", &write("plain.c", plain)?)?;
     compile("c++", "-std=c++17", &write("plain.cc", plain)?)?;
-    // It knows nullability, which the others are not shown.
+    // Only clang sees `_Nonnull` and `_Nullable`: for other compilers the header defines them as nothing.
     if provision::on_path("clang").is_some() {
         compile("clang", "-std=c11", &folder.join("plain.c"))?;
         compile("clang", "-std=c++17", &folder.join("plain.cc"))?;

@@ -185,7 +185,7 @@ impl Files {
         if argument("class").as_deref() != Some("hal") {
             return Err("the service is not of class hal".into());
         }
-        // The keyword without a name takes all of them away.
+        // `capabilities` without a name takes all capabilities away.
         if argument("capabilities").as_deref() != Some("") {
             return Err("the service needs no capability".into());
         }

@@ -16,7 +16,7 @@ pub fn prefix() -> &'static Path {
     PREFIX.get_or_init(|| {
         let prefix = target().join("checks/prefix");
         let mut install = programs::cargo(&["xtask", "install", "--debug", "--prefix"]);
-        // Flags for a test's own build are none of the libraries'.
+        // `cargo xtask test` builds the tests with flags (static linking) that the libraries must not get.
         call(install.arg(&prefix).env_remove("RUSTFLAGS")).unwrap();
         prefix
     })

@@ -91,7 +91,7 @@ fn expand(before: &str, fragment: &str) -> Result<BTreeMap<&'static str, Vec<Str
         text.push_str(&format!("\t@echo '{variable}={}'\n", format_args!("$({variable})")));
     }
     let failed = |error: io::Error| format!("make: {error}");
-    // What nobody has set is said, and not taken for empty.
+    // make then warns of a variable that nobody has set, and does not take it for empty.
     let mut make = Command::new("make");
     make.args(["--warn-undefined-variables", "-f", "-"]);
     make.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

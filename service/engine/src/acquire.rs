@@ -51,7 +51,8 @@ impl Engine {
         let group = &self.groups[at];
         group.entries.iter().any(|entry| {
             let (queue, exclusive) = (&self.slots[entry.slot].queue, entry.want.is_exclusive());
-            // If the waiter who came meanwhile has left again, the age is lost for nothing.
+            // The last arrival counts also if that waiter has left again. Then the group loses its age,
+            // although everybody whom it would pass stood there before.
             entry.lacks()
                 && queue.youngest(exclusive).is_some_and(|youngest| youngest > ticket)
                 && (entry.late || queue.has_come_since(group.left, exclusive))

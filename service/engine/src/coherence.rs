@@ -164,7 +164,8 @@ impl Coherence {
         }
     }
 
-    /// Whether the plan for `access` has a START.
+    /// Whether the plan for `access` has a START. An evicted writer that may be at work changes only the
+    /// flags of a START, so it is not asked about.
     pub fn plan_has_start(&self, access: Access) -> bool {
         self.plan(access, false).into_iter().flatten().any(|(kind, _)| kind == SyncKind::Start)
     }

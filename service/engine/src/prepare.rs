@@ -301,7 +301,8 @@ impl Engine {
         let mut bracketing = 0;
         let buffers = fx.collect_buffers(group.entries.iter_mut().map(|entry| {
             let (slot, access) = (&mut slots[entry.slot], entry.want);
-            // In a register: to read it back together with its neighbour would stall on the store.
+            // A copy: to read the field back just after the store, together with the field beside it, is slow
+            // (the processor has to wait until the store is done).
             let mut generation = slot.generation;
             if entry.granted != Some(access) {
                 slot.holders.hold(&mut entry.hold, Some(access));

@@ -221,7 +221,8 @@ impl Engine {
         slot.members -= 1;
         self.work.abandon(at, slot);
     }
-    /// Ends START and cleans the cache of buffers that nobody has any more; then lets them go.
+
+    /// For buffers that nobody has any more: issues the END that is owed, cleans the cache, and lets them go.
     pub(crate) fn retire_abandoned(&mut self, fx: &mut Effects) {
         while let Some(at) = self.work.next_abandoned() {
             let slot = &self.slots[at];

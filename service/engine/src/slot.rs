@@ -40,7 +40,7 @@ pub(crate) struct Traffic {
     pub fences: Gates,
     /// Entries that wait for operations or release fences, by the access that they have taken (the index
     /// in [`Access::ALL`]). Only the access decides whether the gate is open.
-    pub gated: [Vec<Place>; 4],
+    pub gated: [Vec<Place>; Access::ALL.len()],
     /// Locks that wait for implicit fences in the dma-buf: for those of writers, and for all.
     pub rows: [Row; 2],
 }
@@ -57,7 +57,7 @@ pub(crate) struct Row {
     pub waits: u32,
     /// When the first lock began to wait. `None` if the fences were seen signalled since.
     pub since: Option<Time>,
-    /// When the last lock stopped.
+    /// When the last lock that was in the row stopped waiting.
     pub ended: Time,
 }
 

@@ -52,11 +52,6 @@ impl Request {
         Self { data, objects: Vec::new(), header }
     }
 
-    /// Length of the interface token of `interface`.
-    pub fn header_bytes(interface: &str) -> usize {
-        Self::new(interface, &[]).header
-    }
-
     /// Writes a number into the arguments, if it fits.
     pub fn number(&mut self, at: usize, number: i64) {
         if let Some(place) = self.data.get_mut(self.header + at..self.header + at + 8) {

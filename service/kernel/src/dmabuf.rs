@@ -113,6 +113,7 @@ pub fn first_pending<'a>(
     };
     match nix::poll::poll(fds, PollTimeout::ZERO) {
         Ok(_) => {}
+        // Nothing is known, so the first counts as pending: the caller looks again.
         Err(Errno::EINTR) => return Ok(Some(0)),
         Err(errno) => return Err(errno),
     }

@@ -1,8 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Differences between exporters of dma-bufs and between kernel versions. A new one gets a row here, and
-//! its code if it does not change a function of [`crate::dmabuf`].
+//! Differences between exporters of dma-bufs and between kernel versions. A new one gets a row here. Its
+//! code is here too, or in the function of [`crate::dmabuf`] or [`crate::sync_file`] that it changes.
 //!
 //! | difference | what the service does |
 //! |---|---|
@@ -15,7 +15,7 @@
 //! | A fence can come between poll(2) and START. | the service interrupts a START that blocks |
 //! | poll(2), epoll_ctl(2) and IMPORT_SYNC_FILE take the reservation lock; how long a driver holds it is unknown. | the service calls them without a mutex, on a bounded number of threads |
 //! | Heaps and udmabuf put no fences on a dma-buf, GPU drivers and vgem do; a client can, on any of them. | the service looks for fences on every dma-buf |
-//! | vgem signals a forgotten fence by itself after 10 s, without an error. | none needed: hold limits are shorter |
+//! | vgem signals a forgotten fence by itself after 10 s, without an error. | nothing: with the default limits its holder is evicted before (after 5 s) |
 //!
 //! [`dmabuf::identify`]: crate::dmabuf::identify
 //! [`dmabuf::Identity`]: crate::dmabuf::Identity

@@ -59,6 +59,7 @@ pub fn is_sync_file(fd: BorrowedFd<'_>) -> bool {
 pub fn status(fd: BorrowedFd<'_>) -> Status {
     match file_info(fd, &mut []) {
         Ok(info) => Status::new(info.status),
+        // Nothing is known: the caller waits or asks again.
         Err(Errno::EINTR) => Status::Pending,
         Err(_) => Status::Failed,
     }

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 
 use super::Fence;
 use crate::error::Error;
-use crate::registry::Device;
+use crate::registry::DeviceBuffer;
 use crate::tables::ById;
 
 /// The release fences that each group's grant waits for, buffer by buffer.
@@ -50,14 +50,14 @@ impl Acquires {
 /// signalled.
 pub(crate) fn merge(
     explicit: &[Arc<Fence>],
-    implicit: &[Device],
+    implicit: &[DeviceBuffer],
 ) -> Result<Option<OwnedFd>, Error> {
     let no_resources = |_: Errno| Error::NoResources("descriptors");
     let mut merged = None;
     for fence in explicit {
         merge_into(&mut merged, fence.as_fd()).map_err(no_resources)?;
     }
-    for Device { fd, access, .. } in implicit {
+    for DeviceBuffer { fd, access, .. } in implicit {
         let exported = dmabuf::export_sync_file(fd.as_fd(), Usage::new(access.is_exclusive()));
         merge_into(&mut merged, exported.map_err(no_resources)?.as_fd()).map_err(no_resources)?;
     }

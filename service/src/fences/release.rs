@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::events::MAX_FENCES_PER_GROUP;
 use crate::quota::Quotas;
 use crate::reactor::{Reactor, WaitId, Watched};
-use crate::registry::Device;
+use crate::registry::DeviceBuffer;
 use crate::tables::ById;
 
 /// A release fence as the client gives it.
@@ -34,7 +34,8 @@ pub struct Given<'a> {
     pub fd: BorrowedFd<'a>,
 }
 
-/// Refuses a descriptor that is no sync_file. A single fence that has signalled is as good as none.
+/// The fences that count: all of them, but a single one that has signalled is as good as none. Refuses a
+/// descriptor that is no sync_file.
 pub(crate) fn check<'a>(given: &'a [Given<'a>]) -> Result<&'a [Given<'a>], Error> {
     if given.iter().any(|given| !sync_file::is_sync_file(given.fd)) {
         return Err(Error::BadFence);
@@ -53,8 +54,8 @@ pub(crate) fn take(given: &[Given<'_>]) -> Result<Vec<SyncFile>, Error> {
 
 /// Puts fences into the dma-bufs that they are for, so that drivers wait for them. The ioctl takes each
 /// dma-buf's reservation lock, so the caller needs a permit ([`crate::permits`]).
-pub(crate) fn import(given: &[Given<'_>], devices: &[Device]) -> Result<(), Error> {
-    for Device { buffer, fd, access } in devices {
+pub(crate) fn import(given: &[Given<'_>], devices: &[DeviceBuffer]) -> Result<(), Error> {
+    for DeviceBuffer { buffer, fd, access } in devices {
         let own = given.iter().any(|given| given.buffer == Some(*buffer)).then_some(*buffer);
         for given in given.iter().filter(|given| given.buffer == own) {
             dmabuf::import_sync_file(fd.as_fd(), Usage::new(access.is_exclusive()), given.fd)

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! `buffersync-bench run FILE`: measures the service at work, and writes the results as JSON.
-//! `buffersync-bench alone` prints what locks cost that nobody contends; a profile is made of that, too.
+//! `buffersync-bench alone` prints what locks cost that nobody contends.
 //! `buffersync-bench locks COUNT`, for a profiler, locks and unlocks four device buffers COUNT times.
 //! `cpu-locks`, `exchanges` (one call each) and `calls` (two empty calls) are similar.
 //!

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `buffersync-stack [--service-arg ARG]... -- COMMAND [ARG]...`
+//! `buffersync-stack [--service PROGRAM] [--service-arg ARG]... -- COMMAND [ARG]...`
 //!
 //! Brings up the service manager and the service, runs a command, takes them down again. Exits as
 //! the command did; a service that has ended by itself or has panicked meanwhile is a failure.

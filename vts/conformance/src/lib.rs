@@ -61,7 +61,7 @@ const LOOK_AT_THE_PROCESS: [&str; 3] = [
     "quotas::descriptors_do_not_leak",
 ];
 
-/// A test that holds something for more than 100 ms.
+/// A test that holds for longer than 100 ms, the hold limit of `script::outpaced`.
 const OUTPACED: &str = "locking::queued_locks_are_granted_in_ticket_order";
 
 /// The suite's own list of its tests, without instances.

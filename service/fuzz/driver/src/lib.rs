@@ -173,8 +173,7 @@ fn service(place: Where, limit: Option<Duration>, words: &[String]) -> Result<i3
     testbed.run(&run, &mut |line| println!("{line}"))
 }
 
-/// Runs of the service's for the tests, one on each processor of the guest; says what they did. Then
-/// the wrong services.
+/// Runs of the service's for the tests, one on each processor of the guest; says what they did.
 pub fn service_briefly(testbed: &Testbed) -> Result<String, String> {
     let stage = stage_service().map_err(|failure| failure.0)?;
     let mut script = String::from("mkdir -p $BUFFERSYNC_OUT/failed && cd $BUFFERSYNC_OUT/failed\n");
