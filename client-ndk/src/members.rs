@@ -27,9 +27,9 @@ impl Members {
     /// Notes a buffer that was added, or a stronger access to it.
     pub fn add(&mut self, id: BufferId, access: Access) {
         match self.find(id) {
-            // The service refuses a mix of CPU and device.
             Some(member) => {
-                member.declared = member.declared.stronger(access).unwrap_or(access);
+                // The service refuses a mix of CPU and device before.
+                member.declared = member.declared.stronger(access).unwrap_or(member.declared);
             }
             None => {
                 let mapping = Weak::new();

@@ -56,7 +56,7 @@ pub(crate) struct Eviction {
 }
 
 /// A key that nobody can guess. std promises no randomness of `RandomState`, so the kernel is asked.
-/// Early at boot that waits until the kernel has entropy: call it without a mutex.
+/// Early at boot, before the kernel has entropy, it refuses: a thread of the pool must not wait for that.
 ///
 /// # References
 ///  - [getrandom(2)](https://man7.org/linux/man-pages/man2/getrandom.2.html)
@@ -64,7 +64,8 @@ pub(crate) fn random_key() -> Result<i64, Error> {
     let mut bytes = [0; 8];
     loop {
         // SAFETY: the call writes at most as many bytes as the array has.
-        let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+        let got =
+            unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
         match Errno::result(got) {
             Ok(8) => return Ok(i64::from_ne_bytes(bytes)),
             Ok(_) | Err(Errno::EINTR) => {}

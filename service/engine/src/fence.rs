@@ -89,6 +89,12 @@ impl Gates {
         self.cpu_writers > 0 || access.is_exclusive() && self.cpu_readers > 0
     }
 
+    /// The numbers of fences that CPU writers and CPU readers have given.
+    #[cfg(feature = "check")]
+    pub fn by_cpu(&self) -> [u32; 2] {
+        [self.cpu_writers, self.cpu_readers]
+    }
+
     /// Adds a gate and returns its place in the list.
     pub fn push(&mut self, gate: Gate, giver: Access) -> u32 {
         *self.cpu_givers(giver) += u32::from(!giver.is_dma());
