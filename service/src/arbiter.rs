@@ -18,7 +18,8 @@
 //!
 //! *Nothing blocks under the mutex.* Pipe writes are non-blocking; cache operations go to the sync
 //! workers, and waits for fences to the reactor. Calls that take a dma-buf's reservation lock (poll(2),
-//! epoll_ctl(2), imports of fences) are made before or after.
+//! imports of fences) are made before or after. One exception is known: a worker calls epoll_ctl(2) on a
+//! dma-buf while it has the reactor's mutex, and a call that adds or removes a wait waits for that one.
 //!
 //! *Descriptors are closed after it.* The last close of a dma-buf frees its memory, so descriptors leave
 //! the tables by `State::garbage`.

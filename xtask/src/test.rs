@@ -259,17 +259,17 @@ fn stage(wanted: &[&str]) -> Result<Option<Report>, Failure> {
     wanted.contains(&SUITE).then(|| prepare(&made)).transpose()
 }
 
-/// Runs the test programs. Most of them run in lanes, at the same time. `guest_selinux` changes the policy of the
-/// whole kernel; the conformance suite, which `guest_syscalls` runs too, counts the cache operations of the whole
-/// kernel.
+/// Runs the test programs. Most of them run in lanes, at the same time: the one that takes as long as all others is
+/// in a lane of its own. `guest_selinux` changes the policy of the whole kernel, and the conformance suite counts the
+/// cache operations of the whole kernel.
 fn guest_command(wanted: &[&str]) -> String {
-    const TRACING: [&str; 1] = ["guest_tracing"];
-    let alone = |name: &&&str| ["guest_selinux", "guest_syscalls", SUITE].contains(*name);
+    const LONG: [&str; 1] = ["guest_syscalls"];
+    let alone = |name: &&&str| ["guest_selinux", SUITE].contains(*name);
     let (alone, others): (Vec<&str>, Vec<&str>) = wanted.iter().partition(alone);
-    let (tracing, others): (Vec<&str>, Vec<&str>) =
-        others.iter().partition(|name| TRACING.contains(name));
+    let (long, others): (Vec<&str>, Vec<&str>) =
+        others.iter().partition(|name| LONG.contains(name));
     let mut script = String::from("status=0\nrm -f $BUFFERSYNC_OUT/guest_*.log\n");
-    script.push_str(&lanes::script(&[tracing, others].map(|lane| {
+    script.push_str(&lanes::script(&[long, others].map(|lane| {
         let lines: Vec<String> = lane.into_iter().map(test_program).collect();
         format!("status=0\n{}exit $status", lines.concat())
     })));
