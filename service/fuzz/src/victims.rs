@@ -18,6 +18,7 @@ use buffersync_aidl::event::{Record, GRANTED, RECORD_BYTES};
 use buffersync_service::arbiter::Arbiter;
 use buffersync_service::binder::group::SyncGroup;
 use buffersync_service::calls::Opened;
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rsbinder::{ParcelFileDescriptor, Strong};
 
@@ -122,7 +123,13 @@ impl Victim {
 
     fn is_told(&self, within_ms: u16) -> bool {
         let mut fds = [PollFd::new(self.events.as_fd(), PollFlags::POLLIN)];
-        nix::poll::poll(&mut fds, PollTimeout::from(within_ms)) != Ok(0)
+        loop {
+            match nix::poll::poll(&mut fds, PollTimeout::from(within_ms)) {
+                // libFuzzer's own alarm, every half minute.
+                Err(Errno::EINTR) => {}
+                told => return told != Ok(0),
+            }
+        }
     }
 
     /// The next two records; zeros if there are none.
