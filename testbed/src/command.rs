@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Failure;
+use crate::{during, Failure};
 
 /// Runs a command that has to succeed.
 pub fn call(command: &mut Command) -> Result<(), Failure> {
@@ -19,7 +19,7 @@ pub fn call(command: &mut Command) -> Result<(), Failure> {
 
 /// Adds to an error what was being made.
 pub fn made<T>(result: io::Result<T>, what: &str) -> Result<T, Failure> {
-    result.map_err(|error| Failure(format!("{what}: {error}")))
+    during(what, result)
 }
 
 /// Copies a file, and makes the folder that it goes to.

@@ -15,7 +15,7 @@ use crate::command::made;
 use crate::Failure;
 
 /// The platform is named so that the flags do not apply to build scripts and macros.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 const FLAGS: &str = "-C target-feature=+crt-static";
 /// Service manager and tools for binder on Linux.
 const RSBINDER_TOOLS: &str = "0.12.0";

@@ -10,7 +10,7 @@
 
 #![forbid(unsafe_code)]
 
-/// What a group does with a buffer, and whether the CPU or a device does it.
+/// The use that a group makes of a buffer: a read or a write, by the CPU or by a device.
 ///
 /// Reads share a buffer, writes exclude everybody else. Declare what really happens: the access also
 /// decides the cache maintenance before a grant. A CPU write that is declared as [`Access::DmaWrite`]
@@ -31,17 +31,17 @@ impl Access {
     /// All four, in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::Read, Self::Write, Self::DmaRead, Self::DmaWrite];
 
-    /// Whether this access excludes every other access.
+    /// True if this access excludes every other access.
     pub fn is_exclusive(self) -> bool {
         matches!(self, Self::Write | Self::DmaWrite)
     }
 
-    /// Whether a device accesses the buffer, not the CPU.
+    /// True if a device accesses the buffer, false if the CPU does.
     pub fn is_dma(self) -> bool {
         matches!(self, Self::DmaRead | Self::DmaWrite)
     }
 
-    /// Whether two groups cannot hold one buffer for these two accesses at once.
+    /// True if two groups cannot hold one buffer for these two accesses at once.
     pub fn conflicts(self, other: Self) -> bool {
         self.is_exclusive() || other.is_exclusive()
     }

@@ -58,7 +58,7 @@ pub struct Files {
     aidl_build: String,
 }
 
-/// What the manifest declares: `PACKAGE.INTERFACE/INSTANCE`.
+/// An instance that the manifest declares: `PACKAGE.INTERFACE/INSTANCE`.
 struct Declared {
     package: String,
     interface: String,

@@ -21,9 +21,8 @@ use std::time::Duration;
 use buffersync_conformance::{sources, Fault, SUITE};
 use buffersync_testbed::checkout::{cache, root, target};
 use buffersync_testbed::command::{call, copy, copy_folder};
-use buffersync_testbed::{programs, Failure, Run, Testbed, Where};
-
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+use buffersync_testbed::programs::{self, TARGET};
+use buffersync_testbed::{Failure, Run, Testbed, Where};
 
 /// Instrumentation, by which libFuzzer sees the branches that an input takes.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

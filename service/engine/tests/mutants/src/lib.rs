@@ -19,6 +19,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use buffersync_testbed::checkout::{root, target};
+use buffersync_testbed::command::{self, copy_folder, made};
 use buffersync_testbed::Failure;
 
 use list::{Mutant, MUTANTS};
@@ -66,7 +67,7 @@ const GENERAL: Suite = Suite {
 /// Runs those whose name contains one of `words`, or all; 0 if every one was caught.
 pub fn run(words: &[String]) -> Result<i32, Failure> {
     let copy = target().join("mutants");
-    prepare(&copy).map_err(|error| Failure(format!("{}: {error}", copy.display())))?;
+    prepare(&copy)?;
     for suite in [&NAMED, &GENERAL] {
         match test(&copy, suite)? {
             Verdict::Survived(time) => {
@@ -112,35 +113,20 @@ impl Verdict {
 }
 
 /// The engine alone in a workspace, with what its tests read.
-fn prepare(copy: &Path) -> std::io::Result<()> {
+fn prepare(copy: &Path) -> Result<(), Failure> {
     for folder in ["aidl/access", "service/engine/src", "service/engine/tests"] {
-        let _ = fs::remove_dir_all(copy.join(folder));
         copy_folder(&root().join(folder), &copy.join(folder))?;
     }
-    fs::create_dir_all(copy.join("docs"))?;
     for file in ["docs/engine.md", "service/engine/Cargo.toml", "Cargo.lock"] {
-        fs::copy(root().join(file), copy.join(file))?;
+        command::copy(&root().join(file), &copy.join(file))?;
     }
-    let manifest = fs::read_to_string(root().join("Cargo.toml"))?;
+    let manifest = made(fs::read_to_string(root().join("Cargo.toml")), "Cargo.toml")?;
     let (before, rest) = manifest.split_once("members = [").unwrap_or((&manifest, "]"));
     let (_, after) = rest.split_once(']').unwrap_or(("", rest));
     // Dependencies on packages that are not there are not used, so not looked for.
     let members = ["aidl/access", "service/engine"];
-    fs::write(copy.join("Cargo.toml"), format!("{before}members = {members:?}{after}"))
-}
-
-fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
+    let manifest = format!("{before}members = {members:?}{after}");
+    made(fs::write(copy.join("Cargo.toml"), manifest), "mutants/Cargo.toml")
 }
 
 /// The file that a mutant is about, and what is in it: the mutant's piece once.
