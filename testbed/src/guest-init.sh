@@ -19,9 +19,11 @@ mount -t selinuxfs selinux /sys/fs/selinux 2>/dev/null
 mount -t debugfs debug /sys/kernel/debug 2>/dev/null
 mount -t tracefs tracing /sys/kernel/tracing 2>/dev/null
 
+# A binder device for each of the lanes in which tests run.
+lanes=lane0,lane1,lane2,lane3,lane4
 for module in /modules/*.ko; do
     options=
-    case $module in *binder_linux.ko) options=devices=binder,hwbinder,vndbinder ;; esac
+    case $module in *binder_linux.ko) options=devices=binder,hwbinder,vndbinder,$lanes ;; esac
     insmod "$module" $options || echo "init: cannot load $module"
 done
 
@@ -31,7 +33,7 @@ for device in binder hwbinder vndbinder; do
     ln -sf ../$device /dev/binderfs/$device
 done
 # Clients run under users of their own.
-chmod 0666 /dev/binder /dev/hwbinder /dev/vndbinder /dev/dma_heap/* /dev/udmabuf /dev/dri/* 2>/dev/null
+chmod 0666 /dev/binder /dev/hwbinder /dev/vndbinder /dev/lane* /dev/dma_heap/* /dev/udmabuf /dev/dri/* 2>/dev/null
 chmod 0755 /dev/dma_heap /dev/dri 2>/dev/null
 
 ip link set lo up

@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{channel, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -67,8 +68,11 @@ impl Machine {
         let script =
             format!("export BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out\ncd /\n{}\n", run.command);
         during("staging", fs::write(run.stage.join("run"), script))?;
-        let console = self.work.join("console");
-        let status = self.work.join("status");
+        // Several guests can run at a time.
+        static BOOTS: AtomicU32 = AtomicU32::new(0);
+        let boot = BOOTS.fetch_add(1, Ordering::Relaxed);
+        let console = self.work.join(format!("console-{boot}"));
+        let status = self.work.join(format!("status-{boot}"));
         for file in [&console, &status] {
             during(file.display(), fs::write(file, ""))?;
         }

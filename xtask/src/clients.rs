@@ -5,7 +5,7 @@
 //! [`mod@crate::install`] has installed, found with pkg-config.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use buffersync_testbed::checkout::{root, target};
@@ -43,12 +43,18 @@ const PROGRAMS: [Program; 5] = [
     },
 ];
 
+/// Installs in `prefix/` of the stage, as for users, but not optimised.
+pub fn install(stage: &Path, java: bool) -> Result<PathBuf, Failure> {
+    let prefix = stage.join("prefix");
+    Install { prefix: &prefix, destdir: None, release: false, java, service: true }.run()?;
+    Ok(prefix)
+}
+
 /// Builds everything into the stage: `prefix/` and `clients/`.
 pub fn stage(stage: &Path) -> Result<(), Failure> {
     let tools = [("cc", "gcc"), ("c++", "g++"), ("pkg-config", "pkg-config")];
     provision::need(&tools)?;
-    let prefix = stage.join("prefix");
-    Install { prefix: &prefix, destdir: None, release: false, java: true, service: true }.run()?;
+    let prefix = install(stage, true)?;
     let clients = stage.join("clients");
     let _ = fs::remove_dir_all(&clients);
     made(fs::create_dir_all(clients.join("java")), "clients")?;

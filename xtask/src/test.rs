@@ -5,7 +5,7 @@
 //! and ends in one line of counts.
 //!
 //! A step is one of [`STEPS`], or a test program that runs in the testbed, by its name. A step builds what
-//! it needs and nothing else. All test programs of the testbed share one boot.
+//! it needs and nothing else. All that runs in the testbed shares one boot, several jobs at a time.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -16,8 +16,9 @@ use buffersync_checks::sepolicy;
 use buffersync_conformance::{prepare, script, Report, SUITE};
 use buffersync_fuzz_driver as fuzz;
 use buffersync_testbed::checkout::{cache, out, root, target};
+use buffersync_testbed::lanes::{self, Done, Job};
 use buffersync_testbed::programs::{self, Program};
-use buffersync_testbed::{lanes, provision, selftest, Failure, Run, Testbed};
+use buffersync_testbed::{provision, selftest, Failure, Testbed};
 
 use crate::{clients, Options};
 
@@ -41,16 +42,21 @@ const FIRST_IN_TESTBED: usize = 6;
 /// The folder of the crate whose tests are the step `checks`.
 const CHECKS: &str = "checks";
 
-/// In the testbed's output, before the name of a test program and the seconds that it took.
-const TIME: &str = "== seconds of ";
+/// The jobs in the testbed that take longest. They begin first.
+const LONG: [&str; 6] =
+    ["fuzz-1", "fuzz-2", SUITE, "wrong-none", "guest_syscalls", "guest_examples"];
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     passed: u64,
     failed: u64,
     /// `test result` lines seen.
     reports: u64,
+    /// What failed, for the last lines of the output.
+    failures: Vec<String>,
+    /// The names that libtest has listed after `failures:`.
+    listed: Vec<String>,
 }
 
 /// A run of some steps.
@@ -93,7 +99,8 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
     for (name, time) in &steps.times {
         println!("{name:<28} {:7.1}", time.as_secs_f64());
     }
-    let Counts { passed, failed, .. } = steps.counts;
+    let Counts { passed, failed, failures, .. } = steps.counts;
+    failures.iter().for_each(|failure| println!("FAILED: {failure}"));
     println!("{passed} passed, {failed} failed");
     Ok(i32::from(failed > 0 || options.words.is_empty() && passed == 0))
 }
@@ -165,17 +172,6 @@ impl Steps {
     }
 
     fn in_the_testbed(&mut self, options: &Options, testbed: &Testbed, guests: &[String]) {
-        if let Testbed::Guest(machine) = testbed {
-            self.step("testbed", |_| selftest::run(machine));
-        }
-        self.step("fuzz", |_| {
-            println!("   {}", fuzz::service_briefly(testbed)?);
-            Ok(())
-        });
-        self.step("fuzz-wrong", |_| {
-            println!("   {}", fuzz::wrong(testbed)?);
-            Ok(())
-        });
         let native = matches!(testbed, Testbed::Native);
         for name in guests.iter().map(String::as_str).chain(["testbed"]) {
             let needs_guest = name == "testbed" || !programs::is_harmless(name);
@@ -183,49 +179,87 @@ impl Steps {
                 self.counts.fail(&format!("{name} does not run with --native"));
             }
         }
-        let mut wanted: Vec<&str> = guests.iter().map(String::as_str).collect();
-        wanted.retain(|name| self.wants(name) && (programs::is_harmless(name) || !native));
-        if self.wants("vts") {
-            wanted.push(SUITE);
+        let mut jobs = Vec::new();
+        for (step, its_jobs) in [
+            ("fuzz", fuzz::runs as fn() -> Vec<Job>),
+            ("fuzz-wrong", fuzz::wrong),
+            ("vts", script::jobs),
+        ] {
+            jobs.extend(if self.wants(step) { its_jobs() } else { Vec::new() });
         }
-        if wanted.is_empty() {
-            return;
-        }
+        let here = |name: &String| self.wants(name) && (programs::is_harmless(name) || !native);
+        jobs.extend(guests.iter().filter(|name| here(name)).map(|name| test_program(name)));
+        jobs.sort_by_key(|job| {
+            LONG.iter().position(|name| job.name == *name).unwrap_or(LONG.len())
+        });
         let mut report = None;
         let before = self.counts.failed;
-        self.timed("testbed: build", |_| {
-            report = stage(&wanted).map_err(|failure| failure.0)?;
-            Ok(())
-        });
-        if self.counts.failed == before {
-            self.boot(options, testbed, &wanted, report);
+        if !jobs.is_empty() {
+            self.timed("testbed: build", |_| {
+                report = stage(&jobs).map_err(|failure| failure.0)?;
+                Ok(())
+            });
         }
+        let built = self.counts.failed == before;
+        // These guests mostly wait, too.
+        std::thread::scope(|scope| {
+            let selftest = match testbed {
+                Testbed::Guest(machine) if self.wants("testbed") => Some(scope.spawn(|| {
+                    let begin = Instant::now();
+                    (selftest::run(machine), begin.elapsed())
+                })),
+                _ => None,
+            };
+            if built && !jobs.is_empty() {
+                let begin = Instant::now();
+                self.boot(options, testbed, &jobs, report);
+                self.times.push(("testbed: all jobs".into(), begin.elapsed()));
+            }
+            if let Some(selftest) = selftest {
+                let panicked = |_| (Err("it panicked".to_string()), Duration::ZERO);
+                let (result, time) = selftest.join().unwrap_or_else(panicked);
+                if let Err(why) = result {
+                    self.counts.fail(&format!("testbed: {why}"));
+                }
+                self.times.push(("testbed".into(), time));
+            }
+        });
     }
 
-    /// One boot for all: the first program that fails does not keep the others from running.
+    /// One boot for all jobs: the first that fails does not keep the others from running.
     fn boot(
         &mut self,
         options: &Options,
         testbed: &Testbed,
-        wanted: &[&str],
+        jobs: &[Job],
         mut report: Option<Report>,
     ) {
-        let command = guest_command(wanted);
         let limit = options.limit.unwrap_or(Duration::from_secs(1500));
         let (stage, out) = (cache().join("stage"), out());
-        let run = Run { command: &command, stage: &stage, out: &out, limit };
-        let before = self.counts.reports;
-        let status = testbed.run(&run, &mut |line| {
-            println!("{line}");
-            self.counts.read(line);
-            if let Some(report) = &mut report {
-                report.read(line);
+        let mut wrong = Duration::ZERO;
+        let ran = lanes::run(testbed, &stage, &out, limit, jobs, &mut |done| {
+            let name = &done.job.name;
+            if name.contains(script::WRONG) {
+                wrong += done.time;
+            } else {
+                self.times.push((name.clone(), done.time));
             }
-            let time = line.strip_prefix(TIME).and_then(|time| time.split_once(": "));
-            if let Some((name, Ok(seconds))) = time.map(|(name, time)| (name, time.parse())) {
-                self.times.push((name.to_string(), Duration::from_secs(seconds)));
+            println!("== {name}");
+            if fuzz::is_own(done.job) {
+                match fuzz::judge(done) {
+                    Ok(said) => println!("   {said}"),
+                    Err(why) => self.counts.fail(&format!("{name}: {why}")),
+                }
+                return;
+            }
+            self.counts.job(done);
+            if let Some(report) = &mut report {
+                done.lines.iter().for_each(|line| report.read(line));
             }
         });
+        if wrong > Duration::ZERO {
+            self.times.push(("wrong services".into(), wrong));
+        }
         let counts = &mut self.counts;
         match report.map(|report| (report.finish(&target().join("vts")), report)) {
             None => {}
@@ -233,72 +267,38 @@ impl Steps {
             Some((Ok(summary), report)) => counts.fail(&format!("{summary}\n{}", report.table())),
             Some((Err(failure), _)) => counts.fail(&failure.0),
         }
-        match status {
-            Ok(0) if counts.reports - before == wanted.len() as u64 => {}
-            Ok(0) => counts.fail("a test program printed no result"),
-            Ok(status) if counts.failed == 0 => counts.fail(&format!("exit status {status}")),
-            Ok(_) => {}
-            Err(failure) => counts.fail(&failure.0),
+        if let Err(failure) = ran {
+            counts.fail(&failure.0);
         }
     }
 }
 
-/// Fills the stage with what these test programs need; the conformance suite's report, if it is among them.
-fn stage(wanted: &[&str]) -> Result<Option<Report>, Failure> {
-    let made = programs::tests(&[wanted, &[SUITE]].concat())?;
+/// Fills the stage with what these jobs need; the conformance suite's report, if it is among them.
+fn stage(jobs: &[Job]) -> Result<Option<Report>, Failure> {
+    let wants = |names: &[&str]| jobs.iter().any(|job| names.contains(&&*job.name));
+    let tests: Vec<&str> =
+        jobs.iter().map(|job| &*job.name).filter(|n| programs::is_for_guest(n)).collect();
+    let made = programs::tests(&[&tests, &[SUITE][..]].concat())?;
     let stage = programs::stage(&[programs::bins(&[])?, made.clone()].concat())?;
-    if wanted.iter().any(|name| ["guest_examples", "guest_syscalls"].contains(name)) {
+    if wants(&["guest_examples"]) {
         clients::stage(&stage)?;
+    } else if wants(&["guest_syscalls", SUITE]) {
+        clients::install(&stage, false)?;
     }
-    if wanted.contains(&"guest_syscalls") {
+    if wants(&["guest_syscalls"]) {
         provision::need(&[("strace", "strace")])?;
     }
-    if wanted.contains(&"guest_selinux") {
+    if wants(&["guest_selinux"]) {
         sepolicy::compile(&stage.join("sepolicy"))?;
     }
-    wanted.contains(&SUITE).then(|| prepare(&made)).transpose()
+    fuzz::stage(jobs, &stage)?;
+    wants(&[SUITE]).then(|| prepare(&made)).transpose()
 }
 
-/// Runs the test programs. Most of them run in lanes, at the same time: the one that takes as long as all others is
-/// in a lane of its own. `guest_selinux` changes the policy of the whole kernel, and the conformance suite counts the
-/// cache operations of the whole kernel.
-fn guest_command(wanted: &[&str]) -> String {
-    const LONG: [&str; 1] = ["guest_syscalls"];
-    let alone = |name: &&&str| ["guest_selinux", SUITE].contains(*name);
-    let (alone, others): (Vec<&str>, Vec<&str>) = wanted.iter().partition(alone);
-    let (long, others): (Vec<&str>, Vec<&str>) =
-        others.iter().partition(|name| LONG.contains(name));
-    let mut script = String::from("status=0\nrm -f $BUFFERSYNC_OUT/guest_*.log\n");
-    script.push_str(&lanes::script(&[long, others].map(|lane| {
-        let lines: Vec<String> = lane.into_iter().map(test_program).collect();
-        format!("status=0\n{}exit $status", lines.concat())
-    })));
-    let logs = wanted.iter().filter(|name| **name != SUITE).map(|name| log_of(name));
-    for name in alone.iter().filter(|name| **name != SUITE) {
-        script.push_str(&test_program(name));
-    }
-    script.push_str(&format!("cat {}\n", logs.collect::<Vec<_>>().join(" ")));
-    if alone.contains(&SUITE) {
-        script.push_str(&timed(SUITE, &script::suite()));
-        script.push_str(&timed("wrong services", &script::faults()));
-    }
-    script + "exit $status\n"
-}
-
-fn log_of(name: &str) -> String {
-    format!("$BUFFERSYNC_OUT/{name}.log")
-}
-
-/// Runs a test program. Its output goes to a file: libtest writes a line in pieces, and other lanes write, too.
-fn test_program(name: &str) -> String {
-    let log = log_of(name);
-    let run = format!("$BUFFERSYNC_STAGE/bin/{name} --test-threads=1 >{log} 2>&1 || status=1\n");
-    timed(name, &run)
-}
-
-/// Says when a part begins, and when it has ended how many seconds it took.
-fn timed(name: &str, script: &str) -> String {
-    format!("echo '-- {name}'; begin=$(date +%s)\n{script}echo \"{TIME}{name}: $(($(date +%s) - begin))\"\n")
+/// A test program of the testbed. `guest_selinux` changes the policy of the whole kernel.
+fn test_program(name: &str) -> Job {
+    let script = format!("exec $BUFFERSYNC_STAGE/bin/{name} --test-threads=1");
+    Job { name: name.into(), script, alone: name == "guest_selinux" }
 }
 
 fn succeed(mut command: Command) -> Result<(), String> {
@@ -310,6 +310,7 @@ impl Counts {
     fn fail(&mut self, why: &str) {
         println!("FAILED: {why}");
         self.failed += 1;
+        self.failures.push(why.lines().next().unwrap_or_default().to_string());
     }
 
     fn unit_tests(&mut self, program: &Program) {
@@ -321,7 +322,7 @@ impl Counts {
 
     /// Runs a test program here. One that fails without saying how many failed counts once.
     fn host(&mut self, mut command: Command) {
-        let before = *self;
+        let (reports, failed) = (self.reports, self.failed);
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         let mut child = match child {
             Ok(child) => child,
@@ -334,17 +335,39 @@ impl Counts {
             }
         }
         match child.wait() {
-            Ok(status) if !status.success() && self.failed == before.failed => {
+            Ok(status) if !status.success() && self.failed == failed => {
                 self.fail(&status.to_string());
             }
-            Ok(_) if self.reports == before.reports => self.fail("no result was printed"),
+            Ok(_) if self.reports == reports => self.fail("no result was printed"),
             Ok(_) => {}
             Err(error) => self.fail(&error.to_string()),
         }
     }
 
-    /// Adds the counts of libtest's closing line.
+    /// Prints what a job of the testbed said, and counts its tests.
+    fn job(&mut self, done: &Done<'_>) {
+        let (reports, failed) = (self.reports, self.failed);
+        for line in &done.lines {
+            println!("{line}");
+            self.read(line);
+        }
+        let name = &done.job.name;
+        if done.status != 0 && self.failed == failed {
+            self.fail(&format!("{name}: exit status {}", done.status));
+        } else if programs::is_for_guest(name) && self.reports != reports + 1 {
+            self.fail(&format!("{name}: {} results were printed, not one", self.reports - reports));
+        }
+    }
+
+    /// Adds the counts of libtest's closing line, and the names that are listed before it.
     fn read(&mut self, line: &str) {
+        match line.strip_prefix("    ") {
+            _ if line == "failures:" => self.listed.clear(),
+            Some(name) if name.contains("::") || !name.contains(' ') => {
+                self.listed.push(name.into())
+            }
+            _ => {}
+        }
         let Some((_, rest)) = line.split_once("test result: ") else { return };
         let number = |word: &str| {
             let (before, _) = rest.split_once(&format!(" {word}"))?;
@@ -354,6 +377,8 @@ impl Counts {
             self.passed += passed;
             self.failed += failed;
             self.reports += 1;
+            let listed = std::mem::take(&mut self.listed);
+            self.failures.extend(listed.into_iter().filter(|_| failed > 0));
         }
     }
 }
@@ -363,12 +388,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_are_read_from_libtests_last_line() {
+    fn counts_and_names_are_read_from_libtests_last_lines() {
         let mut counts = Counts::default();
-        counts.read("test a ... ok");
-        counts.read("test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out");
-        counts.read("test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured");
-        assert_eq!(counts, Counts { passed: 14, failed: 3, reports: 2 });
+        let all = "test a ... ok\n\nsuccesses:\n    a\n\n\
+                   test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out\n\
+                   successes:\n    a\nfailures:\n---- b stdout ----\nfailures:\n    b\n    m::c\n\n\
+                   test result: FAILED. 2 passed; 3 failed; 0 ignored; 0 measured";
+        all.lines().for_each(|line| counts.read(line));
+        assert_eq!((counts.passed, counts.failed, counts.reports), (14, 3, 2));
+        assert_eq!(counts.failures, ["b", "m::c"]);
     }
 
     #[test]
@@ -378,5 +406,6 @@ mod tests {
         assert_eq!(counts.failed, 1);
         counts.host(Command::new("false"));
         assert_eq!(counts.failed, 2);
+        assert_eq!(counts.failures.len(), 2);
     }
 }

@@ -57,16 +57,17 @@ const TABLE: [Row; 16] = [
 ];
 
 fn every_pair_of_accesses_gets_the_operations_of_the_table() {
-    let trace = Trace::start();
+    let mut trace = Trace::start();
     for (exporter, allocate) in EXPORTERS {
         for (first, before_first, second, before_second, at_the_end) in TABLE {
             let pair = format!("{exporter}: {first:?} then {second:?}");
             let buffer = allocate();
+            trace.watch(&buffer);
             let issued = counter("sync_start") + counter("sync_end");
             let failed = counter("sync_failed");
             let mut a = Group::of("vts/first", &buffer, first);
             let mut b = Group::of("vts/second", &buffer, second);
-            trace.take();
+            assert_eq!(trace.take(), [], "{pair}, added");
             a.cycle();
             assert_eq!(trace.take(), before_first, "{pair}, the first");
             b.cycle();
@@ -85,14 +86,14 @@ fn every_pair_of_accesses_gets_the_operations_of_the_table() {
 
 fn dirty_lines_are_not_forgotten_behind_a_read() {
     // CPU write, CPU read, device read: a rule that knows only the last access issues nothing.
-    let trace = Trace::start();
+    let mut trace = Trace::start();
     let buffer = heap::allocate(SIZE).expect("heap");
+    trace.watch(&buffer);
     let mut ops = Vec::new();
     // Both groups stay open, so that the buffer is not let go in between.
     let mut groups: Vec<Group> = [Access::WRITE, Access::READ, Access::DMA_READ]
         .map(|access| Group::of("vts/sticky", &buffer, access))
         .into();
-    trace.take();
     for group in &mut groups {
         group.cycle();
         ops.extend(trace.take());

@@ -21,6 +21,7 @@ use std::time::Duration;
 use buffersync_conformance::{sources, Fault, SUITE};
 use buffersync_testbed::checkout::{cache, root, target};
 use buffersync_testbed::command::{call, copy, copy_folder};
+use buffersync_testbed::lanes::{self, Done, Job};
 use buffersync_testbed::programs::{self, TARGET};
 use buffersync_testbed::{Failure, Run, Testbed, Where};
 
@@ -102,6 +103,10 @@ const FAULTS: [Fault; 5] = [
     },
 ];
 
+/// The jobs of the step `fuzz`, and of `fuzz-wrong`.
+const RUN: &str = "fuzz-";
+const WRONG: &str = "fuzz-wrong-";
+
 /// `cargo xtask fuzz`; returns the fuzzer's exit status.
 pub fn run(place: Where, limit: Option<Duration>, words: &[String]) -> Result<i32, Failure> {
     let (what, words) = match words.split_first() {
@@ -110,12 +115,8 @@ pub fn run(place: Where, limit: Option<Duration>, words: &[String]) -> Result<i3
     };
     match (what, words) {
         ("engine", words) => engine(words),
-        ("service" | "wrong", []) => {
-            let testbed = Testbed::prepare(place, &cache())?;
-            let step = if what == "wrong" { wrong } else { service_briefly };
-            println!("{}", step(&testbed).map_err(Failure)?);
-            Ok(0)
-        }
+        ("service", []) => in_the_tests(place, limit, runs()),
+        ("wrong", []) => in_the_tests(place, limit, wrong()),
         ("service", words) => service(place, limit, words),
         ("record", []) => record(place, limit),
         _ => Err(Failure(
@@ -157,14 +158,15 @@ fn verdict(success: bool, said: &str) -> Result<String, String> {
 /// When it ends, the fuzzer leaves inputs that reach something new in target/fuzz/out/corpus, and inputs that
 /// fail beside it. With a file of that folder among the words, it runs that input.
 fn service(place: Where, limit: Option<Duration>, words: &[String]) -> Result<i32, Failure> {
-    let stage = stage_service()?;
+    let stage = target().join("fuzz/stage");
+    stage_in(&stage.join("fuzz"), root())?;
     let testbed = Testbed::prepare(place, &cache())?;
     let one_input = words.iter().any(|word| !word.starts_with('-'));
-    let corpus = if one_input { "" } else { "/tmp/corpus $BUFFERSYNC_STAGE/seeds" };
+    let corpus = if one_input { "" } else { "/tmp/corpus $BUFFERSYNC_STAGE/fuzz/seeds" };
     // The shared folder is slow, so the guest works on a copy: three times as many inputs a second.
     let command = format!(
         "mkdir -p $BUFFERSYNC_OUT/corpus && cd $BUFFERSYNC_OUT && cp -r corpus /tmp/ || exit 1\n\
-         $BUFFERSYNC_STAGE/{PROGRAM} {} {} {corpus}\n\
+         $BUFFERSYNC_STAGE/fuzz/{PROGRAM} {} {} {corpus}\n\
          status=$?; cp -r /tmp/corpus .; exit $status",
         ALWAYS.join(" "),
         words.join(" ")
@@ -174,36 +176,73 @@ fn service(place: Where, limit: Option<Duration>, words: &[String]) -> Result<i3
     testbed.run(&run, &mut |line| println!("{line}"))
 }
 
-/// Runs of the service's for the tests, one on each processor of the guest; says what they did.
-pub fn service_briefly(testbed: &Testbed) -> Result<String, String> {
-    let stage = stage_service().map_err(|failure| failure.0)?;
-    let mut script = String::from("mkdir -p $BUFFERSYNC_OUT/failed && cd $BUFFERSYNC_OUT/failed\n");
-    for seed in SEEDS {
-        script.push_str(&format!(
-            "(mkdir /tmp/{seed}; $BUFFERSYNC_STAGE/{PROGRAM} {} {SHORT} -runs={RUNS} -seed={seed} \
-             /tmp/{seed} $BUFFERSYNC_STAGE/seeds >/tmp/{seed}.log 2>&1; \
-             echo $? >/tmp/{seed}.status) &\n",
-            ALWAYS.join(" ")
-        ));
+/// Runs of the service's fuzzer for the tests, one for each processor of the guest.
+pub fn runs() -> Vec<Job> {
+    let run = |seed| {
+        let options = format!("{SHORT} -runs={RUNS} -seed={seed}");
+        job(format!("{RUN}{seed}"), "fuzz", &options)
+    };
+    SEEDS.map(run).into()
+}
+
+/// The fuzzer on services that are wrong on purpose.
+pub fn wrong() -> Vec<Job> {
+    let run = |fault: &Fault| {
+        let options = format!("-runs={RUNS} -seed=1");
+        let mut job = job(format!("{WRONG}{}", fault.name), "fuzz-wrong", &options);
+        job.script.insert_str(0, &format!("export BUFFERSYNC_FAULT={}\n", fault.name));
+        job
+    };
+    FAULTS.iter().map(run).collect()
+}
+
+fn job(name: String, folder: &str, options: &str) -> Job {
+    let place = format!("$BUFFERSYNC_STAGE/{folder}");
+    let script = format!(
+        "mkdir /tmp/{name} && cd $BUFFERSYNC_OUT || exit 1\n\
+         exec {place}/{PROGRAM} {} {options} /tmp/{name} {place}/seeds",
+        ALWAYS.join(" ")
+    );
+    Job { name, script, alone: false }
+}
+
+/// Whether it is a job of [`runs`] or [`wrong`].
+pub fn is_own(job: &Job) -> bool {
+    job.name.starts_with(RUN)
+}
+
+/// What a job did; an error if a run found something, or a wrong service was not noticed.
+pub fn judge(done: &Done<'_>) -> Result<String, String> {
+    let said = done.lines.join("\n");
+    let Some(name) = done.job.name.strip_prefix(WRONG) else {
+        return verdict(done.status == 0, &said);
+    };
+    let complaint = done.lines.iter().skip_while(|line| !line.contains("panicked at")).nth(1);
+    let complaint = complaint.map_or("", String::as_str);
+    let fault = FAULTS.iter().find(|fault| fault.name == name);
+    // 77 is libFuzzer's own, for an input that fails.
+    if done.status == 77 && fault.is_some_and(|fault| complaint.contains(fault.noticed_by[0])) {
+        Ok(format!("wrong service {name}: {complaint}"))
+    } else {
+        let status = done.status;
+        Err(format!("wrong service {name} is not noticed: status {status}\n{said}"))
     }
-    script.push_str("wait\n");
-    for seed in SEEDS {
-        script.push_str(&format!(
-            "[ $(cat /tmp/{seed}.status) = 0 ] && grep -e DONE -e ^Done /tmp/{seed}.log || \
-             tail -n 60 /tmp/{seed}.log\necho status $(cat /tmp/{seed}.status)\n"
-        ));
-    }
-    let (_, said) = run_quietly(testbed, &stage, &script)?;
-    let mut done = Vec::new();
-    let mut rest = said.as_str();
-    for seed in SEEDS {
-        let (log, after) = rest.split_once("\nstatus ").unwrap_or((rest, ""));
-        let (status, after) = after.split_once('\n').unwrap_or((after, ""));
-        let judged = verdict(status == "0", log);
-        done.push(judged.map_err(|why| format!("seed {seed}, status {status}: {why}"))?);
-        rest = after;
-    }
-    Ok(done.join("\n   "))
+}
+
+fn in_the_tests(place: Where, limit: Option<Duration>, jobs: Vec<Job>) -> Result<i32, Failure> {
+    let folder = target().join("fuzz/stage");
+    stage(&jobs, &folder)?;
+    let testbed = Testbed::prepare(place, &cache())?;
+    let limit = limit.unwrap_or(Duration::from_secs(900));
+    let mut status = 0;
+    lanes::run(&testbed, &folder, &out(), limit, &jobs, &mut |done| match judge(done) {
+        Ok(said) => println!("{said}"),
+        Err(why) => {
+            println!("{why}");
+            status = 1;
+        }
+    })?;
+    Ok(status)
 }
 
 /// Has the conformance suite's transactions recorded, and puts those that are worth it where the seeds
@@ -212,8 +251,7 @@ fn record(place: Where, limit: Option<Duration>) -> Result<i32, Failure> {
     let mut made = programs::bins(&[])?;
     made.extend(programs::tests(&[SUITE])?);
     let stage = programs::stage(&made)?;
-    let fuzzer = stage_service()?;
-    copy(&fuzzer.join(PROGRAM), &stage.join("bin").join(PROGRAM))?;
+    stage_in(&stage.join("fuzz"), root())?;
     let folder = target().join("fuzz/recorder");
     let mut cargo = programs::cargo(&["build", "--quiet", "--locked", "--target", TARGET]);
     cargo.current_dir(root().join("service/fuzz")).args(["--bin", RECORDER]);
@@ -229,7 +267,7 @@ fn record(place: Where, limit: Option<Duration>) -> Result<i32, Failure> {
          export BUFFERSYNC_RECORDING=$BUFFERSYNC_OUT/recorded\n\
          {bin}/buffersync-stack --service {bin}/{RECORDER} -- {bin}/{} --color never || echo 'not all tests passed'\n\
          echo recorded: $(ls $BUFFERSYNC_RECORDING | wc -l)\n\
-         {bin}/{PROGRAM} {} -merge=1 $BUFFERSYNC_OUT/seeds $BUFFERSYNC_RECORDING 2>/tmp/log || \
+         $BUFFERSYNC_STAGE/fuzz/{PROGRAM} {} -merge=1 $BUFFERSYNC_OUT/seeds $BUFFERSYNC_RECORDING 2>/tmp/log || \
          {{ cat /tmp/log; exit 1; }}\n",
         SUITE,
         ALWAYS.join(" ")
@@ -246,48 +284,6 @@ fn record(place: Where, limit: Option<Duration>) -> Result<i32, Failure> {
     Ok(0)
 }
 
-/// Fails if the fuzzer does not notice a service that is wrong on purpose. Returns what it said to each.
-pub fn wrong(testbed: &Testbed) -> Result<String, String> {
-    let tree = target().join("fuzz/wrong");
-    sources(&tree, &FAULTS).map_err(|failure| failure.0)?;
-    let program = build_fuzzer(&tree.join("service/fuzz"), PROGRAM).map_err(|failure| failure.0)?;
-    let stage = target().join("fuzz/stage-wrong");
-    let staged = copy(&program, &stage.join(PROGRAM));
-    staged.map_err(|failure| failure.0)?;
-    copy_folder(&seeds(), &stage.join("seeds")).map_err(|failure| failure.0)?;
-    let mut script = String::from("cd /tmp\n");
-    for fault in &FAULTS {
-        script.push_str(&format!(
-            "mkdir {0}; BUFFERSYNC_FAULT={0} $BUFFERSYNC_STAGE/{PROGRAM} {1} -runs={RUNS} -seed=1 \
-             {0} $BUFFERSYNC_STAGE/seeds >log 2>&1\n\
-             echo \"wrong service {0}: status $? after $(grep -c . log) lines: $(grep -m1 -A1 'panicked at' log | tail -n 1)\"\n",
-            fault.name,
-            ALWAYS.join(" "),
-        ));
-    }
-    let (_, said) = run_quietly(testbed, &stage, &script)?;
-    for fault in &FAULTS {
-        let verdict = format!("wrong service {}: status ", fault.name);
-        let line = said.lines().find_map(|line| line.strip_prefix(&verdict));
-        // 77 is libFuzzer's own, for an input that fails.
-        if !line.is_some_and(|line| line.starts_with("77 ") && line.contains(fault.noticed_by[0])) {
-            return Err(format!("{} is not noticed: {line:?}\n{said}", fault.name));
-        }
-    }
-    Ok(said.lines().collect::<Vec<_>>().join("\n   "))
-}
-
-/// Runs a script; its status, and what it printed.
-fn run_quietly(testbed: &Testbed, stage: &Path, script: &str) -> Result<(i32, String), String> {
-    let mut said = String::new();
-    let run = Run { command: script, stage, out: &out(), limit: Duration::from_secs(900) };
-    let status = testbed.run(&run, &mut |line| {
-        said.push_str(line);
-        said.push('\n');
-    });
-    status.map(|status| (status, said)).map_err(|failure| failure.0)
-}
-
 fn out() -> PathBuf {
     target().join("fuzz/out")
 }
@@ -296,13 +292,26 @@ fn seeds() -> PathBuf {
     root().join("service/fuzz/seeds")
 }
 
-/// The folder that the testbed sees: the program and the seeds.
-fn stage_service() -> Result<PathBuf, Failure> {
-    let program = build_fuzzer(&root().join("service/fuzz"), PROGRAM)?;
-    let stage = target().join("fuzz/stage");
-    copy(&program, &stage.join(PROGRAM))?;
-    copy_folder(&seeds(), &stage.join("seeds"))?;
-    Ok(stage)
+/// Puts on the stage what jobs of [`runs`] or [`wrong`] need.
+pub fn stage(jobs: &[Job], stage: &Path) -> Result<(), Failure> {
+    let (wrong, runs): (Vec<&Job>, Vec<&Job>) =
+        jobs.iter().filter(|job| is_own(job)).partition(|job| job.name.starts_with(WRONG));
+    if !runs.is_empty() {
+        stage_in(&stage.join("fuzz"), root())?;
+    }
+    if !wrong.is_empty() {
+        let tree = target().join("fuzz/wrong");
+        sources(&tree, &FAULTS)?;
+        stage_in(&stage.join("fuzz-wrong"), &tree)?;
+    }
+    Ok(())
+}
+
+/// Puts into a folder the fuzzer of these sources, and the seeds.
+fn stage_in(folder: &Path, sources: &Path) -> Result<(), Failure> {
+    let program = build_fuzzer(&sources.join("service/fuzz"), PROGRAM)?;
+    copy(&program, &folder.join(PROGRAM))?;
+    copy_folder(&seeds(), &folder.join("seeds")).map(|_| ())
 }
 
 fn build_engine() -> Result<PathBuf, Failure> {
