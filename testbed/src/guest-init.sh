@@ -2,8 +2,8 @@
 # Copyright 2026 The buffersync Authors
 # SPDX-License-Identifier: Apache-2.0
 #
-# First process of the testbed's guest. Console: ttyS0. The command's output: ttyS1. Its exit
-# status: ttyS2. Whatever goes wrong here ends without a status, which the host takes for a failure.
+# First process of the testbed's guest. Console: ttyS0. The command's output, and a line that ends it: ttyS1. Its
+# exit status: ttyS2. Whatever goes wrong here ends without a status, which the host takes for a failure.
 
 /bin/busybox --install -s /bin
 export PATH=/bin:/usr/bin HOME=/ BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out
@@ -60,4 +60,8 @@ setsid sh /stage/run </dev/null >/dev/ttyS1 2>&1
 status=$?
 sync
 echo "exit=$status" >/dev/ttyS2
+# The host ends the machine when it has read this line. If the guest did, QEMU could still have output that the host
+# was too slow to take.
+echo "@@ end of output" >/dev/ttyS1
+sleep 60
 poweroff -f

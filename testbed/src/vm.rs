@@ -4,8 +4,8 @@
 //! Runs a command in QEMU: boots, streams the output, brings back the exit status.
 //!
 //! Three serial ports: the console goes to a file and is shown when something fails; the command's
-//! output is streamed; its exit status comes last and on its own. No status is a failure, whatever
-//! the output looked like.
+//! output is streamed, up to a line that ends it; its exit status comes on its own. No status is a
+//! failure, whatever the output looked like.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use crate::provision::Parts;
 use crate::{during, progress, Accel, Failure, Run};
 
+/// The end of the last line of output, by `guest-init.sh`.
+const END: &str = "@@ end of output";
 /// Lines of the console shown with a failure.
 const CONSOLE_LINES: usize = 40;
 /// If the probe takes longer, KVM counts as broken: a guest boots in 5 s with a KVM that works.
@@ -68,9 +70,9 @@ impl Machine {
         let script =
             format!("export BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out\ncd /\n{}\n", run.command);
         during("staging", fs::write(run.stage.join("run"), script))?;
-        // Several guests can run at a time.
+        // Several guests can run at a time, also of several processes.
         static BOOTS: AtomicU32 = AtomicU32::new(0);
-        let boot = BOOTS.fetch_add(1, Ordering::Relaxed);
+        let boot = format!("{}-{}", std::process::id(), BOOTS.fetch_add(1, Ordering::Relaxed));
         let console = self.work.join(format!("console-{boot}"));
         let status = self.work.join(format!("status-{boot}"));
         for file in [&console, &status] {
@@ -81,7 +83,7 @@ impl Machine {
         let mut qemu = Qemu(during("qemu", self.command(run, &console, &status).spawn())?);
         let end = self.stream(&mut qemu, run, begin, line);
         let said = qemu.stop();
-        let status = fs::read_to_string(&status).unwrap_or_default();
+        let (status, said) = (take(&status), format!("{}{said}", end_of(&take(&console))));
         let failure = match (end, parse_status(&status)) {
             (Ok(()), Some(code)) => {
                 progress(format_args!("guest done after {:.1} s", begin.elapsed().as_secs_f64()));
@@ -90,7 +92,7 @@ impl Machine {
             (Err(failure), _) => failure.0,
             (Ok(()), None) => "the guest ended without an exit status".to_string(),
         };
-        Err(Failure(format!("{failure}\n{}{said}", console_end(&console))))
+        Err(Failure(format!("{failure}\n{said}")))
     }
 
     fn command(&self, run: &Run<'_>, console: &Path, status: &Path) -> Command {
@@ -149,7 +151,15 @@ impl Machine {
                         let seconds = begin.elapsed().as_secs_f64();
                         progress(format_args!("guest is up after {seconds:.1} s"));
                     }
-                    line(&text);
+                    let Some(last) = text.strip_suffix(END) else {
+                        line(&text);
+                        continue;
+                    };
+                    // The command did not end its last line.
+                    if !last.is_empty() {
+                        line(last);
+                    }
+                    return Ok(());
                 }
                 // The guest has closed its port: QEMU has ended.
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -196,9 +206,15 @@ pub fn parse_status(text: &str) -> Option<i32> {
     line.trim().strip_prefix("exit=")?.parse().ok()
 }
 
-fn console_end(console: &Path) -> String {
-    let bytes = fs::read(console).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
+/// The text of a file, which is not needed any more.
+fn take(file: &Path) -> String {
+    let bytes = fs::read(file).unwrap_or_default();
+    let _ = fs::remove_file(file);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The end of a console.
+fn end_of(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(CONSOLE_LINES);
     format!("the console's end:\n  {}", lines[from..].join("\n  "))

@@ -258,7 +258,7 @@ impl Steps {
             }
         });
         if wrong > Duration::ZERO {
-            self.times.push(("wrong services".into(), wrong));
+            self.times.push(("wrong services, in sum".into(), wrong));
         }
         let counts = &mut self.counts;
         match report.map(|report| (report.finish(&target().join("vts")), report)) {
