@@ -1,18 +1,21 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The 32 bytes of an `EventRecord` in a group's event pipe.
+//! The 32 bytes of an `EventRecord` in a group's event channel.
 //!
 //! Service and client use this definition, so the layout that the AIDL promises is in the code once. It
 //! does no I/O.
 
 use crate::runtime::vendor::buffersync::EventRecord;
 
-/// Bytes of one record. A pipe write of up to `PIPE_BUF` (4096) bytes is atomic (pipe(7)).
+/// Bytes of one record.
 pub const RECORD_BYTES: usize = 32;
 
-/// The grant of a group with this number of buffers fits one atomic write, with room for its eviction.
+/// The grant of a group with this number of buffers fits one message.
 pub const MAX_BUFFERS_PER_GROUP: usize = 126;
+
+/// The longest message of an event channel.
+pub const MESSAGE_BYTES: usize = EventRecord::MAX_MESSAGE_BYTES as usize;
 
 // The values of `EventType`, as plain numbers.
 pub const GRANTED: i32 = 1;

@@ -121,7 +121,7 @@ mod tests {
         let all = statements().unwrap();
         // As the README and docs/integration.md say.
         assert_eq!(all.len(), 21, "{all:?}");
-        assert!(all.iter().any(|statement| statement.text.contains("fifo_file")));
+        assert!(all.iter().any(|statement| statement.text.contains("unix_stream_socket")));
     }
 
     /// A policy that allows too much is no policy: the platform's neverallow rules say so.

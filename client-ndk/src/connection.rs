@@ -23,7 +23,7 @@ use once_cell::sync::OnceCell;
 
 use crate::ending;
 use crate::error::{Error, Result};
-use crate::events::EventPipe;
+use crate::events::EventChannel;
 use crate::fork;
 use crate::group::Group;
 use crate::types::{millis, Capabilities};
@@ -131,8 +131,8 @@ impl BufferSync {
         };
         let opened = self.connection.call(|service| Ok(service.openGroup(name, &options)?))?;
         let binder = opened.group.ok_or(Error::Protocol("openGroup returned no group"))?;
-        let events = opened.events.ok_or(Error::Protocol("openGroup returned no event pipe"))?;
-        let events = EventPipe::new(events.into())?;
+        let events = opened.events.ok_or(Error::Protocol("openGroup returned no event channel"))?;
+        let events = EventChannel::new(events.into())?;
         Ok(Group::new(binder, opened.key, events, millis(opened.holdLimitMs)))
     }
 

@@ -1,15 +1,16 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The client's end of a group's event pipe: turns bytes into records, and records into [`Event`]s.
+//! The client's end of a group's event channel: turns messages into records, and records into [`Event`]s.
 //!
-//! Only [`EventPipe::wait`] blocks, until a deadline. This module knows the record layout. It knows
+//! Only [`EventChannel::wait`] blocks, until a deadline. This module knows the record layout. It knows
 //! nothing of binder or of the group's state: the group decides what a record of an old token means.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use buffersync_aidl::event::{self, Record, RECORD_BYTES};
+use buffersync_aidl::event::{self, Record, MESSAGE_BYTES, RECORD_BYTES};
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{ppoll, PollFd, PollFlags};
@@ -56,31 +57,26 @@ pub enum Event {
     },
 }
 
-/// The largest read from the pipe: the largest atomic write to it (pipe(7), `PIPE_BUF`).
-const READ_BYTES: usize = 4096;
-
-/// The non-blocking read end of the pipe, with the bytes that were read and not yet parsed.
+/// The non-blocking end of the channel, with the events that were read and not yet returned.
 #[derive(Debug)]
-pub(crate) struct EventPipe {
+pub(crate) struct EventChannel {
     fd: OwnedFd,
-    bytes: Vec<u8>,
-    /// A GRANTED record that still lacks BUFFER records, and the number that it must have.
-    partial: Option<(GrantInfo, usize)>,
+    read: VecDeque<Event>,
 }
 
-impl EventPipe {
+impl EventChannel {
     /// Takes the descriptor that `openGroup` returned and makes it non-blocking.
     pub fn new(fd: OwnedFd) -> Result<Self> {
         fcntl(fd.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
-            .map_err(|errno| Error::System("fcntl on the event pipe", errno))?;
-        Ok(Self { fd, bytes: Vec::new(), partial: None })
+            .map_err(|errno| Error::System("fcntl on the event channel", errno))?;
+        Ok(Self { fd, read: VecDeque::new() })
     }
 
     /// Returns the next event; `None` if there is none now; [`Error::ServiceDied`] when the other end
     /// is closed and all its events were returned.
     pub fn next(&mut self) -> Result<Option<Event>> {
         loop {
-            if let Some(event) = self.parse()? {
+            if let Some(event) = self.read.pop_front() {
                 return Ok(Some(event));
             }
             if !self.fill()? {
@@ -89,7 +85,7 @@ impl EventPipe {
         }
     }
 
-    /// Blocks until there are bytes to read or the other end is closed. Returns false if `until` comes
+    /// Blocks until there is a message to read or the other end is closed. Returns false if `until` comes
     /// first.
     pub fn wait(&self, until: Option<Instant>) -> Result<bool> {
         loop {
@@ -100,86 +96,80 @@ impl EventPipe {
                 // The timer was early, or a signal handler ran (EINTR): wait for the rest of the time.
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return Ok(true),
-                Err(errno) => return Err(Error::System("poll on the event pipe", errno)),
+                Err(errno) => return Err(Error::System("poll on the event channel", errno)),
             }
         }
     }
 
-    /// Reads what is in the pipe. Returns false if it is empty now.
+    /// Reads a message. Returns false if there is none now.
     fn fill(&mut self) -> Result<bool> {
-        let mut chunk = [0; READ_BYTES];
+        let mut message = [0; MESSAGE_BYTES];
         loop {
-            match nix::unistd::read(self.fd.as_raw_fd(), &mut chunk) {
+            match nix::unistd::read(self.fd.as_raw_fd(), &mut message) {
                 Ok(0) => return Err(Error::ServiceDied),
                 Ok(length) => {
-                    self.bytes.extend(chunk.iter().take(length));
+                    self.parse(message.get(..length).unwrap_or_default())?;
                     return Ok(true);
                 }
                 Err(Errno::EAGAIN) => return Ok(false),
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(Error::System("read of the event pipe", errno)),
+                Err(errno) => return Err(Error::System("read of the event channel", errno)),
             }
         }
     }
 
-    /// Returns the next complete event from the bytes that were read.
-    fn parse(&mut self) -> Result<Option<Event>> {
-        while let Some(bytes) = self.bytes.first_chunk::<RECORD_BYTES>() {
-            let record = Record::from_bytes(bytes);
-            self.bytes.drain(..RECORD_BYTES);
-            if let Some(event) = self.take(record)? {
-                return Ok(Some(event));
-            }
-        }
-        Ok(None)
-    }
-
-    fn take(&mut self, record: Record) -> Result<Option<Event>> {
-        let token = Token(record.token);
-        match record.kind {
-            event::GRANTED => {
+    /// Adds a message's events.
+    fn parse(&mut self, message: &[u8]) -> Result<()> {
+        // A GRANTED record that still lacks BUFFER records, and the number that it must have.
+        let mut partial: Option<(GrantInfo, usize)> = None;
+        let mut records = message.chunks_exact(RECORD_BYTES);
+        for record in records.by_ref().filter_map(<[u8]>::first_chunk).map(Record::from_bytes) {
+            let token = Token(record.token);
+            if record.kind == event::BUFFER {
+                let grant = partial.as_mut().filter(|(grant, _)| grant.token == token);
+                let (grant, _) =
+                    grant.ok_or(Error::Protocol("a BUFFER record without its GRANTED record"))?;
+                let Record { value0: id, value1: generation, flags, .. } = record;
+                grant.buffers.push(event::Buffer { id, generation, flags }.into());
+            } else if record.kind == event::GRANTED {
                 let buffers = usize::try_from(record.value1)
                     .ok()
                     .filter(|count| *count <= event::MAX_BUFFERS_PER_GROUP)
                     .ok_or(Error::Protocol("a grant with an impossible number of buffers"))?;
                 let deadline = monotonic(record.value0);
-                self.partial = Some((GrantInfo { token, deadline, buffers: Vec::new() }, buffers));
-                Ok(self.complete())
+                partial = Some((GrantInfo { token, deadline, buffers: Vec::new() }, buffers));
+            } else {
+                self.read.extend(ending(&record));
             }
-            event::BUFFER => match &mut self.partial {
-                Some((grant, _)) if grant.token == token => {
-                    let Record { value0: id, value1: generation, flags, .. } = record;
-                    let buffer = event::Buffer { id, generation, flags };
-                    grant.buffers.push(buffer.into());
-                    Ok(self.complete())
-                }
-                _ => Err(Error::Protocol("a BUFFER record without its GRANTED record")),
-            },
-            event::LOCK_FAILED => Ok(Some(Event::LockFailed {
-                token,
-                buffer: BufferId(record.value0),
-                errno: Errno::from_raw(i32::try_from(record.value1).unwrap_or(0)),
-                by_fence: record.flags & event::FLAG_FENCE != 0,
-            })),
-            event::EVICTED => {
-                Ok(Some(Event::Evicted { token, by_fence: record.flags & event::FLAG_FENCE != 0 }))
-            }
-            event::WOUNDED => Ok(Some(Event::Wounded { token })),
-            event::TIMED_OUT => Ok(Some(Event::TimedOut { token })),
-            // EventRecord.aidl: clients skip records of types that they do not know.
-            _ => Ok(None),
+            let whole = partial.take_if(|(grant, buffers)| grant.buffers.len() == *buffers);
+            self.read.extend(whole.map(|(grant, _)| Event::Granted(grant)));
         }
-    }
-
-    /// Returns the grant if it has all its BUFFER records.
-    fn complete(&mut self) -> Option<Event> {
-        self.partial
-            .take_if(|(grant, buffers)| grant.buffers.len() == *buffers)
-            .map(|(grant, _)| Event::Granted(grant))
+        match (partial, records.remainder()) {
+            (None, []) => Ok(()),
+            _ => Err(Error::Protocol("an event that is not whole")),
+        }
     }
 }
 
-impl AsFd for EventPipe {
+/// What a record says that is about no grant. Clients skip records of types that they do not know
+/// (EventRecord.aidl).
+fn ending(record: &Record) -> Option<Event> {
+    let (token, by_fence) = (Token(record.token), record.flags & event::FLAG_FENCE != 0);
+    match record.kind {
+        event::LOCK_FAILED => Some(Event::LockFailed {
+            token,
+            buffer: BufferId(record.value0),
+            errno: Errno::from_raw(i32::try_from(record.value1).unwrap_or(0)),
+            by_fence,
+        }),
+        event::EVICTED => Some(Event::Evicted { token, by_fence }),
+        event::WOUNDED => Some(Event::Wounded { token }),
+        event::TIMED_OUT => Some(Event::TimedOut { token }),
+        _ => None,
+    }
+}
+
+impl AsFd for EventChannel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -189,16 +179,18 @@ impl AsFd for EventPipe {
 mod tests {
     use super::*;
     use crate::types::GrantedBuffer;
+    use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
     use std::time::Duration;
 
-    /// A pipe whose writer stands for the service.
-    fn pipe() -> (EventPipe, OwnedFd) {
-        let (read, write) = nix::unistd::pipe().unwrap();
-        (EventPipe::new(read).unwrap(), write)
+    /// A channel whose other end stands for the service.
+    fn channel() -> (EventChannel, OwnedFd) {
+        let kind = SockType::SeqPacket;
+        let ends = socketpair(AddressFamily::Unix, kind, None, SockFlag::empty()).unwrap();
+        (EventChannel::new(ends.0).unwrap(), ends.1)
     }
 
-    fn send(write: &OwnedFd, bytes: &[u8]) {
-        assert_eq!(nix::unistd::write(write, bytes).unwrap(), bytes.len());
+    fn send(service: &OwnedFd, bytes: &[u8]) {
+        assert_eq!(nix::unistd::write(service, bytes).unwrap(), bytes.len());
     }
 
     fn grant(token: i64, buffers: &[(i64, i64, i32)]) -> Vec<u8> {
@@ -224,16 +216,16 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_pipe_has_no_event() {
-        let (mut pipe, _write) = pipe();
-        assert_eq!(pipe.next(), Ok(None));
+    fn an_empty_channel_has_no_event() {
+        let (mut channel, _service) = channel();
+        assert_eq!(channel.next(), Ok(None));
     }
 
     #[test]
     fn a_grant_comes_with_its_buffers() {
-        let (mut pipe, write) = pipe();
-        send(&write, &grant(7, &[(3, 10, event::FLAG_TORN), (4, 1, event::FLAG_EVICTED)]));
-        let Ok(Some(Event::Granted(grant))) = pipe.next() else { panic!("no grant") };
+        let (mut channel, service) = channel();
+        send(&service, &grant(7, &[(3, 10, event::FLAG_TORN), (4, 1, event::FLAG_EVICTED)]));
+        let Ok(Some(Event::Granted(grant))) = channel.next() else { panic!("no grant") };
         assert_eq!(grant.token, Token(7));
         assert_eq!(grant.deadline, Duration::new(5, 123));
         assert_eq!(
@@ -255,49 +247,42 @@ mod tests {
                 },
             ]
         );
-        assert_eq!(pipe.next(), Ok(None));
+        assert_eq!(channel.next(), Ok(None));
     }
 
     #[test]
-    fn a_grant_in_pieces_of_every_size_is_one_event() {
+    fn a_message_that_is_cut_is_refused() {
         let bytes = grant(1, &[(3, 10, 0), (4, 1, event::FLAG_EVICTED), (5, 2, 0)]);
-        for size in 1..bytes.len() {
-            let (mut pipe, write) = pipe();
-            let mut events = Vec::new();
-            for piece in bytes.chunks(size) {
-                send(&write, piece);
-                events.extend(pipe.next().unwrap());
-            }
-            let [Event::Granted(grant)] = &events[..] else { panic!("{size}: {events:?}") };
-            assert_eq!(grant.buffers.len(), 3);
+        for length in 1..bytes.len() {
+            let (mut channel, service) = channel();
+            send(&service, &bytes[..length]);
+            assert!(matches!(channel.next(), Err(Error::Protocol(_))), "{length} bytes");
         }
     }
 
     #[test]
     fn records_of_unknown_types_are_skipped_wherever_they_stand() {
-        let (mut pipe, write) = pipe();
+        let (mut channel, service) = channel();
         let unknown = Record { kind: 99, token: 8, ..Record::default() }.to_bytes();
         let bytes = grant(8, &[(3, 1, 0)]);
-        send(&write, &unknown);
-        send(&write, &bytes[..RECORD_BYTES]);
-        send(&write, &unknown);
-        send(&write, &bytes[RECORD_BYTES..]);
-        assert!(matches!(pipe.next(), Ok(Some(Event::Granted(_)))));
-        assert_eq!(pipe.next(), Ok(None));
+        send(&service, &unknown);
+        send(&service, &[&bytes[..RECORD_BYTES], &unknown, &bytes[RECORD_BYTES..]].concat());
+        assert!(matches!(channel.next(), Ok(Some(Event::Granted(_)))));
+        assert_eq!(channel.next(), Ok(None));
     }
 
     #[test]
     fn events_keep_their_order_and_their_flags() {
-        let (mut pipe, write) = pipe();
+        let (mut channel, service) = channel();
         let failed = |flags, errno| {
             let (kind, value1) = (event::LOCK_FAILED, errno as i64);
             Record { kind, flags, token: 2, value0: 6, value1 }.to_bytes()
         };
-        send(&write, &evicted(1, 0));
-        send(&write, &failed(event::FLAG_FENCE, Errno::ETIMEDOUT));
-        send(&write, &failed(0, Errno::EIO));
-        send(&write, &evicted(3, event::FLAG_FENCE));
-        let events: Vec<Event> = std::iter::from_fn(|| pipe.next().unwrap()).collect();
+        send(&service, &evicted(1, 0));
+        send(&service, &failed(event::FLAG_FENCE, Errno::ETIMEDOUT));
+        send(&service, &failed(0, Errno::EIO));
+        send(&service, &evicted(3, event::FLAG_FENCE));
+        let events: Vec<Event> = std::iter::from_fn(|| channel.next().unwrap()).collect();
         let failed = |errno, by_fence| {
             let (token, buffer) = (Token(2), BufferId(6));
             Event::LockFailed { token, buffer, errno, by_fence }
@@ -314,31 +299,31 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_a_dead_service_after_its_last_event() {
-        let (mut pipe, write) = pipe();
-        send(&write, &evicted(1, 0));
-        drop(write);
-        assert!(matches!(pipe.next(), Ok(Some(Event::Evicted { .. }))));
-        assert_eq!(pipe.next(), Err(Error::ServiceDied));
-        assert_eq!(pipe.next(), Err(Error::ServiceDied));
+    fn a_closed_channel_is_a_dead_service_after_its_last_event() {
+        let (mut channel, service) = channel();
+        send(&service, &evicted(1, 0));
+        drop(service);
+        assert!(matches!(channel.next(), Ok(Some(Event::Evicted { .. }))));
+        assert_eq!(channel.next(), Err(Error::ServiceDied));
+        assert_eq!(channel.next(), Err(Error::ServiceDied));
     }
 
     #[test]
     fn a_wait_ends_when_the_other_end_closes() {
-        let (pipe, write) = pipe();
+        let (channel, service) = channel();
         let closer = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
-            drop(write);
+            drop(service);
         });
-        assert_eq!(pipe.wait(None), Ok(true));
+        assert_eq!(channel.wait(None), Ok(true));
         closer.join().unwrap();
     }
 
     #[test]
     fn a_wait_ends_at_its_deadline_and_not_before() {
-        let (pipe, _write) = pipe();
+        let (channel, _service) = channel();
         let start = Instant::now();
-        assert_eq!(pipe.wait(Some(start + Duration::from_millis(30))), Ok(false));
+        assert_eq!(channel.wait(Some(start + Duration::from_millis(30))), Ok(false));
         assert!(start.elapsed() >= Duration::from_millis(30));
     }
 
@@ -346,9 +331,9 @@ mod tests {
     fn impossible_records_are_refused() {
         for (value1, kind) in [(-1, event::GRANTED), (1 << 40, event::GRANTED), (0, event::BUFFER)]
         {
-            let (mut pipe, write) = pipe();
-            send(&write, &Record { kind, token: 1, value1, ..Record::default() }.to_bytes());
-            assert!(matches!(pipe.next(), Err(Error::Protocol(_))), "{kind} {value1}");
+            let (mut channel, service) = channel();
+            send(&service, &Record { kind, token: 1, value1, ..Record::default() }.to_bytes());
+            assert!(matches!(channel.next(), Err(Error::Protocol(_))), "{kind} {value1}");
         }
     }
 }

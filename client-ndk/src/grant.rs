@@ -102,12 +102,12 @@ impl Grant<'_> {
         Ok(fence.map(Into::into))
     }
 
-    /// The group's event pipe. It is readable when the grant is taken away.
+    /// The group's event channel. It is readable when the grant is taken away.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.group.event_fd()
     }
 
-    /// Tells if the grant was taken away. Reads the event pipe without blocking.
+    /// Tells if the grant was taken away. Reads the event channel without blocking.
     ///
     /// # Errors
     /// [`Error::ServiceDied`].

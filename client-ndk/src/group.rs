@@ -17,7 +17,7 @@ use buffersync_aidl::reply::Granted;
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
-use crate::events::{Event, EventPipe};
+use crate::events::{Event, EventChannel};
 use crate::fork::{self, Remote};
 use crate::members::Members;
 use crate::types::{monotonic, to_aidl, Access, BufferId, GrantInfo, GrantedBuffer, Token};
@@ -39,12 +39,12 @@ pub struct Group {
     binder: Remote<dyn ISyncGroup>,
     /// Names this group in an `unlockAndLock` call of another one.
     pub(crate) key: i64,
-    pub(crate) events: EventPipe,
+    pub(crate) events: EventChannel,
     hold_limit: Duration,
     pub(crate) state: State,
     pub(crate) members: Members,
     evictions: u64,
-    /// The pipe is empty: since it was read empty no lock has waited, no fence was given, and every
+    /// The channel is empty: since it was read empty no lock has waited, no fence was given, and every
     /// grant has ended by its unlock. Saves a read(2) for each lock.
     quiet: bool,
     /// The memory of the last grant, for the next grant.
@@ -80,7 +80,7 @@ impl Group {
     pub(crate) fn new(
         binder: Strong<dyn ISyncGroup>,
         key: i64,
-        events: EventPipe,
+        events: EventChannel,
         hold_limit: Duration,
     ) -> Self {
         let (binder, members) = (Remote::new(binder), Members::default());
@@ -208,7 +208,7 @@ impl Group {
         Ok(())
     }
 
-    /// The event pipe. Poll it for POLLIN; POLLHUP means that the service is gone.
+    /// The event channel. Poll it for POLLIN; POLLHUP means that the service is gone.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
@@ -218,7 +218,7 @@ impl Group {
     /// # Errors
     /// [`Error::ServiceDied`].
     pub fn read_event(&mut self) -> Result<Option<Event>> {
-        // A forked child shares the parent's pipe, and must not take its records.
+        // A forked child shares the parent's channel, and must not take its records.
         fork::check()?;
         let event = self.events.next()?;
         if let Some(event) = &event {
@@ -247,7 +247,7 @@ impl Group {
         self.quiet = false;
     }
 
-    /// Reads the records that earlier locks left, so that they don't fill the pipe
+    /// Reads the records that earlier locks left, so that they don't fill the channel
     /// (ERROR_EVENTS_UNREAD).
     pub(crate) fn make_room(&mut self) -> Result<()> {
         if matches!(self.state, State::Idle) && !self.quiet {
@@ -303,7 +303,7 @@ impl Group {
         }
         let mut granted = !matches!(Granted::of(reply), Ok(None));
         if !granted && self.remote()?.cancel().is_err() {
-            // It was granted or has ended meanwhile: its record is in the pipe, or comes now.
+            // It was granted or has ended meanwhile: its record is in the channel, or comes now.
             while self.events.wait(grace())? {
                 match self.read_event()? {
                     Some(Event::Granted(grant)) if grant.token == token => granted = true,

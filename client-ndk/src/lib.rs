@@ -4,7 +4,7 @@
 //! Rust client of the `vendor.buffersync` HAL: lock shared dma-bufs, work on them, unlock.
 //!
 //! A [`Group`] is a set of dma-bufs, each with a declared [`Access`], that are locked and unlocked
-//! together. [`Group::lock`] blocks in `poll()` on the group's own event pipe. So a waiting client
+//! together. [`Group::lock`] blocks in `poll()` on the group's own event channel. So a waiting client
 //! occupies no thread of the service or of a binder pool, and it needs no binder threads itself.
 //! A program with its own poll loop uses [`Group::start_lock`], [`Group::event_fd`],
 //! [`Group::read_event`] and [`Group::grant`] instead.
@@ -32,7 +32,7 @@
 //!
 //! A grant ends when it is unlocked ([`Grant::unlock`]), when the [`Grant`] is dropped, or at its
 //! deadline. At the deadline the holder is *evicted*: [`Grant::is_evicted`] returns true and `unlock`
-//! returns [`Error::Evicted`]. If the service dies, its end of the pipe closes and every call, a
+//! returns [`Error::Evicted`]. If the service dies, its end of the channel closes and every call, a
 //! blocked [`Group::lock`] included, returns [`Error::ServiceDied`] at once.
 //!
 //! # How to reach the bytes

@@ -71,7 +71,7 @@ impl Group {
             Ok(()) => Ok(false),
             Err(Error::NotQueued) if self.await_grant(grace())? => Ok(true),
             Err(Error::NotQueued) => {
-                Err(Error::Protocol("a lock has ended without a record in the event pipe"))
+                Err(Error::Protocol("a lock has ended without a record in the event channel"))
             }
             Err(error) => Err(error),
         }

@@ -253,7 +253,7 @@ impl SharedGroup {
         // Clears a wake-up of an earlier wait.
         let _ = wake.read();
         let events = group.event_fd().try_clone_to_owned();
-        events.map_err(|error| Error::io("dup of the event pipe", &error))
+        events.map_err(|error| Error::io("dup of the event channel", &error))
     }
 
     /// Waits until there is an event, or another thread calls `wake`.
@@ -266,7 +266,7 @@ impl SharedGroup {
                 let _ = wake.read();
                 Ok(())
             }
-            Err(errno) => Err(Error::System("poll on the event pipe", errno)),
+            Err(errno) => Err(Error::System("poll on the event channel", errno)),
         }
     }
 

@@ -4,7 +4,7 @@
 //! Async locks, with the feature `tokio`.
 //!
 //! The calls to the service stay synchronous: each returns at once, whatever other clients do
-//! (`IBufferSync.aidl`). The future awaits the group's event pipe in tokio's reactor, so the runtime
+//! (`IBufferSync.aidl`). The future awaits the group's event channel in tokio's reactor, so the runtime
 //! needs its I/O driver (`enable_io`). With other runtimes, use [`Group::start_lock`] and
 //! [`Group::event_fd`].
 //!
@@ -105,19 +105,19 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// Registers the event pipe with the runtime's reactor. It gets its own descriptor, because the group
+/// Registers the event channel with the runtime's reactor. It gets its own descriptor, because the group
 /// is borrowed mutably meanwhile.
 fn watch(group: &Group) -> Result<AsyncFd<OwnedFd>> {
     let events = group.event_fd().try_clone_to_owned();
-    let events = events.map_err(|error| Error::io("dup of the event pipe", &error))?;
+    let events = events.map_err(|error| Error::io("dup of the event channel", &error))?;
     // SAFETY: an OwnedFd is open for as long as it exists, and never another descriptor.
     let registered = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };
-    registered.map_err(|error| Error::io("epoll of the event pipe", &error.into()))
+    registered.map_err(|error| Error::io("epoll of the event channel", &error.into()))
 }
 
 /// Waits until there may be something to read. The caller reads everything before the next call.
 async fn ready(events: &AsyncFd<OwnedFd>) -> Result<()> {
     let guard = events.readable().await;
-    guard.map_err(|error| Error::io("epoll of the event pipe", &error))?.clear_ready();
+    guard.map_err(|error| Error::io("epoll of the event channel", &error))?.clear_ready();
     Ok(())
 }

@@ -7,13 +7,13 @@
 //! ```text
 //! binder threads ---- calls ------> Arbiter { Mutex<State { Engine, tables }> }
 //! reactor thread ---- fences, time --^ |  ^---- jobs done ---- sync workers
-//!                                      +--> event pipes, sync queue, reactor
+//!                                      +--> event channels, sync queue, reactor
 //! ```
 //!
 //! # The mutex
 //!
 //! Each entry locks the state, calls the engine, and carries out the effects before it unlocks
-//! (`Arbiter::with`), so records reach a pipe in the order of events. An exchange (`unlock_and_lock`)
+//! (`Arbiter::with`), so records reach a channel in the order of events. An exchange (`unlock_and_lock`)
 //! calls the engine twice, and carries out the effects after each call.
 //!
 //! *Nothing blocks under the mutex.* Pipe writes are non-blocking; cache operations go to the sync
@@ -228,7 +228,7 @@ impl Arbiter {
         result
     }
 
-    /// Carries out effects until there are none: a pipe that is lost closes its group, which has effects.
+    /// Carries out effects until there are none: a channel that is lost closes its group, which has effects.
     pub(crate) fn carry_out(&self, state: &mut State, now: Time) {
         while let Some(effect) = state.effects.pop() {
             match effect {

@@ -13,7 +13,7 @@ use buffersync_engine::{Access, BufferId, Close, GroupId, Time, Token};
 
 use crate::arbiter::Arbiter;
 use crate::error::Error;
-use crate::events::EventPipe;
+use crate::events::EventChannel;
 use crate::fences::acquire;
 use crate::fences::release::{self, Given, Giver, SyncFile};
 use crate::jobs::{self, Look};
@@ -31,7 +31,7 @@ pub struct Opened {
     pub hold: Duration,
     /// The clients' name for it.
     pub key: i64,
-    /// The client's end of its pipe.
+    /// The client's end of its event channel.
     pub events: OwnedFd,
 }
 
@@ -47,7 +47,8 @@ impl Arbiter {
         if implicit && !self.has_implicit_fences() {
             return Err(Error::Unsupported("sync_file ioctls of dma-bufs"));
         }
-        let (pipe, events) = EventPipe::new().map_err(|_| Error::NoResources("pipes"))?;
+        let (channel, events) =
+            EventChannel::new().map_err(|_| Error::NoResources("event channels"))?;
         let (key, mut state) = loop {
             let key = sessions::random_key()?;
             let state = self.state();
@@ -57,7 +58,7 @@ impl Arbiter {
         };
         state.sessions.quotas.charge(uid, Kind::Groups, 1)?;
         let (id, hold) = state.engine.open_group(hold);
-        state.sessions.open(id, key, uid, name, pipe, implicit);
+        state.sessions.open(id, key, uid, name, channel, implicit);
         Ok(Opened { id, hold, key, events })
     }
 

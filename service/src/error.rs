@@ -38,8 +38,8 @@ pub enum Error {
     Closed,
     #[error("a release fence is not a sync_file")]
     BadFence,
-    /// The client has not read enough of its event pipe.
-    #[error("too many unread records in the event pipe")]
+    /// The client has not read enough of its event channel.
+    #[error("too many unread records in the event channel")]
     EventsUnread,
     #[error("the buffer is in the group with CPU access and DMA access at once")]
     AccessConflict,

@@ -14,7 +14,7 @@
 //! | `fences` | release, acquire and implicit fences as descriptors | the lock table, Binder |
 //! | `jobs`, `watchdog` | queue and threads for `DMA_BUF_IOCTL_SYNC`; a timer for an ioctl that blocks | the lock table |
 //! | `reactor` | the thread that waits for fences, dma-bufs and deadlines | groups |
-//! | `events` | the service's end of a group's pipe | the engine |
+//! | `events` | the service's end of a group's event channel | the engine |
 //! | `quota`, `permits` | limits of a uid, limits of threads in drivers | what is counted |
 //! | `tables`, `clock`, `poison` | maps by the engine's ids; the time; mutexes that end the process after a panic | who uses them |
 //! | [`config`], [`platform`], `error`, [`dump`], `logging`, `trace` | settings, refusals, reports | |
@@ -23,8 +23,8 @@
 //! [`buffersync_engine`], which does no I/O.
 //!
 //! Threads: Binder's pool, the reactor, the sync workers. A pool thread waits for no client, fence or
-//! device. Under the arbiter's mutex it works in memory, and writes only to non-blocking pipes and, while
-//! somebody traces, to the kernel's trace.
+//! device. Under the arbiter's mutex it works in memory, and sends only what waits for nobody: records to event channels
+//! and, while somebody traces, to the kernel's trace.
 
 pub mod arbiter;
 pub mod binder;

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! Messages to groups: the engine's effects as event records, and grants as replies. No state and no I/O;
-//! [`crate::state`] writes the records to the pipes.
+//! [`crate::state`] sends the records.
 
 use buffersync_aidl::event::{self, Record};
 use buffersync_aidl::reply::Granted;

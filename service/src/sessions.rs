@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The groups as the service sees them: name, key, event pipe, charges to the uid's quotas, grants that
+//! The groups as the service sees them: name, key, event channel, charges to the uid's quotas, grants that
 //! were taken away. Writes a group's log lines and slices. Knows neither the engine's table nor
 //! buffers and fences.
 
@@ -14,7 +14,7 @@ use nix::libc;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::events::EventPipe;
+use crate::events::EventChannel;
 use crate::evicted::Evicted;
 use crate::platform::Tracer;
 use crate::quota::{Kind, Quotas};
@@ -37,7 +37,7 @@ pub(crate) struct Sessions {
 pub(crate) struct Group {
     pub name: String,
     pub uid: u32,
-    pub pipe: EventPipe,
+    pub channel: EventChannel,
     /// The group takes part in implicit synchronisation.
     pub implicit: bool,
     key: i64,
@@ -108,13 +108,13 @@ impl Sessions {
         key: i64,
         uid: u32,
         name: &str,
-        pipe: EventPipe,
+        channel: EventChannel,
         implicit: bool,
     ) {
         let group = Group {
             name: name.to_string(),
             uid,
-            pipe,
+            channel,
             implicit,
             key,
             waiting: false,
@@ -127,7 +127,7 @@ impl Sessions {
     }
 
     /// Ends a group that neither waits nor holds, and gives its charges back. Its client sees that the
-    /// pipe is closed.
+    /// channel is closed.
     pub fn close(&mut self, id: GroupId, how: Close, members: usize) {
         let Some(group) = self.groups.remove(id) else { return };
         self.by_key.remove(&group.key);
@@ -178,10 +178,10 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whether the group's pipe and its uid's quota have room for one more lock that waits.
+    /// Whether the group's channel and its uid's quota have room for one more lock that waits.
     pub fn check_room(&mut self, id: GroupId) -> Result<(), Error> {
         let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
-        if !group.pipe.has_room() {
+        if !group.channel.has_room() {
             return Err(Error::EventsUnread);
         }
         self.quotas.check(group.uid, Kind::Queued, 1)

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`Engine`], [`Effects`] | holders and waiters of each buffer, and the effects of a call |
 //! | [`Registry`] | the dma-bufs' descriptors |
-//! | [`Sessions`] | the groups' names, keys, pipes and quotas |
+//! | [`Sessions`] | the groups' names, keys, event channels and quotas |
 //! | [`Releases`] | release fences that are pending |
 //! | [`Acquires`] | release fences that grants wait for |
 //! | [`Waits`] | locks that wait for implicit fences |
@@ -54,7 +54,7 @@ pub enum Wait {
 /// The answer to a lock that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Locked {
-    /// The grant follows through the event pipe.
+    /// The grant follows through the event channel.
     Queued(Token),
     /// Granted at once.
     Granted {
@@ -287,7 +287,7 @@ impl State {
         let Some(group) = self.sessions.get_mut(id) else { return };
         let granted = self.effects.buffers(buffers);
         let (head, buffers) = outbox::granted(token, deadline, granted, group.implicit);
-        let sent = group.pipe.send(head, buffers);
+        let sent = group.channel.send(head, buffers);
         self.told(id, sent, now);
     }
 
@@ -317,14 +317,14 @@ impl State {
         self.tell(id, outbox::evicted(token, cause), now);
     }
 
-    /// Writes a record to a group's pipe.
+    /// Sends a record to a group.
     pub fn tell(&mut self, id: GroupId, record: Record, now: Time) {
         let Some(group) = self.sessions.get_mut(id) else { return };
-        let sent = group.pipe.send(record, std::iter::empty());
+        let sent = group.channel.send(record, std::iter::empty());
         self.told(id, sent, now);
     }
 
-    /// A group whose pipe is lost counts as dead, because it gets no more events.
+    /// A group whose channel is lost counts as dead, because it gets no more events.
     fn told(&mut self, id: GroupId, sent: Result<(), Lost>, now: Time) {
         let Err(lost) = sent else { return };
         let name = self.sessions.get(id).map_or("", |group| group.name.as_str());

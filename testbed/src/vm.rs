@@ -102,7 +102,9 @@ impl Machine {
         qemu.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", "2", "-m", "2048"]);
         qemu.args(["-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none"]);
         qemu.arg("-kernel").arg(&self.parts.kernel).arg("-initrd").arg(&self.initramfs);
-        qemu.args(["-append", "console=ttyS0 panic=1 quiet security=selinux"]);
+        // Each policy that a test loads leaves 18 kB in the kernel's log, where the test looks for denials.
+        let log = "log_buf_len=4M";
+        qemu.args(["-append", &format!("console=ttyS0 panic=1 quiet security=selinux {log}")]);
         qemu.arg("-serial").arg(format!("file:{}", console.display()));
         qemu.args(["-serial", "stdio"]);
         qemu.arg("-serial").arg(format!("file:{}", status.display()));

@@ -6,9 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,10 +18,11 @@ use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
-use buffersync_aidl::event::{self, Record, RECORD_BYTES};
+use buffersync_aidl::event::{self, Record, MESSAGE_BYTES, RECORD_BYTES};
 use buffersync_aidl::reply::Granted;
 use buffersync_aidl::{runtime, Failure};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::pace::Limit;
 
@@ -111,14 +110,14 @@ pub fn is_granted(reply: &LockReply) -> bool {
     granted_in(reply).is_some()
 }
 
-/// A group and its event pipe.
+/// A group and its event channel.
 pub struct Group {
     pub binder: Strong<dyn ISyncGroup>,
     /// Names the group in calls of other groups.
     pub key: i64,
     /// The hold limit that the service returned.
     pub hold_ms: i32,
-    events: File,
+    pub events: File,
     read: VecDeque<Record>,
     /// The deadlines of its grants and of their release fences, by token.
     limits: Mutex<BTreeMap<i64, Limit>>,
@@ -175,7 +174,9 @@ impl Group {
             binder: opened.group.expect("a group"),
             key: opened.key,
             hold_ms: opened.holdLimitMs,
-            events: File::from(std::os::fd::OwnedFd::from(opened.events.expect("a pipe"))),
+            events: File::from(std::os::fd::OwnedFd::from(
+                opened.events.expect("an event channel"),
+            )),
             read: VecDeque::new(),
             limits: Mutex::default(),
         }
@@ -248,14 +249,14 @@ impl Group {
         Grant { token: head.token, deadline: head.value0, buffers, fenced, torn }
     }
 
-    /// Reads the next event; `None` at the end of the pipe.
+    /// Reads the next event; `None` at the end of the channel.
     pub fn next_event(&mut self) -> Option<Record> {
         self.next_within(long())
     }
 
-    /// Reads what is in the pipe.
+    /// Reads what is in the channel.
     pub fn read_all(&mut self) {
-        let mut records = 0..MORE_THAN_A_PIPE;
+        let mut records = 0..MORE_THAN_A_CHANNEL;
         while !self.nothing_within(Duration::ZERO) {
             self.next_event();
             records.next().expect("an end of the records");
@@ -279,7 +280,7 @@ impl Group {
     fn next_within(&mut self, limit: Duration) -> Option<Record> {
         if self.read.is_empty() {
             assert!(self.readable(limit), "no event within {limit:?}");
-            let mut bytes = [0; 128 * RECORD_BYTES];
+            let mut bytes = [0; MESSAGE_BYTES];
             let count = self.events.read(&mut bytes).expect("read");
             assert_eq!(count % RECORD_BYTES, 0, "a torn record");
             for record in bytes[..count].chunks_exact(RECORD_BYTES) {
@@ -335,15 +336,15 @@ impl Group {
     }
 }
 
-/// More records than an event pipe has room for: a pipe has 64 KiB by default.
-const MORE_THAN_A_PIPE: usize = 4 * 65536 / RECORD_BYTES;
+/// More records than an event channel may have room for: a megabyte.
+const MORE_THAN_A_CHANNEL: usize = 1024 * 1024 / RECORD_BYTES;
 
-/// Fills a group's event pipe with grants that nobody reads. Both groups get `shared`. Returns the error
+/// Fills a group's event channel with grants that nobody reads. Both groups get `shared`. Returns the error
 /// with which the next lock is refused.
-pub fn fill_pipe(unread: &Group, holder: &mut Group, shared: impl AsFd) -> i32 {
+pub fn fill_channel(unread: &Group, holder: &mut Group, shared: impl AsFd) -> i32 {
     holder.add(shared.as_fd(), Access::DMA_WRITE);
     unread.add(shared.as_fd(), Access::DMA_WRITE);
-    for _ in 0..MORE_THAN_A_PIPE {
+    for _ in 0..MORE_THAN_A_CHANNEL {
         let theirs = holder.lock();
         let reply = unread.binder.lock(0);
         holder.unlock(&theirs);
@@ -351,7 +352,7 @@ pub fn fill_pipe(unread: &Group, holder: &mut Group, shared: impl AsFd) -> i32 {
         // It is granted now, or it was granted in the reply.
         eventually("the lock is granted", || unread.binder.unlock(reply.token).is_ok());
     }
-    panic!("the pipe took more than {MORE_THAN_A_PIPE} records");
+    panic!("the channel took more than {MORE_THAN_A_CHANNEL} records");
 }
 
 /// Returns one counter from the service's dump.
@@ -393,32 +394,12 @@ pub fn at_rest() {
     eventually("the service is at rest: has it another client?", || left() == [0; 3]);
 }
 
-/// Finds the service's process: it writes to the event pipe of a group. Its name does not help, because
-/// binder runtimes rename threads. Needs root.
+/// Finds the service's process: it made the event channel of a group (SO_PEERCRED, unix(7)). Its name does not
+/// help, because binder runtimes rename threads.
 pub fn service_pid() -> String {
     let group = Group::open("vts/pid");
-    let pipe = fs::read_link(format!("/proc/self/fd/{}", group.events.as_raw_fd()));
-    let pipe = pipe.expect("the event pipe");
-    let processes = fs::read_dir("/proc").expect("/proc").flatten().map(|entry| entry.path());
-    let mut writers = processes.filter(|process| writes(process, &pipe));
-    let service = writers.next().expect("somebody writes into the pipe");
-    assert!(writers.next().is_none(), "more than one process writes into the pipe");
-    service.file_name().expect("its number").to_string_lossy().into_owned()
-}
-
-/// Tells if a process has the write end of this pipe.
-fn writes(process: &Path, pipe: &Path) -> bool {
-    // Not every entry is a process, and a process or a descriptor may disappear meanwhile.
-    let Ok(fds) = fs::read_dir(process.join("fd")) else { return false };
-    let number =
-        process.file_name().is_some_and(|name| name.to_string_lossy().parse::<u32>().is_ok());
-    let is_it = |fd: PathBuf| {
-        // The mode of the link is the mode of the descriptor.
-        let may_write =
-            fs::symlink_metadata(&fd).is_ok_and(|of| of.permissions().mode() & 0o200 != 0);
-        may_write && fs::read_link(&fd).is_ok_and(|target| target == *pipe)
-    };
-    number && fds.flatten().any(|fd| is_it(fd.path()))
+    let maker = getsockopt(&group.events, PeerCredentials).expect("SO_PEERCRED");
+    maker.pid().to_string()
 }
 
 /// Returns the number of the service's threads.

@@ -22,7 +22,7 @@ const ALLOWED: [&str; 7] = [
     "anon_inode:[eventpoll]",
     "anon_inode:[eventfd]",
     "anon_inode:[timerfd]",
-    "pipe:",
+    "socket:",
 ];
 
 /// The folder for logs.
@@ -76,12 +76,20 @@ fn the_service_has_what_it_needs_and_nothing_else() {
         let is_log = Path::new(target).starts_with(logs());
         assert!(allowed || is_log, "the service has {target} open");
     }
-    // The test must see something: the buffer, the binder driver, a group's pipe.
-    for needed in ["/dmabuf:", "/dev/binder", "pipe:"] {
+    // The test must see something: the buffer, the binder driver, a group's channel.
+    for needed in ["/dmabuf:", "/dev/binder", "socket:"] {
         assert!(open.iter().any(|target| target.starts_with(needed)), "no {needed} in {open:?}");
     }
-    let sockets = fs::read_to_string(format!("/proc/{pid}/net/unix")).unwrap_or_default();
-    assert!(!open.iter().any(|target| target.starts_with("socket:")), "{sockets}");
+    // The sockets are event channels: pairs without a name, to which nobody can connect. 03 is SS_CONNECTED.
+    let sockets = fs::read_to_string(format!("/proc/{pid}/net/unix")).expect("sockets");
+    for inode in open.iter().filter_map(|target| target.strip_prefix("socket:[")) {
+        let inode = inode.trim_end_matches(']');
+        let socket = sockets.lines().find(|line| line.split_whitespace().nth(6) == Some(inode));
+        let socket =
+            socket.unwrap_or_else(|| panic!("socket {inode} is of no Unix kind: {sockets}"));
+        let words: Vec<&str> = socket.split_whitespace().collect();
+        assert_eq!((words[4], words[5], words.len()), ("0005", "03", 7), "{socket}");
+    }
     grant.unlock().expect("unlock");
 
     a_refused_registration_says_why();

@@ -27,8 +27,8 @@ fn clients_see_the_end_and_a_new_service_serves_them() {
     waiter.lock_must_wait();
 
     stack.kill_service().expect("kill");
-    assert!(waiter.next_event().is_none(), "the pipe must end");
-    assert!(holder.next_event().is_none(), "the pipe must end");
+    assert!(waiter.next_event().is_none(), "the channel must end");
+    assert!(holder.next_event().is_none(), "the channel must end");
     assert!(waiter.binder.lock(0).is_err());
 
     stack.restart_service(&[]).expect("restart");

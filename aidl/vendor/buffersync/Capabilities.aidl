@@ -30,7 +30,7 @@ parcelable Capabilities {
     int maxGroupsPerUid;
     /**
      * The number of buffers that one group may contain. At most 126, so that a grant fits one
-     * atomic pipe write.
+     * message of an event channel.
      */
     int maxBuffersPerGroup;
     /**

@@ -6,14 +6,18 @@ package vendor.buffersync;
 import vendor.buffersync.EventType;
 
 /**
- * One record of a group's event pipe: 32 bytes, the fields in this order without padding, in the
- * byte order of the machine. A read() of whole multiples of 32 bytes returns whole records.
+ * One record of a group's event channel: 32 bytes, the fields in this order without padding, in the
+ * byte order of the machine. Each read() returns one message: a record, or a GRANTED record with its
+ * BUFFER records. A read() of fewer bytes than the message has loses the rest of it, so read with a
+ * buffer of MAX_MESSAGE_BYTES.
  *
  * Clients skip records of types that they do not know.
  */
 @VintfStability
 @FixedSize
 parcelable EventRecord {
+    /** The longest message of an event channel, in bytes. */
+    const int MAX_MESSAGE_BYTES = 4096;
     /**
      * On a buffer of a grant: a former holder was evicted or died, and may still work on the buffer
      * (like EOWNERDEAD of a robust mutex). Each eviction of a holder sets the mark: at its

@@ -41,7 +41,7 @@ interface IBufferSync {
     const int ERROR_ALREADY_LOCKED = 6;
     /** tryLock(): somebody holds one of the buffers, or already waits for it. */
     const int ERROR_WOULD_BLOCK = 7;
-    /** cancel(): no lock is waiting. It may have been granted meanwhile: see the event pipe. */
+    /** cancel(): no lock is waiting. It may have been granted meanwhile: see the event channel. */
     const int ERROR_NOT_QUEUED = 8;
     /** The token names no grant of this group. */
     const int ERROR_BAD_TOKEN = 9;
@@ -54,7 +54,7 @@ interface IBufferSync {
     const int ERROR_CLOSED = 11;
     /** A release fence is not a sync_file. */
     const int ERROR_BAD_FENCE = 12;
-    /** The event pipe has too many unread records for a new lock: read them first. */
+    /** The event channel has too many unread records for a new lock: read them first. */
     const int ERROR_EVENTS_UNREAD = 13;
     /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
     const int ERROR_ACCESS_CONFLICT = 14;
@@ -83,11 +83,11 @@ interface IBufferSync {
      * @param name shown in dumps and logs: 1 to MAX_NAME_BYTES bytes of UTF-8, no control
      *         characters. It need not be unique.
      * @param options see GroupOptions.
-     * @return the group and its event pipe.
+     * @return the group and its event channel.
      * @throws EX_ILLEGAL_ARGUMENT for a bad name or a negative hold limit.
      * @throws ERROR_UNSUPPORTED for an option without its feature.
      * @throws ERROR_QUOTA if the uid has Capabilities.maxGroupsPerUid groups open.
-     * @throws ERROR_NO_RESOURCES if no pipe could be made.
+     * @throws ERROR_NO_RESOURCES if no channel could be made.
      */
     OpenedGroup openGroup(in @utf8InCpp String name, in GroupOptions options);
 }

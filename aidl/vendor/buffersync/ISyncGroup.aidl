@@ -90,7 +90,7 @@ interface ISyncGroup {
 
     /**
      * Locks every buffer of the group, all or nothing. Returns at once: with GRANTED, or with
-     * QUEUED, and then the grant comes through the event pipe. The lock takes its place by age (its
+     * QUEUED, and then the grant comes through the event channel. The lock takes its place by age (its
      * ticket): on a buffer that two locks want with conflicting access, the older lock is served
      * first; a lock that conflicts with no lock ahead of it is granted without waiting.
      *
@@ -133,7 +133,7 @@ interface ISyncGroup {
      * before the lock.
      *
      * @throws ERROR_NOT_QUEUED if no lock waits: it was granted or failed meanwhile (its record is
-     *         in the event pipe), or there was none.
+     *         in the event channel), or there was none.
      */
     void cancel();
 
@@ -191,7 +191,7 @@ interface ISyncGroup {
      *
      * @param token the grant of this group that ends.
      * @param nextKey OpenedGroup.key of the group to lock. If that group has to wait, its GRANTED
-     *         record comes through its own event pipe.
+     *         record comes through its own event channel.
      * @param timeoutNs as for lock().
      * @return what lock() of that group would return.
      * @throws ERROR_CLOSED if nextKey is not the key of an open group.
@@ -211,7 +211,7 @@ interface ISyncGroup {
 
     /**
      * Closes the group in order: a waiting lock is cancelled, a grant is released as by unlock()
-     * without a fence, the buffers are let go, and the event pipe reports POLLHUP. Every later call
+     * without a fence, the buffers are let go, and the event channel reports POLLHUP. Every later call
      * throws ERROR_CLOSED.
      */
     void close();

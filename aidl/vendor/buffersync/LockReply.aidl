@@ -22,7 +22,7 @@ parcelable LockReply {
      *
      * QUEUED: empty, which no grant is. The lock is accepted, but it still waits for other holders,
      * for a fence that the CPU must wait for, or for cache maintenance. The grant arrives as
-     * EventType.GRANTED on the event pipe; LOCK_FAILED, TIMED_OUT or WOUNDED end the lock without a
+     * EventType.GRANTED on the event channel; LOCK_FAILED, TIMED_OUT or WOUNDED end the lock without a
      * grant.
      *
      * These are plain numbers because every lock has them: an array is marshalled as one block, a

@@ -17,7 +17,8 @@ parcelable OpenedGroup {
      */
     ISyncGroup group;
     /**
-     * The read end of a pipe of EventRecord. A client can poll it for POLLIN with other
+     * The client's end of a SOCK_SEQPACKET socket (unix(7)) with messages of EventRecord. The
+     * service takes no message: to write is EPIPE. A client can poll it for POLLIN with other
      * descriptors, and can make it non-blocking. POLLHUP means that the group is closed or the
      * service is gone.
      */

@@ -104,7 +104,7 @@ fn have_failed(given: BorrowedFd<'_>) -> Result<bool, Error> {
 #[derive(Default)]
 pub(crate) struct Releases {
     by_id: ById<FenceId, Release>,
-    /// How many each group has given. Bounded: each may become a record in the group's pipe.
+    /// How many each group has given. Bounded: each may become a record in the group's channel.
     by_group: ById<GroupId, usize>,
     last: u64,
 }

@@ -227,7 +227,7 @@ fn a_closed_group_refuses_everything() {
     let mut group = Group::of("vts/closed", &buffer, Access::DMA_READ);
     let binder = group.binder.clone();
     binder.close().expect("close");
-    assert!(group.next_event().is_none(), "the pipe must end");
+    assert!(group.next_event().is_none(), "the channel must end");
     let added = binder.add(&handle(&[buffer.as_fd()]), Access::DMA_READ);
     assert_eq!(error(added), ERROR_CLOSED);
     assert_eq!(error(binder.remove(1)), ERROR_CLOSED);

@@ -136,7 +136,7 @@ fn closing_a_group_ends_its_grant_in_order() {
     next.lock_must_wait();
     holder.binder.close().expect("close");
     assert_eq!(next.next_grant().marks(), (false, false), "close() is no eviction");
-    assert!(holder.next_event().is_none(), "the pipe must end");
+    assert!(holder.next_event().is_none(), "the channel must end");
 }
 
 fn a_client_that_goes_leaves_nothing_behind() {

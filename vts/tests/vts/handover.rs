@@ -14,15 +14,15 @@ use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::fence::Pending;
 use buffersync_vts::hal::{
-    counter, error, fill_pipe, is_granted, is_illegal_argument, of_buffer, service, whole, Grant,
-    Group, SHORT,
+    counter, error, fill_channel, is_granted, is_illegal_argument, of_buffer, service, whole,
+    Grant, Group, SHORT,
 };
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
 
 pub const TESTS: Tests = tests![
     the_next_group_is_granted_in_the_call_that_ends_the_grant,
-    a_next_group_that_has_to_wait_is_granted_through_its_own_pipe,
+    a_next_group_that_has_to_wait_is_granted_through_its_own_channel,
     a_group_can_be_the_next_one_itself_behind_those_who_waited,
     a_time_out_of_the_next_lock_ends_it,
     keys_are_different_random_and_never_zero,
@@ -66,7 +66,7 @@ fn the_next_group_is_granted_in_the_call_that_ends_the_grant() {
     first.cycle();
 }
 
-fn a_next_group_that_has_to_wait_is_granted_through_its_own_pipe() {
+fn a_next_group_that_has_to_wait_is_granted_through_its_own_channel() {
     let shared = buffer();
     let mut holder = Group::of("vts/holder", &shared, Access::DMA_WRITE);
     let (mut first, _) = frames();
@@ -136,7 +136,7 @@ fn nothing_has_happened(group: &Group, grant: &Grant, next: &mut Group) {
 fn a_call_that_is_refused_has_ended_nothing_and_locked_nothing() {
     let unread = Group::of("vts/unread", buffer(), Access::DMA_WRITE);
     // Before the test holds anything, because it takes long.
-    assert_eq!(fill_pipe(&unread, &mut frames().0, buffer()), ERROR_EVENTS_UNREAD);
+    assert_eq!(fill_channel(&unread, &mut frames().0, buffer()), ERROR_EVENTS_UNREAD);
     let (mut first, mut second) = frames();
     let held = first.lock();
     let pending = Pending::new();

@@ -13,7 +13,7 @@ use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::vgem::{self, Buffer, Vgem};
 use buffersync_vts::fence::{has_signalled, Pending, EXPIRES};
 use buffersync_vts::hal::{
-    counter, eventually, fill_pipe, is_granted, now_ns, service, Group, SHORT,
+    counter, eventually, fill_channel, is_granted, now_ns, service, Group, SHORT,
 };
 use buffersync_vts::pace::Limit;
 use buffersync_vts::suite::Tests;
@@ -246,7 +246,7 @@ fn a_lock_that_was_refused_has_to_look_for_fences_again() {
     let mut silent = Group::of("vts/silent", &buffer.dmabuf, Access::WRITE);
     let mut holder = Group::open("vts/holder");
     // The last lock is refused after no fence was seen.
-    fill_pipe(&silent, &mut holder, &other);
+    fill_channel(&silent, &mut holder, &other);
     silent.read_all();
     let fence = Fence::attach(&vgem, &buffer, true);
     silent.lock_must_wait();

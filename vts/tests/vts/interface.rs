@@ -17,25 +17,31 @@ use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
     ERROR_UNSUPPORTED, MAX_NAME_BYTES, VERSION,
 };
+use buffersync_aidl::event::MESSAGE_BYTES;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{
-    error, handle, is_granted, is_readable, long, now_ns, service, Group, ACCESSES, SHORT,
+    counter, error, eventually, handle, is_granted, is_readable, long, now_ns, service, Group,
+    ACCESSES, SHORT,
 };
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
+use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
+use nix::sys::socket::{send, setsockopt, sockopt, MsgFlags};
 
 pub const TESTS: Tests = tests![
     the_interface_has_a_version_and_a_hash,
     capabilities_are_plausible_and_constant,
-    a_group_comes_with_its_pipe_and_its_limit,
+    a_group_comes_with_its_channel_and_its_limit,
     names_of_every_legal_length_are_taken,
     replies_say_what_they_promise_for_every_access,
-    an_event_pipe_hangs_up_when_its_group_is_closed,
+    an_event_channel_hangs_up_when_its_group_is_closed,
     records_are_laid_out_as_documented,
     ids_are_in_order_and_the_same_everywhere,
     a_buffer_outlives_the_descriptor_that_it_came_by,
-    an_event_pipe_may_be_made_non_blocking,
+    an_event_channel_may_be_made_non_blocking,
+    each_read_returns_one_message,
+    what_a_client_does_to_its_end_of_a_channel_changes_nothing,
     implicit_fences_need_their_feature,
 ];
 
@@ -72,7 +78,7 @@ fn capabilities_are_plausible_and_constant() {
     }
 }
 
-fn a_group_comes_with_its_pipe_and_its_limit() {
+fn a_group_comes_with_its_channel_and_its_limit() {
     let caps = service().getCapabilities().expect("capabilities");
     let group = Group::open("vts/default");
     assert_eq!(group.hold_ms, caps.defaultHoldMs);
@@ -115,16 +121,16 @@ fn replies_say_what_they_promise_for_every_access() {
     }
 }
 
-fn an_event_pipe_hangs_up_when_its_group_is_closed() {
+fn an_event_channel_hangs_up_when_its_group_is_closed() {
     let opened = service().openGroup("vts/hangup", &GroupOptions::default()).expect("openGroup");
-    let mut events = File::from(OwnedFd::from(opened.events.expect("a pipe")));
+    let mut events = File::from(OwnedFd::from(opened.events.expect("an event channel")));
     let closer = opened.group.expect("a group");
     let thread = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(50));
         closer.close().expect("close");
         closer
     });
-    // Nothing can be read any more: this is the end of the pipe.
+    // Nothing can be read any more: this is the end of the channel.
     assert!(is_readable(&events, long()), "no POLLHUP");
     assert_eq!(events.read(&mut [0; 32]).expect("read"), 0);
     drop(thread.join().expect("close"));
@@ -137,7 +143,7 @@ fn records_are_laid_out_as_documented() {
     let held = holder.lock();
     let opened = service().openGroup("vts/raw", &GroupOptions::default()).expect("openGroup");
     let group = opened.group.expect("a group");
-    let mut events = File::from(OwnedFd::from(opened.events.expect("a pipe")));
+    let mut events = File::from(OwnedFd::from(opened.events.expect("an event channel")));
     let ids = group.add(&handle(&[buffer.as_fd()]), Access::READ).expect("add");
     let reply = group.lock(0).expect("lock");
     assert!(!is_granted(&reply));
@@ -185,9 +191,9 @@ fn a_buffer_outlives_the_descriptor_that_it_came_by() {
     group.cycle();
 }
 
-fn an_event_pipe_may_be_made_non_blocking() {
+fn an_event_channel_may_be_made_non_blocking() {
     let opened = service().openGroup("vts/nonblock", &GroupOptions::default()).expect("openGroup");
-    let mut events = File::from(OwnedFd::from(opened.events.expect("a pipe")));
+    let mut events = File::from(OwnedFd::from(opened.events.expect("an event channel")));
     fcntl(events.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("F_SETFL");
     let nothing = events.read(&mut [0; 32]).expect_err("nothing has happened");
     assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
@@ -200,6 +206,45 @@ fn an_event_pipe_may_be_made_non_blocking() {
     holder.unlock(&held);
     assert!(is_readable(&events, long()), "no record");
     assert_eq!(events.read(&mut [0; 128]).expect("records"), 64);
+}
+
+/// A waiter that is granted and evicted before it reads: a grant with two buffers, then the eviction.
+fn each_read_returns_one_message() {
+    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+    let mut holder = Group::of("vts/holder", &x, Access::WRITE);
+    let held = holder.lock();
+    let options = GroupOptions { holdLimitMs: 1, ..Default::default() };
+    let opened = service().openGroup("vts/message", &options).expect("openGroup");
+    let mut events = File::from(OwnedFd::from(opened.events.expect("an event channel")));
+    let group = opened.group.expect("a group");
+    group.add(&handle(&[x.as_fd(), y.as_fd()]), Access::WRITE).expect("add");
+    let evictions = counter("evictions");
+    assert!(!is_granted(&group.lock(0).expect("lock")));
+    holder.unlock(&held);
+    eventually("the grant is taken away", || counter("evictions") > evictions);
+    let mut bytes = [0; MESSAGE_BYTES];
+    assert_eq!(events.read(&mut bytes).expect("the grant"), 3 * 32);
+    assert_eq!(events.read(&mut bytes).expect("the eviction"), 32);
+}
+
+/// The service sends while it arbitrates, so a client must not be able to make that fail or wait.
+fn what_a_client_does_to_its_end_of_a_channel_changes_nothing() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::WRITE);
+    let mut group = Group::of("vts/waiter", &buffer, Access::WRITE);
+    setsockopt(&group.events, sockopt::RcvBuf, &1).expect("SO_RCVBUF");
+    setsockopt(&group.events, sockopt::SndBuf, &1).expect("SO_SNDBUF");
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let sent = send(group.events.as_raw_fd(), &[0; 32], flags);
+    assert_eq!(sent, Err(Errno::EPIPE), "the service's end takes messages");
+    for _ in 0..20 {
+        let held = holder.lock();
+        let token = group.lock_must_wait();
+        holder.unlock(&held);
+        let grant = group.next_grant();
+        assert_eq!(grant.token, token);
+        group.unlock(&grant);
+    }
 }
 
 fn implicit_fences_need_their_feature() {

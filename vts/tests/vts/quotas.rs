@@ -14,8 +14,8 @@ use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::user::User;
 use buffersync_vts::fence::{has_signalled, Pending};
 use buffersync_vts::hal::{
-    at_rest, counter, error, eventually, fill_pipe, handle, is_granted, long, service, service_pid,
-    service_threads, whole, Group,
+    at_rest, counter, error, eventually, fill_channel, handle, is_granted, long, service,
+    service_pid, service_threads, whole, Group,
 };
 use buffersync_vts::process::Client;
 use buffersync_vts::suite::Tests;
@@ -25,7 +25,7 @@ pub const TESTS: Tests = tests![
     a_uid_has_so_many_groups_and_others_are_not_affected,
     a_uid_has_so_many_waiting_locks,
     a_group_has_so_many_buffers_and_the_largest_grant_arrives_whole,
-    a_pipe_that_nobody_reads_stops_its_own_group_only,
+    a_channel_that_nobody_reads_stops_its_own_group_only,
     the_service_answers_while_64_locks_wait,
     a_group_has_so_many_fences_pending_and_no_more,
     a_release_fence_is_made_of_so_many_fences_and_no_more,
@@ -70,11 +70,11 @@ fn a_group_has_so_many_buffers_and_the_largest_grant_arrives_whole() {
     assert_eq!(group.cycle().buffers.len(), most);
 }
 
-fn a_pipe_that_nobody_reads_stops_its_own_group_only() {
+fn a_channel_that_nobody_reads_stops_its_own_group_only() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut holder = Group::open("vts/holder");
     let silent = Group::open("vts/silent");
-    assert_eq!(fill_pipe(&silent, &mut holder, &x), ERROR_EVENTS_UNREAD);
+    assert_eq!(fill_channel(&silent, &mut holder, &x), ERROR_EVENTS_UNREAD);
     Group::of("vts/other", &y, Access::WRITE).cycle();
 }
 

@@ -26,6 +26,7 @@ parcelable EventRecord {
   long token;
   long value0;
   long value1;
+  const int MAX_MESSAGE_BYTES = 4096;
   const int FLAG_EVICTED = 0x1;
   const int FLAG_FENCE = 0x2;
   const int FLAG_FENCED = 0x4;
