@@ -41,6 +41,14 @@ impl Access {
         matches!(self, Self::DmaRead | Self::DmaWrite)
     }
 
+    /// The access by the same user that shares the buffer.
+    pub fn shared(self) -> Self {
+        match self {
+            Self::Read | Self::Write => Self::Read,
+            Self::DmaRead | Self::DmaWrite => Self::DmaRead,
+        }
+    }
+
     /// True if two groups cannot hold one buffer for these two accesses at once.
     pub fn conflicts(self, other: Self) -> bool {
         self.is_exclusive() || other.is_exclusive()

@@ -288,25 +288,86 @@ impl Engine {
         failed: &[FenceId],
         fx: &mut Effects,
     ) -> Result<(), Error> {
-        let at = self.find(id)?;
-        let held = self.groups[at].grant.filter(|_| self.groups[at].token == token);
-        let Held { wounded, .. } = held.ok_or(Error::BadToken)?;
-        if fences.is_empty() {
-            self.end_grant(now, at, End::InOrder, fx);
-        } else {
-            self.end_grant_fenced(now, at, fences, fx)?;
-        }
-        for fence in failed {
-            if let Some(fence) = self.fence_ids.get(fence).copied() {
-                self.end_fence(fence, false, fx);
-            }
-        }
+        let (at, Held { wounded, .. }) = self.holding(id, token)?;
+        self.end_in_order(now, at, None, fences, fx)?;
+        self.end_failed(failed, fx);
         self.counters.unlocks += 1;
         if wounded {
             self.keep_ticket(now, at);
         }
         self.settle(now, fx);
         Ok(())
+    }
+
+    /// [`Engine::unlock_with_failed`] for a part of a grant. The rest goes on, with its token and its deadline. A part
+    /// that is all of the grant ends it. Sorts `buffers`.
+    ///
+    /// [`Error::UnknownBuffer`] if there is none, if the grant does not have one, or for a fence of a buffer that is
+    /// not let go. [`Error::Busy`] if the group waits for more.
+    #[allow(clippy::too_many_arguments)]
+    pub fn unlock_part(
+        &mut self,
+        now: Time,
+        id: GroupId,
+        token: Token,
+        buffers: &mut [BufferId],
+        fences: &[ReleaseFence],
+        failed: &[FenceId],
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
+        let at = self.part(id, token, buffers)?;
+        if self.check_held(at, buffers)? {
+            return self.unlock_with_failed(now, id, token, fences, failed, fx);
+        }
+        self.end_in_order(now, at, Some(buffers), fences, fx)?;
+        self.end_failed(failed, fx);
+        self.settle(now, fx);
+        Ok(())
+    }
+
+    /// Exclusive accesses of a grant become shared, without a moment in which somebody else can write: WRITE becomes
+    /// READ, DMA_WRITE becomes DMA_READ. What the grant has shared already stays as it is. The group's next
+    /// [`Engine::lock`] asks for the old access again. Sorts `buffers`.
+    ///
+    /// [`Error::UnknownBuffer`] if there is none, or if the grant does not have one. [`Error::Busy`] if the group waits
+    /// for more.
+    pub fn downgrade(
+        &mut self,
+        now: Time,
+        id: GroupId,
+        token: Token,
+        buffers: &mut [BufferId],
+        fx: &mut Effects,
+    ) -> Result<(), Error> {
+        let at = self.part(id, token, buffers)?;
+        self.check_held(at, buffers)?;
+        self.share(at, buffers);
+        self.settle(now, fx);
+        Ok(())
+    }
+
+    /// The group of a part of a grant, which it sorts.
+    fn part(&self, id: GroupId, token: Token, buffers: &mut [BufferId]) -> Result<GroupIx, Error> {
+        let (at, _) = self.holding(id, token)?;
+        if self.groups[at].request.is_some() {
+            return Err(Error::Busy);
+        }
+        buffers.sort_unstable();
+        (!buffers.is_empty()).then_some(at).ok_or(Error::UnknownBuffer)
+    }
+
+    fn holding(&self, id: GroupId, token: Token) -> Result<(GroupIx, Held), Error> {
+        let at = self.find(id)?;
+        let held = self.groups[at].grant.filter(|_| self.groups[at].token == token);
+        Ok((at, held.ok_or(Error::BadToken)?))
+    }
+
+    fn end_failed(&mut self, failed: &[FenceId], fx: &mut Effects) {
+        for fence in failed {
+            if let Some(fence) = self.fence_ids.get(fence).copied() {
+                self.end_fence(fence, false, fx);
+            }
+        }
     }
 
     /// The buffers of a group and its accesses, in the order of addition. Empty for unknown groups.

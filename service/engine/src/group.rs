@@ -22,8 +22,7 @@ pub(crate) struct Group {
     pub id: GroupId,
     /// How long a grant lasts.
     pub hold: Duration,
-    /// In the order of addition. Held entries come first: a group that holds adds new entries at the
-    /// end, and a lock takes all that the group lacks or nothing.
+    /// In the order of addition. They come and go only while there is no request.
     pub entries: Vec<Entry>,
     /// The ticket and the token of the request and the grant, while there is one of the two.
     pub ticket: Ticket,

@@ -46,8 +46,7 @@ impl<const KIND: u8> Ix<KIND> {
     }
 }
 
-/// The place of an entry that its group holds. It is stable meanwhile: held entries come first in
-/// their group.
+/// The place of an entry whose group waits for a lock. It is stable meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub group: GroupIx,

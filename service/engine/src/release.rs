@@ -30,14 +30,21 @@ impl Engine {
     /// Ends a grant, if there is one, and the pending lock, if there is one.
     pub(crate) fn end_grant(&mut self, now: Time, at: GroupIx, how: End<'_>, fx: &mut Effects) {
         self.withdraw(now, at, fx);
-        let Self { groups, slots, fences, endings, work, .. } = self;
-        let group = &mut groups[at];
-        if group.grant.take().is_none() {
-            return;
+        if self.groups[at].grant.take().is_some() {
+            self.end_entries(at, None, how);
         }
-        for entry in &mut group.entries {
-            let Some(access) = entry.granted.take() else { continue };
+    }
+
+    /// Lets the buffers of a grant go: all of them, or those of a `part`, which is sorted.
+    #[inline(always)]
+    fn end_entries(&mut self, at: GroupIx, part: Option<&[BufferId]>, how: End<'_>) {
+        let Self { groups, slots, fences, endings, work, .. } = self;
+        for entry in &mut groups[at].entries {
             let slot = &mut slots[entry.slot];
+            if part.is_some_and(|part| part.binary_search(&slot.id).is_err()) {
+                continue;
+            }
+            let Some(access) = entry.granted.take() else { continue };
             slot.holders.hold(&mut entry.hold, None);
             let fences_given = match how {
                 End::InOrder => &[],
@@ -133,15 +140,27 @@ impl Engine {
         group.left = self.last.arrival;
     }
 
-    /// Ends a grant with fences. Their time counts from now. Refuses a fence for a buffer that is not held.
-    pub(crate) fn end_grant_fenced(
+    /// Ends a part of a grant, which is sorted, or all of it, in order. The time of fences counts from now. Refuses
+    /// a fence for a buffer that does not end.
+    pub(crate) fn end_in_order(
         &mut self,
         now: Time,
         at: GroupIx,
+        part: Option<&[BufferId]>,
         given: &[ReleaseFence],
         fx: &mut Effects,
     ) -> Result<(), Error> {
-        self.check_held(at, given)?;
+        if given.is_empty() {
+            self.end_some(now, at, part, End::InOrder, fx);
+            return Ok(());
+        }
+        let mut named: Vec<BufferId> = given.iter().filter_map(|given| given.buffer).collect();
+        named.sort_unstable();
+        let ends = |buffer| part.is_none_or(|part| part.binary_search(buffer).is_ok());
+        if !named.iter().all(ends) {
+            return Err(Error::UnknownBuffer);
+        }
+        self.check_held(at, &named)?;
         let Group { id: group, token, hold, .. } = self.groups[at];
         let deadline = now.after(hold);
         let mut named: Vec<(Option<BufferId>, FenceIx)> = given
@@ -158,7 +177,7 @@ impl Engine {
             })
             .collect();
         named.sort_by_key(|(buffer, _)| *buffer);
-        self.end_grant(now, at, End::Fenced(&named), fx);
+        self.end_some(now, at, part, End::Fenced(&named), fx);
         for (_, fence) in named {
             // Every buffer has a fence of its own, so nobody needs this one.
             if self.fences.get(fence).is_some_and(|fence| fence.parts.is_empty()) {
@@ -169,15 +188,66 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether the grant has every buffer that a fence names.
-    fn check_held(&self, at: GroupIx, given: &[ReleaseFence]) -> Result<(), Error> {
-        let mut named: Vec<BufferId> = given.iter().filter_map(|given| given.buffer).collect();
-        named.sort_unstable();
-        named.dedup();
-        let held = self.groups[at].entries.iter().filter(|entry| {
-            entry.granted.is_some() && named.binary_search(&self.slots[entry.slot].id).is_ok()
-        });
-        (held.count() == named.len()).then_some(()).ok_or(Error::UnknownBuffer)
+    fn end_some(
+        &mut self,
+        now: Time,
+        at: GroupIx,
+        part: Option<&[BufferId]>,
+        how: End<'_>,
+        fx: &mut Effects,
+    ) {
+        match part {
+            None => self.end_grant(now, at, how, fx),
+            Some(part) => {
+                self.end_entries(at, Some(part), how);
+                self.comes_late(at, part);
+            }
+        }
+    }
+
+    /// Exclusive accesses of a grant, to buffers of a sorted list, become shared. The holder has finished to write,
+    /// as at the end of a grant, and goes on to read.
+    pub(crate) fn share(&mut self, at: GroupIx, part: &[BufferId]) {
+        let Self { groups, slots, work, .. } = self;
+        for entry in &mut groups[at].entries {
+            let slot = &mut slots[entry.slot];
+            let access = entry.granted.filter(|access| access.is_exclusive());
+            let Some(access) = access.filter(|_| part.binary_search(&slot.id).is_ok()) else {
+                continue;
+            };
+            slot.ended_in_order(access, entry.seen);
+            entry.seen = slot.evictions.count;
+            entry.granted = Some(access.shared());
+            slot.holders.hold(&mut entry.hold, entry.granted);
+            work.touch(entry.slot, slot);
+        }
+        self.comes_late(at, part);
+    }
+
+    /// A group that holds has let buffers go, or shares them: when it wants them back, others may have stood there
+    /// first.
+    fn comes_late(&mut self, at: GroupIx, part: &[BufferId]) {
+        for nth in 0..self.groups[at].entries.len() {
+            let slot = self.groups[at].entries[nth].slot;
+            if part.binary_search(&self.slots[slot].id).is_ok() {
+                self.groups[at].comes_late(nth);
+            }
+        }
+    }
+
+    /// Whether a grant has all buffers of a sorted list. Returns whether it has no others.
+    pub(crate) fn check_held(&self, at: GroupIx, named: &[BufferId]) -> Result<bool, Error> {
+        let held = self.groups[at].entries.iter().filter(|entry| entry.granted.is_some());
+        let (mut all, mut found) = (0, 0);
+        for entry in held {
+            all += 1;
+            found += usize::from(named.binary_search(&self.slots[entry.slot].id).is_ok());
+        }
+        let twice = named.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        if found < named.len() - twice {
+            return Err(Error::UnknownBuffer);
+        }
+        Ok(found == all)
     }
 
     /// A fence has signalled (`ok`), or has failed or come too late.

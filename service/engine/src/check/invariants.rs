@@ -140,10 +140,6 @@ impl Engine {
 
     fn check_group(&self, at: GroupIx, group: &Group) -> Checked {
         let entries = || group.entries.iter();
-        ensure(
-            entries().is_sorted_by_key(|e| e.hold.is_none()),
-            "a held entry is behind one that is not",
-        )?;
         let granted = entries().filter(|entry| entry.granted.is_some()).count();
         ensure(
             group.grant.is_some() == (granted > 0),

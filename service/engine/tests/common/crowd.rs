@@ -65,6 +65,11 @@ impl Crowd {
         buffers.into_iter().map(&mut given).collect()
     }
 
+    fn some_members(&mut self, group: GroupId) -> Vec<BufferId> {
+        let members: Vec<BufferId> = self.world.engine.members(group).map(|m| m.0).collect();
+        members.into_iter().filter(|_| (self.choose)(2) == 0).collect()
+    }
+
     fn add_some(&mut self, group: GroupId) {
         for _ in 0..1 + (self.choose)(3) {
             let access = Access::ALL[(self.choose)(4) as usize];
@@ -77,7 +82,7 @@ impl Crowd {
     pub fn step(&mut self) {
         let at = (self.choose)(self.groups.len() as u64) as usize;
         let group = self.groups[at];
-        match (self.choose)(18) {
+        match (self.choose)(21) {
             0..=5 => {
                 let timeout = ((self.choose)(3) == 0).then_some((self.choose)(50));
                 let timeout = timeout.map(std::time::Duration::from_millis);
@@ -113,6 +118,24 @@ impl Crowd {
             }
             13 => self.world.pass((self.choose)(40)),
             14 => self.add_some(group),
+            15 | 16 => {
+                if let Some(token) = self.tokens.get(&group).copied() {
+                    let (mut part, given) = (self.some_members(group), self.some_fences());
+                    let done = self.world.call(|e, now, fx| {
+                        e.unlock_part(now, group, token, &mut part, &given, &[], fx)
+                    });
+                    if done.is_ok() {
+                        self.fences.extend(given.iter().map(|given| given.fence));
+                    }
+                }
+            }
+            17 => {
+                if let Some(token) = self.tokens.get(&group).copied() {
+                    let mut part = self.some_members(group);
+                    let _ =
+                        self.world.call(|e, now, fx| e.downgrade(now, group, token, &mut part, fx));
+                }
+            }
             _ => self.finish_a_job(),
         }
     }

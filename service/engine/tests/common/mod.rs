@@ -174,6 +174,22 @@ impl World {
         self.call(|e, now, fx| e.unlock(now, group, token, &[], fx)).unwrap();
     }
 
+    pub fn unlock_part(
+        &mut self,
+        group: GroupId,
+        token: Token,
+        buffers: &[u64],
+        given: &[ReleaseFence],
+    ) -> Result<(), Error> {
+        let mut part: Vec<BufferId> = buffers.iter().map(|buffer| BufferId(*buffer)).collect();
+        self.call(|e, now, fx| e.unlock_part(now, group, token, &mut part, given, &[], fx))
+    }
+
+    pub fn downgrade(&mut self, group: GroupId, token: Token, part: &[u64]) -> Result<(), Error> {
+        let mut part: Vec<BufferId> = part.iter().map(|buffer| BufferId(*buffer)).collect();
+        self.call(|e, now, fx| e.downgrade(now, group, token, &mut part, fx))
+    }
+
     pub fn unlock_with_fence(&mut self, group: GroupId, token: Token) -> FenceId {
         self.last_fence += 1;
         let fence = FenceId(self.last_fence);

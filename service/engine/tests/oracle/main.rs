@@ -87,6 +87,10 @@ enum Call {
     /// A group that holds unlocks. Each fence is one of two new ones, for all buffers or for one.
     Unlock(Index, Vec<(u64, Option<Index>)>),
     BadUnlock(usize),
+    /// A group that holds, or any group, ends a part of its grant: some of its buffers.
+    UnlockPart(Index, Vec<Index>, Vec<(u64, Option<Index>)>),
+    /// The same, to share them.
+    Downgrade(Index, Vec<Index>),
     FenceDone(Index, bool),
     JobDone(Index),
     JobFails(Index, Index),
@@ -142,6 +146,7 @@ fn call() -> impl Strategy<Value = Call> {
     let timeout = || prop::option::weighted(0.6, 1..=15u64);
     let fences = prop::collection::vec((0..4u64, prop::option::of(any_index())), 1..4);
     let fences = prop_oneof![3 => Just(vec![]), 1 => fences];
+    let some = || prop::collection::vec(any_index(), 0..3);
     prop_oneof![
         7 => add(),
         2 => (group.clone(), 0..6u64).prop_map(|(g, b)| Call::Remove(g, b)),
@@ -151,7 +156,9 @@ fn call() -> impl Strategy<Value = Call> {
         7 => (any_index(), any_index(), (0..8usize, timeout(), implicit()))
             .prop_map(|(g, b, (a, t, i))| Call::Grow(g, b, a, t, i)),
         3 => any_index().prop_map(Call::Cancel),
-        20 => (any_index(), fences).prop_map(|(g, f)| Call::Unlock(g, f)),
+        20 => (any_index(), fences.clone()).prop_map(|(g, f)| Call::Unlock(g, f)),
+        8 => (any_index(), some(), fences).prop_map(|(g, b, f)| Call::UnlockPart(g, b, f)),
+        5 => (any_index(), some()).prop_map(|(g, b)| Call::Downgrade(g, b)),
         1 => group.clone().prop_map(Call::BadUnlock),
         10 => (any_index(), prop::bool::weighted(0.8)).prop_map(|(i, ok)| Call::FenceDone(i, ok)),
         16 => any_index().prop_map(Call::JobDone),
@@ -307,6 +314,20 @@ impl Pair {
                 let at = group(at);
                 self.unlock(at, self.tokens[(at + 1) % self.world.groups], &[]);
             }
+            Call::UnlockPart(index, ref buffers, ref fences) => {
+                let at = self.one_of(index, |phase| matches!(phase, Phase::Held { .. }));
+                let mut buffers = self.some_of(at, buffers);
+                self.give(at, self.tokens[at], fences, Some(&mut buffers));
+            }
+            Call::Downgrade(index, ref buffers) => {
+                let at = self.one_of(index, |phase| matches!(phase, Phase::Held { .. }));
+                let (id, token) = (self.groups[at], self.tokens[at]);
+                let mut buffers = self.some_of(at, buffers);
+                let expected = self.naive.downgrade(now, id, token, &buffers);
+                let answer = self.engine.downgrade(now, id, token, &mut buffers, &mut self.fx);
+                self.hint();
+                assert_eq!(answer, expected);
+            }
             Call::FenceDone(index, ok) => {
                 if !self.fences.is_empty() {
                     let fence = self.fences.remove(index.index(self.fences.len()));
@@ -422,7 +443,25 @@ impl Pair {
         }
     }
 
+    /// Buffers of a group, whether it holds them or not; one can be there twice.
+    fn some_of(&self, at: usize, which: &[Index]) -> Vec<BufferId> {
+        let members: Vec<_> = self.engine.members(self.groups[at]).collect();
+        let some = which.iter().filter(|_| !members.is_empty()).map(|which| which.get(&members).0);
+        some.collect()
+    }
+
     fn unlock(&mut self, at: usize, token: Token, fences: &[(u64, Option<Index>)]) {
+        self.give(at, token, fences, None);
+    }
+
+    /// Ends a grant with fences, or a part of it.
+    fn give(
+        &mut self,
+        at: usize,
+        token: Token,
+        fences: &[(u64, Option<Index>)],
+        part: Option<&mut [BufferId]>,
+    ) {
         let (id, now) = (self.groups[at], self.now);
         let members: Vec<_> = self.engine.members(id).map(|(buffer, _)| buffer).collect();
         // Two fences, each of which may have failed already.
@@ -441,10 +480,18 @@ impl Pair {
         });
         let given: Vec<_> = given.collect();
         self.last_fence += 2;
-        let (fx, failed) = (&mut self.fx, &failed);
-        let answer = self.engine.unlock_with_failed(now, id, token, &given, failed, fx);
+        let (fx, failed, engine) = (&mut self.fx, &failed, &mut self.engine);
+        let named = part.as_deref().map(<[BufferId]>::to_vec);
+        let answer = match part {
+            None => engine.unlock_with_failed(now, id, token, &given, failed, fx),
+            Some(part) => engine.unlock_part(now, id, token, part, &given, failed, fx),
+        };
         self.hint();
-        assert_eq!(answer, self.naive.unlock(now, id, token, &given, failed));
+        let expected = match named {
+            None => self.naive.unlock(now, id, token, &given, failed),
+            Some(part) => self.naive.unlock_part(now, id, token, &part, &given, failed),
+        };
+        assert_eq!(answer, expected);
         if answer.is_ok() {
             let pending = given.iter().map(|given| given.fence);
             self.fences.extend(pending.filter(|fence| !failed.contains(fence)));

@@ -108,6 +108,10 @@ stats! {
     came_back,
     forgotten_for_room,
     upgrades,
+    parts,
+    parts_with_fences,
+    parts_that_are_all,
+    downgrades,
 }
 
 #[derive(Clone, Debug)]
@@ -907,10 +911,107 @@ impl Naive {
                 return Err(Error::UnknownBuffer);
             }
         }
-        let (wounded, hold) = (group.wounded, group.hold);
+        let wounded = group.wounded;
         let parts = self.end(at);
         self.groups[at].keeps_ticket = wounded;
         self.groups[at].left = self.last_arrival;
+        self.end_parts(at, parts, given, failed);
+        Ok(())
+    }
+
+    /// Ends a part of a grant. Buffers are named once or several times.
+    pub fn unlock_part(
+        &mut self,
+        now: Time,
+        id: GroupId,
+        token: Token,
+        buffers: &[BufferId],
+        given: &[ReleaseFence],
+        failed: &[FenceId],
+    ) -> Result<(), Error> {
+        let at = self.part(now, id, token, buffers)?;
+        let named = |buffer: &BufferId| buffers.contains(buffer);
+        let held = self.groups[at].members.iter().filter(|member| member.granted.is_some());
+        if held.map(|member| member.buffer).all(|buffer| named(&buffer)) {
+            self.stats.parts_that_are_all += 1;
+            return self.unlock(now, id, token, given, failed);
+        }
+        if !given.iter().filter_map(|given| given.buffer).all(|buffer| named(&buffer)) {
+            return Err(Error::UnknownBuffer);
+        }
+        self.stats.parts += 1;
+        self.stats.parts_with_fences += u64::from(!given.is_empty());
+        let mut parts = Vec::new();
+        for member in self.groups[at].members.iter_mut().filter(|member| named(&member.buffer)) {
+            if let Some(access) = member.granted.take() {
+                parts.push(Part { buffer: member.buffer, access, seen: member.seen });
+            }
+            member.has = None;
+            member.from_the_beginning = None;
+        }
+        self.end_parts(at, parts, given, failed);
+        Ok(())
+    }
+
+    pub fn downgrade(
+        &mut self,
+        now: Time,
+        id: GroupId,
+        token: Token,
+        buffers: &[BufferId],
+    ) -> Result<(), Error> {
+        let at = self.part(now, id, token, buffers)?;
+        for nth in 0..self.groups[at].members.len() {
+            let Member { buffer, granted, seen, .. } = self.groups[at].members[nth];
+            if !buffers.contains(&buffer) {
+                continue;
+            }
+            if let Some(access) = granted.filter(|access| access.is_exclusive()) {
+                self.stats.downgrades += 1;
+                self.ended_in_order(Part { buffer, access, seen });
+                let seen = self.buffer(buffer).evictions.len();
+                let member = &mut self.groups[at].members[nth];
+                let shared = if access.is_dma() { Access::DmaRead } else { Access::Read };
+                (member.has, member.granted, member.seen) = (Some(shared), Some(shared), seen);
+            }
+            self.groups[at].members[nth].from_the_beginning = None;
+        }
+        self.go_on(now);
+        Ok(())
+    }
+
+    /// The group of a part of its grant.
+    fn part(
+        &mut self,
+        now: Time,
+        id: GroupId,
+        token: Token,
+        buffers: &[BufferId],
+    ) -> Result<usize, Error> {
+        self.now = now;
+        let at = self.at(id);
+        let group = &self.groups[at];
+        if !group.holds() || group.token != token {
+            return Err(Error::BadToken);
+        }
+        if group.state != State::Quiet {
+            return Err(Error::Busy);
+        }
+        let held = |buffer: &BufferId| {
+            group.members.iter().any(|m| m.buffer == *buffer && m.granted.is_some())
+        };
+        (!buffers.is_empty() && buffers.iter().all(held)).then_some(at).ok_or(Error::UnknownBuffer)
+    }
+
+    /// Parts of a grant end with the fences that are given.
+    fn end_parts(
+        &mut self,
+        at: usize,
+        parts: Vec<Part>,
+        given: &[ReleaseFence],
+        failed: &[FenceId],
+    ) {
+        let (now, Group { id, token, hold, .. }) = (self.now, self.groups[at].clone());
         for part in parts {
             let own = given.iter().any(|given| given.buffer == Some(part.buffer));
             let whose = if own { Some(part.buffer) } else { None };
@@ -944,7 +1045,6 @@ impl Naive {
             }
         }
         self.go_on(now);
-        Ok(())
     }
 
     /// Ends the lock and the grant of a group. Returns its grants of buffers.
