@@ -148,11 +148,46 @@ impl Arbiter {
 
     /// Ends a grant; buffers with fences pass on as [`buffersync_engine::Engine::unlock`] says.
     pub fn unlock(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<(), Error> {
+        self.unlock_some(id, token, None, given)
+    }
+
+    /// Ends a part of a grant.
+    pub fn unlock_part(
+        &self,
+        id: GroupId,
+        token: Token,
+        mut part: Vec<BufferId>,
+        given: &[Given<'_>],
+    ) -> Result<(), Error> {
+        self.unlock_some(id, token, Some(&mut part), given)
+    }
+
+    fn unlock_some(
+        &self,
+        id: GroupId,
+        token: Token,
+        part: Option<&mut [BufferId]>,
+        given: &[Given<'_>],
+    ) -> Result<(), Error> {
         let given = release::check(given)?;
-        let files = self.take(id, token, given)?;
+        let files = self.take(id, token, part.as_deref(), given)?;
         self.with(|state, now| {
-            state.sessions.refuse_evicted(id, token)?;
-            self.end_grant(state, (id, token), given, files, now)
+            state.refuse_evicted(id, token)?;
+            self.end_grant(state, (id, token), part, given, files, now)
+        })
+    }
+
+    /// Lets others share what a grant has exclusively.
+    pub fn downgrade(
+        &self,
+        id: GroupId,
+        token: Token,
+        mut part: Vec<BufferId>,
+    ) -> Result<(), Error> {
+        self.with(|state, now| {
+            state.refuse_evicted(id, token)?;
+            state.engine.downgrade(now, id, token, &mut part, &mut state.effects)?;
+            Ok(())
         })
     }
 
@@ -173,15 +208,15 @@ impl Arbiter {
             // Checked twice: here, before a fence goes into a dma-buf, and below, when it counts.
             state.check_lockable(next, id)?;
             drop(state);
-            files = self.take(id, token, given)?;
+            files = self.take(id, token, None, given)?;
             state = self.state();
         }
         // The last step before: by now the dma-bufs may have the fences that were given.
         let (state, looked) = self.look_for_implicit_fences(state, next);
         self.with_state(state, |state, now| {
-            state.sessions.refuse_evicted(id, token)?;
+            state.refuse_evicted(id, token)?;
             state.check_lockable(next, id)?;
-            self.end_grant(state, (id, token), given, files, now)?;
+            self.end_grant(state, (id, token), None, given, files, now)?;
             // The grants that follow from the unlock come before the new lock.
             self.carry_out(state, now);
             Ok((next, state.lock(next, wait, looked.as_ref(), now)?))
@@ -191,14 +226,20 @@ impl Arbiter {
     /// Makes the service's own sync_files of the given ones, and puts the fences into the dma-bufs if the
     /// group takes part in implicit synchronisation. Refuses first what the unlock would refuse. If the
     /// unlock is refused all the same, drivers wait for a fence that will signal, which does no harm.
-    fn take(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<Vec<SyncFile>, Error> {
+    fn take(
+        &self,
+        id: GroupId,
+        token: Token,
+        part: Option<&[BufferId]>,
+        given: &[Given<'_>],
+    ) -> Result<Vec<SyncFile>, Error> {
         if given.is_empty() {
             return Ok(Vec::new());
         }
-        self.state().giving(id, token, given.len())?;
+        self.state().giving(id, token, part, given.len())?;
         let files = release::take(given)?;
         // Again: the grant may have ended while the files were made, which takes time.
-        let (uid, devices) = self.state().giving(id, token, given.len())?;
+        let (uid, devices) = self.state().giving(id, token, part, given.len())?;
         if !devices.is_empty() {
             let no_thread = Error::NoResources("threads for drivers");
             let _permit = self.permits.enter(uid).ok_or(no_thread)?;
@@ -207,11 +248,12 @@ impl Arbiter {
         Ok(files)
     }
 
-    /// Ends a grant that was not taken away.
+    /// Ends a grant that was not taken away, or a part of it.
     fn end_grant(
         &self,
         state: &mut State,
         (id, token): (GroupId, Token),
+        mut part: Option<&mut [BufferId]>,
         given: &[Given<'_>],
         files: Vec<SyncFile>,
         now: Time,
@@ -225,12 +267,20 @@ impl Arbiter {
         let quotas = &mut sessions.quotas;
         let named = releases.watch_all(&self.reactor, quotas, &giver, given, files, garbage)?;
         let (fences, failed) = (&named.fences, &named.failed);
-        let ended = engine.unlock_with_failed(now, id, token, fences, failed, effects);
+        let ended = match &mut part {
+            None => engine.unlock_with_failed(now, id, token, fences, failed, effects),
+            Some(part) => engine.unlock_part(now, id, token, part, fences, failed, effects),
+        };
         if let Err(error) = ended {
             releases.drop_all(&self.reactor, &named, garbage);
             return Err(error.into());
         }
-        state.end_hold(id);
+        match part {
+            Some(part) if !state.engine.is_idle(id) => {
+                state.end_part(id, part);
+            }
+            _ => state.end_hold(id),
+        }
         Ok(())
     }
 

@@ -234,16 +234,33 @@ impl State {
         self.garbage.extend(self.acquires.remove(id).map(|fence| fence as Watched));
     }
 
+    /// A part of the grant is over.
+    pub fn end_part(&mut self, id: GroupId, part: &[BufferId]) {
+        let fences = self.acquires.remove_part(id, part);
+        self.garbage.extend(fences.into_iter().map(|fence| fence as Watched));
+    }
+
+    /// Refuses a token whose grant was taken away. A grant of which a part has ended with a fence that failed goes
+    /// on.
+    pub fn refuse_evicted(&self, id: GroupId, token: Token) -> Result<(), Error> {
+        if self.engine.held(id, token).is_some() {
+            return Ok(());
+        }
+        self.sessions.refuse_evicted(id, token)
+    }
+
     /// The uid of a group that gives fences with an unlock, and the dma-bufs that the fences go into if
     /// the group takes part in implicit synchronisation. Refuses what the unlock would refuse.
     pub fn giving(
         &self,
         id: GroupId,
         token: Token,
+        part: Option<&[BufferId]>,
         fences: usize,
     ) -> Result<(u32, Vec<DeviceBuffer>), Error> {
-        self.sessions.refuse_evicted(id, token)?;
+        self.refuse_evicted(id, token)?;
         let held = self.engine.held(id, token).ok_or(Error::BadToken)?;
+        let held = held.filter(|(buffer, _)| part.is_none_or(|part| part.contains(buffer)));
         self.releases.check_room(id, fences)?;
         let group = self.sessions.group(id)?;
         Ok((group.uid, self.registry.devices(held.filter(|_| group.implicit))))
@@ -257,7 +274,7 @@ impl State {
         token: Token,
         buffer: Option<BufferId>,
     ) -> Result<(Vec<Arc<Fence>>, Vec<DeviceBuffer>), Error> {
-        self.sessions.refuse_evicted(id, token)?;
+        self.refuse_evicted(id, token)?;
         let group = self.sessions.group(id)?;
         let held = self.engine.held(id, token).ok_or(Error::BadToken)?;
         let mut chosen =

@@ -25,6 +25,8 @@ mod implicit;
 mod interface;
 #[path = "vts/locking.rs"]
 mod locking;
+#[path = "vts/parts.rs"]
+mod parts;
 #[path = "vts/quotas.rs"]
 mod quotas;
 #[path = "vts/stress.rs"]
@@ -39,6 +41,7 @@ const SUITE: &[Module] = &[
     Module { name: "errors", tests: errors::TESTS, needs: &[] },
     Module { name: "locking", tests: locking::TESTS, needs: &[Need::Root] },
     Module { name: "growth", tests: growth::TESTS, needs: &[] },
+    Module { name: "parts", tests: parts::TESTS, needs: &[Need::Vgem] },
     Module { name: "eviction", tests: eviction::TESTS, needs: &[Need::Root] },
     Module { name: "coherence", tests: coherence::TESTS, needs: &[Need::Root, Need::Kprobes] },
     Module { name: "fences", tests: fences::TESTS, needs: &[Need::Vgem] },

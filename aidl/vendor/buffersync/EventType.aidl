@@ -43,7 +43,8 @@ enum EventType {
      * The grant was taken away at its deadline, and its token is dead. Stop touching the buffers:
      * the next holder has them. flags: FENCE if the group had unlocked, but a release fence failed,
      * or had not signalled when the group's hold limit had passed since the unlock. There is one
-     * record for each such fence.
+     * record for each such fence. If such a fence was for a part of a grant (unlockBuffers()), the rest
+     * of the grant goes on.
      */
     EVICTED = 4,
     /**

@@ -210,6 +210,38 @@ interface ISyncGroup {
             long token, in ReleaseFence[] fences, long nextKey, long timeoutNs);
 
     /**
+     * Ends a part of a grant: the named buffers are let go as unlockWithFences() lets go of all. The
+     * rest of the grant goes on, with its token and its deadline. When no buffer is left, the grant
+     * has ended. The group still has the buffers that were let go: its next lock() grows the grant
+     * by them again.
+     *
+     * @param token as for unlock().
+     * @param buffers at least one, at most Capabilities.maxBuffersPerGroup. To name one twice is to
+     *         name it once.
+     * @param fences one fence for all of these buffers, or fences for single ones: see ReleaseFence.
+     *         The work on a buffer without a fence is finished.
+     * @throws EX_ILLEGAL_ARGUMENT for no buffers, or too many buffers or fences.
+     * @throws ERROR_UNKNOWN_BUFFER if the grant does not have one of the buffers, or a fence is for
+     *         another buffer.
+     * @throws ERROR_BUSY if the group waits for more.
+     * @throws the other errors of unlockWithFences(). After any error the grant goes on as it was.
+     */
+    void unlockBuffers(long token, in long[] buffers, in ReleaseFence[] fences);
+
+    /**
+     * Makes exclusive accesses of a grant shared: WRITE becomes READ, DMA_WRITE becomes DMA_READ.
+     * The writes are finished, as at the end of a grant, and readers that wait are granted; nobody
+     * can write before the grant ends. Buffers that the grant has shared already stay as they are.
+     * The group's access stays the one of add(): its next lock() asks for that again.
+     *
+     * @param token as for unlock().
+     * @param buffers as for unlockBuffers().
+     * @throws EX_ILLEGAL_ARGUMENT, ERROR_UNKNOWN_BUFFER, ERROR_BUSY as in unlockBuffers().
+     * @throws ERROR_BAD_TOKEN, ERROR_EVICTED as in unlock().
+     */
+    void downgrade(long token, in long[] buffers);
+
+    /**
      * Closes the group in order: a waiting lock is cancelled, a grant is released as by unlock()
      * without a fence, the buffers are let go, and the event channel reports POLLHUP. Every later call
      * throws ERROR_CLOSED.

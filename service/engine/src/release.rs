@@ -215,8 +215,8 @@ impl Engine {
             let Some(access) = access.filter(|_| part.binary_search(&slot.id).is_ok()) else {
                 continue;
             };
+            // It is the same grant, which began when it began.
             slot.ended_in_order(access, entry.seen);
-            entry.seen = slot.evictions.count;
             entry.granted = Some(access.shared());
             slot.holders.hold(&mut entry.hold, entry.granted);
             work.touch(entry.slot, slot);

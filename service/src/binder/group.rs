@@ -88,6 +88,30 @@ impl SyncGroup {
         self.arbiter.unlock(self.id, token, &self.given(fences)?)
     }
 
+    /// Buffers of a grant that a call names.
+    fn part(&self, buffers: &[i64]) -> Result<Vec<BufferId>, Error> {
+        if buffers.is_empty()
+            || buffers.len() > self.arbiter.config().max_buffers_per_group as usize
+        {
+            return Err(Error::IllegalArgument("no buffers, or more than a group can have"));
+        }
+        let id = |id: &i64| u64::try_from(*id).map(BufferId).map_err(|_| Error::UnknownBuffer);
+        buffers.iter().map(id).collect()
+    }
+
+    fn unlock_part(
+        &self,
+        token: Token,
+        buffers: &[i64],
+        fences: &[ReleaseFence],
+    ) -> Result<(), Error> {
+        self.arbiter.unlock_part(self.id, token, self.part(buffers)?, &self.given(fences)?)
+    }
+
+    fn share(&self, token: Token, buffers: &[i64]) -> Result<(), Error> {
+        self.arbiter.downgrade(self.id, token, self.part(buffers)?)
+    }
+
     fn unlock_and_lock(
         &self,
         token: Token,
@@ -181,6 +205,21 @@ impl ISyncGroup for SyncGroup {
         let _slice = self.arbiter.slices.slice("unlockWithFencesAndLock");
         let wait = wait_of(timeout_ns)?;
         Ok(self.unlock_and_lock(token_of(token), fences, next_key, wait)?)
+    }
+
+    fn unlockBuffers(
+        &self,
+        token: i64,
+        buffers: &[i64],
+        fences: &[ReleaseFence],
+    ) -> binder::Result<()> {
+        let _slice = self.arbiter.slices.slice("unlockBuffers");
+        Ok(self.unlock_part(token_of(token), buffers, fences)?)
+    }
+
+    fn downgrade(&self, token: i64, buffers: &[i64]) -> binder::Result<()> {
+        let _slice = self.arbiter.slices.slice("downgrade");
+        Ok(self.share(token_of(token), buffers)?)
     }
 
     fn close(&self) -> binder::Result<()> {

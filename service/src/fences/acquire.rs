@@ -40,6 +40,16 @@ impl Acquires {
         once.into_values().cloned().collect()
     }
 
+    /// A part of the grant is over. Returns its fences, to be dropped without the mutex.
+    pub fn remove_part(&mut self, group: GroupId, part: &[BufferId]) -> Vec<Arc<Fence>> {
+        let Some(fences) = self.0.get_mut(&group) else { return Vec::new() };
+        let all = std::mem::take(fences).into_iter();
+        let (ended, kept) = all.partition(|(buffer, _)| part.contains(buffer));
+        *fences = kept;
+        let ended: Vec<(BufferId, Arc<Fence>)> = ended;
+        ended.into_iter().map(|(_, fence)| fence).collect()
+    }
+
     /// The grant is over. Returns the fences, to be dropped without the mutex.
     pub fn remove(&mut self, group: GroupId) -> impl Iterator<Item = Arc<Fence>> {
         self.0.remove(&group).into_iter().flatten().map(|(_, fence)| fence)

@@ -200,6 +200,28 @@ pub const FAULTS: &[Fault] = &[
         "Ok(self.arbiter.close(self.id)?)",
         "if FAULT { return Ok(()); }\n        Ok(self.arbiter.close(self.id)?)",
         &["interface::an_event_channel_hangs_up_when_its_group_is_closed"]),
+    fault("a_part_ends_the_whole_grant", "src/calls.rs",
+        "Some(part) => engine.unlock_part(now, id, token, part, fences, failed, effects),",
+        "Some(_) if FAULT => engine.unlock_with_failed(now, id, token, fences, failed, effects),
+            Some(part) => engine.unlock_part(now, id, token, part, fences, failed, effects),",
+        &["parts::a_part_goes_to_the_next_while_the_rest_is_held"]),
+    fault("a_part_ends_nothing", "engine/src/release.rs",
+        "if part.is_some_and(|part| part.binary_search(&slot.id).is_err()) {",
+        "if part.is_some_and(|part| FAULT || part.binary_search(&slot.id).is_err()) {",
+        &["parts::a_part_goes_to_the_next_while_the_rest_is_held"]),
+    fault("a_downgrade_lets_nobody_in", "engine/src/release.rs",
+        "slot.holders.hold(&mut entry.hold, entry.granted);\n            work.touch",
+        "if !FAULT { slot.holders.hold(&mut entry.hold, entry.granted); }\n            work.touch",
+        &["parts::a_writer_goes_on_as_a_reader_and_no_writer_comes_between"]),
+    fault("a_downgrade_ends_the_grant", "src/calls.rs",
+        "state.engine.downgrade(now, id, token, &mut part, &mut state.effects)?;",
+        "if FAULT {
+                let State { engine, effects, .. } = state;
+                engine.unlock_part(now, id, token, &mut part, &[], &[], effects)?;
+            } else {
+                state.engine.downgrade(now, id, token, &mut part, &mut state.effects)?;
+            }",
+        &["parts::a_writer_goes_on_as_a_reader_and_no_writer_comes_between"]),
     fault("the_channel_is_a_stream", "src/events.rs",
         "(SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);",
         "(if FAULT { SockType::Stream } else { SockType::SeqPacket }, SockFlag::SOCK_CLOEXEC);",

@@ -132,6 +132,8 @@ struct Shared {
 enum Deed {
     Lock,
     Unlock,
+    UnlockPart,
+    Downgrade,
     Cancel,
     Close,
     Add,
@@ -151,9 +153,11 @@ enum Deed {
 }
 
 /// How often each of them comes, in parts of their sum.
-const DEEDS: [(Deed, usize); 18] = [
+const DEEDS: [(Deed, usize); 20] = [
     (Deed::Lock, 6),
     (Deed::Unlock, 3),
+    (Deed::UnlockPart, 1),
+    (Deed::Downgrade, 1),
     (Deed::Cancel, 1),
     (Deed::Close, 2),
     (Deed::Add, 2),
@@ -185,6 +189,8 @@ struct Cause<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Coverage {
     pub grants: u64,
+    pub parts: u64,
+    pub downgrades: u64,
     pub shared_by_both: u64,
     pub failed_of_closed: u64,
     pub failed_last: u64,
@@ -357,7 +363,9 @@ impl Crowd {
         let client = self.random.below(self.clients.len());
         match deed {
             Deed::Lock => self.lock(),
-            Deed::Unlock => self.unlock(),
+            Deed::Unlock => self.unlock(false),
+            Deed::UnlockPart => self.unlock(true),
+            Deed::Downgrade => self.downgrade(),
             Deed::Cancel => self.cancel(self.clients[client].0),
             Deed::Close => self.close(client),
             Deed::Add => {
@@ -383,7 +391,9 @@ impl Crowd {
     fn is_possible(&self, deed: Deed) -> bool {
         match deed {
             Deed::Lock => self.clients.iter().any(|(group, _)| self.may_lock(*group)),
-            Deed::Unlock | Deed::Grow => self.uses.iter().any(|one| !one.released),
+            Deed::Unlock | Deed::Grow | Deed::UnlockPart | Deed::Downgrade => {
+                self.uses.iter().any(|one| !one.released)
+            }
             Deed::Operate => self.jobs.iter().any(|job| job.ended.is_none()),
             Deed::Report => self.jobs.iter().any(|job| job.ended.is_some()),
             Deed::Look => !self.waits.is_empty(),
@@ -578,14 +588,52 @@ impl Crowd {
         self.follow(Cause::default())
     }
 
-    fn unlock(&mut self) -> Checked<()> {
+    /// A grant, and some of its buffers, if its group waits for nothing.
+    fn some_part(&mut self) -> Option<(GroupId, Token, Vec<usize>)> {
+        let holders: Vec<(GroupId, Token)> = (self.uses.iter())
+            .filter(|one| !one.released)
+            .map(|one| (one.group, one.token))
+            .filter(|(group, _)| matches!(self.engine.phase(*group), Some(Phase::Held { .. })))
+            .collect();
+        let (group, token) = holders[self.random.of(&holders)?];
+        let held: Vec<usize> = self.held(group, token).map(|one| one.at).collect();
+        let some: Vec<usize> = held.iter().copied().filter(|_| self.random.one_in(2)).collect();
+        Some((group, token, if some.is_empty() { held } else { some }))
+    }
+
+    /// A writer goes on as a reader.
+    fn downgrade(&mut self) -> Checked<()> {
+        let Some((group, token, part)) = self.some_part() else { return Ok(()) };
+        note!(self, "downgrade {group:?} {token:?} {part:?}");
+        let mut named: Vec<BufferId> = part.iter().map(|at| id(*at)).collect();
+        let done = self.engine.downgrade(self.now, group, token, &mut named, &mut self.fx);
+        done.map_err(|_| "a holder cannot share")?;
+        for at in part {
+            let mine = |one: &Use| !one.released && (one.group, one.at) == (group, at);
+            let Some(nth) = self.uses.iter().position(mine) else { continue };
+            let Use { access, seen, .. } = self.uses[nth];
+            if access.is_exclusive() {
+                self.ended(at, access, seen);
+                self.uses[nth].access = access.shared();
+                self.coverage.downgrades += 1;
+            }
+        }
+        self.follow(Cause::default())
+    }
+
+    fn unlock(&mut self, some: bool) -> Checked<()> {
+        let part = if some { self.some_part() } else { None };
         let holders: Vec<(GroupId, Token)> = (self.uses.iter())
             .filter(|one| !one.released)
             .map(|one| (one.group, one.token))
             .collect();
         let Some(nth) = self.random.of(&holders) else { return Ok(()) };
-        let (group, token) = holders[nth];
-        let held: Vec<usize> = self.held(group, token).map(|one| one.at).collect();
+        let (group, token) =
+            part.as_ref().map_or(holders[nth], |(group, token, _)| (*group, *token));
+        let held: Vec<usize> = match &part {
+            Some((_, _, part)) => part.clone(),
+            None => self.held(group, token).map(|one| one.at).collect(),
+        };
         let mut given = Vec::new();
         if self.random.one_in(2) {
             for _ in 0..1 + self.random.below(3) {
@@ -595,10 +643,17 @@ impl Crowd {
                 given.push(ReleaseFence { fence: FenceId(self.last_fence), buffer });
             }
         }
-        note!(self, "unlock {group:?} {token:?} {given:?}");
-        let done = self.engine.unlock(self.now, group, token, &given, &mut self.fx);
+        note!(self, "unlock {group:?} {token:?} {held:?} {given:?}");
+        let (now, fx) = (self.now, &mut self.fx);
+        let done = if part.is_some() {
+            self.coverage.parts += 1;
+            let mut named: Vec<BufferId> = held.iter().map(|at| id(*at)).collect();
+            self.engine.unlock_part(now, group, token, &mut named, &given, &[], fx)
+        } else {
+            self.engine.unlock(now, group, token, &given, fx)
+        };
         done.map_err(|_| "a holder cannot unlock")?;
-        self.release(group, token, &given);
+        self.release(group, token, Some(&held), &given);
         self.follow(Cause::default())
     }
 
@@ -608,7 +663,7 @@ impl Crowd {
         note!(self, "close {group:?} {how:?}");
         match how {
             Close::Died => self.evict(group, token),
-            Close::Closed => self.release(group, token, &[]),
+            Close::Closed => self.release(group, token, None, &[]),
         }
         self.clients[client] = self.closed(group, how)?;
         Ok(())
@@ -651,8 +706,9 @@ impl Crowd {
             shared.book.check(told)?;
             let before = self.held(group, token).find(|one| one.at == at).map(|one| one.access);
             let others = || {
-                let all = self.uses.iter();
-                all.filter(|one| one.at == at && (one.group, one.token) != (group, token))
+                // Also its own fences, of a part of the grant that has ended.
+                let own = |one: &Use| !one.released && (one.group, one.token) == (group, token);
+                self.uses.iter().filter(move |one| one.at == at && !own(one))
             };
             let conflicts = |one: &&Use| one.access.conflicts(access);
             if others().filter(conflicts).any(|one| !one.released) {
@@ -769,11 +825,20 @@ impl Crowd {
         self.submitted.iter_mut().filter(|one| one.at == at).for_each(|one| one.told = true);
     }
 
-    /// A holder unlocks with these fences.
-    fn release(&mut self, group: GroupId, token: Token, given: &[ReleaseFence]) {
+    /// A holder unlocks, all or some buffers, with these fences.
+    fn release(
+        &mut self,
+        group: GroupId,
+        token: Token,
+        part: Option<&[usize]>,
+        given: &[ReleaseFence],
+    ) {
         let mut ended = Vec::new();
         self.uses.retain_mut(|one| {
             if one.released || (one.group, one.token) != (group, token) {
+                return true;
+            }
+            if part.is_some_and(|part| !part.contains(&one.at)) {
                 return true;
             }
             let of = |buffer: Option<BufferId>| -> Vec<FenceId> {
@@ -1092,7 +1157,7 @@ impl Crowd {
             let how = if self.random.one_in(4) { Close::Died } else { Close::Closed };
             match how {
                 Close::Died => self.evict(group, token),
-                Close::Closed => self.release(group, token, &[]),
+                Close::Closed => self.release(group, token, None, &[]),
             }
             note!(self, "close {group:?} {how:?}");
             self.call(Cause::default(), |e, now, fx| e.close_group(now, group, how, fx))?;

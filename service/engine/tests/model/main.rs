@@ -106,6 +106,9 @@ enum Action {
     Unlock(usize),
     UnlockFenced(usize),
     UnlockFencedTwice(usize),
+    /// Ends the grant of one buffer, perhaps with a fence.
+    UnlockPart(usize, usize, bool),
+    Downgrade(usize, usize),
     Signal(usize),
     Fail(usize),
     JobDone(usize),
@@ -292,6 +295,34 @@ impl Locking {
         }
         self.engine.unlock(NOW, id, token, &given, fx).expect("a grant");
         self.lets_go(at, |_, _, _| {});
+    }
+
+    fn unlock_part(&mut self, at: usize, nth: usize, fenced: bool, fx: &mut Effects) {
+        let client = &mut self.groups[at];
+        let (buffer, since) = (BufferId(nth as u64), client.since.clone());
+        let access = client.holds[nth].take().expect("it holds the buffer");
+        let mut given = Vec::new();
+        if fenced {
+            self.last_fence += 1;
+            let (id, ending) = (FenceId(self.last_fence), self.last_fence);
+            let mut parts = vec![None; self.buffers as usize];
+            parts[nth] = Some(access);
+            self.fences.push(Fence { id, parts, since, ending, spoilt: false });
+            given.push(ReleaseFence { fence: id, buffer: None });
+        } else {
+            self.books[nth].ended_in_order(access, since[nth]);
+        }
+        let Client { id, token, .. } = self.groups[at];
+        self.engine.unlock_part(NOW, id, token, &mut [buffer], &given, &[], fx).expect("a grant");
+    }
+
+    fn downgrade(&mut self, at: usize, nth: usize, fx: &mut Effects) {
+        let client = &mut self.groups[at];
+        let access = client.holds[nth].expect("it holds the buffer");
+        self.books[nth].ended_in_order(access, client.since[nth]);
+        client.holds[nth] = Some(access.shared());
+        let (id, token) = (client.id, client.token);
+        self.engine.downgrade(NOW, id, token, &mut [BufferId(nth as u64)], fx).expect("a grant");
     }
 
     fn fence_done(&mut self, nth: usize, ok: bool, fx: &mut Effects) {
@@ -489,6 +520,13 @@ impl Searchable for Locking {
                     actions.extend(rest);
                     actions.extend(fence.then_some(Action::UnlockFenced(at)));
                     actions.extend(two.then_some(Action::UnlockFencedTwice(at)));
+                    for (nth, hold) in client.holds.iter().enumerate() {
+                        let Some(access) = hold else { continue };
+                        actions.push(Action::UnlockPart(at, nth, false));
+                        actions.extend(fence.then_some(Action::UnlockPart(at, nth, true)));
+                        let shares = access.is_exclusive();
+                        actions.extend(shares.then_some(Action::Downgrade(at, nth)));
+                    }
                 }
             }
             let has_ticket = self.with_age && self.engine.has_living_ticket(client.id);
@@ -516,6 +554,8 @@ impl Searchable for Locking {
             Action::Unlock(at) => next.unlock(*at, &mut fx),
             Action::UnlockFenced(at) => next.unlock_fenced(*at, 1, &mut fx),
             Action::UnlockFencedTwice(at) => next.unlock_fenced(*at, 2, &mut fx),
+            Action::UnlockPart(at, nth, fenced) => next.unlock_part(*at, *nth, *fenced, &mut fx),
+            Action::Downgrade(at, nth) => next.downgrade(*at, *nth, &mut fx),
             Action::Signal(nth) => next.fence_done(*nth, true, &mut fx),
             Action::Fail(nth) => next.fence_done(*nth, false, &mut fx),
             Action::JobDone(nth) => next.job_done(*nth, None, false, &mut fx),

@@ -969,10 +969,9 @@ impl Naive {
             if let Some(access) = granted.filter(|access| access.is_exclusive()) {
                 self.stats.downgrades += 1;
                 self.ended_in_order(Part { buffer, access, seen });
-                let seen = self.buffer(buffer).evictions.len();
                 let member = &mut self.groups[at].members[nth];
                 let shared = if access.is_dma() { Access::DmaRead } else { Access::Read };
-                (member.has, member.granted, member.seen) = (Some(shared), Some(shared), seen);
+                (member.has, member.granted) = (Some(shared), Some(shared));
             }
             self.groups[at].members[nth].from_the_beginning = None;
         }

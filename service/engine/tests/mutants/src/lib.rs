@@ -49,6 +49,8 @@ const NAMED: Suite = Suite {
         "--test",
         "marks",
         "--test",
+        "parts",
+        "--test",
         "age",
         "--test",
         "ww_mutex",

@@ -1,0 +1,195 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Grants that end in parts, and writers that go on as readers.
+
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
+use buffersync_testbed_guest::dmabuf::DmaBuf;
+use buffersync_testbed_guest::heap;
+use buffersync_vts::fence::{has_signalled, Pending};
+use buffersync_vts::hal::{
+    error, is_granted, is_illegal_argument, of_buffer, service, whole, Grant, Group, SHORT,
+};
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![
+    a_part_goes_to_the_next_while_the_rest_is_held,
+    the_rest_of_a_grant_keeps_its_token_and_its_deadline,
+    what_was_let_go_is_locked_again,
+    a_part_ends_with_fences_of_its_own,
+    a_writer_goes_on_as_a_reader_and_no_writer_comes_between,
+    a_group_that_has_shared_asks_for_its_access_again,
+    wrong_parts_are_refused_and_change_nothing,
+];
+
+const SIZE: usize = 16 * 1024;
+
+fn buffers<const N: usize>() -> [DmaBuf; N] {
+    [(); N].map(|()| heap::allocate(SIZE).expect("heap"))
+}
+
+/// A group that has all buffers, and the ids of these.
+fn holder<const N: usize>(buffers: &[DmaBuf; N], access: Access) -> (Group, [i64; N]) {
+    let group = Group::open("vts/holder");
+    let ids = std::array::from_fn(|nth| group.add(&buffers[nth], access));
+    (group, ids)
+}
+
+fn try_lock(group: &mut Group) -> Option<Grant> {
+    let reply = group.binder.tryLock().ok()?;
+    Some(group.granted(&reply))
+}
+
+fn a_part_goes_to_the_next_while_the_rest_is_held() {
+    let all = buffers::<3>();
+    let (mut camera, [_, second, third]) = holder(&all, Access::DMA_WRITE);
+    let mut others = [0, 1, 2].map(|nth| Group::of("vts/other", &all[nth], Access::DMA_READ));
+    let held = camera.lock();
+    for other in &mut others {
+        other.lock_must_wait();
+    }
+    camera.binder.unlockBuffers(held.token, &[third], &[]).expect("unlockBuffers");
+    others[2].next_grant();
+    assert!(others[0].nothing_within(SHORT) && others[1].nothing_within(SHORT));
+    // To name one twice is to name it once.
+    camera.binder.unlockBuffers(held.token, &[second, second], &[]).expect("unlockBuffers");
+    others[1].next_grant();
+    assert!(others[0].nothing_within(SHORT));
+    camera.unlock(&held);
+    others[0].next_grant();
+}
+
+fn the_rest_of_a_grant_keeps_its_token_and_its_deadline() {
+    let all = buffers::<2>();
+    let mut group = Group::with_hold("vts/holder", 700);
+    let [first, second] = [0, 1].map(|nth| group.add(&all[nth], Access::WRITE));
+    let held = group.lock();
+    group.binder.unlockBuffers(held.token, &[first], &[]).expect("unlockBuffers");
+    assert_eq!(group.next_eviction(held.token), 0);
+    assert!(buffersync_vts::hal::now_ns() >= held.deadline);
+    assert_eq!(error(group.binder.unlock(held.token)), ERROR_EVICTED);
+    // Only the rest was taken away.
+    let marks = [0, 1].map(|nth| Group::of("vts/other", &all[nth], Access::READ).cycle().marks());
+    assert_eq!(marks, [(false, false), (true, true)]);
+    // When no buffer is left, the grant has ended.
+    let held = group.lock();
+    for buffer in [first, second] {
+        group.binder.unlockBuffers(held.token, &[buffer], &[]).expect("unlockBuffers");
+    }
+    assert_eq!(error(group.binder.unlock(held.token)), ERROR_BAD_TOKEN);
+}
+
+fn what_was_let_go_is_locked_again() {
+    let all = buffers::<2>();
+    let (mut group, [first, _]) = holder(&all, Access::DMA_WRITE);
+    let held = group.lock();
+    group.binder.unlockBuffers(held.token, &[first], &[]).expect("unlockBuffers");
+    Group::of("vts/other", &all[0], Access::DMA_WRITE).cycle();
+    let grown = group.lock();
+    assert_eq!((grown.token, grown.deadline), (held.token, held.deadline));
+    assert_eq!(grown.buffers.len(), 2);
+    assert_eq!(error(group.binder.lock(0)), ERROR_ALREADY_LOCKED);
+    group.unlock(&grown);
+}
+
+fn a_part_ends_with_fences_of_its_own() {
+    let pending = Pending::new();
+    let all = buffers::<2>();
+    let (mut giver, [first, second]) = holder(&all, Access::DMA_WRITE);
+    let held = giver.lock();
+    let foreign = [of_buffer(second, &pending.sync_file)];
+    let refused = giver.binder.unlockBuffers(held.token, &[first], &foreign);
+    assert_eq!(error(refused), ERROR_UNKNOWN_BUFFER, "the fence is for a buffer that stays");
+    let fences = [whole(&pending.sync_file)];
+    giver.binder.unlockBuffers(held.token, &[first], &fences).expect("unlockBuffers");
+
+    let mut device = Group::of("vts/device", &all[0], Access::DMA_READ);
+    let reply = device.binder.lock(0).expect("lock");
+    assert!(is_granted(&reply), "a device waits for the fence itself");
+    let fence = reply.acquireFence.as_ref().expect("an acquire fence").as_ref();
+    let fence = fence.try_clone().expect("dup");
+    assert!(!has_signalled(&fence));
+    let grant = device.granted(&reply);
+    device.unlock(&grant);
+    let mut cpu = Group::of("vts/cpu", &all[0], Access::READ);
+    cpu.lock_must_wait();
+    pending.signal();
+    cpu.next_grant();
+    assert!(has_signalled(&fence));
+    // No fence is left for the rest.
+    giver.unlock(&held);
+    let mut other = Group::of("vts/other", &all[1], Access::DMA_WRITE);
+    assert!(other.cycle().fenced.is_empty());
+}
+
+fn a_writer_goes_on_as_a_reader_and_no_writer_comes_between() {
+    for (write, read) in [(Access::WRITE, Access::READ), (Access::DMA_WRITE, Access::DMA_READ)] {
+        let all = buffers::<1>();
+        let (mut encoder, [id]) = holder(&all, write);
+        let mut reader = Group::of("vts/reader", &all[0], read);
+        let mut writer = Group::of("vts/writer", &all[0], write);
+        let held = encoder.lock();
+        reader.lock_must_wait();
+        writer.lock_must_wait();
+        encoder.binder.downgrade(held.token, &[id]).expect("downgrade");
+        let seen = reader.next_grant();
+        assert_eq!(seen.buffers[0].1, held.buffers[0].1, "nobody has written");
+        assert!(writer.nothing_within(SHORT), "two read");
+        // What is shared already stays as it is.
+        encoder.binder.downgrade(held.token, &[id]).expect("downgrade");
+        reader.unlock(&seen);
+        assert!(writer.nothing_within(SHORT), "one reads");
+        encoder.unlock(&held);
+        writer.next_grant();
+    }
+}
+
+fn a_group_that_has_shared_asks_for_its_access_again() {
+    let [buffer] = buffers();
+    let mut group = Group::of("vts/encoder", &buffer, Access::WRITE);
+    let mut reader = Group::of("vts/reader", &buffer, Access::READ);
+    let held = group.lock();
+    group.binder.downgrade(held.token, &[held.buffers[0].0]).expect("downgrade");
+    reader.cycle();
+    let grown = group.lock();
+    assert_eq!(grown.token, held.token);
+    assert!(try_lock(&mut reader).is_none(), "it writes again");
+    group.unlock(&grown);
+}
+
+fn wrong_parts_are_refused_and_change_nothing() {
+    let all = buffers::<3>();
+    let (mut group, [first, second, _]) = holder(&all, Access::WRITE);
+    let mut other = Group::of("vts/other", &all[2], Access::WRITE);
+    let theirs = other.lock();
+    group.binder.remove(theirs.buffers[0].0).expect("remove");
+    let held = group.lock();
+    let most = service().getCapabilities().expect("capabilities").maxBuffersPerGroup as usize;
+    let part = |token, part: &[i64]| group.binder.unlockBuffers(token, part, &[]);
+    let share = |token, part: &[i64]| group.binder.downgrade(token, part);
+    for wrong in [vec![], vec![first; most + 1]] {
+        assert!(is_illegal_argument(part(held.token, &wrong)));
+        assert!(is_illegal_argument(share(held.token, &wrong)));
+    }
+    for wrong in [&[theirs.buffers[0].0][..], &[first, theirs.buffers[0].0], &[0], &[-1]] {
+        assert_eq!(error(part(held.token, wrong)), ERROR_UNKNOWN_BUFFER);
+        assert_eq!(error(share(held.token, wrong)), ERROR_UNKNOWN_BUFFER);
+    }
+    for token in [theirs.token, 0, -1] {
+        assert_eq!(error(part(token, &[first])), ERROR_BAD_TOKEN);
+        assert_eq!(error(share(token, &[first])), ERROR_BAD_TOKEN);
+    }
+    // While it waits for more.
+    group.add(&all[2], Access::WRITE);
+    group.lock_must_wait();
+    assert_eq!(error(group.binder.unlockBuffers(held.token, &[first], &[])), ERROR_BUSY);
+    assert_eq!(error(group.binder.downgrade(held.token, &[first])), ERROR_BUSY);
+    group.binder.cancel().expect("cancel");
+    for nth in [0, 1] {
+        let mut reader = Group::of("vts/reader", &all[nth], Access::READ);
+        assert!(try_lock(&mut reader).is_none(), "it is held as before");
+    }
+    group.binder.unlockBuffers(held.token, &[first, second], &[]).expect("unlockBuffers");
+}
