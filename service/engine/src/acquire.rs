@@ -22,9 +22,10 @@
 //! in docs/engine.md, "How long a lock waits".
 
 use crate::effects::Grant;
-use crate::group::{Entry, Request, Stage};
+use crate::group::{Entry, Held, Request, Stage};
 use crate::index::{GroupIx, SlotIx};
 use crate::queue::Waiter;
+use crate::untold::{self, Untold};
 use crate::{Effect, Effects, Engine, Error, Implicit, LockOutcome, Ticket, Time, Token};
 
 impl Engine {
@@ -136,8 +137,9 @@ impl Engine {
         let token = self.accept(now, at, ticket, request);
         self.take(at);
         let granted = self.prepare(now, at, implicit, fx);
-        if granted.is_none() {
-            self.arm(at);
+        match granted {
+            Some(_) => self.look_for_waiters(now, at, fx),
+            None => self.arm(at),
         }
         self.settle(now, fx);
         granted.map_or(LockOutcome::Pending(token), LockOutcome::Granted)
@@ -150,6 +152,7 @@ impl Engine {
         at: GroupIx,
         ticket: Ticket,
         request: Request,
+        fx: &mut Effects,
     ) -> Token {
         self.counters.queued += 1;
         self.last.arrival.0 += 1;
@@ -170,12 +173,66 @@ impl Engine {
                 let demoted = self.slots[slot].queue.insert(waiter, self.last.arrival);
                 demoted.for_each(|nth| self.block(slot, nth));
                 self.work.touch(slot, &self.slots[slot]);
+                self.tell_holders(now, at, slot, exclusive, fx);
             }
         }
         if let Some(request) = &mut self.groups[at].request {
             request.stage = Stage::Queued { blocked };
         }
         token
+    }
+
+    /// Tells the holders of a buffer that this lock conflicts with them, if nobody has told them before.
+    fn tell_holders(
+        &mut self,
+        now: Time,
+        waiter: GroupIx,
+        slot: SlotIx,
+        exclusive: bool,
+        fx: &mut Effects,
+    ) {
+        if !exclusive && !self.slots[slot].holders.is_exclusive() {
+            return;
+        }
+        let mut next = self.slots[slot].untold;
+        while let Some(Untold { group, next: after, .. }) = next.map(|at| self.untold[at]) {
+            // Its own hold is no conflict for an upgrade.
+            if group != waiter {
+                self.contend(now, group, fx);
+            }
+            next = after;
+        }
+    }
+
+    /// Tells a group that was just granted if somebody waits for what it holds.
+    pub(crate) fn look_for_waiters(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
+        let conflicts = |entry: &Entry| {
+            let queue = &self.slots[entry.slot].queue;
+            entry.granted.is_some_and(|access| queue.youngest(access.is_exclusive()).is_some())
+        };
+        let untold = self.groups[at].grant.is_some_and(|held| !held.contended);
+        if untold && self.groups[at].entries.iter().any(conflicts) {
+            self.contend(now, at, fx);
+        }
+    }
+
+    /// Tells a holder that somebody waits. Its time counts from now, if it counts from there.
+    fn contend(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
+        let Self { groups, slots, untold, .. } = self;
+        let group = &mut groups[at];
+        for entry in &mut group.entries {
+            if let Some(place) = entry.untold.take() {
+                untold::remove(untold, &mut slots[entry.slot].untold, place);
+            }
+        }
+        let Some(held) = &mut group.grant else { return };
+        held.contended = true;
+        if held.deadline == Time::NEVER {
+            held.deadline = now.after(group.hold);
+        }
+        let Held { deadline, .. } = *held;
+        fx.push(Effect::Contended { group: group.id, token: group.token, deadline });
+        self.arm(at);
     }
 
     /// Ends the waits of younger groups that hold what this waiter wants. A buffer has one exclusive holder

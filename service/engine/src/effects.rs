@@ -90,6 +90,15 @@ pub enum Effect {
         /// The grant to unlock.
         token: Token,
     },
+    /// Somebody waits for a buffer of a grant: tell the group, once in a grant.
+    Contended {
+        /// The holder.
+        group: GroupId,
+        /// Its grant.
+        token: Token,
+        /// When the grant ends. With [`crate::HoldFrom::Conflict`] it had no deadline before.
+        deadline: Time,
+    },
     /// A grant was taken away, or the release fence that it ended with failed: tell the group.
     Evicted {
         /// The old holder.
@@ -122,7 +131,7 @@ pub enum Effect {
 pub struct Grant {
     /// Names the grant.
     pub token: Token,
-    /// When the grant ends.
+    /// When the grant ends; [`Time::NEVER`] if it has no deadline yet.
     pub deadline: Time,
     /// Everything that the group holds ([`Effects::buffers`]), in the order of addition.
     pub buffers: Span,

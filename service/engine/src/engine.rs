@@ -31,10 +31,11 @@ use crate::release::End;
 use crate::remembered::Remembered;
 use crate::slot::Slot;
 use crate::timers::Timers;
+use crate::untold;
 use crate::work::Work;
 use crate::{
-    Access, Arrival, BufferId, Close, Counters, Effects, Error, FenceId, GroupId, Implicit, JobId,
-    Limits, Phase, ReleaseFence, Ticket, Time, Token,
+    Access, Arrival, BufferId, Close, Counters, Effects, Error, FenceId, GroupId, HoldFrom,
+    Implicit, JobId, Limits, Phase, ReleaseFence, Ticket, Time, Token,
 };
 
 /// The lock table; the crate's documentation has its rules.
@@ -48,6 +49,7 @@ pub struct Engine {
     pub(crate) jobs: Arena<Job, JOB>,
     pub(crate) fences: Arena<Fence, FENCE>,
     pub(crate) endings: Arena<Ending, ENDING>,
+    pub(crate) untold: untold::Lists,
     /// Buffers that no group has.
     pub(crate) remembered: Remembered,
     /// The groups that wait while they hold: at each buffer that they hold, by age. An older waiter finds
@@ -96,6 +98,7 @@ impl Engine {
             jobs: Arena::new(),
             fences: Arena::new(),
             endings: Arena::new(),
+            untold: Arena::new(),
             remembered: Remembered::default(),
             growing: BTreeSet::new(),
             slot_ids: IdMap::default(),
@@ -118,10 +121,19 @@ impl Engine {
     /// Opens a group. Its grants last `hold`, or the default, but never longer than the maximum. Returns
     /// how long they last.
     pub fn open_group(&mut self, hold: Option<Duration>) -> (GroupId, Duration) {
+        self.open_group_from(hold, HoldFrom::Grant)
+    }
+
+    /// [`Engine::open_group`] for grants whose time counts from a moment of choice.
+    pub fn open_group_from(
+        &mut self,
+        hold: Option<Duration>,
+        from: HoldFrom,
+    ) -> (GroupId, Duration) {
         self.last.group += 1;
         let serial = self.last.group;
         let hold = hold.unwrap_or(self.limits.default_hold).min(self.limits.max_hold);
-        let at = self.groups.insert_with(|at| Group::new(GroupId::new(serial, at), hold));
+        let at = self.groups.insert_with(|at| Group::new(GroupId::new(serial, at), hold, from));
         (self.groups[at].id, hold)
     }
 
@@ -222,7 +234,7 @@ impl Engine {
             return Ok(self.take_at_once(now, at, ticket, request, implicit, fx));
         }
         self.refuse_deadlock(now, at)?;
-        let token = self.enqueue(now, at, ticket, request);
+        let token = self.enqueue(now, at, ticket, request, fx);
         self.wound_younger(now, at, fx);
         self.settle(now, fx);
         Ok(LockOutcome::Pending(token))
@@ -420,6 +432,7 @@ impl Engine {
             && self.fences.is_empty()
             && self.endings.is_empty()
             && self.growing.is_empty()
+            && self.untold.is_empty()
             && self.group_timers.is_empty()
             && self.fence_timers.is_empty()
     }

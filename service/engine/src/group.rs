@@ -14,14 +14,15 @@
 
 use std::time::Duration;
 
-use crate::index::{JobIx, SlotIx};
-use crate::{Access, Arrival, Error, GroupId, Phase, SyncFlags, Ticket, Time, Token};
+use crate::index::{JobIx, SlotIx, UntoldIx};
+use crate::{Access, Arrival, Error, GroupId, HoldFrom, Phase, SyncFlags, Ticket, Time, Token};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub id: GroupId,
     /// How long a grant lasts.
     pub hold: Duration,
+    pub hold_from: HoldFrom,
     /// In the order of addition. They come and go only while there is no request.
     pub entries: Vec<Entry>,
     /// The ticket and the token of the request and the grant, while there is one of the two.
@@ -72,7 +73,10 @@ pub(crate) enum Stage {
 /// A grant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Held {
+    /// [`Time::NEVER`]: nobody has waited yet, and the time counts from then.
     pub deadline: Time,
+    /// The group was told that somebody waits.
+    pub contended: bool,
     /// The group gets nothing more until it has unlocked.
     pub wounded: bool,
 }
@@ -90,6 +94,8 @@ pub(crate) struct Entry {
     pub granted: Option<Access>,
     /// The entry waits for these implicit fences of the buffer.
     pub waits: Option<SyncFlags>,
+    /// Its place in the slot's list of holders that were not told that somebody waits.
+    pub untold: Option<UntoldIx>,
     /// Its place in the slot's list of gated entries, counted from 1. 0: it is not in the list.
     pub gated: u32,
     /// The evictions of the buffer before the grant began.
@@ -100,10 +106,11 @@ pub(crate) struct Entry {
 }
 
 impl Group {
-    pub fn new(id: GroupId, hold: Duration) -> Self {
+    pub fn new(id: GroupId, hold: Duration, hold_from: HoldFrom) -> Self {
         Self {
             id,
             hold,
+            hold_from,
             entries: Vec::new(),
             ticket: Ticket(0),
             token: Token(0),
@@ -119,6 +126,7 @@ impl Group {
     /// The earlier of its deadline and its time-out.
     pub fn due(&self) -> Option<Time> {
         let deadline = self.grant.map(|grant| grant.deadline);
+        let deadline = deadline.filter(|deadline| *deadline != Time::NEVER);
         let expires = self.request.as_ref().and_then(|request| request.expires);
         match (deadline, expires) {
             (Some(deadline), Some(expires)) => Some(deadline.min(expires)),
@@ -173,7 +181,17 @@ impl Group {
 impl Entry {
     pub fn new(slot: SlotIx, want: Access) -> Self {
         let (hold, granted) = (None, None);
-        Self { slot, want, hold, granted, waits: None, gated: 0, seen: 0, late: false }
+        Self {
+            slot,
+            want,
+            hold,
+            granted,
+            waits: None,
+            untold: None,
+            gated: 0,
+            seen: 0,
+            late: false,
+        }
     }
 
     /// The access that it has taken and that the client was not granted yet.

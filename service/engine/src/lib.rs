@@ -36,6 +36,10 @@
 //!    ([`GrantedBuffer::torn`]), until an exclusive grant has. The same happens at once when a holder
 //!    dies, and when a release fence fails or has not signalled when as much time has passed since the
 //!    unlock as a grant lasts. If a buffer is marked when its last group lets it go, it is remembered.
+//!    A grant can end in parts ([`Engine::unlock_part`]), and a writer can go on as a reader
+//!    ([`Engine::downgrade`]); the deadline stays. A group may ask that the time of its grants counts from the
+//!    first lock that waits for them ([`HoldFrom::Conflict`]): until then there is no deadline. In any case a
+//!    holder is told once that somebody waits ([`Effect::Contended`]).
 //! 5. **Counts never go wrong.** One call reads and changes the state, under one `&mut`. In the
 //!    2013 RFC two time-outs could both see a count of 2 and both decrement it.
 //! 6. **Fences.** After an unlock with a fence, the next device gets the buffer at once, with the fence
@@ -62,7 +66,7 @@
 //! |---|---|
 //! | `types`, `effects`, `view` | what callers see |
 //! | `index`, `arena`, `timers`, `work` | storage |
-//! | `holders`, `queue`, `fence`, `coherence`, `evictions`, `job`, put together in `slot`; `group`; `remembered` | data |
+//! | `holders`, `untold`, `queue`, `fence`, `coherence`, `evictions`, `job`, put together in `slot`; `group`; `remembered` | data |
 //! | `acquire`, `prepare`, `report`, `release`, `tick` | transitions |
 //! | `engine` | the table and its calls |
 //! | `check` | invariants and names of states, for tests only (feature `check`) |
@@ -85,6 +89,7 @@
 //! let Ok(LockOutcome::Granted(grant)) = outcome else { panic!() };
 //! let outcome = engine.lock(now, codec, None, implicit, &mut fx);
 //! assert!(matches!(outcome, Ok(LockOutcome::Pending(_))));
+//! assert!(matches!(fx.pop(), Some(Effect::Contended { group, .. }) if group == camera));
 //! assert!(fx.is_empty());
 //!
 //! // When the camera unlocks, the codec is granted. Two devices need no cache operation between them.
@@ -116,6 +121,7 @@ mod slot;
 mod tick;
 mod timers;
 mod types;
+mod untold;
 mod view;
 mod work;
 
@@ -126,7 +132,7 @@ pub use engine::{Engine, LockOutcome};
 pub use index::{BuildIdHasher, IdHasher};
 pub(crate) use types::Arrival;
 pub use types::{
-    BufferId, Close, Error, Failure, FenceId, GroupId, Implicit, JobId, Limits, Phase,
+    BufferId, Close, Error, Failure, FenceId, GroupId, HoldFrom, Implicit, JobId, Limits, Phase,
     ReleaseFence, Ticket, Time, Token,
 };
 pub use view::{BufferView, Counters, FenceView, LockView};

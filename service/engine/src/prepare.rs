@@ -32,8 +32,10 @@ use crate::group::{Entry, Held, Stage};
 use crate::index::{GroupIx, JobIx, Place, SlotIx};
 use crate::job::{Job, JobPart, Task};
 use crate::slot::Slot;
+use crate::untold;
 use crate::{
-    Access, Effect, Effects, Engine, GrantedBuffer, Implicit, JobId, SyncFlags, SyncKind, Time,
+    Access, Effect, Effects, Engine, GrantedBuffer, HoldFrom, Implicit, JobId, SyncFlags, SyncKind,
+    Time,
 };
 
 impl Engine {
@@ -79,6 +81,7 @@ impl Engine {
     ) {
         if let Some(grant) = self.prepare(now, at, implicit, fx) {
             fx.push(Effect::Granted { group: self.groups[at].id, grant });
+            self.look_for_waiters(now, at, fx);
         }
     }
 
@@ -293,11 +296,16 @@ impl Engine {
     /// Grants the buffers that a group has taken. Inlined, since most calls end here.
     #[inline(always)]
     pub(crate) fn grant(&mut self, now: Time, at: GroupIx, fx: &mut Effects) -> Grant {
-        let Self { groups, slots, counters, .. } = self;
+        let Self { groups, slots, counters, untold, .. } = self;
         let group = &mut groups[at];
         group.request = None;
-        let (token, deadline) = (group.token, now.after(group.hold));
-        let Held { deadline, .. } = *group.grant.get_or_insert(Held { deadline, wounded: false });
+        let token = group.token;
+        let deadline = match group.hold_from {
+            HoldFrom::Grant => now.after(group.hold),
+            HoldFrom::Conflict => Time::NEVER,
+        };
+        let held = Held { deadline, contended: false, wounded: false };
+        let Held { deadline, contended, .. } = *group.grant.get_or_insert(held);
         let mut bracketing = 0;
         let buffers = fx.collect_buffers(group.entries.iter_mut().map(|entry| {
             let (slot, access) = (&mut slots[entry.slot], entry.want);
@@ -309,6 +317,9 @@ impl Engine {
                 generation += u64::from(access.is_exclusive());
                 slot.generation = generation;
                 slot.coherence.granted(access);
+                if !contended && entry.granted.is_none() {
+                    entry.untold = Some(untold::add(untold, &mut slot.untold, at));
+                }
                 entry.granted = Some(access);
                 entry.seen = slot.evictions.count;
                 bracketing += 2;

@@ -12,6 +12,7 @@ use crate::fence::{Ending, Fence, Gate, Part};
 use crate::group::{Group, Stage};
 use crate::index::{FenceIx, GroupIx, Place, SlotIx};
 use crate::remembered::History;
+use crate::untold;
 use crate::{Access, BufferId, Effect, Effects, Engine, Error, EvictionCause, ReleaseFence, Time};
 
 /// How a grant ends.
@@ -38,7 +39,7 @@ impl Engine {
     /// Lets the buffers of a grant go: all of them, or those of a `part`, which is sorted.
     #[inline(always)]
     fn end_entries(&mut self, at: GroupIx, part: Option<&[BufferId]>, how: End<'_>) {
-        let Self { groups, slots, fences, endings, work, .. } = self;
+        let Self { groups, slots, fences, endings, work, untold, .. } = self;
         for entry in &mut groups[at].entries {
             let slot = &mut slots[entry.slot];
             if part.is_some_and(|part| part.binary_search(&slot.id).is_err()) {
@@ -46,6 +47,9 @@ impl Engine {
             }
             let Some(access) = entry.granted.take() else { continue };
             slot.holders.hold(&mut entry.hold, None);
+            if let Some(place) = entry.untold.take() {
+                untold::remove(untold, &mut slot.untold, place);
+            }
             let fences_given = match how {
                 End::InOrder => &[],
                 End::Evicted => {

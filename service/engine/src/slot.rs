@@ -11,7 +11,7 @@ use crate::coherence::{Coherence, Plan};
 use crate::evictions::Evictions;
 use crate::fence::{Gate, Gates};
 use crate::holders::Holders;
-use crate::index::Place;
+use crate::index::{Place, UntoldIx};
 use crate::job::JobPart;
 use crate::queue::Queue;
 use crate::{Access, BufferId, Time};
@@ -22,6 +22,8 @@ pub(crate) struct Slot {
     /// How many groups have the buffer.
     pub members: u32,
     pub holders: Holders,
+    /// The first of its holders that were not told that somebody waits.
+    pub untold: Option<UntoldIx>,
     pub queue: Queue,
     /// Cache operations in flight. Nobody is granted the buffer meanwhile.
     pub job: Option<JobPart>,
@@ -75,6 +77,7 @@ impl Slot {
             id,
             members: 0,
             holders: Holders::default(),
+            untold: None,
             queue: Queue::default(),
             job: None,
             traffic: None,

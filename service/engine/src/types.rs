@@ -13,6 +13,9 @@ use crate::index::GroupIx;
 pub struct Time(pub u64);
 
 impl Time {
+    /// It never comes: the deadline of a grant that has none yet.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// The moment `span` later, at most the last one that a `Time` can be.
     pub fn after(self, span: Duration) -> Self {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
@@ -99,12 +102,12 @@ pub enum Phase {
     Preparing,
     /// It holds its buffers.
     Held {
-        /// When the grant ends.
+        /// When the grant ends; [`Time::NEVER`] if it has no deadline yet.
         deadline: Time,
     },
     /// It holds buffers, and waits for more.
     Growing {
-        /// When the grant ends.
+        /// When the grant ends, as above.
         deadline: Time,
     },
 }
@@ -126,6 +129,17 @@ pub enum Implicit {
     Unknown,
     /// The caller has just looked at all of them, and no fence is pending.
     Idle,
+}
+
+/// The moment from which the time of a grant counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HoldFrom {
+    /// From the grant, as in the RFC.
+    #[default]
+    Grant,
+    /// From the first lock that has to wait for the grant, or from the grant if one waits already. What nobody waits
+    /// for can be held for ever.
+    Conflict,
 }
 
 /// How long grants last, and how many buffers the engine remembers.

@@ -53,13 +53,13 @@ impl Engine {
     }
 
     fn encode_group(&self, group: &Group, order: &[BufferId], tickets: &[Ticket]) -> Vec<u8> {
-        let Group { id: _, hold: _, entries, ticket: _, token: _, .. } = group;
+        let Group { id: _, hold: _, hold_from, entries, ticket: _, token: _, .. } = group;
         let Group { life, kept, left, late: _, request, grant, .. } = group;
         let rank = ticket(group).and_then(|ticket| tickets.binary_search(&ticket).ok());
         let over = rank.is_some() && *life == Time(0);
         let mut bytes = vec![
             rank.map_or(0, |rank| rank as u8 + 1),
-            u8::from(kept.is_some()) | u8::from(over) << 1,
+            u8::from(kept.is_some()) | u8::from(over) << 1 | (*hold_from as u8) << 2,
         ];
         bytes.push(match request {
             None => 0,
@@ -72,7 +72,9 @@ impl Engine {
         });
         bytes.push(match grant {
             None => 0,
-            Some(Held { deadline: _, wounded }) => 1 + u8::from(*wounded),
+            Some(Held { deadline: _, contended, wounded }) => {
+                1 + u8::from(*wounded) + 2 * u8::from(*contended)
+            }
         });
         for buffer in order {
             let slot = self.slot_ids.get(buffer).copied();
@@ -93,7 +95,7 @@ impl Engine {
     }
 
     fn encode_entry(&self, entry: &Entry, bytes: &mut Vec<u8>) {
-        let Entry { slot, want, hold, granted, waits, gated, seen, late: _ } = entry;
+        let Entry { slot, want, hold, granted, waits, untold: _, gated, seen, late: _ } = entry;
         let [want, hold, granted] = [Some(*want), *hold, *granted].map(code);
         bytes.extend([1 + want, hold << 4 | granted, u8::from(*gated > 0) | flags(*waits) << 1]);
         bytes.push(if granted == 0 { 0 } else { self.eviction_rank(*slot, *seen) });

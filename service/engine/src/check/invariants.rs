@@ -14,7 +14,7 @@ use crate::holders::Holders;
 use crate::index::{GroupIx, Place, SlotIx};
 use crate::job::Task;
 use crate::slot::Slot;
-use crate::{Access, Engine, GroupId, SyncFlags, Ticket};
+use crate::{Access, Engine, GroupId, HoldFrom, SyncFlags, Ticket, Time};
 
 type Checked = Result<(), String>;
 
@@ -54,9 +54,34 @@ impl Engine {
         ensure(slot.holders == counted, "miscounted holders")?;
         ensure(slot.members as usize == self.entries_on(at).count(), "miscounted members")?;
         ensure(!slot.is_abandoned(), "kept, but nobody has it")?;
+        self.check_untold(at, slot)?;
         self.check_marks(slot)?;
         self.check_traffic(at, slot)?;
         self.check_queue(at, slot)
+    }
+
+    /// Who was not told is in the list, and nobody waits for it.
+    fn check_untold(&self, at: SlotIx, slot: &Slot) -> Checked {
+        let mut listed = BTreeSet::new();
+        let mut next = slot.untold;
+        while let Some(place) = next {
+            ensure(listed.insert((self.untold[place].group, place)), "a list has a circle")?;
+            next = self.untold[place].next;
+        }
+        let contended = |group: &Group| group.grant.is_some_and(|held| held.contended);
+        let holders = self.entries_on(at).filter(|(_, entry)| entry.granted.is_some());
+        let untold = holders.filter(|(place, _)| !contended(&self.groups[place.group]));
+        let mut expected = BTreeSet::new();
+        for (place, entry) in untold {
+            let at = entry.untold.ok_or("an untold holder is in no list")?;
+            expected.insert((place.group, at));
+            let waited = slot.queue.iter().any(|(waiter, _)| {
+                let conflicts = waiter.exclusive || entry.granted.is_some_and(Access::is_exclusive);
+                conflicts && waiter.group != place.group
+            });
+            ensure(!waited, "a holder does not know that somebody waits")?;
+        }
+        ensure(listed == expected, "a list has holders that are none, or were told")
     }
 
     /// Evictions and coherence.
@@ -145,6 +170,10 @@ impl Engine {
             group.grant.is_some() == (granted > 0),
             "a grant without buffers, or granted buffers without a grant",
         )?;
+        if let Some(held) = &group.grant {
+            let counts = group.hold_from == HoldFrom::Grant || held.contended;
+            ensure(counts == (held.deadline != Time::NEVER), "a wrong deadline")?;
+        }
         let gated = entries().filter(|entry| entry.gated > 0).count();
         let waits = entries().filter(|entry| entry.waits.is_some()).count();
         match group.request.as_ref().map(|request| request.stage) {

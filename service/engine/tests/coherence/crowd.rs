@@ -481,7 +481,10 @@ impl Crowd {
                     self.let_go(effect, at_of(buffer), cause)?;
                 }
                 Effect::Evicted { .. } => {}
-                Effect::LockFailed { .. } | Effect::TimedOut { .. } | Effect::Wounded { .. } => {
+                Effect::LockFailed { .. }
+                | Effect::TimedOut { .. }
+                | Effect::Wounded { .. }
+                | Effect::Contended { .. } => {
                     note!(self, "  {effect:?}");
                 }
             }

@@ -19,6 +19,8 @@ pub struct World {
     pub events: Vec<Effect>,
     /// The buffers of the grants among them.
     pub buffers: Vec<Vec<GrantedBuffer>>,
+    /// The grants whose holders were told that somebody waits, with their deadlines, in order.
+    pub contended: Vec<(GroupId, Token, Time)>,
     /// Operations issued, in order.
     pub ops: Vec<SyncOp>,
     /// Waits for implicit fences begun, in order.
@@ -44,6 +46,7 @@ impl World {
             now: Time(0),
             events: Vec::new(),
             buffers: Vec::new(),
+            contended: Vec::new(),
             ops: Vec::new(),
             waited: Vec::new(),
             jobs: Vec::new(),
@@ -105,6 +108,9 @@ impl World {
                         self.engine.job_done(self.now, job, Ok(()), &mut self.fx);
                         self.check();
                     }
+                }
+                Effect::Contended { group, token, deadline } => {
+                    self.contended.push((group, token, deadline));
                 }
                 Effect::DropWait { job } => self.waits.retain(|(wait, _)| *wait != job),
                 event => {

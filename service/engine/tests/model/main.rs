@@ -124,11 +124,20 @@ enum Action {
 
 const NOW: Time = Time(0);
 
+/// The time of the first group's grants counts from the first lock that waits for them.
+fn from(at: usize) -> HoldFrom {
+    if at == 0 {
+        HoldFrom::Conflict
+    } else {
+        HoldFrom::Grant
+    }
+}
+
 impl Locking {
     fn new(groups: usize, buffers: u64) -> Self {
         let mut engine = Engine::new(Limits::default());
-        let client = |_| Client {
-            id: engine.open_group(None).0,
+        let client = |at| Client {
+            id: engine.open_group_from(None, from(at)).0,
             token: Token(0),
             holds: vec![None; buffers as usize],
             since: vec![0; buffers as usize],
@@ -506,18 +515,20 @@ impl Searchable for Locking {
                 Phase::Queued | Phase::Preparing => {
                     actions.extend([Action::Cancel(at), Action::TimeOut(at), Action::Die(at)]);
                 }
-                Phase::Growing { .. } => actions.extend([
-                    Action::Cancel(at),
-                    Action::TimeOut(at),
-                    Action::Unlock(at),
-                    Action::Deadline(at),
-                    Action::Die(at),
-                ]),
-                Phase::Held { .. } => {
+                Phase::Growing { deadline } => {
+                    actions.extend([
+                        Action::Cancel(at),
+                        Action::TimeOut(at),
+                        Action::Unlock(at),
+                        Action::Die(at),
+                    ]);
+                    actions.extend((deadline != Time::NEVER).then_some(Action::Deadline(at)));
+                }
+                Phase::Held { deadline } => {
                     let wishes = self.wishes(&client.holds).into_iter();
                     actions.extend(wishes.map(|wish| Action::Grow(at, wish)));
-                    let rest = [Action::Unlock(at), Action::Deadline(at), Action::Die(at)];
-                    actions.extend(rest);
+                    actions.extend([Action::Unlock(at), Action::Die(at)]);
+                    actions.extend((deadline != Time::NEVER).then_some(Action::Deadline(at)));
                     actions.extend(fence.then_some(Action::UnlockFenced(at)));
                     actions.extend(two.then_some(Action::UnlockFencedTwice(at)));
                     for (nth, hold) in client.holds.iter().enumerate() {
@@ -573,12 +584,12 @@ impl Searchable for Locking {
             Action::Close(at) => {
                 next.lets_go(*at, Book::ended_in_order);
                 next.engine.close_group(NOW, next.groups[*at].id, Close::Closed, &mut fx);
-                next.groups[*at].id = next.engine.open_group(None).0;
+                next.groups[*at].id = next.engine.open_group_from(None, from(*at)).0;
             }
             Action::Die(at) => {
                 next.lets_go(*at, |book, access, _| book.evicted(access));
                 next.engine.close_group(NOW, next.groups[*at].id, Close::Died, &mut fx);
-                next.groups[*at].id = next.engine.open_group(None).0;
+                next.groups[*at].id = next.engine.open_group_from(None, from(*at)).0;
             }
         }
         granted.extend(next.listen(&mut fx));

@@ -254,8 +254,9 @@ impl Pair {
     fn open(&mut self) -> GroupId {
         let hold = HOLDS[self.opened % HOLDS.len()] * 5 * MS;
         self.opened += 1;
-        let (id, _) = self.engine.open_group(Some(Duration::from_nanos(hold)));
-        self.naive.open(id, hold);
+        let from = if self.opened.is_multiple_of(3) { HoldFrom::Conflict } else { HoldFrom::Grant };
+        let (id, _) = self.engine.open_group_from(Some(Duration::from_nanos(hold)), from);
+        self.naive.open(id, hold, from);
         id
     }
 
@@ -619,6 +620,9 @@ impl Pair {
                 }
                 Effect::TimedOut { group, token } => Told::TimedOut(group, token),
                 Effect::Wounded { group, token } => Told::Wounded(group, token),
+                Effect::Contended { group, token, deadline } => {
+                    Told::Contended(group, token, deadline)
+                }
                 Effect::Evicted { group, token, cause } => Told::Evicted(group, token, cause),
                 Effect::DropFence { fence } => Told::DropFence(fence),
                 Effect::Remember { buffer } => Told::Remember(buffer),

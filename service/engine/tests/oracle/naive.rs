@@ -14,6 +14,7 @@ pub enum Told {
     Granted(GroupId, Token, Time, Vec<GrantedBuffer>),
     TimedOut(GroupId, Token),
     Wounded(GroupId, Token),
+    Contended(GroupId, Token, Time),
     Evicted(GroupId, Token, EvictionCause),
     Failed(GroupId, Token, BufferId, i32, FailureCause),
     Sync {
@@ -112,6 +113,8 @@ stats! {
     parts_with_fences,
     parts_that_are_all,
     downgrades,
+    contended_grants,
+    deadlines_from_conflicts,
 }
 
 #[derive(Clone, Debug)]
@@ -145,6 +148,9 @@ pub struct Naive {
 struct Group {
     id: GroupId,
     hold: u64,
+    from: HoldFrom,
+    /// It was told that somebody waits.
+    contended: bool,
     members: Vec<Member>,
     state: State,
     wounded: bool,
@@ -405,12 +411,14 @@ impl Naive {
         }
     }
 
-    pub fn open(&mut self, id: GroupId, hold: u64) {
+    pub fn open(&mut self, id: GroupId, hold: u64, from: HoldFrom) {
         assert!(self.last_group < id.serial(), "a name is reused");
         self.last_group = id.serial();
         self.groups.push(Group {
             id,
             hold: hold.min(self.max_hold),
+            from,
+            contended: false,
             members: Vec::new(),
             state: State::Quiet,
             wounded: false,
@@ -554,6 +562,11 @@ impl Naive {
             self.take(now, at, implicit == Implicit::Idle);
         } else {
             self.arrive(at);
+            for other in 0..self.groups.len() {
+                if other != at && self.waits_for(at, other) {
+                    self.contend(other);
+                }
+            }
             self.wound_younger_than(at);
         }
         self.go_on(now);
@@ -573,6 +586,34 @@ impl Naive {
                     && (come || mine.from_the_beginning != Some(true))
             })
         })
+    }
+
+    /// Whether a group that waits wants what another one has and was granted, perhaps with a weaker access.
+    fn waits_for(&self, at: usize, holder: usize) -> bool {
+        let (mine, theirs) = (&self.groups[at], &self.groups[holder]);
+        let lacking = mine.members.iter().filter(|mine| mine.lacks());
+        mine.state == State::Waiting
+            && lacking.into_iter().any(|mine| {
+                theirs.members.iter().any(|theirs| {
+                    theirs.buffer == mine.buffer
+                        && theirs.granted.is_some()
+                        && theirs.has.is_some_and(|access| access.conflicts(mine.want))
+                })
+            })
+    }
+
+    fn contend(&mut self, at: usize) {
+        let now = self.now;
+        let group = &mut self.groups[at];
+        if std::mem::replace(&mut group.contended, true) {
+            return;
+        }
+        if group.deadline == Some(Time::NEVER) {
+            group.deadline = Some(Time(now.0 + group.hold));
+            self.stats.deadlines_from_conflicts += 1;
+        }
+        let deadline = group.deadline.expect("it holds");
+        self.told.push(Told::Contended(group.id, group.token, deadline));
     }
 
     fn arrive(&mut self, at: usize) {
@@ -814,7 +855,11 @@ impl Naive {
         let group = &mut self.groups[at];
         group.state = State::Quiet;
         group.expires = None;
-        let deadline = *group.deadline.get_or_insert(Time(now.0 + group.hold));
+        let first = match group.from {
+            HoldFrom::Grant => Time(now.0 + group.hold),
+            HoldFrom::Conflict => Time::NEVER,
+        };
+        let deadline = *group.deadline.get_or_insert(first);
         let mut granted = Vec::new();
         for member in &mut group.members {
             let buffer = self.buffers.iter_mut().find(|b| b.id == member.buffer).expect("known");
@@ -846,6 +891,11 @@ impl Naive {
         }
         self.stats.grants += 1;
         self.told.push(Told::Granted(group.id, group.token, deadline, granted));
+        self.now = now;
+        if (0..self.groups.len()).any(|other| other != at && self.waits_for(other, at)) {
+            self.stats.contended_grants += u64::from(!self.groups[at].contended);
+            self.contend(at);
+        }
     }
 
     pub fn cancel(&mut self, now: Time, id: GroupId) -> Result<(), Error> {
@@ -1061,6 +1111,7 @@ impl Naive {
         }
         group.deadline = None;
         group.wounded = false;
+        group.contended = false;
         granted
     }
 
@@ -1329,6 +1380,7 @@ impl Naive {
 
     pub fn next_deadline(&self) -> Option<Time> {
         let grants = self.groups.iter().filter_map(|group| group.deadline);
+        let grants = grants.filter(|deadline| *deadline != Time::NEVER);
         let locks = self.groups.iter().filter_map(|group| group.expires);
         grants.chain(locks).chain(self.fences.iter().map(|fence| fence.deadline)).min()
     }

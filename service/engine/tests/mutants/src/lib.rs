@@ -51,6 +51,8 @@ const NAMED: Suite = Suite {
         "--test",
         "parts",
         "--test",
+        "contention",
+        "--test",
         "age",
         "--test",
         "ww_mutex",
