@@ -24,6 +24,7 @@ pub const LOCK_FAILED: i32 = 3;
 pub const EVICTED: i32 = 4;
 pub const WOUNDED: i32 = 5;
 pub const TIMED_OUT: i32 = 6;
+pub const CONTENDED: i32 = 7;
 
 pub const FLAG_EVICTED: i32 = EventRecord::FLAG_EVICTED;
 pub const FLAG_FENCE: i32 = EventRecord::FLAG_FENCE;

@@ -18,7 +18,7 @@ pub struct Malformed;
 /// A grant in a `LockReply`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granted<'a> {
-    /// In nanoseconds of `CLOCK_MONOTONIC`.
+    /// In nanoseconds of `CLOCK_MONOTONIC`; 0 if there is none yet.
     pub deadline_ns: i64,
     buffers: &'a [i64],
 }

@@ -128,6 +128,7 @@ impl BufferSync {
         let options = GroupOptions {
             holdLimitMs: options.hold_limit_ms(),
             implicitFences: options.implicit_fences,
+            ..GroupOptions::default()
         };
         let opened = self.connection.call(|service| Ok(service.openGroup(name, &options)?))?;
         let binder = opened.group.ok_or(Error::Protocol("openGroup returned no group"))?;

@@ -44,8 +44,8 @@ pub struct Group {
     pub(crate) state: State,
     pub(crate) members: Members,
     evictions: u64,
-    /// The channel is empty: since it was read empty no lock has waited, no fence was given, and every
-    /// grant has ended by its unlock. Saves a read(2) for each lock.
+    /// The channel has no record that matters: since it was read empty no lock has waited, no fence was given, and
+    /// every grant has ended by its unlock. Saves a read(2) for each lock.
     quiet: bool,
     /// The memory of the last grant, for the next grant.
     spare: Vec<GrantedBuffer>,
@@ -231,9 +231,18 @@ impl Group {
     /// `None`. Returns true if it is granted at once.
     pub(crate) fn request(&mut self, timeout_ns: Option<i64>) -> Result<bool> {
         self.make_room()?;
-        let reply = match timeout_ns {
-            Some(timeout_ns) => self.remote()?.lock(timeout_ns)?,
-            None => self.remote()?.tryLock()?,
+        let ask = |group: &Self| match timeout_ns {
+            Some(timeout_ns) => Ok(group.remote()?.lock(timeout_ns)?),
+            None => Ok(group.remote()?.tryLock()?),
+        };
+        let reply = match ask(self) {
+            // Of grants that others have waited for there may be records that nobody has read.
+            Err(Error::EventsUnread) if matches!(self.state, State::Idle) => {
+                self.quiet = false;
+                self.make_room()?;
+                ask(self)?
+            }
+            reply => reply?,
         };
         if matches!(&self.state, State::Holding { grant, .. } if grant.token.0 != reply.token) {
             // The grant was taken away before it could grow, so this is a new lock.

@@ -261,6 +261,9 @@ impl Arbiter {
                     state.sessions.end_wait(group);
                     state.tell(group, outbox::wounded(token), now);
                 }
+                Effect::Contended { group, token, deadline } => {
+                    state.tell(group, outbox::contended(token, deadline), now);
+                }
                 Effect::Evicted { group, token, cause } => {
                     state.evicted(group, token, cause, now);
                 }

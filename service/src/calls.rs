@@ -9,6 +9,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+pub use buffersync_engine::HoldFrom;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Time, Token};
 
 use crate::arbiter::Arbiter;
@@ -41,7 +42,7 @@ impl Arbiter {
         &self,
         uid: u32,
         name: &str,
-        hold: Option<Duration>,
+        (hold, from): (Option<Duration>, HoldFrom),
         implicit: bool,
     ) -> Result<Opened, Error> {
         if implicit && !self.has_implicit_fences() {
@@ -57,7 +58,7 @@ impl Arbiter {
             }
         };
         state.sessions.quotas.charge(uid, Kind::Groups, 1)?;
-        let (id, hold) = state.engine.open_group(hold);
+        let (id, hold) = state.engine.open_group_from(hold, from);
         state.sessions.open(id, key, uid, name, channel, implicit);
         Ok(Opened { id, hold, key, events })
     }

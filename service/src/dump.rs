@@ -207,12 +207,15 @@ fn access(access: Access) -> &'static str {
 }
 
 fn phase(phase: Phase, now: Time) -> String {
-    let left = |deadline: Time| deadline.0.saturating_sub(now.0) / 1_000_000;
+    let left = |deadline: Time| match deadline {
+        Time::NEVER => "nobody waits".to_string(),
+        Time(nanos) => format!("{} ms left", nanos.saturating_sub(now.0) / 1_000_000),
+    };
     match phase {
         Phase::Idle | Phase::Queued => String::new(),
         Phase::Preparing => " (preparing)".into(),
-        Phase::Held { deadline } => format!(" ({} ms left)", left(deadline)),
-        Phase::Growing { deadline } => format!(" (grows, {} ms left)", left(deadline)),
+        Phase::Held { deadline } => format!(" ({})", left(deadline)),
+        Phase::Growing { deadline } => format!(" (grows, {})", left(deadline)),
     }
 }
 

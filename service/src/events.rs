@@ -37,8 +37,9 @@ const fn cost(bytes: usize) -> usize {
 
 /// With more unread messages than this a group gets no new lock.
 const UNREAD: usize = 64 * 1024;
-/// What may follow until the next lock is accepted: the largest grant, its eviction, a wound, and the fences.
-const MORE: usize = cost(MESSAGE_BYTES) + (MAX_FENCES_PER_GROUP + 2) * cost(RECORD_BYTES);
+/// What may follow until the next lock is accepted: the largest grant, that somebody waits, a wound, an eviction, and
+/// the fences.
+const MORE: usize = cost(MESSAGE_BYTES) + (MAX_FENCES_PER_GROUP + 3) * cost(RECORD_BYTES);
 /// SO_SNDBUF. The kernel doubles the number that it is given (socket(7)).
 const SEND_BUFFER: usize = 128 * 1024;
 const _: () = assert!(UNREAD + MORE <= 2 * SEND_BUFFER);
@@ -78,8 +79,8 @@ impl EventChannel {
         Ok((Self { fd: own, unread: 0 }, clients))
     }
 
-    /// Whether there is room for the records of one more lock: a grant, the eviction that may end it, a wound, and
-    /// the fences that may fail meanwhile.
+    /// Whether there is room for the records of one more lock: a grant, that somebody waits for it, a wound, the
+    /// eviction that may end it, and the fences that may fail meanwhile.
     pub fn has_room(&mut self) -> bool {
         if self.unread <= UNREAD {
             return true;
@@ -152,7 +153,7 @@ mod tests {
                 locks += 1;
             }
             assert!(locks >= 3, "{locks} grants of {size} buffers");
-            for _ in 0..MAX_FENCES_PER_GROUP + 2 {
+            for _ in 0..MAX_FENCES_PER_GROUP + 3 {
                 channel.send(RECORD, batch(0)).unwrap();
             }
         }

@@ -11,7 +11,7 @@ use buffersync_engine::{BufferId, EvictionCause, FailureCause, GrantedBuffer, Ti
 /// `LockReply.grant` of a lock that is granted at once.
 pub fn reply(deadline: Time, granted: &[GrantedBuffer], implicit: bool) -> Vec<i64> {
     let told = granted.iter().map(|granted| buffer(granted, implicit));
-    Granted::numbers(wire(deadline.0), told)
+    Granted::numbers(when(deadline), told)
 }
 
 /// GRANTED, and a record for each buffer.
@@ -22,7 +22,7 @@ pub fn granted(
     implicit: bool,
 ) -> (Record, impl ExactSizeIterator<Item = Record> + '_) {
     let head = Record {
-        value0: wire(deadline.0),
+        value0: when(deadline),
         value1: wire(granted.len() as u64),
         ..record(event::GRANTED, token)
     };
@@ -57,6 +57,11 @@ pub fn timed_out(token: Token) -> Record {
     record(event::TIMED_OUT, token)
 }
 
+/// CONTENDED.
+pub fn contended(token: Token, deadline: Time) -> Record {
+    Record { value0: when(deadline), ..record(event::CONTENDED, token) }
+}
+
 /// WOUNDED.
 pub fn wounded(token: Token) -> Record {
     record(event::WOUNDED, token)
@@ -77,6 +82,15 @@ fn buffer(granted: &GrantedBuffer, implicit: bool) -> event::Buffer {
 
 fn record(kind: i32, token: Token) -> Record {
     Record { kind, token: wire(token.0), ..Record::default() }
+}
+
+/// A deadline; 0 for none.
+fn when(deadline: Time) -> i64 {
+    if deadline == Time::NEVER {
+        0
+    } else {
+        wire(deadline.0)
+    }
 }
 
 /// Ids, generations and times count from 0 and stay far below 2^63.

@@ -11,7 +11,7 @@ use std::thread;
 
 use buffersync_engine::{Access, GroupId, Token};
 use buffersync_service::arbiter::Arbiter;
-use buffersync_service::calls::{Locked, Opened, Wait};
+use buffersync_service::calls::{HoldFrom, Locked, Opened, Wait};
 use buffersync_service::config::Config;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
@@ -25,7 +25,8 @@ struct Client {
 }
 
 fn open(arbiter: &Arbiter, buffers: &[DmaBuf], access: Access) -> Client {
-    let opened = arbiter.open_group(0, "allocations", None, false).expect("open_group");
+    let opened =
+        arbiter.open_group(0, "allocations", (None, HoldFrom::Grant), false).expect("open_group");
     let Opened { id, key, events, .. } = opened;
     for buffer in buffers {
         arbiter.add(id, &[buffer.as_fd()], access).expect("add");

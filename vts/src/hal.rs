@@ -119,6 +119,8 @@ pub struct Group {
     pub hold_ms: i32,
     pub events: File,
     read: VecDeque<Record>,
+    /// Records that somebody waits: they can come at any time in a grant, and most tests ask for other records.
+    contended: VecDeque<Record>,
     /// The deadlines of its grants and of their release fences, by token.
     limits: Mutex<BTreeMap<i64, Limit>>,
 }
@@ -178,6 +180,7 @@ impl Group {
                 opened.events.expect("an event channel"),
             )),
             read: VecDeque::new(),
+            contended: VecDeque::new(),
             limits: Mutex::default(),
         }
     }
@@ -219,7 +222,7 @@ impl Group {
             let with = |flag| all().filter(move |b| has(b, flag)).map(|b| b.id).collect();
             let (fenced, torn) = (with(event::FLAG_FENCED), with(event::FLAG_TORN));
             let deadline = granted.deadline_ns;
-            self.limits().insert(reply.token, Limit::at(deadline));
+            self.rely_on(reply.token, deadline);
             return Grant { token: reply.token, deadline, buffers, fenced, torn };
         }
         let grant = self.next_grant();
@@ -231,7 +234,7 @@ impl Group {
     pub fn next_grant(&mut self) -> Grant {
         let head = self.next_event().expect("a grant");
         assert_eq!(head.kind, event::GRANTED, "{head:?}");
-        self.limits().insert(head.token, Limit::at(head.value0));
+        self.rely_on(head.token, head.value0);
         let (mut fenced, mut torn) = (Vec::new(), Vec::new());
         let buffers = (0..head.value1).map(|_| {
             // Written together with GRANTED, so it is there already.
@@ -247,6 +250,13 @@ impl Group {
         });
         let buffers = buffers.collect();
         Grant { token: head.token, deadline: head.value0, buffers, fenced, torn }
+    }
+
+    /// Notes a grant's deadline, if it has one: the test relies on the time before it.
+    fn rely_on(&self, token: i64, deadline: i64) {
+        if deadline != 0 {
+            self.limits().insert(token, Limit::at(deadline));
+        }
     }
 
     /// Reads the next event; `None` at the end of the channel.
@@ -274,19 +284,56 @@ impl Group {
 
     /// Tells if no event comes within `limit`.
     pub fn nothing_within(&mut self, limit: Duration) -> bool {
-        self.read.is_empty() && !self.readable(limit)
+        !self.comes_within(limit)
+    }
+
+    /// Returns the record that somebody waits, which must come.
+    pub fn next_contended(&mut self) -> Record {
+        while self.contended.is_empty() {
+            assert!(self.readable(long()), "nobody says that somebody waits");
+            assert!(self.read_message(), "the end of the channel");
+        }
+        self.contended.pop_front().expect("a record")
+    }
+
+    /// Tells if no record that somebody waits comes within `limit`.
+    pub fn is_uncontended_within(&mut self, limit: Duration) -> bool {
+        while self.contended.is_empty() && self.readable(limit) && self.read_message() {}
+        self.contended.is_empty()
+    }
+
+    /// Tells if an event comes within `limit`, or the end of the channel.
+    fn comes_within(&mut self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        while self.read.is_empty() {
+            if !self.readable(until.saturating_duration_since(Instant::now())) {
+                return false;
+            }
+            if !self.read_message() {
+                return true;
+            }
+        }
+        true
+    }
+
+    /// Returns false at the end of the channel.
+    fn read_message(&mut self) -> bool {
+        let mut bytes = [0; MESSAGE_BYTES];
+        let count = self.events.read(&mut bytes).expect("read");
+        assert_eq!(count % RECORD_BYTES, 0, "a torn record");
+        for record in bytes[..count].chunks_exact(RECORD_BYTES) {
+            let record = Record::from_bytes(record.try_into().expect("32 bytes"));
+            let of_its_kind = match record.kind {
+                event::CONTENDED => &mut self.contended,
+                _ => &mut self.read,
+            };
+            of_its_kind.push_back(record);
+        }
+        count > 0
     }
 
     fn next_within(&mut self, limit: Duration) -> Option<Record> {
-        if self.read.is_empty() {
-            assert!(self.readable(limit), "no event within {limit:?}");
-            let mut bytes = [0; MESSAGE_BYTES];
-            let count = self.events.read(&mut bytes).expect("read");
-            assert_eq!(count % RECORD_BYTES, 0, "a torn record");
-            for record in bytes[..count].chunks_exact(RECORD_BYTES) {
-                self.read.push_back(Record::from_bytes(record.try_into().expect("32 bytes")));
-            }
-        }
+        assert!(self.comes_within(limit), "no event within {limit:?}");
         let record = self.read.pop_front()?;
         if record.kind == event::EVICTED {
             // The test knows now that the grant is over.

@@ -9,6 +9,8 @@
 
 #[path = "vts/coherence.rs"]
 mod coherence;
+#[path = "vts/contention.rs"]
+mod contention;
 #[path = "vts/errors.rs"]
 mod errors;
 #[path = "vts/eviction.rs"]
@@ -41,6 +43,7 @@ const SUITE: &[Module] = &[
     Module { name: "errors", tests: errors::TESTS, needs: &[] },
     Module { name: "locking", tests: locking::TESTS, needs: &[Need::Root] },
     Module { name: "growth", tests: growth::TESTS, needs: &[] },
+    Module { name: "contention", tests: contention::TESTS, needs: &[] },
     Module { name: "parts", tests: parts::TESTS, needs: &[Need::Vgem] },
     Module { name: "eviction", tests: eviction::TESTS, needs: &[Need::Root] },
     Module { name: "coherence", tests: coherence::TESTS, needs: &[Need::Root, Need::Kprobes] },

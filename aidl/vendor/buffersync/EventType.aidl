@@ -10,7 +10,8 @@ package vendor.buffersync;
 @Backing(type="int")
 enum EventType {
     /**
-     * A queued lock is granted. value0: the deadline of the grant, in CLOCK_MONOTONIC nanoseconds.
+     * A queued lock is granted. value0: the deadline of the grant, in CLOCK_MONOTONIC nanoseconds; 0
+     * if it has none yet (HoldFrom.CONFLICT).
      * value1: the number of BUFFER records that follow, one for each buffer of the group. They are
      * written together with this record, so a client that can read this record can read them too.
      */
@@ -62,4 +63,11 @@ enum EventType {
      * lives (see ISyncGroup).
      */
     TIMED_OUT = 6,
+    /**
+     * Somebody waits for a buffer of the grant. value0: the deadline of the grant, in CLOCK_MONOTONIC
+     * nanoseconds; with HoldFrom.CONFLICT it had none before. There is one such record in a grant,
+     * for the first lock that has to wait. It comes after the grant, and at once after it if a lock
+     * waits already. It does not end the grant: who is done early lets the others go on early.
+     */
+    CONTENDED = 7,
 }

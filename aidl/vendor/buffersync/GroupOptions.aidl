@@ -3,6 +3,8 @@
 
 package vendor.buffersync;
 
+import vendor.buffersync.HoldFrom;
+
 /**
  * Options of a new group.
  */
@@ -14,6 +16,11 @@ parcelable GroupOptions {
      * values are refused with EX_ILLEGAL_ARGUMENT.
      */
     int holdLimitMs = 0;
+    /**
+     * The moment from which the hold limit counts. Unknown values are refused with
+     * EX_ILLEGAL_ARGUMENT.
+     */
+    HoldFrom holdFrom = HoldFrom.GRANT;
     /**
      * Synchronise with drivers and users of implicit fences too (kernel: dma-buf.rst, "Implicit
      * Fence Poll Support"). For the group's DMA accesses, acquire fences then include the pending

@@ -84,7 +84,7 @@ interface IBufferSync {
      *         characters. It need not be unique.
      * @param options see GroupOptions.
      * @return the group and its event channel.
-     * @throws EX_ILLEGAL_ARGUMENT for a bad name or a negative hold limit.
+     * @throws EX_ILLEGAL_ARGUMENT for a bad name, a negative hold limit or an unknown HoldFrom.
      * @throws ERROR_UNSUPPORTED for an option without its feature.
      * @throws ERROR_QUOTA if the uid has Capabilities.maxGroupsPerUid groups open.
      * @throws ERROR_NO_RESOURCES if no channel could be made.

@@ -94,7 +94,8 @@ interface ISyncGroup {
      * ticket): on a buffer that two locks want with conflicting access, the older lock is served
      * first; a lock that conflicts with no lock ahead of it is granted without waiting.
      *
-     * The group's hold limit counts from the grant; when it is over, the grant is taken away.
+     * The group's hold limit counts from the grant, or from the first conflict
+     * (GroupOptions.holdFrom); when it is over, the grant is taken away.
      *
      * A lock for the CPU waits for the implicit fences of its buffers too (see
      * GroupOptions.implicitFences), and fails if one does not signal (EventType.LOCK_FAILED). Only

@@ -15,7 +15,8 @@ parcelable LockReply {
      */
     long token;
     /**
-     * GRANTED: the deadline of the grant, in CLOCK_MONOTONIC nanoseconds; then three numbers for
+     * GRANTED: the deadline of the grant, in CLOCK_MONOTONIC nanoseconds, 0 if it has none yet
+     * (HoldFrom.CONFLICT); then three numbers for
      * each buffer of the group, in the order in which they were added: its id, its generation, and
      * bits of EventRecord.FLAG_*, as in a BUFFER record. The group holds all buffers, and they are
      * coherent; the reply is complete, and no event follows.

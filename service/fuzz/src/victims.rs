@@ -14,10 +14,10 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::ERROR_ALREADY_LOCKED
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::NativeHandle;
-use buffersync_aidl::event::{Record, GRANTED, RECORD_BYTES};
+use buffersync_aidl::event::{Record, CONTENDED, GRANTED, RECORD_BYTES};
 use buffersync_service::arbiter::Arbiter;
 use buffersync_service::binder::group::SyncGroup;
-use buffersync_service::calls::Opened;
+use buffersync_service::calls::{HoldFrom, Opened};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rsbinder::{ParcelFileDescriptor, Strong};
@@ -95,12 +95,14 @@ impl Victims {
             self.holder.wait_for_grant();
         }
         assert!(self.waiter.lock().grant.is_empty(), "two hold one buffer");
+        let [contended, _] = self.holder.read();
+        assert_eq!((contended.kind, contended.token), (CONTENDED, self.holder.token));
     }
 }
 
 impl Victim {
     fn new(arbiter: &Arc<Arbiter>, descriptors: &Descriptors, uid: u32, access: Access) -> Self {
-        let opened = arbiter.open_group(uid, "victim", Some(LONG), false);
+        let opened = arbiter.open_group(uid, "victim", (Some(LONG), HoldFrom::Grant), false);
         let Opened { id, events, .. } = opened.expect("no group for a victim");
         let group = SyncGroup::publish(Arc::clone(arbiter), id);
         let buffer = descriptors.victims().expect("the victims' buffer");

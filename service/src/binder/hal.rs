@@ -11,9 +11,11 @@ use buffersync_aidl::aidl::vendor::buffersync::Capabilities::{
     Capabilities, FEATURE_IMPLICIT_FENCES, FEATURE_RELEASE_FENCE,
 };
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_aidl::aidl::vendor::buffersync::HoldFrom::HoldFrom as AidlHoldFrom;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{IBufferSync, MAX_NAME_BYTES};
 use buffersync_aidl::aidl::vendor::buffersync::OpenedGroup::OpenedGroup;
 use buffersync_aidl::runtime::{self, DumpArgument};
+use buffersync_engine::HoldFrom;
 
 use crate::arbiter::Arbiter;
 use crate::binder::group::SyncGroup;
@@ -45,7 +47,12 @@ impl BufferSync {
         };
         let uid = ThreadState::get_calling_uid();
         let implicit = options.implicitFences;
-        let opened = self.arbiter.open_group(uid, name, hold, implicit)?;
+        let from = match options.holdFrom {
+            AidlHoldFrom::GRANT => HoldFrom::Grant,
+            AidlHoldFrom::CONFLICT => HoldFrom::Conflict,
+            _ => return Err(Error::IllegalArgument("holdFrom is unknown")),
+        };
+        let opened = self.arbiter.open_group(uid, name, (hold, from), implicit)?;
         let Opened { id, hold, key, events } = opened;
         Ok(OpenedGroup {
             // The binder object owns the group from here on: if the reply does not arrive, the object

@@ -4,7 +4,10 @@
 //! Grants that end in parts, and writers that go on as readers.
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_aidl::aidl::vendor::buffersync::HoldFrom::HoldFrom;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
+use buffersync_aidl::event::FLAG_FENCE;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::fence::{has_signalled, Pending};
@@ -19,6 +22,7 @@ pub const TESTS: Tests = tests![
     the_rest_of_a_grant_keeps_its_token_and_its_deadline,
     what_was_let_go_is_locked_again,
     a_part_ends_with_fences_of_its_own,
+    the_fence_of_a_part_that_never_signals_leaves_the_rest,
     a_writer_goes_on_as_a_reader_and_no_writer_comes_between,
     a_group_that_has_shared_asks_for_its_access_again,
     wrong_parts_are_refused_and_change_nothing,
@@ -122,6 +126,24 @@ fn a_part_ends_with_fences_of_its_own() {
     giver.unlock(&held);
     let mut other = Group::of("vts/other", &all[1], Access::DMA_WRITE);
     assert!(other.cycle().fenced.is_empty());
+}
+
+/// The rest has no deadline, since nobody waits for it.
+fn the_fence_of_a_part_that_never_signals_leaves_the_rest() {
+    let never = Pending::new();
+    let all = buffers::<2>();
+    let options =
+        GroupOptions { holdLimitMs: 200, holdFrom: HoldFrom::CONFLICT, ..GroupOptions::default() };
+    let mut group = Group::with_options("vts/holder", &options);
+    let [first, _] = [0, 1].map(|nth| group.add(&all[nth], Access::DMA_WRITE));
+    let held = group.lock();
+    let fences = [whole(&never.sync_file)];
+    group.binder.unlockBuffers(held.token, &[first], &fences).expect("unlockBuffers");
+    assert_eq!(group.next_eviction(held.token), FLAG_FENCE);
+    group.unlock(&held);
+    let marks =
+        [0, 1].map(|nth| Group::of("vts/next", &all[nth], Access::DMA_READ).cycle().marks());
+    assert_eq!(marks, [(true, true), (false, false)]);
 }
 
 fn a_writer_goes_on_as_a_reader_and_no_writer_comes_between() {

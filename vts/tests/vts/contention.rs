@@ -1,0 +1,152 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Holders are told that somebody waits, and a hold limit may count from there.
+
+use std::time::Duration;
+
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_aidl::aidl::vendor::buffersync::HoldFrom::HoldFrom;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
+use buffersync_testbed_guest::heap;
+use buffersync_vts::hal::{error, is_illegal_argument, now_ns, service, Group, SHORT};
+use buffersync_vts::suite::Tests;
+use buffersync_vts::tests;
+
+pub const TESTS: Tests = tests![
+    a_holder_is_told_once_that_somebody_waits,
+    who_shares_or_only_tries_is_no_conflict,
+    who_is_granted_while_others_wait_is_told_too,
+    what_nobody_waits_for_can_be_held_beyond_the_limit,
+    the_limit_counts_from_the_first_conflict,
+    a_growing_grant_has_no_deadline_either,
+    an_unknown_moment_is_refused,
+];
+
+const SIZE: usize = 16 * 1024;
+const HOLD_MS: i32 = 300;
+const HOLD_NS: i64 = HOLD_MS as i64 * 1_000_000;
+
+/// A group whose hold limit counts from the first conflict.
+fn patient(name: &str) -> Group {
+    let options = GroupOptions {
+        holdLimitMs: HOLD_MS,
+        holdFrom: HoldFrom::CONFLICT,
+        ..GroupOptions::default()
+    };
+    Group::with_options(name, &options)
+}
+
+fn a_holder_is_told_once_that_somebody_waits() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
+    let [mut first, mut second] =
+        ["vts/first", "vts/second"].map(|name| Group::of(name, &buffer, Access::DMA_READ));
+    let held = holder.lock();
+    assert!(holder.is_uncontended_within(SHORT), "nobody waits");
+    let token = first.lock_must_wait();
+    let told = holder.next_contended();
+    // Before it is too late. If the deadline has passed, the test runs again.
+    assert!(now_ns() < held.deadline);
+    assert_eq!((told.token, told.value0), (held.token, held.deadline));
+    second.lock_must_wait();
+    assert!(holder.is_uncontended_within(SHORT), "it is told once");
+    // It does not end the grant.
+    holder.unlock(&held);
+    assert_eq!(first.next_grant().token, token);
+    second.next_grant();
+    // Each grant is told anew.
+    for group in [&first, &second] {
+        group.binder.close().expect("close");
+    }
+    let held = holder.lock();
+    let mut third = Group::of("vts/third", &buffer, Access::DMA_READ);
+    third.lock_must_wait();
+    assert_eq!(holder.next_contended().token, held.token);
+    holder.unlock(&held);
+}
+
+fn who_shares_or_only_tries_is_no_conflict() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut display = patient("vts/display");
+    display.add(&buffer, Access::DMA_READ);
+    let held = display.lock();
+    assert_eq!(held.deadline, 0, "it has no deadline yet");
+    Group::of("vts/reader", &buffer, Access::DMA_READ).cycle();
+    let writer = Group::of("vts/writer", &buffer, Access::DMA_WRITE);
+    assert_eq!(error(writer.binder.tryLock()), ERROR_WOULD_BLOCK);
+    assert!(display.is_uncontended_within(SHORT));
+    display.unlock(&held);
+}
+
+fn who_is_granted_while_others_wait_is_told_too() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_WRITE);
+    let mut first = patient("vts/first");
+    first.add(&buffer, Access::DMA_WRITE);
+    let mut second = Group::of("vts/second", &buffer, Access::DMA_WRITE);
+    let held = holder.lock();
+    first.lock_must_wait();
+    second.lock_must_wait();
+    let before = now_ns();
+    holder.unlock(&held);
+    let granted = first.next_grant();
+    assert_eq!(granted.deadline, 0);
+    let told = first.next_contended();
+    assert_eq!(told.token, granted.token);
+    assert!((before + HOLD_NS..=now_ns() + HOLD_NS).contains(&told.value0), "{told:?}");
+    assert_eq!(first.next_eviction(granted.token), 0);
+    second.next_grant();
+}
+
+fn what_nobody_waits_for_can_be_held_beyond_the_limit() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut display = patient("vts/display");
+    display.add(&buffer, Access::DMA_READ);
+    let held = display.lock();
+    assert_eq!(held.deadline, 0);
+    assert!(display.nothing_within(Duration::from_millis(3 * u64::from(HOLD_MS.unsigned_abs()))));
+    display.unlock(&held);
+}
+
+fn the_limit_counts_from_the_first_conflict() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut display = patient("vts/display");
+    display.add(&buffer, Access::DMA_READ);
+    let held = display.lock();
+    std::thread::sleep(Duration::from_millis(u64::from(HOLD_MS.unsigned_abs())));
+    let mut camera = Group::of("vts/camera", &buffer, Access::DMA_WRITE);
+    let before = now_ns();
+    let reply = camera.binder.lock(0).expect("lock");
+    let after = now_ns();
+    let told = display.next_contended();
+    assert_eq!(told.token, held.token);
+    assert!((before + HOLD_NS..=after + HOLD_NS).contains(&told.value0), "{told:?}");
+    assert_eq!(display.next_eviction(held.token), 0);
+    assert!(now_ns() >= told.value0, "too early");
+    assert_eq!(camera.granted(&reply).token, reply.token);
+    assert_eq!(error(display.binder.unlock(held.token)), ERROR_EVICTED);
+}
+
+fn a_growing_grant_has_no_deadline_either() {
+    let [x, y] = [(); 2].map(|()| heap::allocate(SIZE).expect("heap"));
+    let mut group = patient("vts/group");
+    group.add(&x, Access::WRITE);
+    let held = group.lock();
+    group.add(&y, Access::WRITE);
+    let grown = group.lock();
+    assert_eq!((grown.token, grown.deadline), (held.token, 0));
+    let mut other = Group::of("vts/other", &y, Access::READ);
+    other.lock_must_wait();
+    assert_eq!(group.next_contended().token, held.token);
+    group.unlock(&grown);
+    other.next_grant();
+}
+
+fn an_unknown_moment_is_refused() {
+    for unknown in [-1, 2, i32::MAX] {
+        let options = GroupOptions { holdFrom: HoldFrom(unknown), ..GroupOptions::default() };
+        assert!(is_illegal_argument(service().openGroup("vts/unknown", &options)), "{unknown}");
+    }
+}
