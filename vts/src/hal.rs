@@ -393,6 +393,7 @@ pub fn fill_channel(unread: &Group, holder: &mut Group, shared: impl AsFd) -> i3
     unread.add(shared.as_fd(), Access::DMA_WRITE);
     for _ in 0..MORE_THAN_A_CHANNEL {
         let theirs = holder.lock();
+        holder.read_all();
         let reply = unread.binder.lock(0);
         holder.unlock(&theirs);
         let Ok(reply) = reply else { return error(reply) };

@@ -76,6 +76,14 @@ fn who_shares_or_only_tries_is_no_conflict() {
     Group::of("vts/reader", &buffer, Access::DMA_READ).cycle();
     let writer = Group::of("vts/writer", &buffer, Access::DMA_WRITE);
     assert_eq!(error(writer.binder.tryLock()), ERROR_WOULD_BLOCK);
+    // One that waits, but for another buffer.
+    let other = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &other, Access::DMA_WRITE);
+    let theirs = holder.lock();
+    let mut both = Group::of("vts/both", &buffer, Access::DMA_READ);
+    both.add(&other, Access::DMA_READ);
+    both.lock_must_wait();
+    assert_eq!(holder.next_contended().token, theirs.token);
     assert!(display.is_uncontended_within(SHORT));
     display.unlock(&held);
 }

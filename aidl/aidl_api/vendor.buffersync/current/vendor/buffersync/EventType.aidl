@@ -27,4 +27,5 @@ enum EventType {
   EVICTED = 4,
   WOUNDED = 5,
   TIMED_OUT = 6,
+  CONTENDED = 7,
 }

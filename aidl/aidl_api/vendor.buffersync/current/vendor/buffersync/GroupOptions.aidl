@@ -22,5 +22,6 @@ package vendor.buffersync;
 @VintfStability
 parcelable GroupOptions {
   int holdLimitMs = 0;
+  vendor.buffersync.HoldFrom holdFrom = vendor.buffersync.HoldFrom.GRANT;
   boolean implicitFences = false;
 }

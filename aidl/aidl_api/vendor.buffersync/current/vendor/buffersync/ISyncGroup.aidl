@@ -32,5 +32,7 @@ interface ISyncGroup {
   void unlockWithFences(long token, in vendor.buffersync.ReleaseFence[] fences);
   vendor.buffersync.LockReply unlockAndLock(long token, long nextKey, long timeoutNs);
   vendor.buffersync.LockReply unlockWithFencesAndLock(long token, in vendor.buffersync.ReleaseFence[] fences, long nextKey, long timeoutNs);
+  void unlockBuffers(long token, in long[] buffers, in vendor.buffersync.ReleaseFence[] fences);
+  void downgrade(long token, in long[] buffers);
   void close();
 }
