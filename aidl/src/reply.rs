@@ -5,7 +5,7 @@
 //!
 //! Service and client use this definition, so the order that the AIDL promises is in the code once.
 
-use crate::event::{Buffer, MAX_BUFFERS_PER_GROUP};
+use crate::event::{Buffer, FLAG_FENCED, MAX_BUFFERS_PER_GROUP};
 use crate::runtime::vendor::buffersync::LockReply::LockReply;
 
 /// The numbers of one buffer: id, generation, flags.
@@ -53,6 +53,15 @@ impl<'a> Granted<'a> {
             numbers.extend([id, generation, i64::from(flags)]);
         }
         numbers
+    }
+}
+
+/// Takes FLAG_FENCED off the buffers of a grant, because no fence is pending any more.
+pub fn unfence(numbers: &mut [i64]) {
+    for buffer in numbers.get_mut(1..).unwrap_or_default().chunks_exact_mut(NUMBERS) {
+        if let [_, _, flags] = buffer {
+            *flags &= !i64::from(FLAG_FENCED);
+        }
     }
 }
 

@@ -164,7 +164,7 @@ impl Grant<'_> {
     /// [`Error::Evicted`] if it was taken away before: data that was read may be torn, and data that
     /// was written may be lost. [`Error::ServiceDied`].
     pub fn unlock(mut self) -> Result<()> {
-        self.end(&[])
+        self.release(Vec::new(), None)
     }
 
     /// Ends the grant. The work on the buffers ends when `fence`, a sync_file, has signalled. A device
@@ -172,8 +172,8 @@ impl Grant<'_> {
     /// signalled. A fence that fails, or has not signalled when the group's hold limit has passed from
     /// now, counts as an eviction ([`crate::Event::Evicted`]).
     ///
-    /// If the service can't take the fence (a quota, descriptors), this call waits for the fence, until
-    /// the deadline, and then unlocks.
+    /// If the service can't take the fence (a quota, descriptors), or if it is not clear that it has, this call
+    /// waits for the fence, until the deadline, and then unlocks.
     ///
     /// # Errors
     /// [`Error::BadFence`] if it is not a sync_file: then the grant has ended without it, as if
@@ -277,19 +277,25 @@ impl Grant<'_> {
         rest: Option<OwnedFd>,
     ) -> Result<()> {
         let fences = given(each, rest);
-        match self.end(&fences) {
-            Err(Error::Quota | Error::NoResources) if !fences.is_empty() => {
-                for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
-                    // An error is ignored: at the deadline the grant is over in any case.
-                    let _ = crate::fence::wait(fence.as_ref(), self.time_left());
-                }
-                self.end(&[])
-            }
+        let unclear = match self.end(&fences) {
+            Err(Error::Quota | Error::NoResources) if !fences.is_empty() => false,
+            // The kernel could not deliver the request or the reply, mostly for want of a descriptor.
+            Err(Error::Binder(_)) => true,
+            result => return result,
+        };
+        for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
+            // An error is ignored: at the deadline the grant is over in any case.
+            let _ = crate::fence::wait(fence.as_ref(), self.time_left());
+        }
+        match self.end(&[]) {
+            // The first request was done, and only its reply was lost.
+            Err(Error::BadToken) if unclear => Ok(()),
             result => result,
         }
     }
 
-    /// Ends the grant. If the service refuses the fences, the grant goes on; every other answer ends it.
+    /// Ends the grant. If the service refuses the fences, or if it is not clear what it has done, the grant goes on;
+    /// every other answer ends it.
     fn end(&mut self, fences: &[ReleaseFence]) -> Result<()> {
         let (group, token) = (self.group.remote()?, self.token().0);
         let result = match fences.is_empty() {
@@ -299,7 +305,11 @@ impl Grant<'_> {
         let result = result.map_err(Error::from);
         self.ended = !matches!(
             result,
-            Err(Error::BadFence | Error::UnknownBuffer | Error::Quota | Error::NoResources)
+            Err(Error::BadFence
+                | Error::UnknownBuffer
+                | Error::Quota
+                | Error::NoResources
+                | Error::Binder(_))
         );
         if result.is_err() || !fences.is_empty() {
             self.group.may_hear_later();

@@ -63,7 +63,7 @@ pub(crate) enum State {
 pub(crate) enum Acquire {
     /// The fence that came with the reply, if any.
     Known(Option<OwnedFd>),
-    /// The grant came by event, which carries no descriptor: ask the service.
+    /// The grant came by event, which carries no descriptor, or the service had none for the reply: ask for it.
     Ask,
 }
 
@@ -277,8 +277,12 @@ impl Group {
                 buffers.clear();
                 buffers.extend(granted.buffers().map(GrantedBuffer::from));
                 let (token, deadline) = (Token(reply.token), monotonic(granted.deadline_ns));
+                let acquire = match reply.acquireFence {
+                    // The service had no descriptor for the fence.
+                    None if buffers.iter().any(|buffer| buffer.fenced) => Acquire::Ask,
+                    fence => Acquire::Known(fence.map(Into::into)),
+                };
                 let grant = GrantInfo { token, deadline, buffers };
-                let acquire = Acquire::Known(reply.acquireFence.map(Into::into));
                 self.members.granted();
                 self.state = State::Holding { grant, evicted: false, growing: false, acquire };
                 Ok(true)

@@ -13,7 +13,7 @@ pub use buffersync_engine::HoldFrom;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Time, Token};
 
 use crate::arbiter::Arbiter;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::events::EventChannel;
 use crate::fences::acquire;
 use crate::fences::release::{self, Given, Giver, SyncFile};
@@ -50,6 +50,7 @@ impl Arbiter {
         }
         let (channel, events) =
             EventChannel::new().map_err(|_| Error::NoResources("event channels"))?;
+        error::can_be_sent(Some(&events))?;
         let (key, mut state) = loop {
             let key = sessions::random_key()?;
             let state = self.state();

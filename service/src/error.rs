@@ -3,6 +3,8 @@
 
 //! The reasons for which a call is refused, and their translation into a binder status.
 
+use std::os::fd::OwnedFd;
+
 use binder::Status;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as aidl;
 use buffersync_aidl::runtime;
@@ -75,6 +77,13 @@ impl Error {
             Self::NoResources(_) => aidl::ERROR_NO_RESOURCES,
         })
     }
+}
+
+/// Refuses a call whose reply could not carry this descriptor: the binding duplicates it, and if that fails the whole
+/// reply is lost.
+pub(crate) fn can_be_sent(fd: Option<&OwnedFd>) -> Result<(), Error> {
+    let copied = fd.map(OwnedFd::try_clone).transpose();
+    copied.map(drop).map_err(|_| Error::NoResources("descriptors"))
 }
 
 impl From<buffersync_engine::Error> for Error {

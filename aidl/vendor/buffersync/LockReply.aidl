@@ -32,7 +32,9 @@ parcelable LockReply {
     long[] grant;
     /**
      * GRANTED: a sync_file that devices must wait for before they begin, in which the fences of all
-     * buffers are merged (SYNC_IOC_MERGE); null if no fence is pending.
+     * buffers are merged (SYNC_IOC_MERGE); null if no fence is pending, and then no buffer has
+     * FLAG_FENCED. If one has it and this is null, the service had no descriptor for the fence: ask
+     * for it with getAcquireFence() before a device begins.
      * ISyncGroup.getAcquireFence() returns the fence of one buffer. If it signals an error, the
      * content of the buffers is wrong. QUEUED: null.
      */

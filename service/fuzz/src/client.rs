@@ -32,6 +32,10 @@ pub mod method {
     pub const GET_ACQUIRE_FENCE: TransactionCode = FIRST_CALL_TRANSACTION + 6;
     const UNLOCK_AND_LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 9;
     const UNLOCK_WITH_FENCES_AND_LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 10;
+    /// `unlockBuffers`.
+    pub const UNLOCK_BUFFERS: TransactionCode = FIRST_CALL_TRANSACTION + 11;
+    /// `downgrade`.
+    pub const DOWNGRADE: TransactionCode = FIRST_CALL_TRANSACTION + 12;
 
     /// Whether the reply is a `LockReply`.
     pub fn locks(code: TransactionCode) -> bool {
@@ -40,7 +44,7 @@ pub mod method {
 
     /// Whether the first argument is a token.
     pub fn takes_token(code: TransactionCode) -> bool {
-        (GET_ACQUIRE_FENCE..=UNLOCK_WITH_FENCES_AND_LOCK).contains(&code)
+        (GET_ACQUIRE_FENCE..=DOWNGRADE).contains(&code)
     }
 }
 

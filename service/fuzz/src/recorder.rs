@@ -241,6 +241,8 @@ impl Record {
         let buffer_at = match transaction {
             method::REMOVE => 0,
             method::GET_ACQUIRE_FENCE => 8,
+            // Behind the token and the array's length.
+            method::UNLOCK_BUFFERS | method::DOWNGRADE => 12,
             _ => return,
         };
         let nth = noted.buffers.iter().position(|buffer| *buffer == long(data, buffer_at));

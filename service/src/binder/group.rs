@@ -17,6 +17,7 @@ use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::{BnSyncGroup, ISyncGr
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
+use buffersync_aidl::reply::unfence;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Token};
 
 use crate::arbiter::Arbiter;
@@ -50,27 +51,25 @@ impl SyncGroup {
 
     fn lock_group(&self, wait: Wait) -> Result<LockReply, Error> {
         let locked = self.arbiter.lock(self.id, wait)?;
-        self.answer(self.id, locked)
+        Ok(self.answer(self.id, locked))
     }
 
-    /// The reply to a lock, with the fence that the grant waits for.
-    fn answer(&self, id: GroupId, locked: Locked) -> Result<LockReply, Error> {
-        let fence = match &locked {
-            Locked::Granted { token, waits: true, .. } => {
-                match self.arbiter.acquire_fence(id, *token, None) {
-                    Ok(fence) => fence,
-                    // The grant was taken away already; its EVICTED record says so.
-                    Err(Error::Evicted | Error::BadToken) => None,
-                    Err(error) => {
-                        // The client cannot use the grant without its fence.
-                        self.arbiter.unlock(id, *token, &[])?;
-                        return Err(error);
-                    }
-                }
-            }
-            _ => None,
+    /// The reply to a lock, with the fence that the grant waits for. The lock is granted by now, so nothing here can
+    /// refuse it: without a descriptor for the fence the client gets the grant, and asks for the fence later.
+    fn answer(&self, id: GroupId, locked: Locked) -> LockReply {
+        let Locked::Granted { token, mut grant, waits } = locked else {
+            return reply(locked, None);
         };
-        Ok(reply(locked, fence))
+        let mut fence = None;
+        if waits {
+            match self.arbiter.acquire_fence(id, token, None) {
+                Ok(Some(merged)) => fence = Some(merged),
+                Ok(None) => unfence(&mut grant),
+                // The grant was taken away already, as its EVICTED record says; or there is no descriptor.
+                Err(_) => {}
+            }
+        }
+        reply(Locked::Granted { token, grant, waits }, fence)
     }
 
     fn given<'a>(&self, fences: &'a [ReleaseFence]) -> Result<Vec<Given<'a>>, Error> {
@@ -121,7 +120,7 @@ impl SyncGroup {
     ) -> Result<LockReply, Error> {
         let given = self.given(fences)?;
         let (next, locked) = self.arbiter.unlock_and_lock(self.id, token, &given, key, wait)?;
-        self.answer(next, locked)
+        Ok(self.answer(next, locked))
     }
 }
 

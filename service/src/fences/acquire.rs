@@ -14,7 +14,7 @@ use buffersync_kernel::sync_file::{self, Status};
 use nix::errno::Errno;
 
 use super::Fence;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::registry::DeviceBuffer;
 use crate::tables::ById;
 
@@ -71,6 +71,7 @@ pub(crate) fn merge(
         let exported = dmabuf::export_sync_file(fd.as_fd(), Usage::new(access.is_exclusive()));
         merge_into(&mut merged, exported.map_err(no_resources)?.as_fd()).map_err(no_resources)?;
     }
+    error::can_be_sent(merged.as_ref())?;
     Ok(merged)
 }
 
