@@ -151,8 +151,8 @@ impl EventChannel {
     }
 }
 
-/// What a record says that is about no grant. Clients skip records of types that they do not know
-/// (EventRecord.aidl).
+/// The event of a record other than GRANTED and BUFFER. `None` for unknown types (EventRecord.aidl), and for CONTENDED,
+/// which this client does not pass on yet.
 fn ending(record: &Record) -> Option<Event> {
     let (token, by_fence) = (Token(record.token), record.flags & event::FLAG_FENCE != 0);
     match record.kind {

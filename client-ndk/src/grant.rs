@@ -102,7 +102,8 @@ impl Grant<'_> {
         Ok(fence.map(Into::into))
     }
 
-    /// The group's event channel. It is readable when the grant is taken away.
+    /// The group's event channel. It is readable when the grant is taken away, and may be readable when it is not:
+    /// [`Grant::is_evicted`] tells.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.group.event_fd()
     }
@@ -248,14 +249,12 @@ impl Grant<'_> {
         next: &mut Group,
         timeout_ns: i64,
     ) -> Result<bool> {
-        next.make_room()?;
         let (fences, token) = (given(each, rest), self.token().0);
         let group = self.group.remote()?;
-        let reply = match fences.is_empty() {
-            true => group.unlockAndLock(token, next.key, timeout_ns),
-            false => group.unlockWithFencesAndLock(token, &fences, next.key, timeout_ns),
-        };
-        let reply = reply.map_err(Error::from);
+        let reply = next.with_room(|next| match fences.is_empty() {
+            true => Ok(group.unlockAndLock(token, next.key, timeout_ns)?),
+            false => Ok(group.unlockWithFencesAndLock(token, &fences, next.key, timeout_ns)?),
+        });
         if reply.is_err() || !fences.is_empty() {
             self.group.may_hear_later();
         }

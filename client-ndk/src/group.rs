@@ -230,25 +230,32 @@ impl Group {
     /// Sends a lock with a time-out (see [`timeout_ns`](crate::types::timeout_ns)), or a try-lock for
     /// `None`. Returns true if it is granted at once.
     pub(crate) fn request(&mut self, timeout_ns: Option<i64>) -> Result<bool> {
-        self.make_room()?;
-        let ask = |group: &Self| match timeout_ns {
+        let reply = self.with_room(|group| match timeout_ns {
             Some(timeout_ns) => Ok(group.remote()?.lock(timeout_ns)?),
             None => Ok(group.remote()?.tryLock()?),
-        };
-        let reply = match ask(self) {
-            // Of grants that others have waited for there may be records that nobody has read.
-            Err(Error::EventsUnread) if matches!(self.state, State::Idle) => {
-                self.quiet = false;
-                self.make_room()?;
-                ask(self)?
-            }
-            reply => reply?,
-        };
+        })?;
         if matches!(&self.state, State::Holding { grant, .. } if grant.token.0 != reply.token) {
             // The grant was taken away before it could grow, so this is a new lock.
             return self.discard(&reply);
         }
         self.accept(reply)
+    }
+
+    /// Sends a lock of this group. Earlier grants may have left CONTENDED records, which nobody has read. If they fill
+    /// the channel, this reads them and sends the lock again.
+    pub(crate) fn with_room(
+        &mut self,
+        ask: impl Fn(&Self) -> Result<LockReply>,
+    ) -> Result<LockReply> {
+        self.make_room()?;
+        match ask(self) {
+            Err(Error::EventsUnread) if matches!(self.state, State::Idle) => {
+                self.quiet = false;
+                self.make_room()?;
+                ask(self)
+            }
+            reply => reply,
+        }
     }
 
     /// Notes that a record may come after the lock it belongs to has ended.

@@ -16,7 +16,7 @@
 //! (`Arbiter::with`), so records reach a channel in the order of events. An exchange (`unlock_and_lock`)
 //! calls the engine twice, and carries out the effects after each call.
 //!
-//! *Nothing blocks under the mutex.* Pipe writes are non-blocking; cache operations go to the sync
+//! *Nothing blocks under the mutex.* Sends to event channels do not wait; cache operations go to the sync
 //! workers, and waits for fences to the reactor. Calls that take a dma-buf's reservation lock (poll(2),
 //! imports of fences) are made before or after. One exception is known: a worker calls epoll_ctl(2) on a
 //! dma-buf while it has the reactor's mutex, and a call that adds or removes a wait waits for that one.

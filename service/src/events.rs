@@ -12,14 +12,14 @@
 //!   resize. The receiver's SO_RCVBUF does not matter.
 //! * A client can't send: the service's end is shut down for reading, so nothing can pile up there.
 //!
-//! A pipe has none of this: both its ends have one lock, which splice(2) into a full socket keeps, and one size.
+//! A pipe can't do this: a client can keep the pipe's lock by splice(2) and change its size by F_SETPIPE_SZ.
 //!
 //! A client that does not read leaves its messages. So the service accepts a lock only while there is room for
 //! every record that the lock can lead to ([`EventChannel::has_room`]).
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-use buffersync_aidl::event::{Record, MAX_BUFFERS_PER_GROUP, MESSAGE_BYTES, RECORD_BYTES};
+use buffersync_aidl::event::{Record, MESSAGE_BYTES, RECORD_BYTES};
 use nix::errno::Errno;
 use nix::sys::socket::{
     getsockopt, send, setsockopt, shutdown, socketpair, sockopt, AddressFamily, MsgFlags, Shutdown,
@@ -37,13 +37,12 @@ const fn cost(bytes: usize) -> usize {
 
 /// With more unread messages than this a group gets no new lock.
 const UNREAD: usize = 64 * 1024;
-/// What may follow until the next lock is accepted: the largest grant, that somebody waits, a wound, an eviction, and
-/// the fences.
+/// What may follow until the next lock is accepted: one largest grant; one CONTENDED, one WOUNDED and one EVICTED record;
+/// one record for each fence.
 const MORE: usize = cost(MESSAGE_BYTES) + (MAX_FENCES_PER_GROUP + 3) * cost(RECORD_BYTES);
 /// SO_SNDBUF. The kernel doubles the number that it is given (socket(7)).
 const SEND_BUFFER: usize = 128 * 1024;
 const _: () = assert!(UNREAD + MORE <= 2 * SEND_BUFFER);
-const _: () = assert!((1 + MAX_BUFFERS_PER_GROUP) * RECORD_BYTES <= MESSAGE_BYTES);
 
 nix::ioctl_read_bad!(
     /// `SIOCOUTQ`: what the messages that nobody has read take of the sender's buffer (unix(7)).
@@ -117,6 +116,8 @@ impl EventChannel {
 
 #[cfg(test)]
 mod tests {
+    use buffersync_aidl::event::MAX_BUFFERS_PER_GROUP;
+
     use super::*;
 
     const RECORD: Record = Record { kind: 1, flags: 0, token: 0, value0: 0, value1: 0 };

@@ -34,14 +34,14 @@ fn open(arbiter: &Arbiter, buffers: &[DmaBuf], access: Access) -> Client {
     Client { id, key, events: events.into() }
 }
 
-/// Waits for the record of a grant that comes by the pipe.
+/// Waits for the record of a grant that comes by event.
 fn wait_for_grant(client: &mut Client) {
     let mut records = [0; 5 * 32];
     client.events.read_exact(&mut records).expect("GRANTED and four buffers");
 }
 
 /// Locks. Cache operations that are in flight, also those of a group that has just been closed, delay a
-/// grant; then it comes by the pipe.
+/// grant; then it comes by event.
 fn lock(arbiter: &Arbiter, client: &mut Client) -> Token {
     match arbiter.lock(client.id, Wait::UntilGranted).expect("lock") {
         Locked::Granted { token, .. } => token,
@@ -109,5 +109,5 @@ fn a_warm_lock_allocates_its_reply_and_an_unlock_nothing() {
         wait_for_grant(&mut clients[next]);
         held = (next, token);
     });
-    assert_eq!(count, 0, "a grant that comes by the pipe");
+    assert_eq!(count, 0, "a grant that comes by event");
 }

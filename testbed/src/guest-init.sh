@@ -61,7 +61,7 @@ status=$?
 sync
 echo "exit=$status" >/dev/ttyS2
 # The host ends the machine when it has read this line. If the guest did, QEMU could still have output that the host
-# was too slow to take.
+# was too slow to take. (`END` in vm.rs.) The rest is for a host that is gone.
 echo "@@ end of output" >/dev/ttyS1
 sleep 60
 poweroff -f

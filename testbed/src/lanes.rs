@@ -5,8 +5,9 @@
 //!
 //! Most jobs wait most of the time: for a hold limit, or for a service that comes up. So there are more lanes
 //! than processors. A lane has a binder device, a `/run` and a table of processes of its own (namespaces), so
-//! that its service manager, its service and its clients see no others. It takes the next job when it is done
-//! with one; the longest jobs should come first.
+//! that its service manager, its service and its clients see no others. /tmp, the heaps, the kernel's trace and its
+//! SELinux policy are one for all. A lane takes the next job when it is done with one; the longest jobs should
+//! come first.
 //!
 //! A job's output is kept until the job has ended, because lines of several jobs would mix.
 
@@ -22,7 +23,7 @@ use crate::{during, progress, Failure, Run, Testbed};
 const DEVICES: [&str; 5] = ["lane0", "lane1", "lane2", "lane3", "lane4"];
 /// Seconds after which a job is ended.
 const JOB_LIMIT: u32 = 900;
-/// Begins a line of the guest's that is about a job and not of it.
+/// Prefix of the script's own lines. All other lines are a job's output.
 const MARK: &str = "@@ ";
 
 /// A shell script with a name. `$BUFFERSYNC_OUT` is a folder of its own, of which the host gets a copy if the job

@@ -4,8 +4,8 @@
 //! Runs a command in QEMU: boots, streams the output, brings back the exit status.
 //!
 //! Three serial ports: the console goes to a file and is shown when something fails; the command's
-//! output is streamed, up to a line that ends it; its exit status comes on its own. No status is a
-//! failure, whatever the output looked like.
+//! output is streamed, up to a line that ends it; its exit status goes to a file of its own. No status
+//! is a failure, whatever the output looked like.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -123,7 +123,7 @@ fn give(mut socket: &UnixStream) -> ! {
     std::process::exit(0)
 }
 
-/// The next holder: is granted through the event pipe, with the giver's fence.
+/// The next holder: is granted through the event channel, with the giver's fence.
 fn take(mut socket: &UnixStream) -> ! {
     let fds = fdpass::receive(socket).expect("a buffer");
     let mut group = Group::of("vts/take", &fds[0], Access::DMA_READ);

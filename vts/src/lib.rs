@@ -6,7 +6,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`suite`] | runs all tests against all declared instances |
-//! | [`hal`] | the service, groups and their event pipes |
+//! | [`hal`] | the service, groups and their event channels |
 //! | [`fence`] | fences that a test can signal |
 //! | [`process`], [`client`] | client processes with their own users |
 //! | [`trace`] | the kernel's trace of cache operations |

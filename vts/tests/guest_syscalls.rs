@@ -4,8 +4,8 @@
 //! The system calls of the service: its unit lists them, and the service needs each.
 //!
 //! The program is the one that `cargo xtask install` installs, because the calls of its loader and C library
-//! count too. strace records its calls while clients use every feature. That it needs no other call shows the
-//! conformance suite, which runs against the service under a filter of the list (`SystemCallFilter=`).
+//! count too. strace records its calls while clients use every feature. The conformance suite shows that it needs
+//! no other call: it runs against the service under a filter of the list (`SystemCallFilter=`).
 
 use std::collections::BTreeSet;
 use std::fs;

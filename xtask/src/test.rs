@@ -201,7 +201,7 @@ impl Steps {
             });
         }
         let built = self.counts.failed == before;
-        // These guests mostly wait, too.
+        // The self-test's guests mostly wait, so they run beside the jobs.
         std::thread::scope(|scope| {
             let selftest = match testbed {
                 Testbed::Guest(machine) if self.wants("testbed") => Some(scope.spawn(|| {

@@ -7,9 +7,9 @@ import vendor.buffersync.EventType;
 
 /**
  * One record of a group's event channel: 32 bytes, the fields in this order without padding, in the
- * byte order of the machine. Each read() returns one message: a record, or a GRANTED record with its
- * BUFFER records. A read() of fewer bytes than the message has loses the rest of it, so read with a
- * buffer of MAX_MESSAGE_BYTES.
+ * byte order of the machine. Each read() returns one message: a record, or a GRANTED record with
+ * its BUFFER records. A read() of fewer bytes than the message has loses the rest of it, so read
+ * with a buffer of MAX_MESSAGE_BYTES.
  *
  * Clients skip records of types that they do not know.
  */
@@ -28,7 +28,7 @@ parcelable EventRecord {
      */
     const int FLAG_EVICTED = 0x1;
     /**
-     * On an EVICTED record: a release fence given to unlockWithFences() failed or did not signal in
+     * On an EVICTED record: a release fence given with an unlock failed or did not signal in
      * time. On a LOCK_FAILED record: the lock failed because of an implicit fence, not because of
      * cache maintenance.
      */

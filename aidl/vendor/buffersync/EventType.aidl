@@ -10,10 +10,10 @@ package vendor.buffersync;
 @Backing(type="int")
 enum EventType {
     /**
-     * A queued lock is granted. value0: the deadline of the grant, in CLOCK_MONOTONIC nanoseconds; 0
-     * if it has none yet (HoldFrom.CONFLICT).
-     * value1: the number of BUFFER records that follow, one for each buffer of the group. They are
-     * written together with this record, so a client that can read this record can read them too.
+     * A queued lock is granted. value0: the deadline of the grant, in CLOCK_MONOTONIC nanoseconds;
+     * 0 if it has none yet (HoldFrom.CONFLICT). value1: the number of BUFFER records that follow,
+     * one for each buffer of the group. They are written together with this record, so a client
+     * that can read this record can read them too.
      */
     GRANTED = 1,
     /**
@@ -41,11 +41,11 @@ enum EventType {
      */
     LOCK_FAILED = 3,
     /**
-     * The grant was taken away at its deadline, and its token is dead. Stop touching the buffers:
-     * the next holder has them. flags: FENCE if the group had unlocked, but a release fence failed,
-     * or had not signalled when the group's hold limit had passed since the unlock. There is one
-     * record for each such fence. If such a fence was for a part of a grant (unlockBuffers()), the rest
-     * of the grant goes on.
+     * Without FENCE: the grant was taken away at its deadline, and its token is dead. Stop touching
+     * the buffers: the next holder has them. With FENCE: the group had unlocked, or had let a part
+     * go, but a release fence failed, or had not signalled when the group's hold limit had passed
+     * since then. There is one record for each such fence. If the group still holds the rest of
+     * that grant, the rest and its token go on.
      */
     EVICTED = 4,
     /**
@@ -64,10 +64,12 @@ enum EventType {
      */
     TIMED_OUT = 6,
     /**
-     * Somebody waits for a buffer of the grant. value0: the deadline of the grant, in CLOCK_MONOTONIC
-     * nanoseconds; with HoldFrom.CONFLICT it had none before. There is one such record in a grant,
-     * for the first lock that has to wait. It comes after the grant, and at once after it if a lock
-     * waits already. It does not end the grant: who is done early lets the others go on early.
+     * A lock has to wait for a buffer of the grant. value0: the deadline of the grant, in
+     * CLOCK_MONOTONIC nanoseconds; with HoldFrom.CONFLICT it had none before. There is one such
+     * record in a grant, for the first lock that has to wait; a reader beside a reader and a
+     * refused tryLock() do not wait. It comes after the GRANTED record. If lock() itself grants, it
+     * may be readable before lock() returns, and after unlock() it may still be there: skip a token
+     * that holds nothing. It does not end the grant: who is done early lets the others go on early.
      */
     CONTENDED = 7,
 }

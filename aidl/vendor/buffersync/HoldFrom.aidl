@@ -12,9 +12,10 @@ enum HoldFrom {
     /** From the grant, as in the dmabuf-sync RFC. */
     GRANT = 0,
     /**
-     * From the first lock that has to wait for the grant, or from the grant if one waits already.
-     * Until then the grant has no deadline: a paused display can keep what nobody else wants. A lock
-     * that waits has to wait no longer than with GRANT.
+     * From the moment at which the first lock has to wait for the grant. If a lock waits already at
+     * the grant: from the grant. Until then the grant has no deadline, so a paused display can keep
+     * what nobody else wants. The deadline stays if that lock gives up. The longest wait for one
+     * grant is the hold limit, as with GRANT.
      */
     CONFLICT = 1,
 }

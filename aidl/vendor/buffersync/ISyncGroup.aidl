@@ -90,9 +90,9 @@ interface ISyncGroup {
 
     /**
      * Locks every buffer of the group, all or nothing. Returns at once: with GRANTED, or with
-     * QUEUED, and then the grant comes through the event channel. The lock takes its place by age (its
-     * ticket): on a buffer that two locks want with conflicting access, the older lock is served
-     * first; a lock that conflicts with no lock ahead of it is granted without waiting.
+     * QUEUED, and then the grant comes through the event channel. The lock takes its place by age
+     * (its ticket): on a buffer that two locks want with conflicting access, the older lock is
+     * served first; a lock that conflicts with no lock ahead of it is granted without waiting.
      *
      * The group's hold limit counts from the grant, or from the first conflict
      * (GroupOptions.holdFrom); when it is over, the grant is taken away.
@@ -101,19 +101,20 @@ interface ISyncGroup {
      * GroupOptions.implicitFences), and fails if one does not signal (EventType.LOCK_FAILED). Only
      * this lock waits: devices and readers that may share the buffer with it can pass it.
      *
-     * In a group that holds, lock() grows the grant by the buffers and accesses that were added
-     * since: the token and the deadline stay the same, and the reply or GRANTED record names all
-     * buffers. The group keeps what it holds, even if the growth fails. If it would have to wait
-     * while an older lock waits for a buffer that it holds, the answer is ERROR_DEADLOCK; if an
-     * older lock comes later, the wait ends with a WOUNDED record. If the life of its ticket is
-     * over, the answer is ERROR_DEADLOCK also if it would pass a conflicting lock that already
-     * waits for the buffer. If the grant was taken away before the call, this is an ordinary lock,
-     * as its new token tells.
+     * In a group that holds, lock() grows the grant by what it lacks: buffers and accesses that
+     * were added since, let go (unlockBuffers()) or shared (downgrade()). The token and the
+     * deadline stay the same, and the reply or GRANTED record names all buffers. The group keeps
+     * what it holds, even if the growth fails. If it would have to wait while an older lock waits
+     * for a buffer that it holds, the answer is ERROR_DEADLOCK; if an older lock comes later, the
+     * wait ends with a WOUNDED record. If the life of its ticket is over, the answer is
+     * ERROR_DEADLOCK also if it would pass a conflicting lock that already waits for the buffer. If
+     * the grant was taken away before the call, this is an ordinary lock, as its new token tells.
      *
      * @param timeoutNs the longest time to wait, in nanoseconds; 0 for no time-out: the deadlines
      *         of other holders bound the wait. After that time a TIMED_OUT record ends the lock.
      * @throws EX_ILLEGAL_ARGUMENT for a negative time-out.
-     * @throws ERROR_ALREADY_LOCKED if the group already waits, or holds all of its buffers.
+     * @throws ERROR_ALREADY_LOCKED if the group already waits, or holds all of its buffers with the
+     *         accesses of add().
      * @throws ERROR_EMPTY_GROUP, ERROR_DEADLOCK, ERROR_QUOTA, ERROR_EVENTS_UNREAD.
      */
     LockReply lock(long timeoutNs);
@@ -211,29 +212,31 @@ interface ISyncGroup {
             long token, in ReleaseFence[] fences, long nextKey, long timeoutNs);
 
     /**
-     * Ends a part of a grant: the named buffers are let go as unlockWithFences() lets go of all. The
-     * rest of the grant goes on, with its token and its deadline. When no buffer is left, the grant
-     * has ended. The group still has the buffers that were let go: its next lock() grows the grant
-     * by them again.
+     * Ends a grant for the named buffers only, as unlockWithFences() does for all. The grant goes
+     * on for the others, with the same token and deadline. When it has let the last one go, it has
+     * ended, and its token is dead. The group still has the buffers that were let go: its next
+     * lock() grows the grant by them again, unless it has removed them.
      *
      * @param token as for unlock().
      * @param buffers at least one, at most Capabilities.maxBuffersPerGroup. To name one twice is to
      *         name it once.
-     * @param fences one fence for all of these buffers, or fences for single ones: see ReleaseFence.
-     *         The work on a buffer without a fence is finished.
+     * @param fences one fence for all of these buffers, or fences for single ones: see
+     *         ReleaseFence. The work on a buffer without a fence is finished.
      * @throws EX_ILLEGAL_ARGUMENT for no buffers, or too many buffers or fences.
      * @throws ERROR_UNKNOWN_BUFFER if the grant does not have one of the buffers, or a fence is for
      *         another buffer.
-     * @throws ERROR_BUSY if the group waits for more.
+     * @throws ERROR_BUSY if the group waits for more: cancel() first.
      * @throws the other errors of unlockWithFences(). After any error the grant goes on as it was.
      */
     void unlockBuffers(long token, in long[] buffers, in ReleaseFence[] fences);
 
     /**
      * Makes exclusive accesses of a grant shared: WRITE becomes READ, DMA_WRITE becomes DMA_READ.
-     * The writes are finished, as at the end of a grant, and readers that wait are granted; nobody
-     * can write before the grant ends. Buffers that the grant has shared already stay as they are.
-     * The group's access stays the one of add(): its next lock() asks for that again.
+     * Call it when the writes are finished, by devices too. Waiting readers are then granted, and
+     * no other group can write until this grant has ended. As a writer the grant has ended in
+     * order: it clears FLAG_TORN, and leaves no torn content if it is taken away later. Buffers
+     * that it has shared already stay as they are. The group's access stays the one of add(): its
+     * next lock() asks for that again.
      *
      * @param token as for unlock().
      * @param buffers as for unlockBuffers().
@@ -244,8 +247,8 @@ interface ISyncGroup {
 
     /**
      * Closes the group in order: a waiting lock is cancelled, a grant is released as by unlock()
-     * without a fence, the buffers are let go, and the event channel reports POLLHUP. Every later call
-     * throws ERROR_CLOSED.
+     * without a fence, the buffers are let go, and the event channel reports POLLHUP. Every later
+     * call throws ERROR_CLOSED.
      */
     void close();
 }

@@ -18,9 +18,9 @@ parcelable OpenedGroup {
     ISyncGroup group;
     /**
      * The client's end of a SOCK_SEQPACKET socket (unix(7)) with messages of EventRecord. The
-     * service takes no message: to write is EPIPE. A client can poll it for POLLIN with other
-     * descriptors, and can make it non-blocking. POLLHUP means that the group is closed or the
-     * service is gone.
+     * service takes no message: to write is EPIPE. A client reads it even if each lock is granted
+     * at once, because CONTENDED records come. It can poll it for POLLIN with other descriptors,
+     * and can make it non-blocking. POLLHUP means that the group is closed or the service is gone.
      */
     ParcelFileDescriptor events;
     /** The hold limit of this group, in milliseconds. */

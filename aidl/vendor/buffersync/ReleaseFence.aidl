@@ -4,8 +4,8 @@
 package vendor.buffersync;
 
 /**
- * A fence for ISyncGroup.unlockWithFences(): the buffer still belongs to its holder until the fence
- * has signalled.
+ * A fence for an unlock (ISyncGroup.unlockWithFences(), unlockBuffers()): the buffer still belongs
+ * to its holder until the fence has signalled.
  */
 @VintfStability
 parcelable ReleaseFence {
@@ -13,8 +13,8 @@ parcelable ReleaseFence {
     const int MAX_FENCES = 64;
 
     /**
-     * The buffer, as ISyncGroup.add() returned it; 0 for every buffer of the grant that has no
-     * fence of its own in this call. Several fences for one buffer add up.
+     * The buffer, as ISyncGroup.add() returned it; 0 for every buffer that ends in this call
+     * and has no fence of its own. Several fences for one buffer add up.
      */
     long bufferId = 0;
     /** A sync_file (kernel: sync_file.rst) that signals when the work is finished. */

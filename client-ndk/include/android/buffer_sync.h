@@ -492,8 +492,9 @@ ABufferSyncStatus ABufferSyncGroup_cancel(ABufferSyncGroup* _Nonnull group) __IN
 
 /**
  * Lends the group's event descriptor, for epoll(7) or ALooper_addFd(). It is readable when there is an
- * event to get, and hung up when the service is gone. It is valid until the group is closed. Do not
- * read, write or close it.
+ * event to get, and hung up when the service is gone. It may be readable without an event; then getEvent
+ * returns ABUFFERSYNC_ERROR_WOULD_BLOCK. It is valid until the group is closed. Do not read, write or
+ * close it.
  */
 ABufferSyncStatus ABufferSyncGroup_getEventFd(ABufferSyncGroup* _Nonnull group,
                                               int* _Nonnull outFd) __INTRODUCED_IN(35);

@@ -124,7 +124,7 @@ impl Engine {
         self.open_group_from(hold, HoldFrom::Grant)
     }
 
-    /// [`Engine::open_group`] for grants whose time counts from a moment of choice.
+    /// [`Engine::open_group`], with the moment from which the hold limit counts.
     pub fn open_group_from(
         &mut self,
         hold: Option<Duration>,

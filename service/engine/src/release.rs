@@ -219,7 +219,7 @@ impl Engine {
             let Some(access) = access.filter(|_| part.binary_search(&slot.id).is_ok()) else {
                 continue;
             };
-            // It is the same grant, which began when it began.
+            // `seen` stays: the grant began before.
             slot.ended_in_order(access, entry.seen);
             entry.granted = Some(access.shared());
             slot.holders.hold(&mut entry.hold, entry.granted);
@@ -228,8 +228,8 @@ impl Engine {
         self.comes_late(at, part);
     }
 
-    /// A group that holds has let buffers go, or shares them: when it wants them back, others may have stood there
-    /// first.
+    /// Marks buffers that a holder has let go or shares: when it wants them back, it passes no lock that came
+    /// meanwhile.
     fn comes_late(&mut self, at: GroupIx, part: &[BufferId]) {
         for nth in 0..self.groups[at].entries.len() {
             let slot = self.groups[at].entries[nth].slot;

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The holders of a buffer to whom nobody has said that somebody waits: a linked list for each buffer.
+//! For each buffer, a linked list of the holders that have not been told yet that somebody waits.
 //!
 //! A holder is told once in a grant ([`Effect::Contended`]), and is in the lists of its buffers until then. So the
 //! first lock that has to wait finds whom to tell, and the next ones find nobody: each grant is told in O(1) for each

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The client that an input plays. It keeps what replies have brought: groups, tokens, event pipes, fences.
+//! The client that an input plays. It keeps what replies have brought: groups, tokens, event channels, fences.
 //! All of that goes when the client is dropped, as after a client's death.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -59,9 +59,9 @@ const SOME_TIME: Duration = Duration::from_micros(1200);
 pub enum Action {
     /// Drops a group's object, as the client's death would.
     DropGroup,
-    /// Reads a group's event pipe.
+    /// Reads a group's event channel.
     ReadEvents,
-    /// Closes the client's end of a group's event pipe.
+    /// Closes the client's end of a group's event channel.
     CloseEvents,
     /// A driver puts a writer's fence on one of the vgem buffers.
     AttachWriter,

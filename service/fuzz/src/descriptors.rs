@@ -30,7 +30,7 @@ pub const SIGNALLED: u8 = 7;
 pub const OTHERS: u8 = 8;
 /// The first kind of fences of this input that have not signalled.
 pub const PENDING: u8 = 18;
-/// The first kind of event pipes of this input's groups.
+/// The first kind of event channels of this input's groups.
 pub const EVENTS: u8 = 22;
 /// The number of kinds.
 pub const KINDS: u8 = 26;

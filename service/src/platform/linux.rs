@@ -35,7 +35,7 @@ pub fn start_logging() {
     Limited::install(log, level);
 }
 
-/// Raises the limit to its maximum: each buffer, pipe and fence takes a descriptor.
+/// Raises the limit to its maximum: each buffer, event channel and fence takes a descriptor.
 pub fn raise_descriptor_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));

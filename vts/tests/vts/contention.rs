@@ -20,6 +20,7 @@ pub const TESTS: Tests = tests![
     who_is_granted_while_others_wait_is_told_too,
     what_nobody_waits_for_can_be_held_beyond_the_limit,
     the_limit_counts_from_the_first_conflict,
+    the_deadline_stays_when_the_lock_gives_up,
     a_growing_grant_has_no_deadline_either,
     an_unknown_moment_is_refused,
 ];
@@ -135,6 +136,19 @@ fn the_limit_counts_from_the_first_conflict() {
     assert!(now_ns() >= told.value0, "too early");
     assert_eq!(camera.granted(&reply).token, reply.token);
     assert_eq!(error(display.binder.unlock(held.token)), ERROR_EVICTED);
+}
+
+fn the_deadline_stays_when_the_lock_gives_up() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut display = patient("vts/display");
+    display.add(&buffer, Access::DMA_READ);
+    let held = display.lock();
+    let mut camera = Group::of("vts/camera", &buffer, Access::DMA_WRITE);
+    camera.lock_must_wait();
+    camera.binder.cancel().expect("cancel");
+    let told = display.next_contended();
+    assert_eq!(display.next_eviction(held.token), 0);
+    assert!(now_ns() >= told.value0, "too early");
 }
 
 fn a_growing_grant_has_no_deadline_either() {

@@ -31,6 +31,7 @@ pub const TESTS: Tests = tests![
     a_fence_that_comes_while_a_release_fence_is_pending_is_waited_for,
     what_the_cpu_wrote_is_cleaned_when_its_group_is_closed_while_it_waits,
     a_device_gets_the_implicit_fences_if_it_asks_for_them,
+    an_implicit_group_without_pending_fences_is_not_fenced,
     explicit_and_implicit_fences_are_merged,
     the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users,
     clients_of_one_user_that_lock_at_once_do_not_hold_each_other_up,
@@ -305,6 +306,16 @@ fn a_device_gets_the_implicit_fences_if_it_asks_for_them() {
     assert!(!has_signalled(&acquire));
     fence.signal();
     assert!(has_signalled(&acquire));
+}
+
+fn an_implicit_group_without_pending_fences_is_not_fenced() {
+    let (_vgem, buffer) = vgem();
+    let mut group = implicit("vts/device", &buffer, Access::DMA_WRITE);
+    let reply = group.binder.lock(0).expect("lock");
+    assert!(is_granted(&reply) && reply.acquireFence.is_none());
+    let grant = group.granted(&reply);
+    assert!(grant.fenced.is_empty(), "{grant:?}");
+    group.unlock(&grant);
 }
 
 fn explicit_and_implicit_fences_are_merged() {

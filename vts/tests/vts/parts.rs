@@ -25,6 +25,7 @@ pub const TESTS: Tests = tests![
     the_fence_of_a_part_that_never_signals_leaves_the_rest,
     a_writer_goes_on_as_a_reader_and_no_writer_comes_between,
     a_group_that_has_shared_asks_for_its_access_again,
+    a_writer_that_has_shared_makes_the_content_whole_and_leaves_none_torn,
     wrong_parts_are_refused_and_change_nothing,
 ];
 
@@ -179,6 +180,26 @@ fn a_group_that_has_shared_asks_for_its_access_again() {
     assert_eq!(grown.token, held.token);
     assert!(try_lock(&mut reader).is_none(), "it writes again");
     group.unlock(&grown);
+}
+
+fn a_writer_that_has_shared_makes_the_content_whole_and_leaves_none_torn() {
+    let [buffer] = buffers();
+    let evicted = |hold_ms, shares: bool| {
+        let mut group = Group::with_hold("vts/stuck", hold_ms);
+        let id = group.add(&buffer, Access::DMA_WRITE);
+        let held = group.lock();
+        if shares {
+            group.binder.downgrade(held.token, &[id]).expect("downgrade");
+        }
+        // The reader comes in beside one that shares, and after one that does not.
+        let marks = Group::of("vts/reader", &buffer, Access::DMA_READ).cycle().marks();
+        assert_eq!(group.next_eviction(held.token), 0);
+        marks
+    };
+    assert_eq!(evicted(200, false), (true, true), "a writer was evicted");
+    assert_eq!(evicted(400, true), (false, false), "its successor has made the content whole");
+    let marks = Group::of("vts/next", &buffer, Access::DMA_READ).cycle().marks();
+    assert_eq!(marks, (true, false), "it was evicted as a reader");
 }
 
 fn wrong_parts_are_refused_and_change_nothing() {

@@ -175,8 +175,8 @@ public final class SyncGroup implements AutoCloseable {
 
     /**
      * The group's event descriptor, for {@code MessageQueue.addOnFileDescriptorEventListener} or
-     * another poll loop. It is readable when {@link #pollEvent} has an event. It is valid until the
-     * group is closed. Do not read or close it.
+     * another poll loop. It is readable when {@link #pollEvent} has an event, and may be readable when it
+     * has none. It is valid until the group is closed. Do not read or close it.
      *
      * @return a file descriptor, by number
      * @throws BufferSyncException {@link ErrorCode#CLOSED}

@@ -60,7 +60,7 @@ impl Engine {
         self.check_queue(at, slot)
     }
 
-    /// Who was not told is in the list, and nobody waits for it.
+    /// The list has exactly the holders that were not told. No lock waits for one of them.
     fn check_untold(&self, at: SlotIx, slot: &Slot) -> Checked {
         let mut listed = BTreeSet::new();
         let mut next = slot.untold;
