@@ -327,8 +327,8 @@ impl Engine {
         failed: &[FenceId],
         fx: &mut Effects,
     ) -> Result<(), Error> {
-        let at = self.part(id, token, buffers)?;
-        if self.check_held(at, buffers)? {
+        let (at, is_all) = self.part(id, token, buffers)?;
+        if is_all {
             return self.unlock_with_failed(now, id, token, fences, failed, fx);
         }
         self.end_in_order(now, at, Some(buffers), fences, fx)?;
@@ -351,21 +351,28 @@ impl Engine {
         buffers: &mut [BufferId],
         fx: &mut Effects,
     ) -> Result<(), Error> {
-        let at = self.part(id, token, buffers)?;
-        self.check_held(at, buffers)?;
-        self.share(at, buffers);
+        let (at, _) = self.part(id, token, buffers)?;
+        self.downgrade_entries(at, buffers);
         self.settle(now, fx);
         Ok(())
     }
 
-    /// The group of a part of a grant, which it sorts.
-    fn part(&self, id: GroupId, token: Token, buffers: &mut [BufferId]) -> Result<GroupIx, Error> {
+    /// Checks and sorts a part of a grant. Returns the group, and whether the part is all of the grant.
+    fn part(
+        &self,
+        id: GroupId,
+        token: Token,
+        buffers: &mut [BufferId],
+    ) -> Result<(GroupIx, bool), Error> {
         let (at, _) = self.holding(id, token)?;
         if self.groups[at].request.is_some() {
             return Err(Error::Busy);
         }
+        if buffers.is_empty() {
+            return Err(Error::UnknownBuffer);
+        }
         buffers.sort_unstable();
-        (!buffers.is_empty()).then_some(at).ok_or(Error::UnknownBuffer)
+        Ok((at, self.check_held(at, buffers)?))
     }
 
     fn holding(&self, id: GroupId, token: Token) -> Result<(GroupIx, Held), Error> {

@@ -145,7 +145,7 @@ impl Engine {
     }
 
     /// Ends a part of a grant, which is sorted, or all of it, in order. The time of fences counts from now. Refuses
-    /// a fence for a buffer that does not end.
+    /// a fence for a buffer that is not let go.
     pub(crate) fn end_in_order(
         &mut self,
         now: Time,
@@ -160,11 +160,13 @@ impl Engine {
         }
         let mut named: Vec<BufferId> = given.iter().filter_map(|given| given.buffer).collect();
         named.sort_unstable();
-        let ends = |buffer| part.is_none_or(|part| part.binary_search(buffer).is_ok());
-        if !named.iter().all(ends) {
-            return Err(Error::UnknownBuffer);
+        match part {
+            None => {
+                self.check_held(at, &named)?;
+            }
+            Some(part) if named.iter().all(|buffer| part.binary_search(buffer).is_ok()) => {}
+            Some(_) => return Err(Error::UnknownBuffer),
         }
-        self.check_held(at, &named)?;
         let Group { id: group, token, hold, .. } = self.groups[at];
         let deadline = now.after(hold);
         let mut named: Vec<(Option<BufferId>, FenceIx)> = given
@@ -211,7 +213,7 @@ impl Engine {
 
     /// Exclusive accesses of a grant, to buffers of a sorted list, become shared. The holder has finished to write,
     /// as at the end of a grant, and goes on to read.
-    pub(crate) fn share(&mut self, at: GroupIx, part: &[BufferId]) {
+    pub(crate) fn downgrade_entries(&mut self, at: GroupIx, part: &[BufferId]) {
         let Self { groups, slots, work, .. } = self;
         for entry in &mut groups[at].entries {
             let slot = &mut slots[entry.slot];

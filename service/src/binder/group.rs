@@ -107,7 +107,7 @@ impl SyncGroup {
         self.arbiter.unlock_part(self.id, token, self.part(buffers)?, &self.given(fences)?)
     }
 
-    fn share(&self, token: Token, buffers: &[i64]) -> Result<(), Error> {
+    fn downgrade_part(&self, token: Token, buffers: &[i64]) -> Result<(), Error> {
         self.arbiter.downgrade(self.id, token, self.part(buffers)?)
     }
 
@@ -218,7 +218,7 @@ impl ISyncGroup for SyncGroup {
 
     fn downgrade(&self, token: i64, buffers: &[i64]) -> binder::Result<()> {
         let _slice = self.arbiter.slices.slice("downgrade");
-        Ok(self.share(token_of(token), buffers)?)
+        Ok(self.downgrade_part(token_of(token), buffers)?)
     }
 
     fn close(&self) -> binder::Result<()> {
