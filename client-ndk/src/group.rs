@@ -249,9 +249,8 @@ impl Group {
     ) -> Result<LockReply> {
         self.make_room()?;
         match ask(self) {
-            Err(Error::EventsUnread) if matches!(self.state, State::Idle) => {
-                self.quiet = false;
-                self.make_room()?;
+            Err(Error::EventsUnread) if !self.is_pending() => {
+                while self.read_event()?.is_some() {}
                 ask(self)
             }
             reply => reply,

@@ -132,9 +132,7 @@ impl Arbiter {
             | Wake::TimedOut(Waiting::Release { id, fence }) => {
                 let ok = sync_file::status(fence.as_fd()) == Status::Signalled;
                 self.with(|state, now| {
-                    if let Some(fence) = state.releases.woke(id) {
-                        state.garbage.push(fence);
-                    }
+                    state.release_woke(id, ok);
                     state.engine.fence_done(now, id, ok, &mut state.effects);
                 });
             }

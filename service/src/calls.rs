@@ -238,10 +238,10 @@ impl Arbiter {
         if given.is_empty() {
             return Ok(Vec::new());
         }
-        self.state().giving(id, token, part, given.len())?;
+        self.state().giving(id, token, part, given)?;
         let files = release::take(given)?;
         // Again: the grant may have ended while the files were made, which takes time.
-        let (uid, devices) = self.state().giving(id, token, part, given.len())?;
+        let (uid, devices) = self.state().giving(id, token, part, given)?;
         if !devices.is_empty() {
             let no_thread = Error::NoResources("threads for drivers");
             let _permit = self.permits.enter(uid).ok_or(no_thread)?;

@@ -180,11 +180,14 @@ impl Sessions {
 
     /// Whether the group's channel and its uid's quota have room for one more lock that waits.
     pub fn check_room(&mut self, id: GroupId) -> Result<(), Error> {
+        self.check_channel(id)?;
+        self.quotas.check(self.group(id)?.uid, Kind::Queued, 1)
+    }
+
+    /// Whether the group's channel has room for the records of one more lock, or of a part's fences.
+    pub fn check_channel(&mut self, id: GroupId) -> Result<(), Error> {
         let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
-        if !group.channel.has_room() {
-            return Err(Error::EventsUnread);
-        }
-        self.quotas.check(group.uid, Kind::Queued, 1)
+        group.channel.has_room().then_some(()).ok_or(Error::EventsUnread)
     }
 
     /// A lock is queued.

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use buffersync_aidl::event::Record;
 use buffersync_engine::{
-    Access, BufferId, Close, Effects, Engine, EvictionCause, Failure, FailureCause, Grant, GroupId,
-    Implicit, JobId, LockOutcome, Phase, Span, Time, Token,
+    Access, BufferId, Close, Effects, Engine, EvictionCause, Failure, FailureCause, FenceId, Grant,
+    GroupId, Implicit, JobId, LockOutcome, Phase, Span, Time, Token,
 };
 use buffersync_kernel::dmabuf::{Identity, Usage};
 
@@ -30,7 +30,7 @@ use crate::error::Error;
 use crate::events::Lost;
 use crate::fences::acquire::Acquires;
 use crate::fences::implicit::{Failed, Waits};
-use crate::fences::release::Releases;
+use crate::fences::release::{Given, Releases};
 use crate::fences::Fence;
 use crate::jobs::{usage, Look, Operation};
 use crate::outbox;
@@ -219,10 +219,13 @@ impl State {
         self.sessions.begin_hold(id);
         let fenced = self.effects.buffers(granted).iter().any(|granted| granted.fenced);
         if fenced && self.sessions.get(id).is_some() {
-            let fences = self.engine.acquire_fences(id, token).filter_map(|(buffer, fence)| {
-                Some((buffer, Arc::clone(self.releases.get(fence)?)))
-            });
-            self.acquires.add(id, fences);
+            let Self { engine, releases, acquires, .. } = self;
+            let fences: Vec<_> = engine.acquire_fences(id, token).collect();
+            fences.iter().for_each(|(_, fence)| releases.keep(*fence, id));
+            let fences = fences
+                .into_iter()
+                .filter_map(|(buffer, fence)| Some((buffer, Arc::clone(releases.get(fence)?))));
+            acquires.add(id, fences);
         }
         fenced
     }
@@ -232,6 +235,17 @@ impl State {
         self.sessions.end_wait(id);
         self.sessions.end_hold(id);
         self.garbage.extend(self.acquires.remove(id).map(|fence| fence as Watched));
+    }
+
+    /// The reactor has handed out the wait for a release fence. If it has signalled without an error, the grants that
+    /// waited for it keep it no longer: a grant may last for ever, and the giver is charged meanwhile.
+    pub fn release_woke(&mut self, id: FenceId, ok: bool) {
+        let Some((fence, keepers)) = self.releases.woke(id) else { return };
+        for keeper in keepers.into_iter().filter(|_| ok) {
+            let kept = self.acquires.remove_fence(keeper, &fence);
+            self.garbage.extend(kept.into_iter().map(|fence| fence as Watched));
+        }
+        self.garbage.push(fence);
     }
 
     /// A part of the grant is over.
@@ -252,18 +266,31 @@ impl State {
     /// The uid of a group that gives fences with an unlock, and the dma-bufs that the fences go into if
     /// the group takes part in implicit synchronisation. Refuses what the unlock would refuse.
     pub fn giving(
-        &self,
+        &mut self,
         id: GroupId,
         token: Token,
         part: Option<&[BufferId]>,
-        fences: usize,
+        given: &[Given<'_>],
     ) -> Result<(u32, Vec<DeviceBuffer>), Error> {
         self.refuse_evicted(id, token)?;
         let held = self.engine.held(id, token).ok_or(Error::BadToken)?;
-        let held = held.filter(|(buffer, _)| part.is_none_or(|part| part.contains(buffer)));
-        self.releases.check_room(id, fences)?;
+        let ends: Vec<(BufferId, Access)> =
+            held.filter(|(buffer, _)| part.is_none_or(|part| part.contains(buffer))).collect();
+        let is_there = |buffer: &BufferId| ends.iter().any(|(ends, _)| ends == buffer);
+        let named = given.iter().filter_map(|given| given.buffer);
+        if !named.chain(part.into_iter().flatten().copied()).all(|buffer| is_there(&buffer)) {
+            return Err(Error::UnknownBuffer);
+        }
+        if part.is_some() {
+            if !matches!(self.engine.phase(id), Some(Phase::Held { .. })) {
+                return Err(Error::Busy);
+            }
+            // Each fence may become a record, and a grant has any number of parts.
+            self.sessions.check_channel(id)?;
+        }
+        self.releases.check_room(id, given.len())?;
         let group = self.sessions.group(id)?;
-        Ok((group.uid, self.registry.devices(held.filter(|_| group.implicit))))
+        Ok((group.uid, self.registry.devices(ends.into_iter().filter(|_| group.implicit))))
     }
 
     /// The release fences that a grant waits for and the dma-bufs with implicit ones; of one buffer, or

@@ -23,8 +23,8 @@ use crate::{during, progress, Failure, Run, Testbed};
 const DEVICES: [&str; 5] = ["lane0", "lane1", "lane2", "lane3", "lane4"];
 /// Seconds after which a job is ended.
 const JOB_LIMIT: u32 = 900;
-/// Prefix of the script's own lines. All other lines are a job's output.
-const MARK: &str = "@@ ";
+/// Prefix of the script's own lines, which no job prints. All other lines are a job's output.
+const MARK: &str = "@@lanes@@ ";
 
 /// A shell script with a name. `$BUFFERSYNC_OUT` is a folder of its own, of which the host gets a copy if the job
 /// fails.
@@ -155,13 +155,16 @@ impl<'a> Reader<'a> {
                 let status = i32::try_from(status).unwrap_or(1);
                 self.current = Some(Done { job, status, time, lines: Vec::new() });
             }
-            _ => {
+            "shown"
+                if self.current.as_ref().is_some_and(|current| current.job.name == job.name) =>
+            {
                 self.left.remove(&nth);
                 let mut done = self.current.take()?;
                 // The script ends the last line, in case that the job did not.
                 done.lines.pop_if(|line| line.is_empty());
                 return Some(done);
             }
+            _ => progress(line),
         }
         None
     }
@@ -178,7 +181,7 @@ mod tests {
     #[test]
     fn jobs_are_read_from_the_scripts_own_lines() {
         let jobs = [
-            job("last", "echo last", true),
+            job("last", "echo last; echo '@@ -1 +1 @@'", true),
             job("fails", "echo 'it'\\''s no use'; printf unfinished; exit 7", false),
             job("quiet", "exec >$BUFFERSYNC_OUT/x", false),
         ];
@@ -199,7 +202,7 @@ mod tests {
         assert!(reader.left.is_empty());
         // Output that is cut leaves its job among those that are left.
         let mut reader = Reader { jobs: &jobs, left: (0..3).collect(), current: None };
-        let cut = said.rsplit_once("@@ shown").unwrap().0;
+        let cut = said.rsplit_once("@@lanes@@ shown").unwrap().0;
         cut.lines().for_each(|line| drop(reader.read(line)));
         assert_eq!(reader.left, BTreeSet::from([0]));
     }

@@ -64,7 +64,8 @@ enum EventType {
      */
     TIMED_OUT = 6,
     /**
-     * A lock has to wait for a buffer of the grant. value0: the deadline of the grant, in
+     * A lock has to wait for a buffer of the grant, or the grant gets its deadline because the
+     * group itself waits for more (HoldFrom.CONFLICT). value0: the deadline of the grant, in
      * CLOCK_MONOTONIC nanoseconds; with HoldFrom.CONFLICT it had none before. There is one such
      * record in a grant, for the first lock that has to wait; a reader beside a reader and a
      * refused tryLock() do not wait. It comes after the GRANTED record. If lock() itself grants, it

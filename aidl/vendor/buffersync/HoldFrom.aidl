@@ -13,9 +13,10 @@ enum HoldFrom {
     GRANT = 0,
     /**
      * From the moment at which the first lock has to wait for the grant. If a lock waits already at
-     * the grant: from the grant. Until then the grant has no deadline, so a paused display can keep
-     * what nobody else wants. The deadline stays if that lock gives up. The longest wait for one
-     * grant is the hold limit, as with GRANT.
+     * the grant: from the grant. At the latest from the moment at which the holder itself waits for
+     * more, for others or for their fences. Until then the grant has no deadline, so a paused
+     * display can keep what nobody else wants. The deadline stays if that lock gives up. The
+     * longest wait for one grant is the hold limit, as with GRANT.
      */
     CONFLICT = 1,
 }

@@ -179,7 +179,17 @@ impl Engine {
         if let Some(request) = &mut self.groups[at].request {
             request.stage = Stage::Queued { blocked };
         }
+        self.start_time_of_growth(now, at, fx);
         token
+    }
+
+    /// A holder waits for more, for other holders or for fences, so others may wait behind it: from here on its grant
+    /// has a deadline. Otherwise holders whose time counts from a conflict could besiege a waiter one after the other,
+    /// each with a whole hold.
+    pub(crate) fn start_time_of_growth(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
+        if self.groups[at].grant.is_some_and(|held| held.deadline == Time::NEVER) {
+            self.contend(now, at, fx);
+        }
     }
 
     /// Tells the holders of a buffer that this lock conflicts with them, if nobody has told them before.
@@ -216,7 +226,7 @@ impl Engine {
         }
     }
 
-    /// Tells a holder that somebody waits. Its time counts from now, if it counts from there.
+    /// Tells a holder that somebody waits. With [`crate::HoldFrom::Conflict`] its hold limit counts from now.
     fn contend(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
         let Self { groups, slots, untold, .. } = self;
         let group = &mut groups[at];

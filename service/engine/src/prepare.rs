@@ -57,6 +57,7 @@ impl Engine {
         let gated = self.wait_at_gates(at);
         let unknown = implicit == Implicit::Unknown;
         let stage = if gated > 0 {
+            self.start_time_of_growth(now, at, fx);
             Stage::Gated(gated)
         } else if unknown && self.is_in_a_row(at) {
             Stage::Waiting(self.begin_wait(now, at, fx))
@@ -184,6 +185,7 @@ impl Engine {
 
     /// Lets the caller wait for the implicit fences of a lock.
     pub(crate) fn begin_wait(&mut self, now: Time, at: GroupIx, fx: &mut Effects) -> JobIx {
+        self.start_time_of_growth(now, at, fx);
         let waits = self.collect_waits(at, fx);
         let limit = self.limits.max_hold;
         let asked = self.groups[at].request.as_ref().map_or(now, |request| request.asked);

@@ -79,7 +79,8 @@ pub struct Ticket(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Arrival(pub u64);
 
-/// Names a release fence. The caller chooses it, and may use it again after [`Engine::fence_done`] or
+/// Names a release fence. The caller chooses it. Within one call it may be given several times; another call may have
+/// it only after [`Engine::fence_done`] or
 /// [`Effect::DropFence`].
 ///
 /// [`Engine::fence_done`]: crate::Engine::fence_done
@@ -137,8 +138,8 @@ pub enum HoldFrom {
     /// From the grant, as in the RFC.
     #[default]
     Grant,
-    /// From the first lock that has to wait for the grant, or from the grant if one waits already. What nobody waits
-    /// for can be held for ever.
+    /// From the first lock that has to wait for the grant, or from the grant if one waits already; and from the moment
+    /// at which the holder itself waits for more. What nobody waits for can be held for ever.
     Conflict,
 }
 

@@ -180,11 +180,15 @@ fn growth_after_the_tickets_life_passes_nobody() {
 }
 
 /// A world for so many groups that a check of the invariants after each call takes too long.
-fn crowd() -> World {
+fn crowd(from: HoldFrom) -> World {
     let mut world = World::new();
     world.checked = false;
+    world.hold_from = from;
     world
 }
+
+/// Each siege is tried with both.
+const FROM: [HoldFrom; 2] = [HoldFrom::Grant, HoldFrom::Conflict];
 
 /// Every group that is granted holds until it is evicted. Returns how long the victim has waited, in
 /// longest holds, rounded up.
@@ -217,117 +221,132 @@ fn with_victim(world: &mut World) -> GroupId {
 
 #[test]
 fn siege_by_tickets_kept_on_a_private_buffer() {
-    let mut world = crowd();
-    let private = world.group(&[(0, DmaWrite)]);
-    world.lock(private);
-    let mut attackers: Vec<GroupId> = (0..GROUPS).map(|_| world.group(&[(0, DmaWrite)])).collect();
-    for attacker in &attackers {
-        world.lock(*attacker);
-        world.cancel(*attacker).unwrap();
-    }
-    let victim = with_victim(&mut world);
-    // All of them come to the victim's buffer at once.
-    let waited = besiege(world, victim, |world| {
-        for attacker in attackers.drain(..) {
-            world.call(|e, _, fx| e.remove(attacker, BufferId(0), fx)).unwrap();
-            world.add(attacker, &[(SHARED, DmaWrite)]);
-            world.lock(attacker);
+    for from in FROM {
+        let mut world = crowd(from);
+        let private = world.group(&[(0, DmaWrite)]);
+        world.lock(private);
+        let mut attackers: Vec<GroupId> =
+            (0..GROUPS).map(|_| world.group(&[(0, DmaWrite)])).collect();
+        for attacker in &attackers {
+            world.lock(*attacker);
+            world.cancel(*attacker).unwrap();
         }
-    });
-    assert_eq!(waited, 1, "longer than the first holder");
+        let victim = with_victim(&mut world);
+        // All of them come to the victim's buffer at once.
+        let waited = besiege(world, victim, |world| {
+            for attacker in attackers.drain(..) {
+                world.call(|e, _, fx| e.remove(attacker, BufferId(0), fx)).unwrap();
+                world.add(attacker, &[(SHARED, DmaWrite)]);
+                world.lock(attacker);
+            }
+        });
+        assert_eq!(waited, 1, "longer than the first holder");
+    }
 }
 
 #[test]
 fn siege_by_tickets_kept_on_the_victims_buffer() {
-    let mut world = crowd();
-    let first = world.group(&[(SHARED, DmaWrite)]);
-    world.lock(first);
-    let attackers: Vec<GroupId> = (0..GROUPS).map(|_| world.group(&[(SHARED, DmaWrite)])).collect();
-    for attacker in &attackers {
-        world.lock(*attacker);
-    }
-    // They leave just before the victim comes, and come back after it.
-    attackers.iter().for_each(|attacker| world.cancel(*attacker).unwrap());
-    let victim = world.group(&[(SHARED, DmaWrite)]);
-    world.lock(victim);
-    let waited = besiege(world, victim, |world| {
+    for from in FROM {
+        let mut world = crowd(from);
+        let first = world.group(&[(SHARED, DmaWrite)]);
+        world.lock(first);
+        let attackers: Vec<GroupId> =
+            (0..GROUPS).map(|_| world.group(&[(SHARED, DmaWrite)])).collect();
         for attacker in &attackers {
-            let _ = world.try_to_lock(*attacker);
+            world.lock(*attacker);
         }
-    });
-    assert_eq!(waited, 1);
+        // They leave just before the victim comes, and come back after it.
+        attackers.iter().for_each(|attacker| world.cancel(*attacker).unwrap());
+        let victim = world.group(&[(SHARED, DmaWrite)]);
+        world.lock(victim);
+        let waited = besiege(world, victim, |world| {
+            for attacker in &attackers {
+                let _ = world.try_to_lock(*attacker);
+            }
+        });
+        assert_eq!(waited, 1);
+    }
 }
 
 #[test]
 fn siege_by_growth_of_what_was_granted_before() {
-    let mut world = crowd();
-    let attackers: Vec<GroupId> = (0..GROUPS).map(|at| world.group(&[(at, DmaWrite)])).collect();
-    for attacker in &attackers {
-        world.lock(*attacker);
-    }
-    let victim = with_victim(&mut world);
-    let mut left = attackers;
-    let waited = besiege(world, victim, |world| {
-        for attacker in left.drain(..) {
-            world.add(attacker, &[(SHARED, DmaWrite)]);
-            let _ = world.try_to_lock(attacker);
+    for from in FROM {
+        let mut world = crowd(from);
+        let attackers: Vec<GroupId> =
+            (0..GROUPS).map(|at| world.group(&[(at, DmaWrite)])).collect();
+        for attacker in &attackers {
+            world.lock(*attacker);
         }
-    });
-    // They keep their deadlines: one longest hold for all of them.
-    assert!(waited <= 2, "{waited}");
+        let victim = with_victim(&mut world);
+        let mut left = attackers;
+        let waited = besiege(world, victim, |world| {
+            for attacker in left.drain(..) {
+                world.add(attacker, &[(SHARED, DmaWrite)]);
+                let _ = world.try_to_lock(attacker);
+            }
+        });
+        // They keep their deadlines: one longest hold for all of them.
+        assert!(waited <= 2, "{waited}");
+    }
 }
 
 #[test]
 fn siege_by_growth_of_locks_that_were_queued_before_and_are_granted_later() {
-    let mut world = crowd();
-    let blockers: Vec<GroupId> = (0..GROUPS).map(|at| world.group(&[(at, DmaWrite)])).collect();
-    let attackers: Vec<GroupId> = (0..GROUPS).map(|at| world.group(&[(at, DmaWrite)])).collect();
-    for group in blockers.iter().chain(&attackers) {
-        world.lock(*group);
-    }
-    let victim = with_victim(&mut world);
-    let mut left: Vec<_> = blockers.into_iter().zip(attackers).collect();
-    let mut step = 0;
-    let waited = besiege(world, victim, |world| {
-        step += 1;
-        // One attacker after the other is granted and grows, each shortly before the last one's deadline.
-        if step % 9 == 0 {
-            let Some((blocker, attacker)) = left.pop() else { return };
-            world.close(blocker, Close::Closed);
-            world.add(attacker, &[(SHARED, DmaWrite)]);
-            let _ = world.try_to_lock(attacker);
+    for from in FROM {
+        let mut world = crowd(from);
+        let blockers: Vec<GroupId> = (0..GROUPS).map(|at| world.group(&[(at, DmaWrite)])).collect();
+        let attackers: Vec<GroupId> =
+            (0..GROUPS).map(|at| world.group(&[(at, DmaWrite)])).collect();
+        for group in blockers.iter().chain(&attackers) {
+            world.lock(*group);
         }
-    });
-    assert!(waited <= 2, "{waited}");
+        let victim = with_victim(&mut world);
+        let mut left: Vec<_> = blockers.into_iter().zip(attackers).collect();
+        let mut step = 0;
+        let waited = besiege(world, victim, |world| {
+            step += 1;
+            // One attacker after the other is granted and grows, each shortly before the last one's deadline.
+            if step % 9 == 0 {
+                let Some((blocker, attacker)) = left.pop() else { return };
+                world.close(blocker, Close::Closed);
+                world.add(attacker, &[(SHARED, DmaWrite)]);
+                let _ = world.try_to_lock(attacker);
+            }
+        });
+        assert!(waited <= 2, "{waited}");
+    }
 }
 
 #[test]
 fn siege_by_wounded_groups_that_come_back() {
-    let mut world = crowd();
-    // Each attacker holds a buffer that an older accomplice will want.
-    let elders: Vec<GroupId> = (0..GROUPS).map(|at| world.group(&[(2 * at, DmaWrite)])).collect();
-    let attackers: Vec<GroupId> =
-        (0..GROUPS).map(|at| world.group(&[(2 * at + 1, DmaWrite)])).collect();
-    let mut tokens = Vec::new();
-    for (elder, attacker) in elders.iter().zip(&attackers) {
-        world.lock(*elder);
-        tokens.push(world.lock(*attacker));
-    }
-    // The number of the shared buffer is higher than all others.
-    let victim = with_victim(&mut world);
-    let mut left = Some((elders, attackers, tokens));
-    let waited = besiege(world, victim, |world| {
-        let Some((elders, attackers, tokens)) = left.take() else { return };
-        for (at, (elder, (attacker, token))) in
-            elders.into_iter().zip(attackers.into_iter().zip(tokens)).enumerate()
-        {
-            world.add(attacker, &[(SHARED, DmaWrite)]);
-            let _ = world.try_to_lock(attacker);
-            world.add(elder, &[(2 * at as u64 + 1, DmaWrite)]);
-            let _ = world.try_to_lock(elder);
-            world.unlock(attacker, token);
-            let _ = world.try_to_lock(attacker);
+    for from in FROM {
+        let mut world = crowd(from);
+        // Each attacker holds a buffer that an older accomplice will want.
+        let elders: Vec<GroupId> =
+            (0..GROUPS).map(|at| world.group(&[(2 * at, DmaWrite)])).collect();
+        let attackers: Vec<GroupId> =
+            (0..GROUPS).map(|at| world.group(&[(2 * at + 1, DmaWrite)])).collect();
+        let mut tokens = Vec::new();
+        for (elder, attacker) in elders.iter().zip(&attackers) {
+            world.lock(*elder);
+            tokens.push(world.lock(*attacker));
         }
-    });
-    assert!(waited <= 2, "{waited}");
+        // The number of the shared buffer is higher than all others.
+        let victim = with_victim(&mut world);
+        let mut left = Some((elders, attackers, tokens));
+        let waited = besiege(world, victim, |world| {
+            let Some((elders, attackers, tokens)) = left.take() else { return };
+            for (at, (elder, (attacker, token))) in
+                elders.into_iter().zip(attackers.into_iter().zip(tokens)).enumerate()
+            {
+                world.add(attacker, &[(SHARED, DmaWrite)]);
+                let _ = world.try_to_lock(attacker);
+                world.add(elder, &[(2 * at as u64 + 1, DmaWrite)]);
+                let _ = world.try_to_lock(elder);
+                world.unlock(attacker, token);
+                let _ = world.try_to_lock(attacker);
+            }
+        });
+        assert!(waited <= 2, "{waited}");
+    }
 }

@@ -121,16 +121,46 @@ fn every_reader_in_the_way_is_told_and_nobody_else() {
 #[test]
 fn an_upgrade_is_no_conflict_with_its_own_hold() {
     let mut world = World::new();
-    let [one, other] = [(); 2].map(|()| patient(&mut world, &[(1, Read)]));
+    let one = world.group(&[(1, Read)]);
+    let other = patient(&mut world, &[(1, Read)]);
     world.lock(one);
     let token = world.lock(other);
     world.add(one, &[(1, Write)]);
     world.lock(one);
-    assert_eq!(world.contended.len(), 1);
-    assert_eq!(world.contended[0].0, other);
-    assert_eq!(deadline(&world, one), Time::NEVER);
-    world.unlock(other, token);
-    assert_eq!(deadline(&world, one), Time::NEVER, "it writes, and nobody waits");
+    assert_eq!(world.contended, [(other, token, millis(100))]);
+}
+
+#[test]
+fn a_holder_that_waits_for_more_has_a_deadline() {
+    let mut world = World::new();
+    let holder = world.group(&[(2, Write)]);
+    let held = world.lock(holder);
+    let group = patient(&mut world, &[(1, Write)]);
+    let token = world.lock(group);
+    // Growth that is granted at once starts nothing.
+    world.add(group, &[(3, Write)]);
+    world.lock(group);
+    assert_eq!(deadline(&world, group), Time::NEVER);
+    world.pass(1_000);
+    world.contended.clear();
+    world.add(group, &[(2, Write)]);
+    world.lock(group);
+    assert!(world.contended.contains(&(group, token, millis(1_100))));
+    world.unlock(holder, held);
+    assert_eq!(deadline(&world, group), millis(1_100), "it stays");
+}
+
+#[test]
+fn a_holder_that_waits_at_a_gate_for_more_has_a_deadline() {
+    let mut world = World::new();
+    let giver = world.group(&[(2, DmaWrite)]);
+    let group = patient(&mut world, &[(1, Read)]);
+    let token = world.lock(group);
+    let held = world.lock(giver);
+    world.unlock_with_fence(giver, held);
+    world.add(group, &[(2, Write)]);
+    world.lock(group);
+    assert_eq!(world.contended, [(group, token, millis(100))]);
 }
 
 #[test]
@@ -148,7 +178,8 @@ fn growth_meets_those_who_wait_already() {
     world.contended.clear();
     world.pass(40);
     world.unlock(holder, held);
-    assert_eq!(world.contended, [(group, token, millis(140))]);
+    assert_eq!(world.contended, [], "it was told when it began to wait");
+    assert_eq!(deadline(&world, group), millis(100));
 }
 
 #[test]

@@ -40,13 +40,26 @@ impl Acquires {
         once.into_values().cloned().collect()
     }
 
+    /// A fence has signalled: the grant does not wait for it any more. Returns what it kept, to be dropped without the
+    /// mutex.
+    pub fn remove_fence(&mut self, group: GroupId, fence: &Arc<Fence>) -> Vec<Arc<Fence>> {
+        self.remove_some(group, |(_, kept)| Arc::ptr_eq(kept, fence))
+    }
+
     /// A part of the grant is over. Returns its fences, to be dropped without the mutex.
     pub fn remove_part(&mut self, group: GroupId, part: &[BufferId]) -> Vec<Arc<Fence>> {
+        self.remove_some(group, |(buffer, _)| part.contains(buffer))
+    }
+
+    fn remove_some(
+        &mut self,
+        group: GroupId,
+        ended: impl Fn(&(BufferId, Arc<Fence>)) -> bool,
+    ) -> Vec<Arc<Fence>> {
         let Some(fences) = self.0.get_mut(&group) else { return Vec::new() };
-        let all = std::mem::take(fences).into_iter();
-        let (ended, kept) = all.partition(|(buffer, _)| part.contains(buffer));
+        let (ended, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(fences).into_iter().partition(|one| ended(one));
         *fences = kept;
-        let ended: Vec<(BufferId, Arc<Fence>)> = ended;
         ended.into_iter().map(|(_, fence)| fence).collect()
     }
 

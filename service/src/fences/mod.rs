@@ -22,8 +22,8 @@ pub(crate) mod acquire;
 pub(crate) mod implicit;
 pub mod release;
 
-/// A release fence. The grants that wait for it keep it after it has signalled, so that their holders
-/// can still see its error; the giver's uid is charged until the last of them lets go.
+/// A release fence. The grants that wait for it keep it until it has signalled without an error, so that their
+/// holders can see an error; the giver's uid is charged until the last of them lets go.
 #[derive(Debug)]
 pub struct Fence {
     file: OwnedFd,

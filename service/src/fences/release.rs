@@ -113,6 +113,8 @@ struct Release {
     group: GroupId,
     wait: WaitId,
     fence: Arc<Fence>,
+    /// The groups whose grants wait for it.
+    keepers: Vec<GroupId>,
 }
 
 /// The giver of an unlock's fences, and the end of their watches.
@@ -137,6 +139,15 @@ impl Releases {
 
     pub fn get(&self, id: FenceId) -> Option<&Arc<Fence>> {
         self.by_id.get(&id).map(|release| &release.fence)
+    }
+
+    /// Notes that a group's grant waits for a fence.
+    pub fn keep(&mut self, id: FenceId, keeper: GroupId) {
+        if let Some(release) = self.by_id.get_mut(&id) {
+            if release.keepers.last() != Some(&keeper) {
+                release.keepers.push(keeper);
+            }
+        }
     }
 
     /// Whether the group may have this many more pending.
@@ -213,7 +224,7 @@ impl Releases {
             garbage.push(fence);
             return Err(Error::NoResources("descriptors to be watched"));
         };
-        self.by_id.insert(id, Release { group: giver.group, wait, fence });
+        self.by_id.insert(id, Release { group: giver.group, wait, fence, keepers: Vec::new() });
         *self.by_group.entry(giver.group).or_default() += 1;
         Ok(())
     }
@@ -242,9 +253,9 @@ impl Releases {
         }
     }
 
-    /// The reactor has handed out the wait for a fence.
-    pub fn woke(&mut self, id: FenceId) -> Option<Arc<Fence>> {
-        self.remove(id).map(|release| release.fence)
+    /// The reactor has handed out the wait for a fence. Returns it, and the groups whose grants wait for it.
+    pub fn woke(&mut self, id: FenceId) -> Option<(Arc<Fence>, Vec<GroupId>)> {
+        self.remove(id).map(|release| (release.fence, release.keepers))
     }
 
     fn remove(&mut self, id: FenceId) -> Option<Release> {

@@ -22,6 +22,8 @@ pub const TESTS: Tests = tests![
     the_limit_counts_from_the_first_conflict,
     the_deadline_stays_when_the_lock_gives_up,
     a_growing_grant_has_no_deadline_either,
+    a_holder_that_waits_for_more_gets_a_deadline,
+    every_reader_in_the_way_is_told,
     an_unknown_moment_is_refused,
 ];
 
@@ -164,6 +166,38 @@ fn a_growing_grant_has_no_deadline_either() {
     assert_eq!(group.next_contended().token, held.token);
     group.unlock(&grown);
     other.next_grant();
+}
+
+/// Otherwise holders without a deadline could keep a waiter off one after the other.
+fn a_holder_that_waits_for_more_gets_a_deadline() {
+    let [x, y] = [(); 2].map(|()| heap::allocate(SIZE).expect("heap"));
+    let mut other = Group::of("vts/other", &y, Access::DMA_WRITE);
+    let theirs = other.lock();
+    let mut group = patient("vts/group");
+    group.add(&x, Access::DMA_WRITE);
+    let held = group.lock();
+    assert_eq!(held.deadline, 0);
+    group.add(&y, Access::DMA_WRITE);
+    let before = now_ns();
+    assert!(!buffersync_vts::hal::is_granted(&group.binder.lock(0).expect("lock")));
+    let told = group.next_contended();
+    assert_eq!(told.token, held.token);
+    assert!((before + HOLD_NS..=now_ns() + HOLD_NS).contains(&told.value0), "{told:?}");
+    assert_eq!(group.next_eviction(held.token), 0);
+    other.unlock(&theirs);
+}
+
+fn every_reader_in_the_way_is_told() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut readers = ["vts/one", "vts/two", "vts/three"].map(patient);
+    for reader in &mut readers {
+        reader.add(&buffer, Access::DMA_READ);
+        reader.lock();
+    }
+    let mut writer = Group::of("vts/writer", &buffer, Access::DMA_WRITE);
+    let reply = writer.binder.lock(0).expect("lock");
+    readers.iter_mut().for_each(|reader| assert_ne!(reader.next_contended().value0, 0));
+    assert_eq!(writer.granted(&reply).token, reply.token);
 }
 
 fn an_unknown_moment_is_refused() {

@@ -33,6 +33,8 @@ pub struct World {
     pub hold_waits: bool,
     /// What the next lock knows about implicit fences.
     pub implicit: Implicit,
+    /// From when the hold limits of new groups count.
+    pub hold_from: HoldFrom,
     /// Whether each call checks the invariants. In large crowds that takes too long.
     pub checked: bool,
     pub last_fence: u64,
@@ -54,6 +56,7 @@ impl World {
             waits: Vec::new(),
             hold_waits: false,
             implicit: Implicit::Unknown,
+            hold_from: HoldFrom::Grant,
             checked: true,
             last_fence: 0,
             fx: Effects::new(),
@@ -62,7 +65,7 @@ impl World {
 
     /// Opens a group with these buffers.
     pub fn group(&mut self, members: &[(u64, Access)]) -> GroupId {
-        let (group, _) = self.engine.open_group(None);
+        let (group, _) = self.engine.open_group_from(None, self.hold_from);
         self.add(group, members);
         group
     }

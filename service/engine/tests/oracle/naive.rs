@@ -115,6 +115,7 @@ stats! {
     downgrades,
     contended_grants,
     deadlines_from_conflicts,
+    deadlines_from_growth,
 }
 
 #[derive(Clone, Debug)]
@@ -567,6 +568,7 @@ impl Naive {
                     self.contend(other);
                 }
             }
+            self.start_time_of_growth(at);
             self.wound_younger_than(at);
         }
         self.go_on(now);
@@ -600,6 +602,14 @@ impl Naive {
                         && theirs.has.is_some_and(|access| access.conflicts(mine.want))
                 })
             })
+    }
+
+    /// A holder that waits for more has a deadline from here on.
+    fn start_time_of_growth(&mut self, at: usize) {
+        if self.groups[at].deadline == Some(Time::NEVER) {
+            self.stats.deadlines_from_growth += 1;
+            self.contend(at);
+        }
     }
 
     fn contend(&mut self, at: usize) {
@@ -742,6 +752,7 @@ impl Naive {
         group.members.iter_mut().for_each(|member| member.has = Some(member.want));
         group.state = State::Gated;
         if self.is_gated(at, Member::is_new) {
+            self.start_time_of_growth(at);
             return;
         }
         let new = self.groups[at].members.iter().filter(|member| member.is_new());
@@ -786,6 +797,7 @@ impl Naive {
 
     /// Begins a wait for implicit fences.
     fn look(&mut self, now: Time, at: usize) {
+        self.start_time_of_growth(at);
         let waits = self.waits_of(at);
         let own = *self.groups[at].patience.get_or_insert(Time(now.0 + self.max_hold));
         let mut until = own;

@@ -65,10 +65,10 @@ const FAULTS: [Fault; 5] = [
     },
     Fault {
         name: "a_dropped_fence_is_kept",
-        file: "src/arbiter.rs",
-        from: "state.garbage.push(fence);",
+        file: "src/state.rs",
+        from: "self.garbage.push(fence);",
         to: "if FAULT { std::mem::forget(Arc::clone(&fence)); }
-                        state.garbage.push(fence);",
+        self.garbage.push(fence);",
         noticed_by: &["left over"],
     },
     Fault {

@@ -88,6 +88,12 @@ pub const MUTANTS: &[Mutant] = &[
         "acquire.rs", "        fx.push(Effect::Contended { group: group.id, token: group.token, deadline });\n        self.arm(at);", "        fx.push(Effect::Contended { group: group.id, token: group.token, deadline });"),
     mutant("a grant that has ended is still told",
         "release.rs", "                untold::remove(untold, &mut slot.untold, place);", "                let _ = (place, &untold);"),
+    mutant("a holder that waits for more has no deadline",
+        "acquire.rs", "        self.start_time_of_growth(now, at, fx);\n        token", "        token"),
+    mutant("a holder that waits at a gate for more has no deadline",
+        "prepare.rs", "            self.start_time_of_growth(now, at, fx);\n            Stage::Gated(gated)", "            Stage::Gated(gated)"),
+    mutant("a holder that waits for implicit fences for more has no deadline",
+        "prepare.rs", "        self.start_time_of_growth(now, at, fx);\n        let waits = self.collect_waits(at, fx);", "        let waits = self.collect_waits(at, fx);"),
     // A grant in parts.
     mutant("a part ends the buffers of the whole grant",
         "release.rs", "self.end_entries(at, Some(part), how);", "self.end_entries(at, None, how);"),
