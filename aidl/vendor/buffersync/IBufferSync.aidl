@@ -54,7 +54,7 @@ interface IBufferSync {
     const int ERROR_CLOSED = 11;
     /** A release fence is not a sync_file. */
     const int ERROR_BAD_FENCE = 12;
-    /** The event channel has too many unread records for a new lock: read them first. */
+    /** The event channel has too many unread records for a new lock or fence: read them first. */
     const int ERROR_EVENTS_UNREAD = 13;
     /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
     const int ERROR_ACCESS_CONFLICT = 14;

@@ -226,6 +226,8 @@ interface ISyncGroup {
      * @throws ERROR_UNKNOWN_BUFFER if the grant does not have one of the buffers, or a fence is for
      *         another buffer.
      * @throws ERROR_BUSY if the group waits for more: cancel() first.
+     * @throws ERROR_EVENTS_UNREAD if there are fences, and the event channel has too many unread
+     *         records: each fence may become one.
      * @throws the other errors of unlockWithFences(). After any error the grant goes on as it was.
      */
     void unlockBuffers(long token, in long[] buffers, in ReleaseFence[] fences);

@@ -13,7 +13,8 @@ use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::vgem::{self, Buffer, Vgem};
 use buffersync_vts::fence::{has_signalled, Pending, EXPIRES};
 use buffersync_vts::hal::{
-    counter, eventually, fill_channel, is_granted, now_ns, service, Group, SHORT,
+    counter, error, eventually, fill_channel, is_granted, now_ns, of_buffer, service, whole, Group,
+    SHORT,
 };
 use buffersync_vts::pace::Limit;
 use buffersync_vts::suite::Tests;
@@ -32,6 +33,7 @@ pub const TESTS: Tests = tests![
     what_the_cpu_wrote_is_cleaned_when_its_group_is_closed_while_it_waits,
     a_device_gets_the_implicit_fences_if_it_asks_for_them,
     an_implicit_group_without_pending_fences_is_not_fenced,
+    a_part_that_is_refused_puts_no_fence_into_the_dma_buf,
     explicit_and_implicit_fences_are_merged,
     the_release_fence_of_a_group_of_implicit_fences_is_seen_by_implicit_users,
     clients_of_one_user_that_lock_at_once_do_not_hold_each_other_up,
@@ -315,6 +317,25 @@ fn an_implicit_group_without_pending_fences_is_not_fenced() {
     assert!(is_granted(&reply) && reply.acquireFence.is_none());
     let grant = group.granted(&reply);
     assert!(grant.fenced.is_empty(), "{grant:?}");
+    group.unlock(&grant);
+}
+
+fn a_part_that_is_refused_puts_no_fence_into_the_dma_buf() {
+    let (pending, (_vgem, buffer)) = (Pending::new(), vgem());
+    let mut group = implicit("vts/device", &buffer, Access::DMA_WRITE);
+    let grant = group.lock();
+    let id = grant.buffers[0].0;
+    let fences = [whole(&pending.sync_file)];
+    let refused = group.binder.unlockBuffers(grant.token, &[id, id + 1_000_000], &fences);
+    assert_eq!(error(refused), ERROR_UNKNOWN_BUFFER);
+    let foreign = [of_buffer(id + 1_000_000, &pending.sync_file)];
+    for refused in [
+        group.binder.unlockBuffers(grant.token, &[id], &foreign),
+        group.binder.unlockWithFences(grant.token, &foreign),
+    ] {
+        assert_eq!(error(refused), ERROR_UNKNOWN_BUFFER);
+    }
+    assert!(buffer.dmabuf.is_ready(true), "a fence is in the dma-buf");
     group.unlock(&grant);
 }
 

@@ -12,7 +12,8 @@ use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::fence::{has_signalled, Pending};
 use buffersync_vts::hal::{
-    error, is_granted, is_illegal_argument, of_buffer, service, whole, Grant, Group, SHORT,
+    counter, error, eventually, is_granted, is_illegal_argument, of_buffer, service, whole, Grant,
+    Group, SHORT,
 };
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
@@ -23,6 +24,7 @@ pub const TESTS: Tests = tests![
     what_was_let_go_is_locked_again,
     a_part_ends_with_fences_of_its_own,
     the_fence_of_a_part_that_never_signals_leaves_the_rest,
+    a_channel_that_nobody_reads_takes_no_fences_of_parts,
     a_writer_goes_on_as_a_reader_and_no_writer_comes_between,
     a_group_that_has_shared_asks_for_its_access_again,
     a_writer_that_has_shared_makes_the_content_whole_and_leaves_none_torn,
@@ -145,6 +147,27 @@ fn the_fence_of_a_part_that_never_signals_leaves_the_rest() {
     let marks =
         [0, 1].map(|nth| Group::of("vts/next", &all[nth], Access::DMA_READ).cycle().marks());
     assert_eq!(marks, [(true, true), (false, false)]);
+}
+
+/// The fences of two parts become records that nobody reads. So a third part is refused.
+fn a_channel_that_nobody_reads_takes_no_fences_of_parts() {
+    let never = Pending::new();
+    let all = buffers::<4>();
+    let options =
+        GroupOptions { holdLimitMs: 100, holdFrom: HoldFrom::CONFLICT, ..GroupOptions::default() };
+    let group = Group::with_options("vts/holder", &options);
+    let ids = [0, 1, 2, 3].map(|nth| group.add(&all[nth], Access::DMA_WRITE));
+    let token = group.binder.lock(0).expect("lock").token;
+    let fences: Vec<_> = (0..60).map(|_| whole(&never.sync_file)).collect();
+    for id in &ids[..2] {
+        group.binder.unlockBuffers(token, &[*id], &fences).expect("unlockBuffers");
+        eventually("their time is up", || counter("fences") == 0);
+    }
+    let refused = group.binder.unlockBuffers(token, &[ids[2]], &fences[..1]);
+    assert_eq!(error(refused), ERROR_EVENTS_UNREAD);
+    // Without a fence there is no record.
+    group.binder.unlockBuffers(token, &[ids[2]], &[]).expect("unlockBuffers");
+    group.binder.unlock(token).expect("the rest is held");
 }
 
 fn a_writer_goes_on_as_a_reader_and_no_writer_comes_between() {

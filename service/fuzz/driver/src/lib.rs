@@ -91,10 +91,10 @@ const FAULTS: [Fault; 5] = [
         name: "a_guessed_token_unlocks",
         file: "src/calls.rs",
         from: "        let given = release::check(given)?;
-        let files = self.take(id, token, given)?;
+        let files = self.take(id, token, part.as_deref(), given)?;
         self.with(|state, now| {",
         to: "        let given = release::check(given)?;
-        let files = self.take(id, token, given)?;
+        let files = self.take(id, token, part.as_deref(), given)?;
         self.with(|state, now| {
             let holds = |other: &GroupId| state.engine.held(*other, token).is_some();
             let stranger = state.sessions.iter().map(|(other, _)| other).find(holds);
