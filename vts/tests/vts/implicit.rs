@@ -8,6 +8,7 @@ use std::time::Duration;
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::Capabilities::FEATURE_IMPLICIT_FENCES;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::ERROR_UNKNOWN_BUFFER;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::vgem::{self, Buffer, Vgem};
