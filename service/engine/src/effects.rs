@@ -92,9 +92,9 @@ pub enum Effect {
     },
     /// Somebody waits for a buffer of a grant: tell the group, once in a grant.
     Contended {
-        /// The holder.
+        /// The group that holds the buffer.
         group: GroupId,
-        /// Its grant.
+        /// The grant that the group holds.
         token: Token,
         /// When the grant ends. With [`crate::HoldFrom::Conflict`] it had no deadline before.
         deadline: Time,

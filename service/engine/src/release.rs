@@ -241,7 +241,8 @@ impl Engine {
         }
     }
 
-    /// Whether a grant has all buffers of a sorted list. Returns whether it has no others.
+    /// Answers true if `named`, a sorted list, has every buffer of the grant. A buffer that the grant
+    /// lacks is `UnknownBuffer`.
     pub(crate) fn check_held(&self, at: GroupIx, named: &[BufferId]) -> Result<bool, Error> {
         let held = self.groups[at].entries.iter().filter(|entry| entry.granted.is_some());
         let (mut all, mut found) = (0, 0);

@@ -126,6 +126,7 @@ fn the_limit_counts_from_the_first_conflict() {
     let mut display = patient("vts/display");
     display.add(&buffer, Access::DMA_READ);
     let held = display.lock();
+    // Time passes first: a limit that counts from the grant would end earlier than this test accepts.
     std::thread::sleep(Duration::from_millis(u64::from(HOLD_MS.unsigned_abs())));
     let mut camera = Group::of("vts/camera", &buffer, Access::DMA_WRITE);
     let before = now_ns();

@@ -590,7 +590,7 @@ impl Naive {
         })
     }
 
-    /// Whether a group that waits wants what another one has and was granted, perhaps with a weaker access.
+    /// True if a waiting group wants a buffer that `holder` was granted.
     fn waits_for(&self, at: usize, holder: usize) -> bool {
         let (mine, theirs) = (&self.groups[at], &self.groups[holder]);
         let lacking = mine.members.iter().filter(|mine| mine.lacks());

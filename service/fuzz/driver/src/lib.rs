@@ -206,12 +206,13 @@ fn job(name: String, folder: &str, options: &str) -> Job {
     Job { name, script, alone: false }
 }
 
-/// Whether it is a job of [`runs`] or [`wrong`].
+/// True for a job that [`runs`] or [`wrong`] made.
 pub fn is_own(job: &Job) -> bool {
     job.name.starts_with(RUN)
 }
 
-/// What a job did; an error if a run found something, or a wrong service was not noticed.
+/// Gives the summary of a finished job. It is an error if a run found something, or if a wrong service
+/// was not noticed.
 pub fn judge(done: &Done<'_>) -> Result<String, String> {
     let said = done.lines.join("\n");
     let Some(name) = done.job.name.strip_prefix(WRONG) else {
