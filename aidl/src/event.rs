@@ -11,7 +11,7 @@ use crate::runtime::vendor::buffersync::EventRecord;
 /// Bytes of one record.
 pub const RECORD_BYTES: usize = 32;
 
-/// The grant of a group with this number of buffers fits one message.
+/// A group has at most so many buffers: a grant of all of them fits one message.
 pub const MAX_BUFFERS_PER_GROUP: usize = 126;
 
 /// The longest message of an event channel.
@@ -38,7 +38,7 @@ pub struct Record {
     pub kind: i32,
     /// Bits `EventRecord.FLAG_*`.
     pub flags: i32,
-    /// The lock that the record is about.
+    /// The number of the lock that the record is about.
     pub token: i64,
     /// See `EventType`.
     pub value0: i64,

@@ -1,12 +1,12 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The numbers of `LockReply.grant`: the deadline, then three numbers for each buffer.
+//! The numbers of `LockReply.grant` and `LockState.grant`: the deadline, then three numbers for each
+//! buffer.
 //!
 //! Service and client use this definition, so the order that the AIDL promises is in the code once.
 
 use crate::event::{Buffer, FLAG_FENCED, MAX_BUFFERS_PER_GROUP};
-use crate::runtime::vendor::buffersync::LockReply::LockReply;
 
 /// The numbers of one buffer: id, generation, flags.
 const NUMBERS: usize = 3;
@@ -15,7 +15,7 @@ const NUMBERS: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// A grant in a `LockReply`.
+/// A grant in a `LockReply` or a `LockState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Granted<'a> {
     /// In nanoseconds of `CLOCK_MONOTONIC`; 0 if there is none yet.
@@ -24,9 +24,9 @@ pub struct Granted<'a> {
 }
 
 impl<'a> Granted<'a> {
-    /// The grant of a reply; `None` if the lock is queued.
-    pub fn of(reply: &'a LockReply) -> Result<Option<Self>, Malformed> {
-        let Some((&deadline_ns, buffers)) = reply.grant.split_first() else { return Ok(None) };
+    /// The grant of these numbers; `None` if the lock has none yet.
+    pub fn of(numbers: &'a [i64]) -> Result<Option<Self>, Malformed> {
+        let Some((&deadline_ns, buffers)) = numbers.split_first() else { return Ok(None) };
         let possible = NUMBERS..=NUMBERS * MAX_BUFFERS_PER_GROUP;
         if buffers.len() % NUMBERS != 0 || !possible.contains(&buffers.len()) {
             return Err(Malformed);
@@ -34,7 +34,7 @@ impl<'a> Granted<'a> {
         Ok(Some(Self { deadline_ns, buffers }))
     }
 
-    /// The buffers, in the order in which they were added.
+    /// The buffers of the lock.
     pub fn buffers(self) -> impl ExactSizeIterator<Item = Buffer> + 'a {
         self.buffers.chunks_exact(NUMBERS).map(|buffer| match *buffer {
             // The flags are an AIDL int, so no bit is lost.
@@ -70,10 +70,6 @@ mod tests {
     use super::*;
     use crate::event::FLAG_FENCED;
 
-    fn reply(grant: &[i64]) -> LockReply {
-        LockReply { token: 1, grant: grant.to_vec(), acquireFence: None }
-    }
-
     #[test]
     fn a_grant_is_a_deadline_and_three_numbers_for_each_buffer() {
         let all = [
@@ -82,19 +78,18 @@ mod tests {
         ];
         let numbers = Granted::numbers(77, all.into_iter());
         assert_eq!(numbers, [77, 1, i64::MAX, 4, 2, 0, 0]);
-        let reply = reply(&numbers);
-        let granted = Granted::of(&reply).expect("whole").expect("granted");
+        let granted = Granted::of(&numbers).expect("whole").expect("granted");
         assert_eq!(granted.deadline_ns, 77);
         assert!(granted.buffers().eq(all));
     }
 
     #[test]
     fn an_empty_array_is_no_grant_and_any_other_must_be_complete() {
-        assert_eq!(Granted::of(&reply(&[])), Ok(None));
+        assert_eq!(Granted::of(&[]), Ok(None));
         let most = 1 + NUMBERS * MAX_BUFFERS_PER_GROUP;
         for len in [1, 2, 3, 5, 6, most - 1, most + NUMBERS] {
-            assert_eq!(Granted::of(&reply(&vec![7; len])), Err(Malformed), "{len} numbers");
+            assert_eq!(Granted::of(&vec![7; len]), Err(Malformed), "{len} numbers");
         }
-        assert!(matches!(Granted::of(&reply(&vec![7; most])), Ok(Some(_))));
+        assert!(matches!(Granted::of(&vec![7; most]), Ok(Some(_))));
     }
 }

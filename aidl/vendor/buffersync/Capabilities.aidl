@@ -8,7 +8,7 @@ package vendor.buffersync;
  */
 @VintfStability
 parcelable Capabilities {
-    /** unlockWithFences() takes release fences, and grants to devices come with acquire fences. */
+    /** unlockBuffers() takes release fences, and grants to devices come with acquire fences. */
     const long FEATURE_RELEASE_FENCE = 0x1;
     /**
      * GroupOptions.implicitFences works: the kernel has DMA_BUF_IOCTL_EXPORT_SYNC_FILE and
@@ -33,6 +33,11 @@ parcelable Capabilities {
      * message of an event channel.
      */
     int maxBuffersPerGroup;
+    /**
+     * The number of locks that one group may have at once, waiting or granted. They may have 1024
+     * buffers in sum, so that their records fit the event channel.
+     */
+    int maxLocksPerGroup;
     /**
      * The number of (group, buffer) memberships that one uid may have at once, over all its groups.
      */

@@ -50,8 +50,8 @@ parcelable EventRecord {
     EventType type = EventType.GRANTED;
     /** Bits FLAG_*. */
     int flags;
-    /** LockReply.token of the lock that the record is about. */
-    long token;
+    /** The number of the lock that the record is about. */
+    long lock;
     /** See EventType. */
     long value0;
     /** See EventType. */

@@ -11,9 +11,11 @@ import vendor.buffersync.OpenedGroup;
  * Arbitrates dma-bufs that processes share: it decides who may use a buffer and when, does the
  * cache maintenance between one holder and the next, and limits the time of every hold.
  *
- * A client opens a group, adds dma-bufs with the access it needs, locks them all at once, works,
- * and unlocks. Groups are served by the age of their lock (wound-wait), so no order of locking can
- * deadlock.
+ * A client opens a group, adds dma-bufs with the access it needs, locks some of them or all at
+ * once, works, and unlocks. Locks are served by age (wound-wait), so no order of buffers can
+ * deadlock. Only the buffers of one lock are taken together: a client that keeps one lock while it
+ * waits for another can wait for a client that does the same, until a deadline. It asks for all of
+ * them in one lock, or grows the one that it has.
  *
  * Errors: bad arguments are EX_ILLEGAL_ARGUMENT; everything else is EX_SERVICE_SPECIFIC with one of
  * the ERROR_* constants. A call that fails has changed nothing, but see ERROR_DEADLOCK. Every
@@ -27,27 +29,33 @@ import vendor.buffersync.OpenedGroup;
  */
 @VintfStability
 interface IBufferSync {
-    /** None of the handle's file descriptors is a dma-buf. */
+    /** None of the handle's file descriptors is a dma-buf or a memfd. */
     const int ERROR_NOT_DMABUF = 1;
     /** One of the limits in Capabilities is reached for this uid or group. */
     const int ERROR_QUOTA = 2;
-    /** The group has no buffer of that id. */
+    /** The group, or the grant, has no buffer of that id. */
     const int ERROR_UNKNOWN_BUFFER = 3;
-    /** The group waits for a lock, so its buffers can't be changed, or it holds the buffer. */
+    /** The lock waits, so the call can't be done now; or a lock of the group has the buffer. */
     const int ERROR_BUSY = 4;
     /** The group has no buffers. */
     const int ERROR_EMPTY_GROUP = 5;
-    /** The group already holds its buffers (kernel: -EALREADY), or already waits for them. */
-    const int ERROR_ALREADY_LOCKED = 6;
-    /** tryLock(): somebody holds one of the buffers, or already waits for it. */
-    const int ERROR_WOULD_BLOCK = 7;
-    /** cancel(): no lock is waiting. It may have been granted meanwhile: see the event channel. */
-    const int ERROR_NOT_QUEUED = 8;
-    /** The token names no grant of this group. */
-    const int ERROR_BAD_TOKEN = 9;
     /**
-     * The token named a grant that was taken away: work done after that may be lost. A group
-     * remembers the tokens of its last 16 such grants; an older one is ERROR_BAD_TOKEN.
+     * Another lock of this group has a buffer, or waits for it, with a conflicting access; or the
+     * grant has everything that it asks for (kernel: -EALREADY).
+     */
+    const int ERROR_ALREADY_LOCKED = 6;
+    /** ISyncGroup.TRY: somebody holds one of the buffers, or already waits for it. */
+    const int ERROR_WOULD_BLOCK = 7;
+    /** cancel(): the lock does not wait. It was granted meanwhile: see the event channel. */
+    const int ERROR_NOT_QUEUED = 8;
+    /**
+     * lock(): the number is not greater than all numbers of this group before. Other calls: no lock
+     * was accepted with this number.
+     */
+    const int ERROR_BAD_LOCK = 9;
+    /**
+     * The grant was taken away: work done after that may be lost. A group remembers the numbers of
+     * its last 16 such grants; an older one is ERROR_ENDED.
      */
     const int ERROR_EVICTED = 10;
     /** The group is closed. */
@@ -61,15 +69,17 @@ interface IBufferSync {
     /** The service has too few file descriptors or too little memory. */
     const int ERROR_NO_RESOURCES = 15;
     /**
-     * lock() of a group that holds: an older lock waits for a buffer that the group holds, so
-     * waiting for more could deadlock (kernel: -EDEADLK). Or the life of the group's ticket is
-     * over, and the lock would pass a conflicting lock that already waits for a buffer (see
-     * ISyncGroup). unlock() the grant and lock() again: the new lock includes the added buffers,
-     * and has the old ticket while that lives. Until then the group gets no more buffers.
+     * grow(): an older lock waits for a buffer that the grant has, so waiting for more could
+     * deadlock (kernel: -EDEADLK). Or the life of its ticket is over, and it would pass a
+     * conflicting lock that already waits for a buffer (see ISyncGroup). unlock() the grant and
+     * lock() everything: the new lock has the old ticket while that lives. Until then the grant
+     * gets no more buffers.
      */
     const int ERROR_DEADLOCK = 16;
     /** The kernel cannot do what the call asks for: see Capabilities.features. */
     const int ERROR_UNSUPPORTED = 17;
+    /** The lock has ended: the client unlocked or cancelled it, or it ended without a grant. */
+    const int ERROR_ENDED = 18;
 
     /** The longest name of a group, in bytes of UTF-8. */
     const int MAX_NAME_BYTES = 64;

@@ -6,25 +6,36 @@ package vendor.buffersync;
 import android.hardware.common.NativeHandle;
 import vendor.buffersync.Access;
 import vendor.buffersync.LockReply;
+import vendor.buffersync.LockState;
 import vendor.buffersync.ReleaseFence;
 
 /**
- * A set of dma-bufs, each with a declared access, that are locked and unlocked together.
+ * A client and the buffers that it has added. It locks some of them, or all, for one use: a lock is
+ * a set of the group's buffers, each with an access, that are granted together. A group can have
+ * many locks at once. Every method may throw ERROR_CLOSED. See IBufferSync for errors in general.
  *
- * A group has one lock at a time. It is idle, waiting (queued), holding, or growing: it holds and
- * waits for more. Every method may throw ERROR_CLOSED. See IBufferSync for errors in general.
+ * The client names each lock with a positive number, greater than every number of this group before.
+ * The service invents no names, so whatever message is lost, the client can name the lock:
+ * unlock() ends it in any state, and getLocks() tells what there is. A lock is waiting (queued),
+ * granted, or growing: it is granted and waits for more. When it has ended, its number is dead: a
+ * call with it throws ERROR_EVICTED if the grant was taken away (the group remembers its last 16),
+ * ERROR_ENDED otherwise. A number that the group has passed over counts as ended. A greater number,
+ * 0 or less is ERROR_BAD_LOCK: no lock has been accepted with it.
  *
- * Locks are served by age: a lock has a ticket from its first request until it has been granted and
- * unlocked. A lock that is cancelled, times out, fails or is wounded leaves its ticket to the
- * group's next lock. A ticket lives for Capabilities.maxHoldMs from the request that drew it, and
- * nothing renews it: after that time the group's next lock draws a new one. A ticket that was kept
+ * A lock never waits for another lock of its own group: lock() and grow() throw
+ * ERROR_ALREADY_LOCKED instead.
+ *
+ * Locks are served by age: a lock has a ticket from its request until it has been granted and
+ * unlocked. A lock that is cancelled, times out or fails, and a grant that was wounded, leaves its
+ * ticket to the group's next lock(). The group keeps one such ticket, the last. A ticket lives for
+ * Capabilities.maxHoldMs from the request that drew it, and nothing renews it. A ticket that was kept
  * passes no lock that came while the group was not in line: if a younger conflicting lock waits for
- * a buffer for which somebody has asked meanwhile, or which was added since or has a stronger
- * access since, the lock draws a new ticket.
+ * a buffer for which somebody has asked meanwhile, or which the old lock did not have, or not with
+ * such a strong access, the lock draws a new ticket.
  *
  * The pictures show who waits for what when work is handed over with a fence (">" asks, "*" is
  * granted, "F" is the fence that the driver of the work made, "!" it signals; unlock(F) is
- * unlockWithFences()):
+ * unlockBuffers() with this fence for all buffers):
  *
  * <pre>
  * CPU to GPU     app  *==writes==unlock()
@@ -45,9 +56,20 @@ import vendor.buffersync.ReleaseFence;
 @VintfStability
 interface ISyncGroup {
     /**
+     * timeoutNs of a lock that waits for no other client: ERROR_WOULD_BLOCK instead, also if the
+     * CPU would have to wait for a release fence (a device is granted with the fence). The answer
+     * can still be QUEUED, if the lock has all buffers and only cache maintenance must finish, or if
+     * the service must look for a pending implicit fence. The service does not wait for such a
+     * fence: if one is pending, LOCK_FAILED with FLAG_FENCE follows at once.
+     */
+    const long TRY = -1;
+
+    /**
      * Adds the dma-bufs of a handle to the group. Other descriptors in the handle (a gralloc handle
-     * carries metadata memory too) are skipped; the ints are ignored. The service keeps no
-     * reference to the caller's descriptors.
+     * carries metadata memory too) are skipped; the ints are ignored. In a handle without a dma-buf
+     * the memfds (memfd_create(2)) are the buffers: they are locked in the same way, and need no
+     * cache maintenance, because only CPUs use them. The service keeps no reference to the caller's
+     * descriptors.
      *
      * The service remembers a buffer that is marked EVICTED or TORN (see EventRecord) when its last
      * group lets it go: the next group that adds it sees the mark in its grants. The id and the
@@ -57,42 +79,38 @@ interface ISyncGroup {
      *
      * The dma-buf behind the descriptor identifies a buffer, so a dma-buf that is added through
      * another descriptor, handle or process is the same buffer. If the group has the buffer
-     * already, the stronger access applies (WRITE over READ, DMA_WRITE over DMA_READ).
-     *
-     * A group that holds may add buffers, or a stronger access to one that it holds; it has them
-     * when the next lock() is granted.
+     * already, the stronger access applies (WRITE over READ, DMA_WRITE over DMA_READ). The locks
+     * that the group has stay as they are.
      *
      * @param handle 1 to Capabilities.maxFdsPerHandle descriptors.
-     * @param access how this group uses the buffers.
-     * @return the ids of the dma-bufs, in the order of their first descriptor in the handle. An id
+     * @param access the access of locks that name none.
+     * @return the ids of the buffers, in the order of their first descriptor in the handle. An id
      *         means the same buffer in every group, for as long as any group has the buffer or the
      *         service remembers it.
      * @throws EX_ILLEGAL_ARGUMENT for an unknown access, a handle with no descriptors or more than
      *         Capabilities.maxFdsPerHandle, or a null one among them.
-     * @throws ERROR_NOT_DMABUF if no descriptor is a dma-buf.
-     * @throws ERROR_BUSY, ERROR_QUOTA, ERROR_ACCESS_CONFLICT, ERROR_NO_RESOURCES.
+     * @throws ERROR_NOT_DMABUF if no descriptor is a dma-buf or a memfd.
+     * @throws ERROR_QUOTA, ERROR_ACCESS_CONFLICT, ERROR_NO_RESOURCES.
      */
     long[] add(in NativeHandle handle, in Access access);
 
     /**
-     * Removes one buffer from the group, which must not hold it.
+     * Removes buffers from the group, which must have no lock on them. All of them or, after an
+     * error, none.
      *
-     * @throws ERROR_UNKNOWN_BUFFER, ERROR_BUSY.
+     * @param buffers at most Capabilities.maxBuffersPerGroup; none: all buffers of the group. To
+     *         name one twice is to name it once.
+     * @throws EX_ILLEGAL_ARGUMENT for too many buffers.
+     * @throws ERROR_UNKNOWN_BUFFER.
+     * @throws ERROR_BUSY if a lock of the group waits for one of them or holds it.
      */
-    void remove(long bufferId);
+    void remove(in long[] buffers);
 
     /**
-     * Removes all buffers from the group.
-     *
-     * @throws ERROR_BUSY if the group waits or holds.
-     */
-    void removeAll();
-
-    /**
-     * Locks every buffer of the group, all or nothing. Returns at once: with GRANTED, or with
-     * QUEUED, and then the grant comes through the event channel. The lock takes its place by age
-     * (its ticket): on a buffer that two locks want with conflicting access, the older lock is
-     * served first; a lock that conflicts with no lock ahead of it is granted without waiting.
+     * Locks buffers of the group, all or nothing. Returns at once: with GRANTED, or with QUEUED, and
+     * then the grant comes through the event channel. The lock takes its place by age (its ticket):
+     * on a buffer that two locks want with conflicting access, the older lock is served first; a
+     * lock that conflicts with no lock ahead of it is granted without waiting.
      *
      * The group's hold limit counts from the grant, or from the first conflict
      * (GroupOptions.holdFrom); when it is over, the grant is taken away.
@@ -101,156 +119,150 @@ interface ISyncGroup {
      * GroupOptions.implicitFences), and fails if one does not signal (EventType.LOCK_FAILED). Only
      * this lock waits: devices and readers that may share the buffer with it can pass it.
      *
-     * In a group that holds, lock() grows the grant by what it lacks: buffers and accesses that
-     * were added since, let go (unlockBuffers()) or shared (downgrade()). The token and the
-     * deadline stay the same, and the reply or GRANTED record names all buffers. The group keeps
-     * what it holds, even if the growth fails. If it would have to wait while an older lock waits
-     * for a buffer that it holds, the answer is ERROR_DEADLOCK; if an older lock comes later, the
-     * wait ends with a WOUNDED record. If the life of its ticket is over, the answer is
-     * ERROR_DEADLOCK also if it would pass a conflicting lock that already waits for the buffer. If
-     * the grant was taken away before the call, this is an ordinary lock, as its new token tells.
-     *
+     * @param lock the number of the lock. A call that throws uses up no number.
+     * @param buffers ids that add() returned, at most Capabilities.maxBuffersPerGroup; none: all
+     *         buffers of the group. The stronger access counts for a buffer that is named twice.
+     * @param accesses how each buffer is used, in the order of `buffers`; none: as add() said. It
+     *         need not be the access of add().
      * @param timeoutNs the longest time to wait, in nanoseconds; 0 for no time-out: the deadlines
-     *         of other holders bound the wait. After that time a TIMED_OUT record ends the lock.
-     * @throws EX_ILLEGAL_ARGUMENT for a negative time-out.
-     * @throws ERROR_ALREADY_LOCKED if the group already waits, or holds all of its buffers with the
-     *         accesses of add().
-     * @throws ERROR_EMPTY_GROUP, ERROR_DEADLOCK, ERROR_QUOTA, ERROR_EVENTS_UNREAD.
+     *         of other holders bound the wait. After that time a TIMED_OUT record ends the lock. TRY
+     *         (-1): do not wait for others.
+     * @throws EX_ILLEGAL_ARGUMENT for a time-out below -1, too many buffers, an unknown access, or
+     *         accesses that are not as many as the buffers.
+     * @throws ERROR_BAD_LOCK for a number that is not greater than all before.
+     * @throws ERROR_ALREADY_LOCKED if another lock of this group has one of the buffers, or waits
+     *         for it, with a conflicting access.
+     * @throws ERROR_ACCESS_CONFLICT if a buffer is named for the CPU and for a device.
+     * @throws ERROR_EMPTY_GROUP, ERROR_UNKNOWN_BUFFER, ERROR_WOULD_BLOCK, ERROR_QUOTA,
+     *         ERROR_EVENTS_UNREAD.
      */
-    LockReply lock(long timeoutNs);
+    LockReply lock(long lock, in long[] buffers, in Access[] accesses, long timeoutNs);
 
     /**
-     * Like lock(), but never waits for another client: it throws ERROR_WOULD_BLOCK instead, also if
-     * the CPU would have to wait for a release fence (a device is granted with the fence). The
-     * answer can still be QUEUED, if the group has all buffers and only cache maintenance must
-     * finish, or if the service must look for a pending implicit fence. The service does not wait
-     * for such a fence: if one is pending, LOCK_FAILED with FLAG_FENCE follows at once.
+     * Adds to a grant: more buffers, or a stronger access. The number and the deadline stay the
+     * same, and the reply or the GRANTED record names all buffers. The lock keeps what it holds,
+     * even if the growth fails. If it would have to wait while an older lock waits for a buffer that
+     * it holds, the answer is ERROR_DEADLOCK; if an older lock comes later, the wait ends with a
+     * WOUNDED record. If the life of its ticket is over, the answer is ERROR_DEADLOCK also if it
+     * would pass a conflicting lock that already waits for the buffer.
      *
-     * @throws ERROR_WOULD_BLOCK, and the errors of lock().
+     * @param lock a lock that is granted.
+     * @param buffers as for lock(). What the grant has already may be named.
+     * @param accesses as for lock(). The grant keeps a stronger access that it has.
+     * @param timeoutNs as for lock(). A TIMED_OUT record ends the wait, and not the grant.
+     * @throws ERROR_BUSY if the lock waits, or grows already.
+     * @throws ERROR_ALREADY_LOCKED if the grant lacks nothing of this, or as in lock().
+     * @throws ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED, ERROR_DEADLOCK, and the other errors of
+     *         lock().
      */
-    LockReply tryLock();
+    LockReply grow(long lock, in long[] buffers, in Access[] accesses, long timeoutNs);
 
     /**
-     * Cancels a lock that still waits. No record of that lock follows. The group keeps what it held
-     * before the lock.
+     * Takes back what waits: a lock ends, a growth ends and its grant goes on as it was. No record
+     * of the wait follows. Unlike unlock(), it does not end a grant that came meanwhile.
      *
-     * @throws ERROR_NOT_QUEUED if no lock waits: it was granted or failed meanwhile (its record is
-     *         in the event channel), or there was none.
+     * @throws ERROR_NOT_QUEUED if the lock is granted and does not grow: its record is in the event
+     *         channel.
+     * @throws ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED.
      */
-    void cancel();
+    void cancel(long lock);
 
     /**
      * Returns the fences that a grant's devices must wait for: the release fences of earlier
      * holders that have not signalled, and, with GroupOptions.implicitFences, the fences in the
      * dma-buf.
      *
-     * @param token the token of the grant, from LockReply or the GRANTED record.
-     * @param bufferId one buffer of the grant; 0 for all of them.
+     * @param lock a lock that is granted.
+     * @param buffer one buffer of the grant; 0 for all of them.
      * @return a sync_file, in which several fences are merged; null if none is pending (any more).
      *         The service has opened the file, whoever made the fences: SELinux requires that the
      *         receiver of a descriptor has `fd use` on the domain that opened it.
-     * @throws ERROR_BAD_TOKEN if the group does not hold this grant, ERROR_EVICTED if it was taken
-     *         away.
+     * @throws ERROR_BUSY if the lock still waits.
      * @throws ERROR_UNKNOWN_BUFFER if the grant has no such buffer.
      * @throws ERROR_NO_RESOURCES if no descriptor could be made.
+     * @throws ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED.
      */
-    @nullable ParcelFileDescriptor getAcquireFence(long token, long bufferId);
+    @nullable ParcelFileDescriptor getAcquireFence(long lock, long buffer);
 
     /**
-     * Ends a grant, and cancels a lock that would grow it. The work on the buffers is finished.
+     * Ends a lock, whatever it is: a grant, whose work is finished; a growth with its grant; a lock
+     * that waits. No GRANTED record follows, but one may be in the event channel already.
      *
-     * @param token the token of the grant, from LockReply or the GRANTED record.
-     * @throws ERROR_BAD_TOKEN if the token names no grant of this group, or one that has ended
-     *         before.
-     * @throws ERROR_EVICTED if the grant had been taken away.
+     * @throws ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED.
      */
-    void unlock(long token);
+    void unlock(long lock);
 
     /**
-     * Ends a grant like unlock(), while the work goes on: the buffers still belong to the group
-     * until the fences have signalled. A device that is next is granted the buffers at once and
-     * gets the fences as its acquire fence; the CPU is granted them when the fences have signalled.
-     * Only writers wait for a reader's fence. A fence that fails, or has not signalled when the
-     * group's hold limit has passed since the unlock, counts as an eviction.
+     * Ends a part of a grant, or all of it, with or without fences. The buffers with fences still
+     * belong to the group until the fences have signalled. A device that is next is granted such a
+     * buffer at once and gets the fences as its acquire fence; the CPU is granted it when the fences
+     * have signalled. Only writers wait for a reader's fence. A fence that fails, or has not
+     * signalled when the group's hold limit has passed since the unlock, counts as an eviction.
      *
-     * @param token as for unlock().
-     * @param fences one fence for all buffers, or fences for single buffers: see ReleaseFence. At
-     *         most one fence more than the group can have buffers. The work on a buffer without a
-     *         fence is finished.
-     * @throws EX_ILLEGAL_ARGUMENT for too many fences.
-     * @throws ERROR_BAD_TOKEN, ERROR_EVICTED as in unlock().
-     * @throws ERROR_BAD_FENCE if a descriptor is not a sync_file.
-     * @throws ERROR_UNKNOWN_BUFFER if a fence is for a buffer that the grant does not have.
-     * @throws ERROR_QUOTA if too many release fences of the group or the uid are pending, or if one
-     *         consists of more than ReleaseFence.MAX_FENCES fences.
-     * @throws ERROR_NO_RESOURCES. After each of the last four errors the grant goes on.
-     */
-    void unlockWithFences(long token, in ReleaseFence[] fences);
-
-    /**
-     * Ends a grant like unlock(), then locks another group, or the same group, like lock(): a
-     * pipeline needs one call instead of two for each frame. Both happen, or neither.
+     * After a part the grant goes on for the others, with the same number and deadline. When the
+     * last one is let go, it has ended. The group still has the buffers: another lock, or grow(),
+     * can have them again.
      *
-     * @param token the grant of this group that ends.
-     * @param nextKey OpenedGroup.key of the group to lock. If that group has to wait, its GRANTED
-     *         record comes through its own event channel.
-     * @param timeoutNs as for lock().
-     * @return what lock() of that group would return.
-     * @throws ERROR_CLOSED if nextKey is not the key of an open group.
-     * @throws ERROR_ALREADY_LOCKED if that group waits or holds, unless it is this one.
-     * @throws the errors of unlock() and of lock(), except ERROR_DEADLOCK. After any error the
-     *         grant is as it was before, and nothing is locked.
-     */
-    LockReply unlockAndLock(long token, long nextKey, long timeoutNs);
-
-    /**
-     * Like unlockAndLock(), but the grant ends as in unlockWithFences().
-     *
-     * @throws the errors of unlockWithFences() and of unlockAndLock().
-     */
-    LockReply unlockWithFencesAndLock(
-            long token, in ReleaseFence[] fences, long nextKey, long timeoutNs);
-
-    /**
-     * Ends a grant for the named buffers only, as unlockWithFences() does for all. The grant goes
-     * on for the others, with the same token and deadline. When it has let the last one go, it has
-     * ended, and its token is dead. The group still has the buffers that were let go: its next
-     * lock() grows the grant by them again, unless it has removed them.
-     *
-     * @param token as for unlock().
-     * @param buffers at least one, at most Capabilities.maxBuffersPerGroup. To name one twice is to
-     *         name it once.
+     * @param lock a lock that is granted.
+     * @param buffers at most Capabilities.maxBuffersPerGroup; none: all buffers of the grant, and
+     *         then a growth ends too. To name one twice is to name it once.
      * @param fences one fence for all of these buffers, or fences for single ones: see
-     *         ReleaseFence. The work on a buffer without a fence is finished.
-     * @throws EX_ILLEGAL_ARGUMENT for no buffers, or too many buffers or fences.
+     *         ReleaseFence. At most one more than the group can have buffers. The work on a buffer
+     *         without a fence is finished.
+     * @throws EX_ILLEGAL_ARGUMENT for too many buffers or fences.
+     * @throws ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED.
+     * @throws ERROR_BUSY if the lock is not granted, or if buffers are named and it grows.
      * @throws ERROR_UNKNOWN_BUFFER if the grant does not have one of the buffers, or a fence is for
      *         another buffer.
-     * @throws ERROR_BUSY if the group waits for more: cancel() first.
-     * @throws ERROR_EVENTS_UNREAD if there are fences, and the event channel has too many unread
-     *         records: each fence may become one.
-     * @throws the other errors of unlockWithFences(). After any error the grant goes on as it was.
+     * @throws ERROR_BAD_FENCE if a descriptor is not a sync_file.
+     * @throws ERROR_QUOTA if too many release fences of the group or the uid are pending, or if one
+     *         consists of more than ReleaseFence.MAX_FENCES fences.
+     * @throws ERROR_EVENTS_UNREAD if buffers are named with fences, and the event channel has too
+     *         many unread records: each fence may become one.
+     * @throws ERROR_NO_RESOURCES. After any error the grant goes on as it was.
      */
-    void unlockBuffers(long token, in long[] buffers, in ReleaseFence[] fences);
+    void unlockBuffers(long lock, in long[] buffers, in ReleaseFence[] fences);
 
     /**
      * Makes exclusive accesses of a grant shared: WRITE becomes READ, DMA_WRITE becomes DMA_READ.
      * Call it when the writes are finished, by devices too. Waiting readers are then granted, and
-     * no other group can write until this grant has ended. As a writer the grant has ended in
-     * order: it clears FLAG_TORN, and leaves no torn content if it is taken away later. Buffers
-     * that it has shared already stay as they are. The group's access stays the one of add(): its
-     * next lock() asks for that again.
+     * no other lock can write until this grant has ended. As a writer the grant has ended in order:
+     * it clears FLAG_TORN, and leaves no torn content if it is taken away later. Buffers that it has
+     * shared already stay as they are. grow() can make the access exclusive again.
      *
-     * @param token as for unlock().
-     * @param buffers as for unlockBuffers().
-     * @throws EX_ILLEGAL_ARGUMENT, ERROR_UNKNOWN_BUFFER, ERROR_BUSY as in unlockBuffers().
-     * @throws ERROR_BAD_TOKEN, ERROR_EVICTED as in unlock().
+     * @param lock a lock that is granted.
+     * @param buffers at most Capabilities.maxBuffersPerGroup; none: all buffers of the grant.
+     * @throws EX_ILLEGAL_ARGUMENT, ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED, ERROR_BUSY,
+     *         ERROR_UNKNOWN_BUFFER as in unlockBuffers().
      */
-    void downgrade(long token, in long[] buffers);
+    void downgrade(long lock, in long[] buffers);
 
     /**
-     * Closes the group in order: a waiting lock is cancelled, a grant is released as by unlock()
-     * without a fence, the buffers are let go, and the event channel reports POLLHUP. Every later
-     * call throws ERROR_CLOSED.
+     * Ends a grant like unlockBuffers() without named buffers, then locks like lock(): a frame's
+     * next use in one call instead of two. Both happen, or neither. The new lock may have buffers of
+     * the old one.
+     *
+     * @param done the grant that ends.
+     * @param fences as for unlockBuffers().
+     * @param lock the number of the new lock.
+     * @param buffers, accesses, timeoutNs as for lock(), but not TRY.
+     * @return what lock() would return.
+     * @throws the errors of unlockBuffers() and of lock(). After any error the grant is as it was
+     *         before, and nothing is locked.
+     */
+    LockReply unlockAndLock(long done, in ReleaseFence[] fences, long lock, in long[] buffers,
+            in Access[] accesses, long timeoutNs);
+
+    /**
+     * Returns the group's locks, the oldest number first: for a client that does not know what
+     * became of a call, and for its own dumps. What is not here has ended or never was.
+     */
+    LockState[] getLocks();
+
+    /**
+     * Closes the group in order: waiting locks are cancelled, grants are released as by unlock(),
+     * the buffers are let go, and the event channel reports POLLHUP. Every later call throws
+     * ERROR_CLOSED.
      */
     void close();
 }

@@ -4,22 +4,15 @@
 package vendor.buffersync;
 
 /**
- * The answer of ISyncGroup.lock(), tryLock(), unlockAndLock() and unlockWithFencesAndLock(): the
- * lock is GRANTED or QUEUED.
+ * The answer of ISyncGroup.lock(), grow() and unlockAndLock(): the lock is GRANTED or QUEUED.
  */
 @VintfStability
 parcelable LockReply {
     /**
-     * The id of this lock, and of the grant that it becomes. It is positive, and a service never
-     * uses it twice.
-     */
-    long token;
-    /**
      * GRANTED: the deadline of the grant, in CLOCK_MONOTONIC nanoseconds, 0 if it has none yet
-     * (HoldFrom.CONFLICT); then three numbers for each buffer of the group, in the order in which
-     * they were added: its id, its generation, and bits of EventRecord.FLAG_*, as in a BUFFER
-     * record. The group holds all buffers, and they are coherent; the reply is complete, and no
-     * GRANTED record follows.
+     * (HoldFrom.CONFLICT); then three numbers for each buffer of the lock: its id, its generation,
+     * and bits of EventRecord.FLAG_*, as in a BUFFER record. The lock holds all its buffers, and
+     * they are coherent; the reply is complete, and no GRANTED record follows.
      *
      * QUEUED: empty, which no grant is. The lock is accepted, but it still waits for other holders,
      * for a fence that the CPU must wait for, or for cache maintenance. The grant arrives as

@@ -12,8 +12,8 @@ import vendor.buffersync.ISyncGroup;
 parcelable OpenedGroup {
     /**
      * The group. Only a process that has this binder can use the group. When the last reference to
-     * it goes, also by the death of a process, the group is closed: a grant that it has ends as an
-     * eviction, because nobody said that the work was finished.
+     * it goes, also by the death of a process, the group is closed: each grant that it has ends as
+     * an eviction, because nobody said that the work was finished.
      */
     ISyncGroup group;
     /**
@@ -25,10 +25,4 @@ parcelable OpenedGroup {
     ParcelFileDescriptor events;
     /** The hold limit of this group, in milliseconds. */
     int holdLimitMs;
-    /**
-     * Names the group in a call of unlockAndLock() on another group. A random number, never 0: a
-     * process that does not have it can't guess it, and a process that has it can lock the group,
-     * so protect it like the binder.
-     */
-    long key;
 }

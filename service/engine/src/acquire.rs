@@ -1,14 +1,14 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Acquire: tickets, queues, wounds, and the step in which a group takes everything that it lacks.
+//! Acquire: tickets, queues, wounds, and the step in which a lock takes everything that it lacks.
 //!
 //! A lock that waits holds nothing of what it asks for. It stands in the queue of each buffer that it
 //! lacks, and takes all of them in the step in which it is clear in all queues. In ww_mutex this is the
 //! state of a context that has backed off.
 //!
-//! Only a group with a grant can hold while it waits for more. So only such groups can be wounded: an
-//! older waiter wounds those that hold what it wants, and a group does not begin to wait while an older
+//! Only a lock with a grant can hold while it waits for more. So only such locks can be wounded: an
+//! older waiter wounds those that hold what it wants, and a lock does not begin to wait while an older
 //! waiter wants what it holds. Therefore each waiter waits for somebody older or for somebody who does
 //! not wait. There is no cycle.
 //!
@@ -16,70 +16,71 @@
 //!
 //! No waiter starves. Only a lock with an older ticket passes it, and there are finitely many of them:
 //! new tickets are younger, a kept ticket lapses, a grant that ends loses its ticket. The oldest waiter
-//! waits for holders only, and each holder has a deadline. So a lock that begins to wait while *Q* groups
-//! have an older ticket takes its buffers after at most (2 + *Q*) *M* of others' holds, where *M* is the
+//! waits for holders only, and each holder has a deadline. So a lock that begins to wait while *Q* locks
+//! have an older ticket, or groups keep one, takes its buffers after at most (2 + *Q*) *M* of others' holds, where *M* is the
 //! longest hold: one *M* for the holders, one for grants that grow, one for each of the *Q*. The proof is
 //! in docs/engine.md, "How long a lock waits".
 
 use crate::effects::Grant;
-use crate::group::{Entry, Held, Request, Stage};
-use crate::index::{GroupIx, SlotIx};
+use crate::index::{LockIx, SlotIx};
+use crate::lock::{Entry, Held, Lock, Request, Stage};
 use crate::queue::Waiter;
 use crate::untold::{self, Untold};
-use crate::{Effect, Effects, Engine, Error, Implicit, LockOutcome, Ticket, Time, Token};
+use crate::{Arrival, Effect, Effects, Engine, Error, Implicit, LockOutcome, Ticket, Time, Token};
 
 impl Engine {
-    /// The ticket of a group's next lock: the ticket of its grant, the one that it has kept, or a new one,
+    /// The ticket of a lock: its own, if it has a grant; the one that its group has kept; or a new one,
     /// which is the youngest.
     ///
     /// A kept ticket lives from its birth as long as the longest grant, and passes nobody who came while
     /// its group was away. So age helps only groups that stay in line: many groups with tickets kept from
     /// elsewhere pass nobody.
-    pub(crate) fn ticket_of(&self, now: Time, at: GroupIx) -> Ticket {
-        let group = &self.groups[at];
-        if group.grant.is_some() {
-            return group.ticket;
+    pub(crate) fn ticket_of(&self, now: Time, at: LockIx) -> Ticket {
+        let lock = &self.locks[at];
+        if lock.grant.is_some() {
+            return lock.ticket;
         }
-        match group.kept {
-            Some(ticket) if now < group.life && !self.passes(at, ticket) => ticket,
+        match &self.groups[lock.group.at()].kept {
+            Some(kept) if now < kept.life && !self.passes(at, kept.ticket, kept.left) => {
+                kept.ticket
+            }
             _ => Ticket(self.last.ticket + 1),
         }
     }
 
-    /// Whether a group with this ticket would pass a conflicting waiter who came to a buffer while the
-    /// group was away, or before the group came there itself.
-    fn passes(&self, at: GroupIx, ticket: Ticket) -> bool {
-        let group = &self.groups[at];
-        group.entries.iter().any(|entry| {
+    /// Whether a lock with this ticket would pass a conflicting waiter who came to a buffer after `left`,
+    /// while its group was away, or before the lock came there itself.
+    fn passes(&self, at: LockIx, ticket: Ticket, left: Arrival) -> bool {
+        self.locks[at].entries.iter().any(|entry| {
             let (queue, exclusive) = (&self.slots[entry.slot].queue, entry.want.is_exclusive());
-            // The last arrival counts also if that waiter has left again. Then the group loses its age,
+            // The last arrival counts also if that waiter has left again. Then the lock loses its age,
             // although everybody whom it would pass stood there before.
             entry.lacks()
                 && queue.youngest(exclusive).is_some_and(|youngest| youngest > ticket)
-                && (entry.late || queue.has_come_since(group.left, exclusive))
+                && (entry.late || queue.has_come_since(left, exclusive))
         })
     }
 
-    /// Whether a growing group would pass a waiter after its ticket's life.
-    fn is_too_old(&self, now: Time, at: GroupIx) -> bool {
-        let group = &self.groups[at];
-        group.grant.is_some() && now >= group.life && self.passes(at, group.ticket)
+    /// Whether a growing lock would pass a waiter after its ticket's life. It comes late to all that it
+    /// lacks, so it does not matter since when others have come.
+    fn is_too_old(&self, now: Time, at: LockIx) -> bool {
+        let lock = &self.locks[at];
+        lock.grant.is_some() && now >= lock.life && self.passes(at, lock.ticket, self.last.arrival)
     }
 
-    /// The common case in few steps: no waiter or conflicting holder at the buffers that the group lacks,
+    /// The common case in few steps: no waiter or conflicting holder at the buffers that the lock lacks,
     /// no gate, no operation.
     #[inline(always)]
     pub(crate) fn grant_at_once(
         &mut self,
         now: Time,
-        at: GroupIx,
+        at: LockIx,
         implicit: Implicit,
         fx: &mut Effects,
     ) -> Option<Grant> {
-        let Self { groups, slots, .. } = self;
-        let group = &groups[at];
+        let Self { locks, slots, .. } = self;
         let idle = implicit == Implicit::Idle || !self.implicit;
-        let plain = group.entries.iter().all(|entry| {
+        let plain = locks[at].entries.iter().all(|entry| {
             !entry.lacks()
                 || (idle || entry.want.is_dma())
                     && slots[entry.slot].is_plain_for(entry.want, entry.is_upgrade())
@@ -92,9 +93,9 @@ impl Engine {
         Some(self.grant(now, at, fx))
     }
 
-    /// Whether no holder and no older waiter conflicts with what the group lacks.
-    pub(crate) fn is_free(&self, now: Time, at: GroupIx, ticket: Ticket) -> bool {
-        let free = self.groups[at].entries.iter().all(|entry| {
+    /// Whether no holder and no older waiter conflicts with what the lock lacks.
+    pub(crate) fn is_free(&self, now: Time, at: LockIx, ticket: Ticket) -> bool {
+        let free = self.locks[at].entries.iter().all(|entry| {
             if !entry.lacks() {
                 return true;
             }
@@ -105,16 +106,16 @@ impl Engine {
         free && !self.is_too_old(now, at)
     }
 
-    /// Refuses a lock of a group that holds, if an older waiter wants what it holds, or if it would pass a
-    /// waiter after its ticket's life.
-    pub(crate) fn refuse_deadlock(&mut self, now: Time, at: GroupIx) -> Result<(), Error> {
-        let group = &self.groups[at];
-        let wanted = group.entries.iter().any(|entry| {
+    /// Refuses a growth, if an older waiter wants what the lock holds, or if it would pass a waiter after
+    /// its ticket's life.
+    pub(crate) fn refuse_deadlock(&mut self, now: Time, at: LockIx) -> Result<(), Error> {
+        let lock = &self.locks[at];
+        let wanted = lock.entries.iter().any(|entry| {
             let queue = &self.slots[entry.slot].queue;
-            entry.hold.is_some_and(|access| queue.bars(group.ticket, access.is_exclusive()))
+            entry.hold.is_some_and(|access| queue.bars(lock.ticket, access.is_exclusive()))
         });
         let refused = wanted || self.is_too_old(now, at);
-        match &mut self.groups[at].grant {
+        match &mut self.locks[at].grant {
             Some(held) if refused => {
                 held.wounded = true;
                 self.counters.deadlocks += 1;
@@ -128,7 +129,7 @@ impl Engine {
     pub(crate) fn take_at_once(
         &mut self,
         now: Time,
-        at: GroupIx,
+        at: LockIx,
         ticket: Ticket,
         request: Request,
         implicit: Implicit,
@@ -149,7 +150,7 @@ impl Engine {
     pub(crate) fn enqueue(
         &mut self,
         now: Time,
-        at: GroupIx,
+        at: LockIx,
         ticket: Ticket,
         request: Request,
         fx: &mut Effects,
@@ -160,15 +161,15 @@ impl Engine {
         let token = self.accept(now, at, ticket, Request { stage, ..request });
         self.arm(at);
         let mut blocked = 0;
-        for nth in 0..self.groups[at].entries.len() {
-            let entry = &self.groups[at].entries[nth];
+        for nth in 0..self.locks[at].entries.len() {
+            let entry = &self.locks[at].entries[nth];
             let slot = entry.slot;
             if entry.hold.is_some() {
                 self.growing.insert((slot, ticket, at));
             }
             if entry.lacks() {
                 let exclusive = entry.want.is_exclusive();
-                let waiter = Waiter { ticket, group: at, exclusive, upgrade: entry.is_upgrade() };
+                let waiter = Waiter { ticket, lock: at, exclusive, upgrade: entry.is_upgrade() };
                 blocked += 1;
                 let demoted = self.slots[slot].queue.insert(waiter, self.last.arrival);
                 demoted.for_each(|nth| self.block(slot, nth));
@@ -176,7 +177,7 @@ impl Engine {
                 self.tell_holders(now, at, slot, exclusive, fx);
             }
         }
-        if let Some(request) = &mut self.groups[at].request {
+        if let Some(request) = &mut self.locks[at].request {
             request.stage = Stage::Queued { blocked };
         }
         self.start_time_of_growth(now, at, fx);
@@ -186,8 +187,8 @@ impl Engine {
     /// A holder waits for more, for other holders or for fences, so others may wait behind it: from here on its grant
     /// has a deadline. Otherwise holders whose time counts from a conflict could besiege a waiter one after the other,
     /// each with a whole hold.
-    pub(crate) fn start_time_of_growth(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
-        if self.groups[at].grant.is_some_and(|held| held.deadline == Time::NEVER) {
+    pub(crate) fn start_time_of_growth(&mut self, now: Time, at: LockIx, fx: &mut Effects) {
+        if self.locks[at].grant.is_some_and(|held| held.deadline == Time::NEVER) {
             self.contend(now, at, fx);
         }
     }
@@ -196,7 +197,7 @@ impl Engine {
     fn tell_holders(
         &mut self,
         now: Time,
-        waiter: GroupIx,
+        waiter: LockIx,
         slot: SlotIx,
         exclusive: bool,
         fx: &mut Effects,
@@ -205,57 +206,57 @@ impl Engine {
             return;
         }
         let mut next = self.slots[slot].untold;
-        while let Some(Untold { group, next: after, .. }) = next.map(|at| self.untold[at]) {
+        while let Some(Untold { lock, next: after, .. }) = next.map(|at| self.untold[at]) {
             // Its own hold is no conflict for an upgrade.
-            if group != waiter {
-                self.contend(now, group, fx);
+            if lock != waiter {
+                self.contend(now, lock, fx);
             }
             next = after;
         }
     }
 
-    /// Tells a group that was just granted if somebody waits for what it holds.
-    pub(crate) fn look_for_waiters(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
+    /// Tells the group of a lock that was just granted if somebody waits for what it holds.
+    pub(crate) fn look_for_waiters(&mut self, now: Time, at: LockIx, fx: &mut Effects) {
         let conflicts = |entry: &Entry| {
             let queue = &self.slots[entry.slot].queue;
             entry.granted.is_some_and(|access| queue.youngest(access.is_exclusive()).is_some())
         };
-        let untold = self.groups[at].grant.is_some_and(|held| !held.contended);
-        if untold && self.groups[at].entries.iter().any(conflicts) {
+        let untold = self.locks[at].grant.is_some_and(|held| !held.contended);
+        if untold && self.locks[at].entries.iter().any(conflicts) {
             self.contend(now, at, fx);
         }
     }
 
     /// Tells a holder that somebody waits. With [`crate::HoldFrom::Conflict`] its hold limit counts from now.
-    fn contend(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
-        let Self { groups, slots, untold, .. } = self;
-        let group = &mut groups[at];
-        for entry in &mut group.entries {
+    fn contend(&mut self, now: Time, at: LockIx, fx: &mut Effects) {
+        let Self { locks, slots, untold, .. } = self;
+        let lock = &mut locks[at];
+        for entry in &mut lock.entries {
             if let Some(place) = entry.untold.take() {
                 untold::remove(untold, &mut slots[entry.slot].untold, place);
             }
         }
-        let Some(held) = &mut group.grant else { return };
+        let Some(held) = &mut lock.grant else { return };
         held.contended = true;
         if held.deadline == Time::NEVER {
-            held.deadline = now.after(group.hold);
+            held.deadline = now.after(lock.hold);
         }
         let Held { deadline, .. } = *held;
-        fx.push(Effect::Contended { group: group.id, token: group.token, deadline });
+        fx.push(Effect::Contended { group: lock.group, token: lock.token, deadline });
         self.arm(at);
     }
 
-    /// Ends the waits of younger groups that hold what this waiter wants. A buffer has one exclusive holder
+    /// Ends the waits of younger locks that hold what this waiter wants. A buffer has one exclusive holder
     /// or only shared ones, so either all its holders conflict with the waiter or none does.
-    pub(crate) fn wound_younger(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
-        for nth in 0..self.groups[at].entries.len() {
-            let group = &self.groups[at];
-            let Entry { slot, want, .. } = group.entries[nth];
+    pub(crate) fn wound_younger(&mut self, now: Time, at: LockIx, fx: &mut Effects) {
+        for nth in 0..self.locks[at].entries.len() {
+            let lock = &self.locks[at];
+            let Entry { slot, want, .. } = lock.entries[nth];
             let conflicts = self.slots[slot].holders.is_exclusive() || want.is_exclusive();
-            if !group.entries[nth].lacks() || !conflicts {
+            if !lock.entries[nth].lacks() || !conflicts {
                 continue;
             }
-            let younger = (slot, Ticket(group.ticket.0 + 1), GroupIx::FIRST);
+            let younger = (slot, Ticket(lock.ticket.0 + 1), LockIx::FIRST);
             while let Some((_, _, victim)) =
                 self.growing.range(younger..).next().filter(|(of, _, _)| *of == slot).copied()
             {
@@ -265,52 +266,56 @@ impl Engine {
     }
 
     /// Makes a lock pending.
-    fn accept(&mut self, now: Time, at: GroupIx, ticket: Ticket, request: Request) -> Token {
-        self.groups[at].request = Some(request);
+    fn accept(&mut self, now: Time, at: LockIx, ticket: Ticket, request: Request) -> Token {
+        self.locks[at].request = Some(request);
         self.name(now, at, ticket)
     }
 
-    /// Gives a lock its token and ticket.
+    /// Gives a lock its ticket. A new lock joins its group, whose kept ticket is used or lost.
     #[inline]
-    fn name(&mut self, now: Time, at: GroupIx, ticket: Ticket) -> Token {
-        let Self { groups, last, limits, .. } = self;
-        let group = &mut groups[at];
+    fn name(&mut self, now: Time, at: LockIx, ticket: Ticket) -> Token {
+        let Self { groups, locks, last, limits, .. } = self;
+        let lock = &mut locks[at];
+        if lock.grant.is_some() {
+            return lock.token;
+        }
+        let group = &mut groups[lock.group.at()];
+        let kept = group.kept.take();
         if ticket.0 > last.ticket {
             last.ticket = ticket.0;
-            group.life = now.after(limits.max_hold);
-            if std::mem::take(&mut group.late) {
-                group.entries.iter_mut().for_each(|entry| entry.late = false);
+            lock.life = now.after(limits.max_hold);
+            if kept.is_some() {
+                lock.entries.iter_mut().for_each(|entry| entry.late = false);
             }
+        } else if let Some(kept) = kept {
+            lock.life = kept.life;
         }
-        if group.grant.is_none() {
-            last.token += 1;
-            group.token = Token(last.token);
-        }
-        group.ticket = ticket;
-        group.kept = None;
-        group.token
+        lock.ticket = ticket;
+        group.last = lock.token;
+        group.locks.push(at);
+        lock.token
     }
 
-    /// Makes a group the holder of everything that it lacks.
-    pub(crate) fn take(&mut self, at: GroupIx) {
-        let Self { groups, slots, work, growing, .. } = self;
-        let group = &mut groups[at];
-        let (queued, vulnerable) = (group.is_queued(), group.is_vulnerable());
-        for entry in &mut group.entries {
+    /// Makes a lock the holder of everything that it lacks.
+    pub(crate) fn take(&mut self, at: LockIx) {
+        let Self { locks, slots, work, growing, .. } = self;
+        let lock = &mut locks[at];
+        let (queued, vulnerable) = (lock.is_queued(), lock.is_vulnerable());
+        for entry in &mut lock.entries {
             let slot = &mut slots[entry.slot];
             if vulnerable && entry.hold.is_some() {
-                growing.remove(&(entry.slot, group.ticket, at));
+                growing.remove(&(entry.slot, lock.ticket, at));
             }
             if !entry.lacks() {
                 continue;
             }
             if queued {
-                slot.queue.remove(group.ticket);
+                slot.queue.remove(lock.ticket);
             }
             slot.holders.hold(&mut entry.hold, Some(entry.want));
             work.touch(entry.slot, slot);
         }
-        if let Some(request) = &mut group.request {
+        if let Some(request) = &mut lock.request {
             request.stage = Stage::Gated(0);
         }
     }
@@ -328,8 +333,11 @@ impl Engine {
             while let Some(slot) = self.work.next_touched() {
                 self.review(slot);
             }
-            let Some(group) = self.work.next_ready() else { break };
-            self.advance(now, group, fx);
+            let Some(lock) = self.work.next_ready() else { break };
+            self.advance(now, lock, fx);
+        }
+        while let Some(lock) = self.work.over.pop() {
+            self.free(lock);
         }
         self.retire_abandoned(fx);
     }
@@ -344,28 +352,27 @@ impl Engine {
     }
 
     fn block(&mut self, slot: SlotIx, nth: usize) {
-        let Some(group) = self.slots[slot].queue.group_at(nth) else { return };
-        if let Some(Request { stage: Stage::Queued { blocked }, .. }) =
-            &mut self.groups[group].request
+        let Some(at) = self.slots[slot].queue.lock_at(nth) else { return };
+        if let Some(Request { stage: Stage::Queued { blocked }, .. }) = &mut self.locks[at].request
         {
             *blocked += 1;
         }
     }
 
     fn unblock(&mut self, slot: SlotIx, nth: usize) {
-        let Some(at) = self.slots[slot].queue.group_at(nth) else { return };
-        let group = &mut self.groups[at];
-        if let Some(Request { stage: Stage::Queued { blocked }, .. }) = &mut group.request {
+        let Some(at) = self.slots[slot].queue.lock_at(nth) else { return };
+        let lock = &mut self.locks[at];
+        if let Some(Request { stage: Stage::Queued { blocked }, .. }) = &mut lock.request {
             *blocked -= 1;
             if *blocked == 0 {
-                self.work.ready(group.ticket, at);
+                self.work.ready(lock.ticket, at);
             }
         }
     }
 
     /// Lets a lock go on that has nothing to wait for. An older lock may have blocked it again meanwhile.
-    fn advance(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
-        match self.groups[at].request.as_ref().map(|request| request.stage) {
+    fn advance(&mut self, now: Time, at: LockIx, fx: &mut Effects) {
+        match self.locks[at].request.as_ref().map(|request| request.stage) {
             Some(Stage::Queued { blocked: 0 }) => self.take(at),
             Some(Stage::Gated(0)) => {}
             _ => return,
@@ -373,12 +380,12 @@ impl Engine {
         self.prepare_and_tell(now, at, Implicit::Unknown, fx);
     }
 
-    fn wound(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
+    fn wound(&mut self, now: Time, at: LockIx, fx: &mut Effects) {
         self.withdraw(now, at, fx);
-        let group = &mut self.groups[at];
-        if let Some(held) = &mut group.grant {
+        let Lock { group, token, ref mut grant, .. } = self.locks[at];
+        if let Some(held) = grant {
             held.wounded = true;
-            fx.push(Effect::Wounded { group: group.id, token: group.token });
+            fx.push(Effect::Wounded { group, token });
             self.counters.wounds += 1;
         }
     }

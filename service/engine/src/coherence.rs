@@ -106,6 +106,8 @@ pub struct Coherence {
     device_dirty: bool,
     cpu_dirty: bool,
     open: Option<SyncFlags>,
+    /// Only CPUs use the memory: there is nothing to do, ever.
+    plain: bool,
 }
 
 /// Up to two operations, in order.
@@ -118,11 +120,21 @@ const CLEANED: Plan =
 impl Default for Coherence {
     /// A buffer of unknown history.
     fn default() -> Self {
-        Self { device_dirty: true, cpu_dirty: false, open: None }
+        Self { device_dirty: true, cpu_dirty: false, open: None, plain: false }
     }
 }
 
 impl Coherence {
+    /// Memory that only CPUs use, whose caches are coherent.
+    pub(crate) fn of_plain_memory() -> Self {
+        Self { device_dirty: false, cpu_dirty: false, open: None, plain: true }
+    }
+
+    /// Whether only CPUs use the memory.
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+
     /// A device may have written since the CPU's view was last made valid.
     pub fn device_dirty(&self) -> bool {
         self.device_dirty
@@ -151,6 +163,9 @@ impl Coherence {
             _ if cpu_at_work => SyncFlags::ReadWrite,
             _ => SyncFlags::Read,
         };
+        if self.plain {
+            return NOTHING;
+        }
         match (access, self.open) {
             (Access::Read, _) if self.device_dirty => reopened(for_reader),
             (Access::Read, None) if self.cpu_dirty => reopened(for_reader),
@@ -173,6 +188,7 @@ impl Coherence {
     /// Whether the plan for `access` is empty.
     pub fn is_ready_for(&self, access: Access) -> bool {
         match access {
+            _ if self.plain => true,
             Access::Read => !self.device_dirty && (self.open.is_some() || !self.cpu_dirty),
             Access::Write => !self.device_dirty && self.open == Some(SyncFlags::ReadWrite),
             Access::DmaRead => !self.cpu_dirty,
@@ -184,6 +200,7 @@ impl Coherence {
     /// writer may have written meanwhile, and that is cleaned too.
     pub fn plan_retirement(&self, cpu_at_work: bool) -> Plan {
         match self.open {
+            _ if self.plain => NOTHING,
             Some(flags) => [Some((SyncKind::End, flags)), None],
             None if self.cpu_dirty || cpu_at_work => CLEANED,
             None => NOTHING,
@@ -218,6 +235,7 @@ impl Coherence {
     /// A holder with this access may have written, or may still write after its eviction.
     pub fn may_have_written(&mut self, access: Access) {
         match access {
+            _ if self.plain => {}
             Access::Read | Access::DmaRead => {}
             Access::Write => self.cpu_dirty = true,
             Access::DmaWrite => self.device_dirty = true,

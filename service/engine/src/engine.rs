@@ -3,18 +3,18 @@
 
 //! The lock table and its calls.
 //!
-//! The calls find the group and say what happens. The transitions decide: [`crate::acquire`] (who gets a
+//! The calls find the group and the lock, and say what happens. The transitions decide: [`crate::acquire`] (who gets a
 //! buffer), [`crate::prepare`] (what makes it ready) and [`crate::release`] (how it is let go). The calls
 //! about jobs are in [`crate::report`], those about time in [`crate::tick`].
 //!
 //! ```text
 //!             lock             clear everywhere        gates open, operations done
-//!    idle -----------> Queued -----------------> Preparing -----------------> Held
-//!     ^  ^               |                          |                         |  ^
-//!     |  +---------------+--------------------------+                         |  | granted,
-//!     |    cancel, time-out, close    + operation failed                      |  | cancel, time-out,
-//!     |                                                               add,    |  | wound, failed
-//!     |                                                               lock    v  |
+//!    ---------------> Queued -----------------> Preparing -----------------> Held
+//!                        |                          |                         |  ^
+//!     <------------------+--------------------------+                         |  | granted,
+//!    over: cancel, unlock, time-out, close, operation failed                  |  | cancel, time-out,
+//!     ^                                                                       |  | wound, failed
+//!     |                                                                 grow  v  |
 //!     +------------------ unlock, deadline, close, death --------------- Held + Growing
 //! ```
 
@@ -24,9 +24,13 @@ use std::time::Duration;
 use crate::arena::Arena;
 use crate::effects::Grant;
 use crate::fence::{Ending, Fence};
-use crate::group::{Entry, Group, Held, Request, Stage};
-use crate::index::{FenceIx, GroupIx, IdMap, JobIx, SlotIx, ENDING, FENCE, GROUP, JOB, SLOT};
+use crate::group::{Group, Member};
+use crate::holders::Holders;
+use crate::index::{
+    FenceIx, GroupIx, IdMap, JobIx, LockIx, SlotIx, ENDING, FENCE, GROUP, JOB, LOCK, SLOT,
+};
 use crate::job::Job;
+use crate::lock::{Entry, Held, Lock, Request, Stage};
 use crate::release::End;
 use crate::remembered::Remembered;
 use crate::slot::Slot;
@@ -34,8 +38,8 @@ use crate::timers::Timers;
 use crate::untold;
 use crate::work::Work;
 use crate::{
-    Access, Arrival, BufferId, Close, Counters, Effects, Error, FenceId, GroupId, HoldFrom,
-    Implicit, JobId, Limits, Phase, ReleaseFence, Ticket, Time, Token,
+    Access, Arrival, BufferId, Close, Counters, Effects, Error, FenceId, GrantedBuffer, GroupId,
+    HoldFrom, Implicit, JobId, Limits, Phase, ReleaseFence, Ticket, Time, Token, Wait, Wants,
 };
 
 /// The lock table; the crate's documentation has its rules.
@@ -45,6 +49,9 @@ pub struct Engine {
     /// Grants to the CPU wait for implicit fences.
     pub(crate) implicit: bool,
     pub(crate) groups: Arena<Group, GROUP>,
+    pub(crate) locks: Arena<Lock, LOCK>,
+    /// The memory of locks that are over, for the next ones.
+    pub(crate) spare: Vec<Vec<Entry>>,
     pub(crate) slots: Arena<Slot, SLOT>,
     pub(crate) jobs: Arena<Job, JOB>,
     pub(crate) fences: Arena<Fence, FENCE>,
@@ -52,15 +59,15 @@ pub struct Engine {
     pub(crate) untold: untold::Lists,
     /// Buffers that no group has.
     pub(crate) remembered: Remembered,
-    /// The groups that wait while they hold: at each buffer that they hold, by age. An older waiter finds
-    /// here the groups that it wounds.
-    pub(crate) growing: BTreeSet<(SlotIx, Ticket, GroupIx)>,
+    /// The locks that wait while they hold: at each buffer that they hold, by age. An older waiter finds
+    /// here the locks that it wounds.
+    pub(crate) growing: BTreeSet<(SlotIx, Ticket, LockIx)>,
     pub(crate) slot_ids: IdMap<BufferId, SlotIx>,
     pub(crate) job_ids: IdMap<JobId, JobIx>,
     pub(crate) fence_ids: IdMap<FenceId, FenceIx>,
-    /// For each group its deadline or its time-out, the earlier one. A timer may be early; see
+    /// For each lock its deadline or its time-out, the earlier one. A timer may be early; see
     /// [`Engine::arm`].
-    pub(crate) group_timers: Timers<GROUP>,
+    pub(crate) lock_timers: Timers<LOCK>,
     /// For each release fence the moment when it counts as failed.
     pub(crate) fence_timers: Timers<FENCE>,
     pub(crate) counters: Counters,
@@ -72,7 +79,6 @@ pub struct Engine {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Last {
     pub group: u64,
-    pub token: u64,
     pub ticket: u64,
     pub arrival: Arrival,
     pub job: u64,
@@ -94,6 +100,8 @@ impl Engine {
             limits,
             implicit: false,
             groups: Arena::new(),
+            locks: Arena::new(),
+            spare: Vec::new(),
             slots: Arena::new(),
             jobs: Arena::new(),
             fences: Arena::new(),
@@ -104,7 +112,7 @@ impl Engine {
             slot_ids: IdMap::default(),
             job_ids: IdMap::default(),
             fence_ids: IdMap::default(),
-            group_timers: Timers::new(),
+            lock_timers: Timers::new(),
             fence_timers: Timers::new(),
             counters: Counters::default(),
             last: Last::default(),
@@ -137,100 +145,306 @@ impl Engine {
         (self.groups[at].id, hold)
     }
 
-    /// Ends a group: its pending lock is cancelled, its grant ends as `how` says, and it lets its buffers
-    /// go. The engine still waits for release fences that it gave. Unknown groups are ignored.
+    /// Ends a group: its requests are cancelled, its grants end as `how` says, and it lets its buffers go.
+    /// The engine still waits for release fences that it gave. Unknown groups are ignored.
     pub fn close_group(&mut self, now: Time, id: GroupId, how: Close, fx: &mut Effects) {
-        let Ok(at) = self.find(id) else { return };
-        match how {
+        let Ok(group) = self.find(id) else { return };
+        let end = match how {
             Close::Died => {
                 self.counters.deaths += 1;
-                self.end_grant(now, at, End::Evicted, fx);
+                End::Evicted
             }
-            Close::Closed => self.end_grant(now, at, End::InOrder, fx),
+            Close::Closed => End::InOrder,
+        };
+        for nth in 0..self.groups[group].locks.len() {
+            let lock = self.groups[group].locks[nth];
+            self.lock_timers.set(lock, None);
+            self.end_lock(now, lock, end, fx);
         }
-        self.group_timers.set(at, None);
-        if let Some(group) = self.groups.remove(at) {
-            for entry in group.entries {
-                self.leave(entry.slot);
-            }
+        while let Some(lock) = self.work.over.pop() {
+            self.free(lock);
+        }
+        for member in self.groups.remove(group).into_iter().flat_map(|group| group.members) {
+            self.leave(member.slot);
         }
         self.settle(now, fx);
     }
 
-    /// Whether the group neither waits nor holds. False for unknown groups.
+    /// Whether the group has no lock. False for unknown groups.
     pub fn is_idle(&self, id: GroupId) -> bool {
-        self.phase(id) == Some(Phase::Idle)
+        self.find(id).is_ok_and(|group| self.groups[group].locks.is_empty())
     }
 
-    /// How far the lock of a group is. `None` for unknown groups.
-    pub fn phase(&self, id: GroupId) -> Option<Phase> {
-        self.find(id).ok().map(|at| self.groups[at].phase())
+    /// The locks of a group that are not over, in the order of their tokens. None for unknown groups.
+    pub fn locks(&self, id: GroupId) -> impl Iterator<Item = Token> + '_ {
+        let locks = self.find(id).ok().map(|group| &self.groups[group].locks);
+        locks.into_iter().flatten().map(|at| self.locks[*at].token)
     }
 
-    /// Adds a buffer to a group that waits for no lock. Returns the access that the group now wants: the
-    /// stronger one, if it had the buffer already. A group that holds gets it with its next
-    /// [`Engine::lock`].
+    /// How far a lock is. `None` if the group has no such lock.
+    pub fn phase(&self, id: GroupId, token: Token) -> Option<Phase> {
+        self.living(id, token).ok().and_then(|at| self.locks[at].phase())
+    }
+
+    /// Adds a buffer to a group, with the access of locks that name none. Returns this access: the stronger
+    /// one, if the group had the buffer already. Its locks stay as they are.
     pub fn add(&mut self, id: GroupId, buffer: BufferId, access: Access) -> Result<Access, Error> {
-        let at = self.changeable(id)?;
-        if let Some(nth) = self.entry_of(at, buffer) {
-            let entry = &mut self.groups[at].entries[nth];
-            let before = entry.want;
-            entry.want = before.stronger(access).ok_or(Error::AccessConflict)?;
-            let want = entry.want;
-            if want != before {
-                self.groups[at].comes_late(nth);
-            }
-            return Ok(want);
+        self.add_slot(id, buffer, access, Slot::new)
+    }
+
+    /// [`Engine::add`] for memory that only CPUs use: it needs no cache operations and has no implicit
+    /// fences.
+    pub fn add_plain(
+        &mut self,
+        id: GroupId,
+        buffer: BufferId,
+        access: Access,
+    ) -> Result<Access, Error> {
+        self.add_slot(id, buffer, access, Slot::plain)
+    }
+
+    fn add_slot(
+        &mut self,
+        id: GroupId,
+        buffer: BufferId,
+        access: Access,
+        new: fn(BufferId) -> Slot,
+    ) -> Result<Access, Error> {
+        let at = self.find(id)?;
+        if let Some(nth) = self.member_of(at, buffer) {
+            let member = &mut self.groups[at].members[nth];
+            member.access = member.access.stronger(access).ok_or(Error::AccessConflict)?;
+            return Ok(member.access);
         }
         let Self { slots, slot_ids, remembered, .. } = self;
         let slot = *slot_ids.entry(buffer).or_insert_with(|| {
             let history = remembered.remove(buffer);
-            slots.insert(history.map_or_else(|| Slot::new(buffer), |known| known.restored(buffer)))
+            slots.insert(history.map_or_else(|| new(buffer), |known| known.restored(buffer)))
         });
         slots[slot].members += 1;
         // Exactly one more: most groups never grow again.
         let group = &mut self.groups[at];
-        group.entries.reserve_exact(1);
-        group.entries.push(Entry::new(slot, access));
-        group.comes_late(group.entries.len() - 1);
+        group.members.reserve_exact(1);
+        group.members.push(Member { slot, access, wanted: Holders::default() });
         Ok(access)
     }
 
-    /// Removes a buffer from a group. The group waits for no lock and does not hold the buffer.
+    /// Removes a buffer from a group, which has no lock on it.
     pub fn remove(&mut self, id: GroupId, buffer: BufferId, fx: &mut Effects) -> Result<(), Error> {
-        let at = self.changeable(id)?;
-        let nth = self.entry_of(at, buffer).ok_or(Error::UnknownBuffer)?;
-        let entries = &mut self.groups[at].entries;
-        if entries[nth].hold.is_some() {
+        let at = self.find(id)?;
+        let nth = self.member_of(at, buffer).ok_or(Error::UnknownBuffer)?;
+        let group = &mut self.groups[at];
+        if group.members[nth].wanted != Holders::default() {
             return Err(Error::Busy);
         }
-        let entry = entries.remove(nth);
-        self.leave(entry.slot);
+        let Member { slot, .. } = group.members.remove(nth);
+        if let Some(kept) = &mut group.kept {
+            // Another buffer may get its place.
+            kept.stood.retain(|(stood, _)| *stood != slot);
+        }
+        for lock in &group.locks {
+            for entry in &mut self.locks[*lock].entries {
+                entry.member -= u32::from(entry.member as usize > nth);
+            }
+        }
+        self.leave(slot);
         self.retire_abandoned(fx);
         Ok(())
     }
 
-    /// Locks all buffers of a group. It waits for others if it must, at most `timeout`. A group that holds
-    /// gets what it has added since, and keeps its deadline.
+    /// Locks buffers of a group. It waits for others if it may and must.
     ///
-    /// [`Error::Deadlock`] is the only refusal that changes something: it leaves the group wounded.
+    /// A refused call uses up no token. [`Error::BadToken`] if the token is not greater than every token
+    /// that the group has used. [`Error::AlreadyLocked`] for a conflict with another lock of the group.
+    #[allow(clippy::too_many_arguments)]
     pub fn lock(
         &mut self,
         now: Time,
         id: GroupId,
-        timeout: Option<Duration>,
+        token: Token,
+        wants: Wants<'_>,
+        wait: Wait,
         implicit: Implicit,
         fx: &mut Effects,
     ) -> Result<LockOutcome, Error> {
         fx.reuse();
-        let at = self.lockable(id)?;
+        let at = self.new_lock(id, token, wants)?;
+        let outcome = self.acquire(now, at, wait, implicit, fx);
+        if outcome.is_err() {
+            self.free(at);
+        }
+        outcome
+    }
+
+    /// Adds to a grant: more buffers, or a stronger access. The token and the deadline stay.
+    ///
+    /// [`Error::AlreadyLocked`] if it lacks nothing, or for a conflict with another lock of the group.
+    /// [`Error::Busy`] if the lock waits. [`Error::Deadlock`] is the only refusal that changes something: it
+    /// leaves the lock wounded.
+    #[allow(clippy::too_many_arguments)]
+    pub fn grow(
+        &mut self,
+        now: Time,
+        id: GroupId,
+        token: Token,
+        wants: Wants<'_>,
+        wait: Wait,
+        implicit: Implicit,
+        fx: &mut Effects,
+    ) -> Result<LockOutcome, Error> {
+        fx.reuse();
+        let at = self.living(id, token)?;
+        match self.locks[at] {
+            Lock { request: Some(_), .. } => return Err(Error::Busy),
+            Lock { grant: Some(Held { wounded: true, .. }), .. } => return Err(Error::Deadlock),
+            _ => {}
+        }
+        let mut entries = std::mem::take(&mut self.locks[at].entries);
+        let before = entries.len();
+        let wanted = self.want(id.at(), wants, true, &mut entries);
+        let lacks = entries.iter().any(Entry::lacks);
+        let conflicts = entries.iter().any(|entry| entry.lacks() && !self.suits(id.at(), entry));
+        let refused = match wanted {
+            Err(error) => Some(error),
+            Ok(()) if !lacks || conflicts => Some(Error::AlreadyLocked),
+            Ok(()) => None,
+        };
+        if let Some(error) = refused {
+            entries.truncate(before);
+            entries.iter_mut().for_each(|entry| entry.want = entry.granted.unwrap_or(entry.want));
+            self.locks[at].entries = entries;
+            return Err(error);
+        }
+        for entry in &mut entries {
+            let wanted = &mut self.groups[id.at()].members[entry.member as usize].wanted;
+            wanted.hold(&mut entry.granted.as_ref().copied(), Some(entry.want));
+            entry.late |= entry.lacks();
+        }
+        self.locks[at].entries = entries;
+        let outcome = self.acquire(now, at, wait, implicit, fx);
+        if outcome.is_err() {
+            self.forget_growth(at);
+        }
+        outcome
+    }
+
+    /// Why [`Engine::lock`] would be refused when the lock `ending` has ended; [`Error::WouldBlock`] is left
+    /// out.
+    pub fn check_lock(
+        &self,
+        id: GroupId,
+        token: Token,
+        wants: Wants<'_>,
+        ending: Option<Token>,
+    ) -> Result<(), Error> {
+        let at = self.find(id)?;
+        let group = &self.groups[at];
+        if token <= group.last {
+            return Err(Error::BadToken);
+        }
+        let mut entries = Vec::new();
+        self.want(at, wants, false, &mut entries)?;
+        let others = || group.locks.iter().map(|lock| &self.locks[*lock]);
+        let others = || others().filter(|lock| Some(lock.token) != ending);
+        let conflicts = |entry: &Entry| {
+            let mut theirs = others().flat_map(|lock| &lock.entries);
+            theirs.any(|other| other.slot == entry.slot && other.want.conflicts(entry.want))
+        };
+        // Only if somebody in the group wants it: the search would take long in large groups.
+        let wanted = |entry: &Entry| !self.suits(at, entry) && conflicts(entry);
+        (!entries.iter().any(wanted)).then_some(()).ok_or(Error::AlreadyLocked)
+    }
+
+    /// Makes a lock that is not in its group's list yet.
+    fn new_lock(&mut self, id: GroupId, token: Token, wants: Wants<'_>) -> Result<LockIx, Error> {
+        let at = self.find(id)?;
+        let Group { hold, hold_from, last, .. } = self.groups[at];
+        if token <= last {
+            return Err(Error::BadToken);
+        }
+        let mut entries = self.spare.pop().unwrap_or_default();
+        let wanted = self.want(at, wants, false, &mut entries);
+        let suits = wanted.and_then(|()| {
+            let suit = entries.iter().all(|entry| self.suits(at, entry));
+            suit.then_some(()).ok_or(Error::AlreadyLocked)
+        });
+        if let Err(error) = suits {
+            entries.clear();
+            self.spare.push(entries);
+            return Err(error);
+        }
+        let Group { members, kept, .. } = &mut self.groups[at];
+        for entry in &mut entries {
+            members[entry.member as usize].wanted.hold(&mut None, Some(entry.want));
+            entry.late = kept.as_ref().is_some_and(|kept| kept.is_late(entry));
+        }
+        let (ticket, life, request, grant) = (Ticket(0), Time(0), None, None);
+        let lock =
+            Lock { group: id, token, hold, hold_from, entries, ticket, life, request, grant };
+        Ok(self.locks.insert(lock))
+    }
+
+    /// Puts what a call asks for into a list of entries, each buffer once.
+    fn want(
+        &self,
+        at: GroupIx,
+        wants: Wants<'_>,
+        late: bool,
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), Error> {
+        let members = &self.groups[at].members;
+        let Wants { buffers, accesses } = wants;
+        if buffers.is_empty() {
+            if members.is_empty() {
+                return Err(Error::EmptyGroup);
+            }
+            let all = members.iter().enumerate();
+            return all.into_iter().try_for_each(|(nth, member)| {
+                want_one(entries, Entry::new(member.slot, nth, member.access, late))
+            });
+        }
+        if !accesses.is_empty() && accesses.len() != buffers.len() {
+            return Err(Error::UnknownBuffer);
+        }
+        buffers.iter().enumerate().try_for_each(|(nth, buffer)| {
+            let member = self.member_of(at, *buffer).ok_or(Error::UnknownBuffer)?;
+            let Member { slot, access, .. } = members[member];
+            let access = accesses.get(nth).copied().unwrap_or(access);
+            want_one(entries, Entry::new(slot, member, access, late))
+        })
+    }
+
+    /// Whether an entry does not conflict with other locks of its group.
+    fn suits(&self, at: GroupIx, entry: &Entry) -> bool {
+        let wanted = &self.groups[at].members[entry.member as usize].wanted;
+        wanted.admits(entry.want.is_exclusive(), entry.granted.is_some())
+    }
+
+    /// Gets what a lock lacks: at once, or later. A refusal leaves the lock as it is.
+    #[inline]
+    fn acquire(
+        &mut self,
+        now: Time,
+        at: LockIx,
+        wait: Wait,
+        implicit: Implicit,
+        fx: &mut Effects,
+    ) -> Result<LockOutcome, Error> {
         if let Some(grant) = self.grant_at_once(now, at, implicit, fx) {
             return Ok(LockOutcome::Granted(grant));
         }
-        let expires = timeout.map(|timeout| now.after(timeout));
-        let request = Request { expires, stage: Stage::Gated(0), asked: now, patience: None };
+        let (expires, patience) = match wait {
+            Wait::Never => (None, Some(now)),
+            Wait::UntilGranted => (None, None),
+            Wait::AtMost(limit) => (Some(now.after(limit)), None),
+        };
+        let request = Request { expires, stage: Stage::Gated(0), asked: now, patience };
         let ticket = self.ticket_of(now, at);
-        if self.is_free(now, at, ticket) {
+        let free = self.is_free(now, at, ticket);
+        if wait == Wait::Never && (!free || self.is_gated(at)) {
+            return Err(Error::WouldBlock);
+        }
+        if free {
             return Ok(self.take_at_once(now, at, ticket, request, implicit, fx));
         }
         self.refuse_deadlock(now, at)?;
@@ -240,31 +454,17 @@ impl Engine {
         Ok(LockOutcome::Pending(token))
     }
 
-    /// Locks all buffers of a group if it need not wait for others. The lock may still be pending, for
-    /// cache operations or for one look at implicit fences.
-    pub fn try_lock(
+    /// Takes back what waits. A lock that holds nothing is over, and leaves its ticket to its group; a
+    /// growth ends, and the grant stays as it was.
+    pub fn cancel(
         &mut self,
         now: Time,
         id: GroupId,
-        implicit: Implicit,
+        token: Token,
         fx: &mut Effects,
-    ) -> Result<LockOutcome, Error> {
-        fx.reuse();
-        let at = self.lockable(id)?;
-        let ticket = self.ticket_of(now, at);
-        if !self.is_free(now, at, ticket) || self.is_gated(at) {
-            return Err(Error::WouldBlock);
-        }
-        let request =
-            Request { expires: None, stage: Stage::Gated(0), asked: now, patience: Some(now) };
-        Ok(self.take_at_once(now, at, ticket, request, implicit, fx))
-    }
-
-    /// Cancels a pending lock. The group keeps what it holds. If it holds nothing, it keeps its ticket
-    /// while that lives.
-    pub fn cancel(&mut self, now: Time, id: GroupId, fx: &mut Effects) -> Result<(), Error> {
-        let at = self.find(id)?;
-        if self.groups[at].request.is_none() {
+    ) -> Result<(), Error> {
+        let at = self.living(id, token)?;
+        if self.locks[at].request.is_none() {
             return Err(Error::NotQueued);
         }
         self.counters.cancels += 1;
@@ -273,7 +473,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Ends a grant, and a pending lock that would grow it. A buffer with `fences` stays the group's until
+    /// Ends a lock: a grant, with what would grow it, or a lock that waits, which is [`Engine::cancel`] and takes
+    /// no fences ([`Error::Busy`]). A buffer with `fences` stays the group's until
     /// [`Engine::fence_done`] for each of them, at most as long as a grant of the group lasts. But the next
     /// device gets it at once, with those fences.
     ///
@@ -300,7 +501,11 @@ impl Engine {
         failed: &[FenceId],
         fx: &mut Effects,
     ) -> Result<(), Error> {
-        let (at, Held { wounded, .. }) = self.holding(id, token)?;
+        let at = self.living(id, token)?;
+        let Some(Held { wounded, .. }) = self.locks[at].grant else {
+            let bare = fences.is_empty();
+            return if bare { self.cancel(now, id, token, fx) } else { Err(Error::Busy) };
+        };
         self.end_in_order(now, at, None, fences, fx)?;
         self.end_failed(failed, fx);
         self.counters.unlocks += 1;
@@ -315,7 +520,7 @@ impl Engine {
     /// that is all of the grant ends it. Sorts `buffers`.
     ///
     /// [`Error::UnknownBuffer`] if there is none, if the grant does not have one, or for a fence of a buffer that is
-    /// not let go. [`Error::Busy`] if the group waits for more.
+    /// not let go. [`Error::Busy`] if the lock waits.
     #[allow(clippy::too_many_arguments)]
     pub fn unlock_part(
         &mut self,
@@ -338,11 +543,9 @@ impl Engine {
     }
 
     /// Exclusive accesses of a grant become shared, without a moment in which somebody else can write: WRITE becomes
-    /// READ, DMA_WRITE becomes DMA_READ. What the grant has shared already stays as it is. The group's next
-    /// [`Engine::lock`] asks for the old access again. Sorts `buffers`.
+    /// READ, DMA_WRITE becomes DMA_READ. What the grant has shared already stays as it is. Sorts `buffers`.
     ///
-    /// [`Error::UnknownBuffer`] if there is none, or if the grant does not have one. [`Error::Busy`] if the group waits
-    /// for more.
+    /// [`Error::UnknownBuffer`] if there is none, or if the grant does not have one. [`Error::Busy`] if the lock waits.
     pub fn downgrade(
         &mut self,
         now: Time,
@@ -357,15 +560,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Checks and sorts a part of a grant. Returns the group, and whether the part is all of the grant.
+    /// Checks and sorts a part of a grant. Returns the lock, and whether the part is all of the grant.
     fn part(
         &self,
         id: GroupId,
         token: Token,
         buffers: &mut [BufferId],
-    ) -> Result<(GroupIx, bool), Error> {
-        let (at, _) = self.holding(id, token)?;
-        if self.groups[at].request.is_some() {
+    ) -> Result<(LockIx, bool), Error> {
+        let at = self.living(id, token)?;
+        if self.locks[at].request.is_some() {
             return Err(Error::Busy);
         }
         if buffers.is_empty() {
@@ -373,12 +576,6 @@ impl Engine {
         }
         buffers.sort_unstable();
         Ok((at, self.check_held(at, buffers)?))
-    }
-
-    fn holding(&self, id: GroupId, token: Token) -> Result<(GroupIx, Held), Error> {
-        let at = self.find(id)?;
-        let held = self.groups[at].grant.filter(|_| self.groups[at].token == token);
-        Ok((at, held.ok_or(Error::BadToken)?))
     }
 
     fn end_failed(&mut self, failed: &[FenceId], fx: &mut Effects) {
@@ -389,34 +586,49 @@ impl Engine {
         }
     }
 
-    /// The buffers of a group and its accesses, in the order of addition. Empty for unknown groups.
+    /// The buffers of a group and the accesses of locks that name none, in the order of addition. Empty for
+    /// unknown groups.
     pub fn members(&self, id: GroupId) -> impl Iterator<Item = (BufferId, Access)> + '_ {
-        let entries = self.find(id).ok().map(|at| &self.groups[at].entries);
-        let entries = entries.into_iter().flatten();
-        entries.map(|entry| (self.slots[entry.slot].id, entry.want))
+        let members = self.find(id).ok().map(|at| &self.groups[at].members);
+        let members = members.into_iter().flatten();
+        members.map(|member| (self.slots[member.slot].id, member.access))
     }
 
-    /// The buffers of a grant, in the order of addition. `None` if the token is not the group's grant.
+    /// A lock that is granted.
+    fn granted_lock(&self, id: GroupId, token: Token) -> Option<&Lock> {
+        let at = self.living(id, token).ok()?;
+        Some(&self.locks[at]).filter(|lock| lock.grant.is_some())
+    }
+
+    /// The buffers of a grant. `None` if the token is no grant of the group.
     pub fn held(
         &self,
         id: GroupId,
         token: Token,
     ) -> Option<impl Iterator<Item = (BufferId, Access)> + '_> {
-        let group = &self.groups[self.find(id).ok()?];
-        let entries = (group.grant.is_some() && group.token == token).then_some(&group.entries)?;
+        let entries = &self.granted_lock(id, token)?.entries;
         Some(entries.iter().filter_map(|e| Some((self.slots[e.slot].id, e.granted?))))
     }
 
+    /// The buffers of a grant with the marks that a grant would have now. Empty for a token that is no grant
+    /// of the group.
+    pub fn granted(&self, id: GroupId, token: Token) -> impl Iterator<Item = GrantedBuffer> + '_ {
+        let entries = self.granted_lock(id, token).map(|lock| &lock.entries);
+        entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(self.slots[entry.slot].granted(entry.granted?)))
+    }
+
     /// The pending fences of earlier holders, for each buffer of a grant. The holder's devices wait for
-    /// them before they begin. Empty for a token that is not the group's grant.
+    /// them before they begin. Empty for a token that is no grant of the group.
     pub fn acquire_fences(
         &self,
         id: GroupId,
         token: Token,
     ) -> impl Iterator<Item = (BufferId, FenceId)> + '_ {
-        let group = self.find(id).ok().map(|at| &self.groups[at]);
-        let holds = group.filter(|group| group.grant.is_some() && group.token == token);
-        holds.into_iter().flat_map(|group| &group.entries).flat_map(|entry| {
+        let entries = self.granted_lock(id, token).map(|lock| &lock.entries);
+        entries.into_iter().flatten().flat_map(|entry| {
             let slot = &self.slots[entry.slot];
             let gates = entry.granted.map(|access| slot.fences_for(access));
             gates.into_iter().flatten().map(|gate| (slot.id, self.fences[gate.fence].id))
@@ -434,13 +646,13 @@ impl Engine {
     /// Whether there is no group, no lock and no buffer, except remembered ones.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
+            && self.locks.is_empty()
             && self.slots.is_empty()
             && self.jobs.is_empty()
             && self.fences.is_empty()
             && self.endings.is_empty()
             && self.growing.is_empty()
             && self.untold.is_empty()
-            && self.group_timers.is_empty()
             && self.fence_timers.is_empty()
     }
 
@@ -454,22 +666,30 @@ impl Engine {
         found.map(|_| id.at()).ok_or(Error::UnknownGroup)
     }
 
-    fn changeable(&self, id: GroupId) -> Result<GroupIx, Error> {
-        let at = self.find(id)?;
-        if self.groups[at].request.is_some() {
-            return Err(Error::Busy);
+    /// The lock with this token.
+    pub(crate) fn living(&self, id: GroupId, token: Token) -> Result<LockIx, Error> {
+        let Group { locks, last, .. } = &self.groups[self.find(id)?];
+        let found = locks.binary_search_by_key(&token, |at| self.locks[*at].token);
+        match found.ok().and_then(|nth| locks.get(nth)) {
+            Some(at) => Ok(*at),
+            None if token == Token(0) || token > *last => Err(Error::BadToken),
+            None => Err(Error::Ended),
         }
-        Ok(at)
     }
 
-    fn lockable(&self, id: GroupId) -> Result<GroupIx, Error> {
-        let at = self.find(id)?;
-        self.groups[at].why_not_lockable().map_or(Ok(at), Err)
+    /// The position of a buffer in a group.
+    fn member_of(&self, group: GroupIx, buffer: BufferId) -> Option<usize> {
+        self.groups[group].position_of(*self.slot_ids.get(&buffer)?)
     }
+}
 
-    /// The number of the entry of a buffer in a group.
-    fn entry_of(&self, group: GroupIx, buffer: BufferId) -> Option<usize> {
-        let slot = *self.slot_ids.get(&buffer)?;
-        self.groups[group].entries.iter().position(|entry| entry.slot == slot)
+/// Adds an entry, or its access to the entry of the same buffer.
+fn want_one(entries: &mut Vec<Entry>, new: Entry) -> Result<(), Error> {
+    match entries.iter_mut().find(|entry| entry.slot == new.slot) {
+        Some(entry) => {
+            entry.want = entry.want.stronger(new.want).ok_or(Error::AccessConflict)?;
+        }
+        None => entries.push(new),
     }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 
 //! The names by which the parts of the lock table link to each other.
 //!
-//! A group, a buffer's slot, a job and a fence name each other, but none of their files needs the
+//! A lock, a buffer's slot, a job and a fence name each other, but none of their files needs the
 //! others: an index says of which kind its value is, and not what the value is made of.
 
 use std::collections::HashMap;
@@ -17,8 +17,10 @@ pub(crate) const JOB: u8 = 2;
 pub(crate) const FENCE: u8 = 3;
 pub(crate) const ENDING: u8 = 4;
 pub(crate) const UNTOLD: u8 = 5;
+pub(crate) const LOCK: u8 = 6;
 
 pub(crate) type GroupIx = Ix<GROUP>;
+pub(crate) type LockIx = Ix<LOCK>;
 pub(crate) type SlotIx = Ix<SLOT>;
 pub(crate) type JobIx = Ix<JOB>;
 pub(crate) type FenceIx = Ix<FENCE>;
@@ -48,16 +50,16 @@ impl<const KIND: u8> Ix<KIND> {
     }
 }
 
-/// The place of an entry whose group waits for a lock. It is stable meanwhile.
+/// The place of an entry whose lock waits. It is stable meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
-    pub group: GroupIx,
+    pub lock: LockIx,
     pub nth: u32,
 }
 
 impl Place {
-    pub fn new(group: GroupIx, nth: usize) -> Self {
-        Self { group, nth: nth as u32 }
+    pub fn new(lock: LockIx, nth: usize) -> Self {
+        Self { lock, nth: nth as u32 }
     }
 }
 

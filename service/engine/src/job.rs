@@ -4,15 +4,14 @@
 //! Jobs: what the caller does for the engine, and then reports.
 
 use crate::coherence::Plan;
-use crate::index::{GroupIx, SlotIx};
+use crate::index::{LockIx, SlotIx};
 use crate::{Failure, JobId};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub id: JobId,
-    /// The group whose lock needs the job. `None` if the lock was given up, or if no group has the
-    /// buffer.
-    pub group: Option<GroupIx>,
+    /// The lock that needs the job. `None` if it was given up, or if no group has the buffer.
+    pub lock: Option<LockIx>,
     pub task: Task,
 }
 
@@ -26,7 +25,7 @@ pub(crate) enum Task {
         /// groups may come and go while it is in flight.
         retires: bool,
     },
-    /// A wait for implicit fences: those of the entries of the group that have `waits`.
+    /// A wait for implicit fences: those of the entries of the lock that have `waits`.
     Wait,
 }
 

@@ -9,26 +9,29 @@
 //!
 //! # Semantics
 //!
-//! A *group* is a client's set of buffers, each with an [`Access`]. Its first lock gives it a
-//! [`Ticket`], the stamp that orders groups by age (`ww_acquire_ctx` in the kernel's `ww_mutex.h`). A
-//! [`Token`] names its grant and is never reused.
+//! A *group* is a client and its buffers. A *lock* is one use of some of them, each with an [`Access`]; the
+//! client names it with a [`Token`], greater than any before in the group. A lock has a [`Ticket`], the
+//! stamp that orders locks by age (`ww_acquire_ctx` in the kernel's `ww_mutex.h`). A group has many locks
+//! at once. They know nothing of each other, but a lock never waits for one of its own group: it is refused
+//! ([`Error::AlreadyLocked`]).
 //!
-//! 1. **Wound-wait.** A group keeps its ticket until it is granted and released. A ticket lives from its
-//!    birth as long as the longest grant. While it lives, a cancel, time-out, wound or failure does not
-//!    make the group younger. A kept ticket passes nobody who came while its group was away. A waiter
-//!    never waits behind a younger group that is still acquiring. In the kernel the younger one is
-//!    *wounded*, gives back what it took, and queues again. The engine knows a group's whole list in
-//!    advance, so a group takes all or nothing and has nothing to give back. Age never preempts a
-//!    *granted* group: only its unlock, its deadline or its death ends a grant.
+//! 1. **Wound-wait.** A lock keeps its ticket until it is granted and released. If it ends without a grant,
+//!    or after a wound, its group keeps the ticket for its next lock. A ticket lives from its birth as long
+//!    as the longest grant. While it lives, a cancel, time-out, wound or failure does not make the client
+//!    younger. A kept ticket passes nobody who came while its group was away. A waiter never waits behind a
+//!    younger lock that is still acquiring. In the kernel the younger one is *wounded*, gives back what it
+//!    took, and queues again. The engine knows a lock's whole list in advance, so a lock takes all or
+//!    nothing and has nothing to give back. Age never preempts a *granted* lock: only its unlock, its
+//!    deadline or its death ends a grant.
 //! 2. **No overtaking.** If two waiters conflict on a buffer, the older is served first, even while it
 //!    waits for another buffer. Readers do not starve a writer. A waiter that conflicts with nobody
 //!    ahead of it, on any of its buffers, is granted at once.
-//! 3. **Growth.** A group that holds may add buffers, or want WRITE where it holds READ, and lock again,
-//!    with the same ticket, token and deadline. The lock is refused ([`Error::Deadlock`]) if it would
-//!    wait while an older waiter wants what the group holds, or if it would pass a waiter after its
-//!    ticket's life. If the older waiter comes later, the group's wait ends ([`Effect::Wounded`]). In both
-//!    cases it keeps what it holds and gets nothing more, until it has unlocked and locks again, with the
-//!    same ticket while that lives. To lock what is held already is [`Error::AlreadyLocked`].
+//! 3. **Growth.** A lock that holds may ask for more buffers, or WRITE where it holds READ, with the same
+//!    ticket, token and deadline. The growth is refused ([`Error::Deadlock`]) if it would wait while an
+//!    older waiter wants what the lock holds, or if it would pass a waiter after its ticket's life. If the
+//!    older waiter comes later, the wait ends ([`Effect::Wounded`]). In both cases the lock keeps what it
+//!    holds and gets nothing more; when it has unlocked, the group's next lock has its ticket while that
+//!    lives. A growth that fails leaves the lock as it was.
 //! 4. **Forced release.** A grant ends at its deadline. The holder is told, its token is dead, and the
 //!    next holders of each buffer are told (`EOWNERDEAD` of robust mutexes) two facts: that the evicted
 //!    holder may still be at work ([`GrantedBuffer::evicted`]), until one grant that began after the
@@ -52,7 +55,7 @@
 //! 8. **Generations.** Every exclusive grant advances the buffer's generation, and every grant
 //!    reports it.
 //! 9. **One instant.** Deadlines come before time-outs ([`Engine::tick`]).
-//! 10. **Cost.** A call takes its group's size times a logarithm of waiters, holders or fences. A lock
+//! 10. **Cost.** A call takes its lock's size times a logarithm of waiters, holders or fences. A lock
 //!     that leaves the middle of a queue, or comes back there, moves the waiters on the shorter side. Of
 //!     buffers without a group the engine keeps only [`Limits::remembered`]. Locking and unlocking
 //!     allocate nothing once the tables have their size.
@@ -66,7 +69,7 @@
 //! |---|---|
 //! | `types`, `effects`, `view` | what callers see |
 //! | `index`, `arena`, `timers`, `work` | storage |
-//! | `holders`, `untold`, `queue`, `fence`, `coherence`, `evictions`, `job`, put together in `slot`; `group`; `remembered` | data |
+//! | `holders`, `untold`, `queue`, `fence`, `coherence`, `evictions`, `job`, put together in `slot`; `lock`; `group`; `remembered` | data |
 //! | `acquire`, `prepare`, `report`, `release`, `tick` | transitions |
 //! | `engine` | the table and its calls |
 //! | `check` | invariants and names of states, for tests only (feature `check`) |
@@ -84,16 +87,16 @@
 //! engine.add(codec, frame, Access::DmaRead).unwrap();
 //!
 //! // The camera gets the frame at once. The codec waits for it.
-//! let implicit = Implicit::Unknown;
-//! let outcome = engine.lock(now, camera, None, implicit, &mut fx);
-//! let Ok(LockOutcome::Granted(grant)) = outcome else { panic!() };
-//! let outcome = engine.lock(now, codec, None, implicit, &mut fx);
+//! let (all, wait, implicit) = (Wants::ALL, Wait::UntilGranted, Implicit::Unknown);
+//! let outcome = engine.lock(now, camera, Token(1), all, wait, implicit, &mut fx);
+//! assert!(matches!(outcome, Ok(LockOutcome::Granted(_))));
+//! let outcome = engine.lock(now, codec, Token(1), all, wait, implicit, &mut fx);
 //! assert!(matches!(outcome, Ok(LockOutcome::Pending(_))));
 //! assert!(matches!(fx.pop(), Some(Effect::Contended { group, .. }) if group == camera));
 //! assert!(fx.is_empty());
 //!
 //! // When the camera unlocks, the codec is granted. Two devices need no cache operation between them.
-//! engine.unlock(now, camera, grant.token, &[], &mut fx).unwrap();
+//! engine.unlock(now, camera, Token(1), &[], &mut fx).unwrap();
 //! assert!(matches!(fx.pop(), Some(Effect::Granted { group, .. }) if group == codec));
 //! ```
 
@@ -112,6 +115,7 @@ mod group;
 mod holders;
 mod index;
 mod job;
+mod lock;
 mod prepare;
 mod queue;
 mod release;
@@ -133,6 +137,6 @@ pub use index::{BuildIdHasher, IdHasher};
 pub(crate) use types::Arrival;
 pub use types::{
     BufferId, Close, Error, Failure, FenceId, GroupId, HoldFrom, Implicit, JobId, Limits, Phase,
-    ReleaseFence, Ticket, Time, Token,
+    ReleaseFence, Ticket, Time, Token, Wait, Wants,
 };
 pub use view::{BufferView, Counters, FenceView, LockView};

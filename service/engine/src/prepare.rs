@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Prepare: what makes buffers ready for the group that has taken them. Gates, implicit fences,
+//! Prepare: what makes buffers ready for the lock that has taken them. Gates, implicit fences,
 //! operations, the grant.
 //!
 //! ```text
@@ -28,9 +28,9 @@
 
 use crate::coherence::{FenceWait, Plan, SyncOp};
 use crate::effects::{Grant, Span};
-use crate::group::{Entry, Held, Stage};
-use crate::index::{GroupIx, JobIx, Place, SlotIx};
+use crate::index::{JobIx, LockIx, Place, SlotIx};
 use crate::job::{Job, JobPart, Task};
+use crate::lock::{Entry, Held, Stage};
 use crate::slot::Slot;
 use crate::untold;
 use crate::{
@@ -39,18 +39,18 @@ use crate::{
 };
 
 impl Engine {
-    /// Whether operations or release fences are pending on what a group lacks.
-    pub(crate) fn is_gated(&self, at: GroupIx) -> bool {
-        let mut entries = self.groups[at].entries.iter();
+    /// Whether operations or release fences are pending on what a lock lacks.
+    pub(crate) fn is_gated(&self, at: LockIx) -> bool {
+        let mut entries = self.locks[at].entries.iter();
         entries.any(|entry| entry.lacks() && self.slots[entry.slot].gates(entry.want))
     }
 
-    /// Goes on with a group that has taken its buffers: waits at gates, waits for implicit fences, begins
+    /// Goes on with a lock that has taken its buffers: waits at gates, waits for implicit fences, begins
     /// operations, or grants.
     pub(crate) fn prepare(
         &mut self,
         now: Time,
-        at: GroupIx,
+        at: LockIx,
         implicit: Implicit,
         fx: &mut Effects,
     ) -> Option<Grant> {
@@ -76,26 +76,26 @@ impl Engine {
     pub(crate) fn prepare_and_tell(
         &mut self,
         now: Time,
-        at: GroupIx,
+        at: LockIx,
         implicit: Implicit,
         fx: &mut Effects,
     ) {
         if let Some(grant) = self.prepare(now, at, implicit, fx) {
-            fx.push(Effect::Granted { group: self.groups[at].id, grant });
+            fx.push(Effect::Granted { group: self.locks[at].group, grant });
             self.look_for_waiters(now, at, fx);
         }
     }
 
-    pub(crate) fn set_stage(&mut self, at: GroupIx, stage: Stage) {
-        if let Some(request) = &mut self.groups[at].request {
+    pub(crate) fn set_stage(&mut self, at: LockIx, stage: Stage) {
+        if let Some(request) = &mut self.locks[at].request {
             request.stage = stage;
         }
     }
 
-    fn wait_at_gates(&mut self, at: GroupIx) -> u32 {
-        let Self { groups, slots, .. } = self;
+    fn wait_at_gates(&mut self, at: LockIx) -> u32 {
+        let Self { locks, slots, .. } = self;
         let mut gated = 0;
-        for (nth, entry) in groups[at].entries.iter_mut().enumerate() {
+        for (nth, entry) in locks[at].entries.iter_mut().enumerate() {
             let Some(access) = entry.taken() else { continue };
             let slot = &mut slots[entry.slot];
             if slot.gates(access) {
@@ -111,15 +111,15 @@ impl Engine {
 
     /// Takes an entry out of its slot's list of gated entries.
     pub(crate) fn leave_gate(&mut self, place: Place) {
-        let Self { groups, slots, .. } = self;
-        let entry = &mut groups[place.group].entries[place.nth as usize];
+        let Self { locks, slots, .. } = self;
+        let entry = &mut locks[place.lock].entries[place.nth as usize];
         let at = std::mem::take(&mut entry.gated);
         let (Some(access), true) = (entry.hold, at > 0) else { return };
         let Some(traffic) = &mut slots[entry.slot].traffic else { return };
         let list = &mut traffic.gated[access as usize];
         list.swap_remove(at as usize - 1);
         if let Some(moved) = list.get(at as usize - 1) {
-            groups[moved.group].entries[moved.nth as usize].gated = at;
+            locks[moved.lock].entries[moved.nth as usize].gated = at;
         }
     }
 
@@ -132,12 +132,12 @@ impl Engine {
                     break;
                 }
                 self.leave_gate(place);
-                let group = &mut self.groups[place.group];
-                let Some(request) = &mut group.request else { continue };
+                let lock = &mut self.locks[place.lock];
+                let Some(request) = &mut lock.request else { continue };
                 if let Stage::Gated(gated) = &mut request.stage {
                     *gated -= 1;
                     if *gated == 0 {
-                        self.work.ready(group.ticket, place.group);
+                        self.work.ready(lock.ticket, place.lock);
                     }
                 }
             }
@@ -148,16 +148,16 @@ impl Engine {
         self.slots[at].traffic.as_ref()?.gated[access as usize].last().copied()
     }
 
-    /// The buffers where a group waits for implicit fences before a new access.
-    fn fences_to_find(&self, at: GroupIx) -> impl Iterator<Item = &Slot> {
-        let entries = self.groups[at].entries.iter();
+    /// The buffers where a lock waits for implicit fences before a new access.
+    fn fences_to_find(&self, at: LockIx) -> impl Iterator<Item = &Slot> {
+        let entries = self.locks[at].entries.iter();
         let found = entries.filter(|entry| self.fences_before(entry).is_some());
         found.map(|entry| &self.slots[entry.slot])
     }
 
-    /// Whether a new access of a group joins a row of waits.
-    fn is_in_a_row(&self, at: GroupIx) -> bool {
-        let Some(asked) = self.groups[at].request.as_ref().map(|request| request.asked) else {
+    /// Whether a new access of a lock joins a row of waits.
+    fn is_in_a_row(&self, at: LockIx) -> bool {
+        let Some(asked) = self.locks[at].request.as_ref().map(|request| request.asked) else {
             return false;
         };
         let limit = self.limits.max_hold;
@@ -168,7 +168,11 @@ impl Engine {
     /// them if the plan has a START for RW, which may also be for a device.
     fn fences_before(&self, entry: &Entry) -> Option<SyncFlags> {
         let access = entry.taken().filter(|_| self.implicit)?;
-        let plan = self.slots[entry.slot].plan(access);
+        let slot = &self.slots[entry.slot];
+        if slot.coherence.is_plain() {
+            return None;
+        }
+        let plan = slot.plan(access);
         if plan.contains(&Some((SyncKind::Start, SyncFlags::ReadWrite))) {
             return Some(SyncFlags::ReadWrite);
         }
@@ -176,22 +180,22 @@ impl Engine {
     }
 
     /// Tells the caller which implicit fences a lock waits for.
-    fn collect_waits(&self, at: GroupIx, fx: &mut Effects) -> Span {
-        fx.collect_waits(self.groups[at].entries.iter().filter_map(|entry| {
+    fn collect_waits(&self, at: LockIx, fx: &mut Effects) -> Span {
+        fx.collect_waits(self.locks[at].entries.iter().filter_map(|entry| {
             let flags = self.fences_before(entry)?;
             Some(FenceWait { buffer: self.slots[entry.slot].id, flags })
         }))
     }
 
     /// Lets the caller wait for the implicit fences of a lock.
-    pub(crate) fn begin_wait(&mut self, now: Time, at: GroupIx, fx: &mut Effects) -> JobIx {
+    pub(crate) fn begin_wait(&mut self, now: Time, at: LockIx, fx: &mut Effects) -> JobIx {
         self.start_time_of_growth(now, at, fx);
         let waits = self.collect_waits(at, fx);
         let limit = self.limits.max_hold;
-        let asked = self.groups[at].request.as_ref().map_or(now, |request| request.asked);
+        let asked = self.locks[at].request.as_ref().map_or(now, |request| request.asked);
         let mut until = now.after(limit);
-        for nth in 0..self.groups[at].entries.len() {
-            let entry = &self.groups[at].entries[nth];
+        for nth in 0..self.locks[at].entries.len() {
+            let entry = &self.locks[at].entries[nth];
             let Some(flags) = self.fences_before(entry) else { continue };
             let slot = &mut self.slots[entry.slot];
             let joined = slot.row_of(asked, limit);
@@ -202,22 +206,22 @@ impl Engine {
             }
             row.since.get_or_insert(joined.unwrap_or(now));
             row.waits += 1;
-            self.groups[at].entries[nth].waits = Some(flags);
+            self.locks[at].entries[nth].waits = Some(flags);
         }
-        let group = &mut self.groups[at];
-        if let Some(request) = &mut group.request {
+        let lock = &mut self.locks[at];
+        if let Some(request) = &mut lock.request {
             until = until.min(*request.patience.get_or_insert(now.after(limit)));
         }
-        let group = group.id;
+        let group = lock.group;
         let (id, wait) = self.new_job(Some(at), Task::Wait);
         fx.push(Effect::Wait { job: id, group, waits, until });
         wait
     }
 
     /// A wait for implicit fences is over or was given up.
-    pub(crate) fn end_wait(&mut self, now: Time, at: GroupIx, signalled: bool) {
-        let Self { groups, slots, .. } = self;
-        for entry in &mut groups[at].entries {
+    pub(crate) fn end_wait(&mut self, now: Time, at: LockIx, signalled: bool) {
+        let Self { locks, slots, .. } = self;
+        for entry in &mut locks[at].entries {
             let Some(flags) = entry.waits.take() else { continue };
             let Some(traffic) = &mut slots[entry.slot].traffic else { continue };
             let row = &mut traffic.rows[flags as usize];
@@ -231,11 +235,11 @@ impl Engine {
         }
     }
 
-    /// Begins the operations for the new buffers of a group. `None` if they need none.
-    fn start_operations(&mut self, at: GroupIx, fx: &mut Effects) -> Option<JobIx> {
+    /// Begins the operations for the new buffers of a lock. `None` if they need none.
+    fn start_operations(&mut self, at: LockIx, fx: &mut Effects) -> Option<JobIx> {
         let mut job = None;
-        for nth in 0..self.groups[at].entries.len() {
-            let entry = &self.groups[at].entries[nth];
+        for nth in 0..self.locks[at].entries.len() {
+            let entry = &self.locks[at].entries[nth];
             let slot = entry.slot;
             let plan = entry.taken().map(|access| self.slots[slot].plan(access));
             if let Some(plan @ [Some(_), _]) = plan {
@@ -247,24 +251,24 @@ impl Engine {
         job
     }
 
-    fn new_job(&mut self, group: Option<GroupIx>, task: Task) -> (JobId, JobIx) {
+    fn new_job(&mut self, lock: Option<LockIx>, task: Task) -> (JobId, JobIx) {
         self.last.job += 1;
         let id = JobId(self.last.job);
-        let at = self.jobs.insert(Job { id, group, task });
+        let at = self.jobs.insert(Job { id, lock, task });
         self.job_ids.insert(id, at);
         (id, at)
     }
 
-    /// Adds a buffer to a job, or to a new one. Without a group, the buffer retires.
+    /// Adds a buffer to a job, or to a new one. Without a lock, the buffer retires.
     pub(crate) fn join_job(
         &mut self,
         job: Option<JobIx>,
-        group: Option<GroupIx>,
+        lock: Option<LockIx>,
         slot: SlotIx,
         plan: Plan,
     ) -> JobIx {
-        let new = Task::Sync { first: slot, last: slot, retires: group.is_none() };
-        let job = job.unwrap_or_else(|| self.new_job(group, new).1);
+        let new = Task::Sync { first: slot, last: slot, retires: lock.is_none() };
+        let job = job.unwrap_or_else(|| self.new_job(lock, new).1);
         if let Task::Sync { last, .. } = &mut self.jobs[job].task {
             let last = std::mem::replace(last, slot);
             if let Some(part) = self.slots[last].job.as_mut().filter(|_| last != slot) {
@@ -282,7 +286,7 @@ impl Engine {
             let plan = job.iter().flat_map(|part| part.plan.into_iter().flatten());
             plan.map(|(kind, flags)| SyncOp { buffer: *id, kind, flags })
         }));
-        let group = job.group.map(|group| self.groups[group].id);
+        let group = job.lock.map(|lock| self.locks[lock].group);
         fx.push(Effect::Sync { job: job.id, group, waits, ops });
     }
 
@@ -295,21 +299,21 @@ impl Engine {
         std::iter::successors(first, |at| self.slots[*at].job.and_then(|part| part.next))
     }
 
-    /// Grants the buffers that a group has taken. Inlined, since most calls end here.
+    /// Grants the buffers that a lock has taken. Inlined, since most calls end here.
     #[inline(always)]
-    pub(crate) fn grant(&mut self, now: Time, at: GroupIx, fx: &mut Effects) -> Grant {
-        let Self { groups, slots, counters, untold, .. } = self;
-        let group = &mut groups[at];
-        group.request = None;
-        let token = group.token;
-        let deadline = match group.hold_from {
-            HoldFrom::Grant => now.after(group.hold),
+    pub(crate) fn grant(&mut self, now: Time, at: LockIx, fx: &mut Effects) -> Grant {
+        let Self { locks, slots, counters, untold, .. } = self;
+        let lock = &mut locks[at];
+        lock.request = None;
+        let token = lock.token;
+        let deadline = match lock.hold_from {
+            HoldFrom::Grant => now.after(lock.hold),
             HoldFrom::Conflict => Time::NEVER,
         };
         let held = Held { deadline, contended: false, wounded: false };
-        let Held { deadline, contended, .. } = *group.grant.get_or_insert(held);
+        let Held { deadline, contended, .. } = *lock.grant.get_or_insert(held);
         let mut bracketing = 0;
-        let buffers = fx.collect_buffers(group.entries.iter_mut().map(|entry| {
+        let buffers = fx.collect_buffers(lock.entries.iter_mut().map(|entry| {
             let (slot, access) = (&mut slots[entry.slot], entry.want);
             // A copy: to read the field back just after the store, together with the field beside it, is slow
             // (the processor has to wait until the store is done).
@@ -324,7 +328,7 @@ impl Engine {
                 }
                 entry.granted = Some(access);
                 entry.seen = slot.evictions.count;
-                bracketing += 2;
+                bracketing += if slot.coherence.is_plain() { 0 } else { 2 };
             }
             GrantedBuffer {
                 buffer: slot.id,

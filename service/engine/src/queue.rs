@@ -17,14 +17,14 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::index::GroupIx;
+use crate::index::LockIx;
 use crate::{Arrival, Ticket};
 
 /// A lock's place in the queue of one buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
     pub ticket: Ticket,
-    pub group: GroupIx,
+    pub lock: LockIx,
     pub exclusive: bool,
     /// It holds the buffer shared and wants it exclusively. Its own hold does not block it.
     pub upgrade: bool,
@@ -123,8 +123,8 @@ impl Queue {
         (before..self.clear.max(before), self.clear..before.max(self.clear))
     }
 
-    pub fn group_at(&self, at: usize) -> Option<GroupIx> {
-        self.waiters.get(at).map(|waiter| waiter.group)
+    pub fn lock_at(&self, at: usize) -> Option<LockIx> {
+        self.waiters.get(at).map(|waiter| waiter.lock)
     }
 
     fn place(&self, ticket: Ticket) -> usize {

@@ -3,17 +3,23 @@
 
 //! Release: unlock, eviction, death, release fences, locks that are given up, buffers that nobody has.
 //!
-//! Every pending lock that ends without a grant goes through [`Engine::withdraw`], and every grant that
-//! ends goes through [`Engine::end_grant`]. These two take the request or the grant out of the group, and
-//! with it the group's part out of every count. So each part leaves a count exactly once.
+//! Every request that ends without success goes through [`Engine::withdraw`], and every grant that ends
+//! goes through [`Engine::end_lock`]. These two take the request or the grant out of the lock, and with it
+//! the lock's part out of every count. So each part leaves a count exactly once. What they leave of the
+//! lock is freed at the end of the call ([`Engine::free`]), because others may still have its index.
 
 use crate::effects::Span;
 use crate::fence::{Ending, Fence, Gate, Part};
-use crate::group::{Group, Stage};
-use crate::index::{FenceIx, GroupIx, Place, SlotIx};
+use crate::group::Kept;
+use crate::index::{FenceIx, LockIx, Place, SlotIx};
+use crate::lock::{Lock, Stage};
 use crate::remembered::History;
 use crate::untold;
 use crate::{Access, BufferId, Effect, Effects, Engine, Error, EvictionCause, ReleaseFence, Time};
+
+/// Lists of entries that are kept for the next locks: a client has a few locks at once. A crowd that has gone
+/// leaves no memory behind.
+const SPARE: usize = 64;
 
 /// How a grant ends.
 #[derive(Clone, Copy, Debug)]
@@ -28,19 +34,20 @@ pub(crate) enum End<'a> {
 }
 
 impl Engine {
-    /// Ends a grant, if there is one, and the pending lock, if there is one.
-    pub(crate) fn end_grant(&mut self, now: Time, at: GroupIx, how: End<'_>, fx: &mut Effects) {
+    /// Ends a lock: the grant, if there is one, and the request, if there is one.
+    pub(crate) fn end_lock(&mut self, now: Time, at: LockIx, how: End<'_>, fx: &mut Effects) {
         self.withdraw(now, at, fx);
-        if self.groups[at].grant.take().is_some() {
+        if self.locks[at].grant.take().is_some() {
             self.end_entries(at, None, how);
         }
+        self.work.over.push(at);
     }
 
     /// Lets the buffers of a grant go: all of them, or those of a `part`, which is sorted.
     #[inline(always)]
-    fn end_entries(&mut self, at: GroupIx, part: Option<&[BufferId]>, how: End<'_>) {
-        let Self { groups, slots, fences, endings, work, untold, .. } = self;
-        for entry in &mut groups[at].entries {
+    fn end_entries(&mut self, at: LockIx, part: Option<&[BufferId]>, how: End<'_>) {
+        let Self { locks, slots, fences, endings, work, untold, .. } = self;
+        for entry in &mut locks[at].entries {
             let slot = &mut slots[entry.slot];
             if part.is_some_and(|part| part.binary_search(&slot.id).is_err()) {
                 continue;
@@ -82,11 +89,12 @@ impl Engine {
     }
 
     /// Takes a pending lock out of the queues, or gives back the buffers that it has taken. The grant
-    /// stays.
-    pub(crate) fn withdraw(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
-        let Some(request) = self.groups[at].request.take() else { return };
+    /// stays as it was before the request.
+    pub(crate) fn withdraw(&mut self, now: Time, at: LockIx, fx: &mut Effects) {
+        let Some(request) = self.locks[at].request.take() else { return };
+        let queued = matches!(request.stage, Stage::Queued { .. });
         match request.stage {
-            Stage::Queued { .. } => return self.leave_queues(at),
+            Stage::Queued { .. } => self.leave_queues(at),
             Stage::Gated(_) => {}
             Stage::Waiting(job) => {
                 self.end_wait(now, at, false);
@@ -95,31 +103,36 @@ impl Engine {
                     fx.push(Effect::DropWait { job: job.id });
                 }
             }
-            Stage::Syncing(job) => self.jobs[job].group = None,
+            Stage::Syncing(job) => self.jobs[job].lock = None,
         }
-        self.give_back(at);
+        if !queued {
+            self.give_back(at);
+        }
+        if self.locks[at].grant.is_some() {
+            self.forget_growth(at);
+        }
     }
 
-    fn leave_queues(&mut self, at: GroupIx) {
-        let Self { groups, slots, work, growing, .. } = self;
-        let group = &groups[at];
-        for entry in &group.entries {
+    fn leave_queues(&mut self, at: LockIx) {
+        let Self { locks, slots, work, growing, .. } = self;
+        let lock = &locks[at];
+        for entry in &lock.entries {
             let slot = &mut slots[entry.slot];
             if entry.hold.is_some() {
-                growing.remove(&(entry.slot, group.ticket, at));
+                growing.remove(&(entry.slot, lock.ticket, at));
             }
             if entry.lacks() {
-                slot.queue.remove(group.ticket);
+                slot.queue.remove(lock.ticket);
                 work.touch(entry.slot, slot);
             }
         }
     }
 
-    fn give_back(&mut self, at: GroupIx) {
-        for nth in 0..self.groups[at].entries.len() {
+    fn give_back(&mut self, at: LockIx) {
+        for nth in 0..self.locks[at].entries.len() {
             self.leave_gate(Place::new(at, nth));
-            let Self { groups, slots, work, .. } = self;
-            let entry = &mut groups[at].entries[nth];
+            let Self { locks, slots, work, .. } = self;
+            let entry = &mut locks[at].entries[nth];
             if entry.taken().is_some() {
                 let slot = &mut slots[entry.slot];
                 slot.holders.hold(&mut entry.hold, entry.granted);
@@ -128,20 +141,48 @@ impl Engine {
         }
     }
 
-    /// A pending lock ends without a grant, but its group stays open. A group that holds nothing may come
-    /// back with its ticket.
-    pub(crate) fn give_up(&mut self, now: Time, at: GroupIx, fx: &mut Effects) {
+    /// A request ends without success. A lock that holds nothing is over, and leaves its ticket to its group.
+    pub(crate) fn give_up(&mut self, now: Time, at: LockIx, fx: &mut Effects) {
         self.withdraw(now, at, fx);
-        if self.groups[at].grant.is_none() {
+        if self.locks[at].grant.is_none() {
             self.keep_ticket(now, at);
+            self.work.over.push(at);
         }
     }
 
-    /// Keeps the ticket for the group's next lock, for the rest of the ticket's life.
-    pub(crate) fn keep_ticket(&mut self, now: Time, at: GroupIx) {
-        let group = &mut self.groups[at];
-        group.kept = (now < group.life).then_some(group.ticket);
-        group.left = self.last.arrival;
+    /// Keeps the ticket for the next lock of the group, for the rest of the ticket's life.
+    pub(crate) fn keep_ticket(&mut self, now: Time, at: LockIx) {
+        let lock = &self.locks[at];
+        let kept = (now < lock.life).then(|| Kept::of(lock, self.last.arrival));
+        self.groups[lock.group.at()].kept = kept;
+    }
+
+    /// Makes a lock what its grant is: a growth has failed or was refused.
+    pub(crate) fn forget_growth(&mut self, at: LockIx) {
+        let Self { groups, locks, .. } = self;
+        let lock = &mut locks[at];
+        let members = &mut groups[lock.group.at()].members;
+        lock.entries.retain_mut(|entry| {
+            let mut want = Some(entry.want);
+            members[entry.member as usize].wanted.hold(&mut want, entry.granted);
+            entry.want = entry.granted.unwrap_or(entry.want);
+            entry.granted.is_some()
+        });
+    }
+
+    /// Takes a lock that is over, or was refused, out of its group.
+    pub(crate) fn free(&mut self, at: LockIx) {
+        let Some(Lock { group, token, mut entries, .. }) = self.locks.remove(at) else { return };
+        let group = &mut self.groups[group.at()];
+        for entry in entries.drain(..) {
+            group.members[entry.member as usize].wanted.hold(&mut Some(entry.want), None);
+        }
+        if token <= group.last {
+            group.locks.retain(|lock| *lock != at);
+        }
+        if self.spare.len() < SPARE {
+            self.spare.push(entries);
+        }
     }
 
     /// Ends a part of a grant, which is sorted, or all of it, in order. The time of fences counts from now. Refuses
@@ -149,7 +190,7 @@ impl Engine {
     pub(crate) fn end_in_order(
         &mut self,
         now: Time,
-        at: GroupIx,
+        at: LockIx,
         part: Option<&[BufferId]>,
         given: &[ReleaseFence],
         fx: &mut Effects,
@@ -167,7 +208,7 @@ impl Engine {
             Some(part) if named.iter().all(|buffer| part.binary_search(buffer).is_ok()) => {}
             Some(_) => return Err(Error::UnknownBuffer),
         }
-        let Group { id: group, token, hold, .. } = self.groups[at];
+        let Lock { group, token, hold, .. } = self.locks[at];
         let deadline = now.after(hold);
         let mut named: Vec<(Option<BufferId>, FenceIx)> = given
             .iter()
@@ -197,25 +238,26 @@ impl Engine {
     fn end_some(
         &mut self,
         now: Time,
-        at: GroupIx,
+        at: LockIx,
         part: Option<&[BufferId]>,
         how: End<'_>,
         fx: &mut Effects,
     ) {
         match part {
-            None => self.end_grant(now, at, how, fx),
+            None => self.end_lock(now, at, how, fx),
             Some(part) => {
                 self.end_entries(at, Some(part), how);
-                self.comes_late(at, part);
+                self.forget_growth(at);
             }
         }
     }
 
     /// Exclusive accesses of a grant, to buffers of a sorted list, become shared. The holder has finished to write,
     /// as at the end of a grant, and goes on to read.
-    pub(crate) fn downgrade_entries(&mut self, at: GroupIx, part: &[BufferId]) {
-        let Self { groups, slots, work, .. } = self;
-        for entry in &mut groups[at].entries {
+    pub(crate) fn downgrade_entries(&mut self, at: LockIx, part: &[BufferId]) {
+        let Self { groups, locks, slots, work, .. } = self;
+        let lock = &mut locks[at];
+        for entry in &mut lock.entries {
             let slot = &mut slots[entry.slot];
             let access = entry.granted.filter(|access| access.is_exclusive());
             let Some(access) = access.filter(|_| part.binary_search(&slot.id).is_ok()) else {
@@ -223,28 +265,19 @@ impl Engine {
             };
             // `seen` stays: the grant began before.
             slot.ended_in_order(access, entry.seen);
-            entry.granted = Some(access.shared());
+            let wanted = &mut groups[lock.group.at()].members[entry.member as usize].wanted;
+            wanted.hold(&mut Some(entry.want), Some(access.shared()));
+            entry.want = access.shared();
+            entry.granted = Some(entry.want);
             slot.holders.hold(&mut entry.hold, entry.granted);
             work.touch(entry.slot, slot);
-        }
-        self.comes_late(at, part);
-    }
-
-    /// Marks buffers that a holder has let go or shares: when it wants them back, it passes no lock that came
-    /// meanwhile.
-    fn comes_late(&mut self, at: GroupIx, part: &[BufferId]) {
-        for nth in 0..self.groups[at].entries.len() {
-            let slot = self.groups[at].entries[nth].slot;
-            if part.binary_search(&self.slots[slot].id).is_ok() {
-                self.groups[at].comes_late(nth);
-            }
         }
     }
 
     /// Answers true if `named`, a sorted list, has every buffer of the grant. A buffer that the grant
     /// lacks is `UnknownBuffer`.
-    pub(crate) fn check_held(&self, at: GroupIx, named: &[BufferId]) -> Result<bool, Error> {
-        let held = self.groups[at].entries.iter().filter(|entry| entry.granted.is_some());
+    pub(crate) fn check_held(&self, at: LockIx, named: &[BufferId]) -> Result<bool, Error> {
+        let held = self.locks[at].entries.iter().filter(|entry| entry.granted.is_some());
         let (mut all, mut found) = (0, 0);
         for entry in held {
             all += 1;

@@ -4,9 +4,9 @@
 //! Report: the caller says how a job ended, and the lock that waited for it goes on or fails.
 
 use crate::effects::FailureCause;
-use crate::group::{Entry, Group, Stage};
-use crate::index::{GroupIx, JobIx};
+use crate::index::{JobIx, LockIx};
 use crate::job::{End, Job, Task};
+use crate::lock::{Entry, Lock, Stage};
 use crate::{BufferId, Effect, Effects, Engine, Failure, Implicit, JobId, SyncKind, Time};
 
 impl Engine {
@@ -40,39 +40,39 @@ impl Engine {
             Task::Sync { .. } => self.end_operations(at, end, fx),
             Task::Wait => self.end_waiting(now, at, end),
         };
-        let Some(Job { group: Some(group), task, .. }) = self.jobs.remove(at) else { return };
+        let Some(Job { lock: Some(lock), task, .. }) = self.jobs.remove(at) else { return };
         match (end, failed_on) {
             (End::Failed(Failure { reason, .. }), Some(buffer)) => {
                 let cause = match task {
                     Task::Sync { .. } => FailureCause::Operation,
                     Task::Wait => FailureCause::ImplicitFence,
                 };
-                self.fail(now, group, (buffer, reason, cause), fx);
+                self.fail(now, lock, (buffer, reason, cause), fx);
             }
             (End::Blocked(_), _) => {
-                let wait = self.begin_wait(now, group, fx);
-                self.set_stage(group, Stage::Waiting(wait));
+                let wait = self.begin_wait(now, lock, fx);
+                self.set_stage(lock, Stage::Waiting(wait));
             }
             // The caller has just found its fences signalled. (A failure always has a buffer.)
             (End::Done | End::Failed(_), _) => {
-                self.prepare_and_tell(now, group, Implicit::Idle, fx);
+                self.prepare_and_tell(now, lock, Implicit::Idle, fx);
             }
         }
     }
 
     /// Ends the wait of a lock. Returns the buffer whose fence did not signal in time.
     fn end_waiting(&mut self, now: Time, at: JobIx, end: End) -> Option<BufferId> {
-        let group = self.jobs[at].group?;
+        let lock = self.jobs[at].lock?;
         let waited = match end {
             End::Failed(Failure { succeeded, .. }) => {
                 let waits = |entry: &&Entry| entry.waits.is_some();
-                let entries = || self.groups[group].entries.iter().filter(waits);
+                let entries = || self.locks[lock].entries.iter().filter(waits);
                 let entry = entries().nth(succeeded).or_else(|| entries().next());
                 entry.map(|entry| self.slots[entry.slot].id)
             }
             _ => None,
         };
-        self.end_wait(now, group, waited.is_none());
+        self.end_wait(now, lock, waited.is_none());
         waited
     }
 
@@ -124,11 +124,11 @@ impl Engine {
     fn fail(
         &mut self,
         now: Time,
-        at: GroupIx,
+        at: LockIx,
         (buffer, reason, cause): (BufferId, i32, FailureCause),
         fx: &mut Effects,
     ) {
-        let Group { id: group, token, .. } = self.groups[at];
+        let Lock { group, token, .. } = self.locks[at];
         fx.push(Effect::LockFailed { group, token, buffer, reason, cause });
         self.counters.lock_failures += 1;
         // Its job is over, so there is nothing to take back.

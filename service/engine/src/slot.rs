@@ -14,7 +14,7 @@ use crate::holders::Holders;
 use crate::index::{Place, UntoldIx};
 use crate::job::JobPart;
 use crate::queue::Queue;
-use crate::{Access, BufferId, Time};
+use crate::{Access, BufferId, GrantedBuffer, Time};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Slot {
@@ -84,6 +84,23 @@ impl Slot {
             coherence: Coherence::default(),
             generation: 0,
             evictions: Evictions::default(),
+        }
+    }
+
+    /// Memory that only CPUs use.
+    pub fn plain(id: BufferId) -> Self {
+        Self { coherence: Coherence::of_plain_memory(), ..Self::new(id) }
+    }
+
+    /// What a grant for `access` says of the buffer now.
+    pub fn granted(&self, access: Access) -> GrantedBuffer {
+        GrantedBuffer {
+            buffer: self.id,
+            access,
+            generation: self.generation,
+            evicted: self.evictions.at_work(),
+            torn: self.evictions.is_torn(),
+            fenced: self.is_fenced_for(access),
         }
     }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::index::GroupIx;
+use crate::Access;
 
 /// A moment: nanoseconds of a monotonic clock. The caller chooses the clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,13 +66,42 @@ impl fmt::Debug for GroupId {
     }
 }
 
-/// Names one lock, from its request to the end of its grant. Tokens count from 1 and are never reused. A
-/// lock that adds buffers to a grant has the grant's token.
+/// Names a lock of its group, from its request to the end of its grant. The client chooses it, greater than
+/// any before in the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token(pub u64);
 
-/// The age of a lock: smaller is older (kernel: `ww_acquire_ctx.stamp`). A group has its ticket until it
-/// is granted and released, or until the ticket's life is over.
+/// What a lock asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wants<'a> {
+    /// None: all buffers of the group, with the accesses of [`Engine::add`].
+    ///
+    /// [`Engine::add`]: crate::Engine::add
+    pub buffers: &'a [BufferId],
+    /// One for each of the buffers, in their order, or none: those of [`Engine::add`].
+    ///
+    /// [`Engine::add`]: crate::Engine::add
+    pub accesses: &'a [Access],
+}
+
+impl Wants<'_> {
+    /// All buffers of the group.
+    pub const ALL: Self = Self { buffers: &[], accesses: &[] };
+}
+
+/// How long a lock may wait for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all. It may still be pending, for cache operations or for one look at implicit fences.
+    Never,
+    /// As long as it takes.
+    UntilGranted,
+    /// This long at most.
+    AtMost(Duration),
+}
+
+/// The age of a lock: smaller is older (kernel: `ww_acquire_ctx.stamp`). A lock has its ticket until it
+/// has been granted and released; its group may keep it until the ticket's life is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
@@ -92,11 +122,9 @@ pub struct FenceId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(pub u64);
 
-/// How far the lock of a group is.
+/// How far a lock is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// It neither waits nor holds.
-    Idle,
     /// It waits for others, and holds nothing.
     Queued,
     /// It has its buffers. Operations or fences that they need are pending.
@@ -188,24 +216,25 @@ pub enum Error {
     UnknownGroup,
     /// The group has no such buffer.
     UnknownBuffer,
-    /// The group waits for a lock, or it holds this buffer.
+    /// The lock waits, or a lock of the group has the buffer.
     Busy,
     /// The group has no buffers.
     EmptyGroup,
-    /// The group holds all of its buffers (kernel: `-EALREADY`).
+    /// The grant has all that it asks for, or another lock of the group has a buffer or waits for it, with
+    /// a conflicting access (kernel: `-EALREADY`).
     AlreadyLocked,
-    /// The group waits for its lock already.
-    AlreadyQueued,
     /// Another group holds a buffer or waits for it, or operations or fences are pending on it.
     WouldBlock,
-    /// No lock of the group is waiting.
+    /// The lock does not wait.
     NotQueued,
-    /// The token does not name the group's grant.
+    /// The group has had no lock with this token; or, for a new lock, the token is not greater than all before.
     BadToken,
-    /// An older group wants what this one holds, and waiting for more could deadlock (kernel:
-    /// `-EDEADLK`). Or the ticket's life is over, and the lock would pass a waiter. The group gets nothing
-    /// more until it has unlocked. Then it locks again, with its old ticket while that lives.
+    /// The lock with this token is over, or the token was passed over.
+    Ended,
+    /// An older lock wants what this one holds, and waiting for more could deadlock (kernel:
+    /// `-EDEADLK`). Or the ticket's life is over, and the growth would pass a waiter. The lock gets nothing
+    /// more. When it has unlocked, the group locks again, with the old ticket while that lives.
     Deadlock,
-    /// One group cannot use one buffer by the CPU and by a device.
+    /// One lock cannot use one buffer by the CPU and by a device.
     AccessConflict,
 }

@@ -10,11 +10,11 @@
 //! [`Effect::Contended`]: crate::Effect::Contended
 
 use crate::arena::Arena;
-use crate::index::{GroupIx, UntoldIx, UNTOLD};
+use crate::index::{LockIx, UntoldIx, UNTOLD};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Untold {
-    pub group: GroupIx,
+    pub lock: LockIx,
     pub next: Option<UntoldIx>,
     before: Option<UntoldIx>,
 }
@@ -23,9 +23,9 @@ pub(crate) type Lists = Arena<Untold, UNTOLD>;
 
 /// Puts a holder at the begin of a list.
 #[inline]
-pub(crate) fn add(lists: &mut Lists, first: &mut Option<UntoldIx>, group: GroupIx) -> UntoldIx {
+pub(crate) fn add(lists: &mut Lists, first: &mut Option<UntoldIx>, lock: LockIx) -> UntoldIx {
     let next = *first;
-    let at = lists.insert(Untold { group, next, before: None });
+    let at = lists.insert(Untold { lock, next, before: None });
     if let Some(next) = next {
         lists[next].before = Some(at);
     }

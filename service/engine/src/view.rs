@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use crate::coherence::Coherence;
 use crate::fence::{Fence, Gate};
-use crate::group::Group;
-use crate::index::{GroupIx, SlotIx};
+use crate::index::{LockIx, SlotIx};
+use crate::lock::Lock;
 use crate::slot::Slot;
 use crate::{Access, BufferId, Engine, FenceId, GroupId, Phase, Ticket, Time, Token};
 
@@ -25,9 +25,9 @@ pub struct Counters {
     pub cancels: u64,
     /// Pending locks that timed out.
     pub time_outs: u64,
-    /// Growing groups that were wounded while they waited.
+    /// Growing locks that were wounded while they waited.
     pub wounds: u64,
-    /// Locks of growing groups that were refused: waiting could have deadlocked.
+    /// Growths that were refused: waiting could have deadlocked.
     pub deadlocks: u64,
     /// Grants taken away at a deadline, or because of a release fence.
     pub evictions: u64,
@@ -52,9 +52,9 @@ pub struct BufferView {
     pub id: BufferId,
     /// Groups that have it.
     pub members: usize,
-    /// The groups that hold it.
+    /// The locks that hold it.
     pub holders: Vec<LockView>,
-    /// The groups that wait for it, the oldest first.
+    /// The locks that wait for it, the oldest first.
     pub waiters: Vec<LockView>,
     /// The release fences of past holders that are pending.
     pub fences: Vec<FenceView>,
@@ -105,10 +105,10 @@ impl Engine {
     pub fn buffers(&self) -> Vec<BufferView> {
         let mut views: BTreeMap<SlotIx, BufferView> =
             self.slots.iter().map(|(at, slot)| (at, self.view(at, slot))).collect();
-        for (at, group) in self.groups.iter() {
-            for entry in &group.entries {
+        for (at, lock) in self.locks.iter() {
+            for entry in &lock.entries {
                 if let (Some(access), Some(view)) = (entry.hold, views.get_mut(&entry.slot)) {
-                    view.holders.push(self.lock_view(at, access));
+                    view.holders.extend(self.lock_view(at, access));
                 }
             }
         }
@@ -126,9 +126,9 @@ impl Engine {
     /// The view of a buffer, without its holders.
     fn view(&self, at: SlotIx, slot: &Slot) -> BufferView {
         let waiting = slot.queue.iter().filter_map(|(waiter, _)| {
-            let mut entries = self.groups[waiter.group].entries.iter();
+            let mut entries = self.locks[waiter.lock].entries.iter();
             let entry = entries.find(|entry| entry.slot == at)?;
-            Some(self.lock_view(waiter.group, entry.want))
+            self.lock_view(waiter.lock, entry.want)
         });
         let gates = slot.traffic.iter().flat_map(|traffic| traffic.fences.iter());
         let fences = gates.map(|Gate { fence: at, nth }| {
@@ -150,9 +150,9 @@ impl Engine {
         }
     }
 
-    fn lock_view(&self, group: GroupIx, access: Access) -> LockView {
-        let group = &self.groups[group];
-        let Group { id, token, ticket, .. } = *group;
-        LockView { group: id, token, ticket, access, phase: group.phase() }
+    fn lock_view(&self, at: LockIx, access: Access) -> Option<LockView> {
+        let lock = &self.locks[at];
+        let Lock { group, token, ticket, .. } = *lock;
+        Some(LockView { group, token, ticket, access, phase: lock.phase()? })
     }
 }

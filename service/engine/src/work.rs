@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::index::{GroupIx, SlotIx};
+use crate::index::{LockIx, SlotIx};
 use crate::slot::Slot;
 use crate::Ticket;
 
@@ -15,12 +15,14 @@ use crate::Ticket;
 pub(crate) struct Work {
     /// Buffers whose waiters may have become clear, or ceased to be.
     touched: Vec<SlotIx>,
-    /// Groups that may have nothing left to wait for, the oldest first.
-    ready: BinaryHeap<Reverse<(Ticket, GroupIx)>>,
+    /// Locks that may have nothing left to wait for, the oldest first.
+    ready: BinaryHeap<Reverse<(Ticket, LockIx)>>,
     /// Buffers that nobody may have any more.
     abandoned: Vec<SlotIx>,
-    /// Groups whose deadline or time-out has come.
-    pub due: Vec<GroupIx>,
+    /// Locks whose deadline or time-out has come.
+    pub due: Vec<LockIx>,
+    /// Locks that are over.
+    pub over: Vec<LockIx>,
 }
 
 impl Work {
@@ -34,12 +36,12 @@ impl Work {
         self.touched.pop()
     }
 
-    pub fn ready(&mut self, ticket: Ticket, group: GroupIx) {
-        self.ready.push(Reverse((ticket, group)));
+    pub fn ready(&mut self, ticket: Ticket, lock: LockIx) {
+        self.ready.push(Reverse((ticket, lock)));
     }
 
-    pub fn next_ready(&mut self) -> Option<GroupIx> {
-        self.ready.pop().map(|Reverse((_, group))| group)
+    pub fn next_ready(&mut self) -> Option<LockIx> {
+        self.ready.pop().map(|Reverse((_, lock))| lock)
     }
 
     pub fn abandon(&mut self, at: SlotIx, slot: &Slot) {
@@ -57,5 +59,6 @@ impl Work {
             && self.ready.is_empty()
             && self.abandoned.is_empty()
             && self.due.is_empty()
+            && self.over.is_empty()
     }
 }

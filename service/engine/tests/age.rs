@@ -52,8 +52,8 @@ fn a_ticket_that_is_kept_in_line_is_not_renewed_either() {
         world.pass(passed);
         world.cancel(hoarder).unwrap();
         world.lock(hoarder);
-        let mut waiting = world.engine.waiting_by_age();
-        waiting.retain(|group| *group != next);
+        let waiting = world.engine.waiting_by_age().into_iter().map(|(group, _)| group);
+        let waiting: Vec<GroupId> = waiting.filter(|group| *group != next).collect();
         assert_eq!(waiting, expected);
     }
 }

@@ -18,6 +18,7 @@ struct World {
     fx: Effects,
     now: Time,
     groups: Vec<GroupId>,
+    last: Token,
 }
 
 impl World {
@@ -31,17 +32,16 @@ impl World {
             group
         });
         let groups = groups.collect();
-        Self { engine, fx: Effects::new(), now: Time(0), groups }
+        Self { engine, fx: Effects::new(), now: Time(0), groups, last: Token(0) }
     }
 
     fn lock(&mut self, at: usize) -> Token {
         self.now = self.now.after(Duration::from_micros(1));
-        let limit = Some(Duration::from_secs(1));
-        match self
-            .engine
-            .lock(self.now, self.groups[at], limit, Implicit::Unknown, &mut self.fx)
-            .unwrap()
-        {
+        let limit = Wait::AtMost(Duration::from_secs(1));
+        self.last.0 += 1;
+        let Self { engine, fx, now, groups, last } = self;
+        let locked = engine.lock(*now, groups[at], *last, Wants::ALL, limit, Implicit::Unknown, fx);
+        match locked.unwrap() {
             LockOutcome::Granted(grant) => {
                 assert_eq!(self.fx.buffers(grant.buffers).len(), 16);
                 self.carry_out();

@@ -24,7 +24,7 @@ fn patient(world: &mut World, members: &[(u64, Access)]) -> GroupId {
 }
 
 fn deadline(world: &World, group: GroupId) -> Time {
-    match world.engine.phase(group) {
+    match world.phase(group) {
         Some(Phase::Held { deadline } | Phase::Growing { deadline }) => deadline,
         other => panic!("{other:?}"),
     }

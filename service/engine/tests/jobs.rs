@@ -181,7 +181,8 @@ fn a_look_does_not_outlive_operations_that_take_their_time() {
     world.hold_jobs = true;
     world.implicit = Implicit::Idle;
     let (now, fx) = (world.now, &mut Effects::new());
-    let outcome = world.engine.lock(now, both, None, Implicit::Idle, fx);
+    let (wants, wait) = (Wants::ALL, Wait::UntilGranted);
+    let outcome = world.engine.lock(now, both, Token(9), wants, wait, Implicit::Idle, fx);
     assert!(matches!(outcome, Ok(LockOutcome::Pending(_))));
     let Some(Effect::Sync { waits, ops, .. }) = fx.pop() else { panic!("no operation") };
     let waits: Vec<u64> = fx.waits(waits).iter().map(|wait| wait.buffer.0).collect();

@@ -151,9 +151,17 @@ fn a_token_unlocks_once() {
     let foreign = world.lock(other);
     world.unlock(group, stale);
     let held = world.lock(group);
-    for token in [stale, foreign, Token(0)] {
+    // The other group's number was passed over here.
+    let future = Token(held.0 + 1);
+    let bad = [
+        (stale, Error::Ended),
+        (foreign, Error::Ended),
+        (Token(0), Error::BadToken),
+        (future, Error::BadToken),
+    ];
+    for (token, error) in bad {
         let answer = world.call(|e, now, fx| e.unlock(now, group, token, &[], fx));
-        assert_eq!(answer, Err(Error::BadToken));
+        assert_eq!(answer, Err(error));
     }
     world.unlock(group, held);
 }
@@ -228,7 +236,7 @@ impl Taker {
         match world.try_to_lock(self.group) {
             Ok(token) => {
                 self.token = Some(token);
-                let at_once = world.engine.phase(self.group).expect("open");
+                let at_once = world.phase(self.group).expect("open");
                 self.state = match at_once {
                     Phase::Held { .. } => Stage::Free,
                     _ => Stage::Waiting,

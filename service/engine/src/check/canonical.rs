@@ -4,8 +4,8 @@
 //! A name of a state, for model checkers. Two states have the same name exactly if they behave alike.
 //!
 //! Ids, tickets and eviction counts grow for ever and only their order matters, so the name has their
-//! ranks. Groups and buffers are interchangeable, so the name is the least encoding under all renamings of
-//! buffers, with the groups sorted in each. It leaves out counters, generations and clocks, which decide
+//! ranks. Groups, locks of a group and buffers are interchangeable, so the name is the least encoding under
+//! all renamings of buffers, with the groups sorted in each. It leaves out counters, generations and clocks, which decide
 //! nothing, and everything that follows from the rest ([`super::invariants`]).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,9 +13,10 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::coherence::Coherence;
 use crate::evictions::Evictions;
 use crate::fence::{Ending, Part};
-use crate::group::{Entry, Group, Held, Request, Stage};
+use crate::group::{Group, Kept, Member};
 use crate::index::SlotIx;
 use crate::job::{Job, Task};
+use crate::lock::{Entry, Held, Lock, Request, Stage};
 use crate::slot::Slot;
 use crate::{Access, BufferId, Engine, FenceId, JobId, Ticket, Time};
 
@@ -44,23 +45,57 @@ impl Engine {
         })
     }
 
-    /// The tickets that groups have or keep, the oldest first.
+    /// The tickets that locks have or groups keep, the oldest first.
     fn tickets(&self) -> Vec<Ticket> {
+        let kept = self.groups.iter().filter_map(|(_, group)| Some(group.kept.as_ref()?.ticket));
         let mut tickets: Vec<Ticket> =
-            self.groups.iter().filter_map(|(_, group)| ticket(group)).collect();
+            self.locks.iter().map(|(_, lock)| lock.ticket).chain(kept).collect();
         tickets.sort_unstable();
         tickets
     }
 
     fn encode_group(&self, group: &Group, order: &[BufferId], tickets: &[Ticket]) -> Vec<u8> {
-        let Group { id: _, hold: _, hold_from, entries, ticket: _, token: _, .. } = group;
-        let Group { life, kept, left, late: _, request, grant, .. } = group;
-        let rank = ticket(group).and_then(|ticket| tickets.binary_search(&ticket).ok());
-        let over = rank.is_some() && *life == Time(0);
-        let mut bytes = vec![
-            rank.map_or(0, |rank| rank as u8 + 1),
-            u8::from(kept.is_some()) | u8::from(over) << 1 | (*hold_from as u8) << 2,
-        ];
+        // The last token only says which tokens are new.
+        let Group { id: _, hold: _, hold_from, members, locks, last: _, kept } = group;
+        let rank = |ticket| tickets.binary_search(&ticket).map_or(0, |rank| rank as u8 + 1);
+        let mut bytes = vec![*hold_from as u8, locks.len() as u8];
+        match kept {
+            None => bytes.push(0),
+            Some(Kept { ticket, life, left: _, stood: _ }) => {
+                bytes.extend([rank(*ticket), u8::from(*life == Time(0))]);
+            }
+        }
+        for buffer in order {
+            let slot = self.slot_ids.get(buffer).copied();
+            let Some(member) = members.iter().find(|member| Some(member.slot) == slot) else {
+                bytes.push(0);
+                continue;
+            };
+            // What the locks want follows from the locks.
+            let Member { slot, access, wanted: _ } = member;
+            bytes.push(code(Some(*access)));
+            if let Some(Kept { left, stood, .. }) = kept {
+                let stood = stood.iter().find(|(stood, _)| stood == slot);
+                bytes.push(stood.map_or(0, |(_, exclusive)| 1 + u8::from(*exclusive)));
+                // Whether a reader or a writer has come while the group was away.
+                let queue = &self.slots[*slot].queue;
+                let [reader, writer] = [false, true].map(|w| queue.has_come_since(*left, w));
+                bytes.push(u8::from(reader) | u8::from(writer) << 1);
+            }
+        }
+        let locks = locks.iter().map(|at| &self.locks[*at]);
+        let mut locks: Vec<Vec<u8>> =
+            locks.map(|lock| self.encode_lock(lock, rank(lock.ticket), order)).collect();
+        locks.sort_unstable();
+        bytes.extend(locks.concat());
+        bytes
+    }
+
+    fn encode_lock(&self, lock: &Lock, rank: u8, order: &[BufferId]) -> Vec<u8> {
+        // The group's hold limit and the token decide nothing; the rank stands for the ticket.
+        let Lock { group: _, token: _, hold: _, hold_from: _, ticket: _, .. } = lock;
+        let Lock { life, request, grant, entries, .. } = lock;
+        let mut bytes = vec![rank, u8::from(*life == Time(0))];
         bytes.push(match request {
             None => 0,
             Some(Request { expires: _, asked: _, patience: _, stage }) => match stage {
@@ -82,12 +117,7 @@ impl Engine {
                 None => bytes.push(0),
                 Some(entry) => {
                     self.encode_entry(entry, &mut bytes);
-                    // Whether a reader or a writer has come while the group was away.
-                    let queue = &self.slots[entry.slot].queue;
-                    let come = [false, true].map(|w| queue.has_come_since(*left, w));
-                    let [reader, writer] = come.map(|come| u8::from(come && kept.is_some()));
-                    let late = u8::from(entry.late && rank.is_some());
-                    bytes.push(late | reader << 1 | writer << 2);
+                    bytes.push(u8::from(entry.late));
                 }
             }
         }
@@ -95,7 +125,8 @@ impl Engine {
     }
 
     fn encode_entry(&self, entry: &Entry, bytes: &mut Vec<u8>) {
-        let Entry { slot, want, hold, granted, waits, untold: _, gated, seen, late: _ } = entry;
+        let Entry { slot, member: _, want, hold, granted, waits, .. } = entry;
+        let Entry { untold: _, gated, seen, late: _, .. } = entry;
         let [want, hold, granted] = [Some(*want), *hold, *granted].map(code);
         bytes.extend([1 + want, hold << 4 | granted, u8::from(*gated > 0) | flags(*waits) << 1]);
         bytes.push(if granted == 0 { 0 } else { self.eviction_rank(*slot, *seen) });
@@ -114,7 +145,7 @@ impl Engine {
 
     fn eviction_numbers(&self, at: SlotIx) -> Vec<u64> {
         let slot = &self.slots[at];
-        let all = self.groups.iter().flat_map(|(_, group)| &group.entries);
+        let all = self.locks.iter().flat_map(|(_, lock)| &lock.entries);
         let held = all.filter(|entry| entry.slot == at && entry.granted.is_some());
         let endings =
             self.parts_on(slot).into_iter().map(|(_, part)| self.endings[part.ending].seen);
@@ -173,8 +204,7 @@ impl Engine {
                     let job = self.job_of(at);
                     let rank = job.and_then(|job| jobs.binary_search(&job.id).ok());
                     bytes.push(1 + rank.unwrap_or(0) as u8);
-                    let owner =
-                        job.and_then(|job| job.group).map(|group| self.groups[group].ticket);
+                    let owner = job.and_then(|job| job.lock).map(|lock| self.locks[lock].ticket);
                     let owner = owner.and_then(|owner| tickets.binary_search(&owner).ok());
                     bytes.push(owner.map_or(0, |rank| rank as u8 + 1));
                     let task = job.map(|job| job.task);
@@ -202,14 +232,6 @@ impl Engine {
 
 fn encode_coherence(c: &Coherence, bytes: &mut Vec<u8>) {
     bytes.extend([u8::from(c.device_dirty()), u8::from(c.cpu_dirty()), flags(c.open())]);
-}
-
-/// The ticket that a group has or keeps.
-fn ticket(group: &Group) -> Option<Ticket> {
-    if group.request.is_some() || group.grant.is_some() {
-        return Some(group.ticket);
-    }
-    group.kept
 }
 
 fn code(access: Option<Access>) -> u8 {

@@ -3,18 +3,19 @@
 
 //! The invariants of the table between two calls. Tests check them after every step.
 //!
-//! Groups and entries say what is wanted and held. Everything else follows from that: queues, counts,
+//! Locks and their entries say what is wanted and held. Everything else follows from that: queues, counts,
 //! lists, timers. Each of these is compared with what the rules say, and the rules are written here a
 //! second time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::group::{Entry, Group, Stage};
+use crate::group::Group;
 use crate::holders::Holders;
-use crate::index::{GroupIx, Place, SlotIx};
+use crate::index::{LockIx, Place, SlotIx};
 use crate::job::Task;
+use crate::lock::{Entry, Lock, Stage};
 use crate::slot::Slot;
-use crate::{Access, Engine, GroupId, HoldFrom, SyncFlags, Ticket, Time};
+use crate::{Access, Engine, GroupId, HoldFrom, SyncFlags, Ticket, Time, Token};
 
 type Checked = Result<(), String>;
 
@@ -24,8 +25,12 @@ impl Engine {
         for (at, slot) in self.slots.iter() {
             self.check_slot(at, slot).map_err(|broken| format!("{:?}: {broken}", slot.id))?;
         }
-        for (at, group) in self.groups.iter() {
-            self.check_group(at, group).map_err(|broken| format!("{:?}: {broken}", group.id))?;
+        for (_, group) in self.groups.iter() {
+            self.check_group(group).map_err(|broken| format!("{:?}: {broken}", group.id))?;
+        }
+        for (at, lock) in self.locks.iter() {
+            let name = || format!("{:?} {:?}", lock.group, lock.token);
+            self.check_one_lock(at, lock).map_err(|broken| format!("{}: {broken}", name()))?;
         }
         self.check_age()?;
         self.check_jobs()?;
@@ -34,8 +39,8 @@ impl Engine {
     }
 
     fn all_entries(&self) -> impl Iterator<Item = (Place, &Entry)> {
-        self.groups.iter().flat_map(|(at, group)| {
-            let entries = group.entries.iter().enumerate();
+        self.locks.iter().flat_map(|(at, lock)| {
+            let entries = lock.entries.iter().enumerate();
             entries.map(move |(nth, entry)| (Place::new(at, nth), entry))
         })
     }
@@ -52,7 +57,11 @@ impl Engine {
         let mut counted = Holders::default();
         held.values().for_each(|access| counted.hold(&mut None, Some(*access)));
         ensure(slot.holders == counted, "miscounted holders")?;
-        ensure(slot.members as usize == self.entries_on(at).count(), "miscounted members")?;
+        let members = self.groups.iter().flat_map(|(_, group)| &group.members);
+        let members = members.filter(|member| member.slot == at).count();
+        ensure(slot.members as usize == members, "miscounted members")?;
+        let plain = slot.coherence.is_plain();
+        ensure(!plain || slot.job.is_none(), "an operation on memory that has no caches")?;
         ensure(!slot.is_abandoned(), "kept, but nobody has it")?;
         self.check_untold(at, slot)?;
         self.check_marks(slot)?;
@@ -65,19 +74,19 @@ impl Engine {
         let mut listed = BTreeSet::new();
         let mut next = slot.untold;
         while let Some(place) = next {
-            ensure(listed.insert((self.untold[place].group, place)), "a list has a circle")?;
+            ensure(listed.insert((self.untold[place].lock, place)), "a list has a circle")?;
             next = self.untold[place].next;
         }
-        let contended = |group: &Group| group.grant.is_some_and(|held| held.contended);
+        let contended = |lock: &Lock| lock.grant.is_some_and(|held| held.contended);
         let holders = self.entries_on(at).filter(|(_, entry)| entry.granted.is_some());
-        let untold = holders.filter(|(place, _)| !contended(&self.groups[place.group]));
+        let untold = holders.filter(|(place, _)| !contended(&self.locks[place.lock]));
         let mut expected = BTreeSet::new();
         for (place, entry) in untold {
             let at = entry.untold.ok_or("an untold holder is in no list")?;
-            expected.insert((place.group, at));
+            expected.insert((place.lock, at));
             let waited = slot.queue.iter().any(|(waiter, _)| {
                 let conflicts = waiter.exclusive || entry.granted.is_some_and(Access::is_exclusive);
-                conflicts && waiter.group != place.group
+                conflicts && waiter.lock != place.lock
             });
             ensure(!waited, "a holder does not know that somebody waits")?;
         }
@@ -113,7 +122,7 @@ impl Engine {
                 "a gate lists an entry that does not wait there",
             )?;
             let placed = list.iter().enumerate().all(|(nth, place)| {
-                self.groups[place.group].entries[place.nth as usize].gated as usize == nth + 1
+                self.locks[place.lock].entries[place.nth as usize].gated as usize == nth + 1
             });
             ensure(placed, "an entry has the wrong place at a gate")?;
         }
@@ -128,15 +137,15 @@ impl Engine {
     fn check_queue(&self, at: SlotIx, slot: &Slot) -> Checked {
         let mut expected: Vec<(Place, &Entry)> = self
             .entries_on(at)
-            .filter(|(place, entry)| entry.lacks() && self.groups[place.group].is_queued())
+            .filter(|(place, entry)| entry.lacks() && self.locks[place.lock].is_queued())
             .collect();
-        expected.sort_by_key(|(place, _)| self.groups[place.group].ticket);
+        expected.sort_by_key(|(place, _)| self.locks[place.lock].ticket);
         ensure(
             slot.queue.iter().count() == expected.len(),
             "the queue has too many or too few waiters",
         )?;
         for ((place, entry), (waiter, clear)) in expected.iter().zip(slot.queue.iter()) {
-            ensure(waiter.group == place.group, "the queue is not in the order of tickets")?;
+            ensure(waiter.lock == place.lock, "the queue is not in the order of tickets")?;
             ensure(waiter.exclusive == entry.want.is_exclusive(), "waits for another access")?;
             ensure(waiter.upgrade == entry.is_upgrade(), "the queue does not know an upgrade")?;
             let free = self.blockers(*place, entry).next().is_none();
@@ -145,39 +154,72 @@ impl Engine {
         Ok(())
     }
 
-    /// Rule 2, from its definition: the groups that a waiting entry waits for.
+    /// Rule 2, from its definition: the locks that a waiting entry waits for.
     fn blockers<'a>(
         &'a self,
         place: Place,
         waiting: &'a Entry,
-    ) -> impl Iterator<Item = GroupIx> + 'a {
-        let ticket = self.groups[place.group].ticket;
+    ) -> impl Iterator<Item = LockIx> + 'a {
+        let ticket = self.locks[place.lock].ticket;
         self.entries_on(waiting.slot).filter_map(move |(other, entry)| {
-            let group = &self.groups[other.group];
+            let lock = &self.locks[other.lock];
             let held = entry.hold.is_some_and(|access| access.conflicts(waiting.want));
-            let older = group.is_queued()
+            let older = lock.is_queued()
                 && entry.lacks()
-                && group.ticket < ticket
+                && lock.ticket < ticket
                 && entry.want.conflicts(waiting.want);
-            (other.group != place.group && (held || older)).then_some(other.group)
+            (other.lock != place.lock && (held || older)).then_some(other.lock)
         })
     }
 
-    fn check_group(&self, at: GroupIx, group: &Group) -> Checked {
-        let entries = || group.entries.iter();
+    /// The group's lists, and what its locks want together.
+    fn check_group(&self, group: &Group) -> Checked {
+        let locks: Vec<(LockIx, &Lock)> =
+            self.locks.iter().filter(|(_, lock)| lock.group == group.id).collect();
+        let mut listed: Vec<LockIx> = locks.iter().map(|(at, _)| *at).collect();
+        listed.sort_by_key(|at| self.locks[*at].token);
+        ensure(group.locks == listed, "the group has other locks than its list")?;
+        let tokens: BTreeSet<_> = locks.iter().map(|(_, lock)| lock.token).collect();
+        ensure(tokens.len() == locks.len(), "two locks with one token")?;
+        ensure(tokens.last().is_none_or(|last| *last <= group.last), "a token from the future")?;
+        for (nth, member) in group.members.iter().enumerate() {
+            let mut wanted = Holders::default();
+            for entry in locks.iter().flat_map(|(_, lock)| &lock.entries) {
+                let same = entry.slot == member.slot;
+                ensure(same == (entry.member as usize == nth), "an entry has a wrong position")?;
+                if same {
+                    let suits = wanted.admits(entry.want.is_exclusive(), false);
+                    ensure(suits, "locks of one group are in each other's way")?;
+                    wanted.hold(&mut None, Some(entry.want));
+                }
+            }
+            ensure(wanted == member.wanted, "miscounted what a group wants")?;
+        }
+        let kept = group.kept.iter().flat_map(|kept| &kept.stood);
+        let all = kept.map(|(slot, _)| group.position_of(*slot));
+        ensure({ all }.all(|position| position.is_some()), "stood where the group has no buffer")
+    }
+
+    fn check_one_lock(&self, at: LockIx, lock: &Lock) -> Checked {
+        ensure(!lock.is_over(), "a lock that is over")?;
+        let entries = || lock.entries.iter();
         let granted = entries().filter(|entry| entry.granted.is_some()).count();
         ensure(
-            group.grant.is_some() == (granted > 0),
+            lock.grant.is_some() == (granted > 0),
             "a grant without buffers, or granted buffers without a grant",
         )?;
-        if let Some(held) = &group.grant {
-            let counts = group.hold_from == HoldFrom::Grant || held.contended;
+        if let Some(held) = &lock.grant {
+            let counts = lock.hold_from == HoldFrom::Grant || held.contended;
             ensure(counts == (held.deadline != Time::NEVER), "a wrong deadline")?;
         }
         let gated = entries().filter(|entry| entry.gated > 0).count();
         let waits = entries().filter(|entry| entry.waits.is_some()).count();
-        match group.request.as_ref().map(|request| request.stage) {
-            None | Some(Stage::Queued { .. }) => {
+        match lock.request.as_ref().map(|request| request.stage) {
+            None => {
+                let has_all = entries().all(|e| e.granted.is_some() && !e.lacks());
+                ensure(has_all, "wants something without a request")?;
+            }
+            Some(Stage::Queued { .. }) => {
                 ensure(
                     entries().all(|e| e.taken().is_none()),
                     "has taken a buffer but is not preparing",
@@ -191,7 +233,7 @@ impl Engine {
             }
         }
         let (mut at_gates, mut in_wait) = (0, false);
-        match group.request.as_ref().map(|request| request.stage) {
+        match lock.request.as_ref().map(|request| request.stage) {
             None => {}
             Some(Stage::Queued { blocked }) => {
                 let lacks = entries().enumerate().filter(|(_, entry)| entry.lacks());
@@ -208,33 +250,31 @@ impl Engine {
                 ensure(!entries().any(|e| e.gated > 0 && open(e)), "waits at an open gate")?;
             }
             Some(Stage::Syncing(job)) => {
-                ensure(self.jobs[job].group == Some(at), "the job belongs to another group")?;
+                ensure(self.jobs[job].lock == Some(at), "the job belongs to another lock")?;
                 ensure(self.parts(job).next().is_some(), "a job without buffers")?;
             }
             Some(Stage::Waiting(job)) => {
                 in_wait = true;
-                ensure(self.jobs[job].group == Some(at), "the job belongs to another group")?;
+                ensure(self.jobs[job].lock == Some(at), "the job belongs to another lock")?;
                 ensure(matches!(self.jobs[job].task, Task::Wait), "operations, not a wait")?;
             }
         }
         ensure(at_gates == gated, "miscounted gates")?;
         ensure(in_wait == (waits > 0), "the stage and the entries disagree about implicit fences")?;
-        let kept = group.kept.is_none() || group.request.is_none() && group.grant.is_none();
-        ensure(kept, "keeps a second ticket")?;
-        let armed = self.group_timers.get(at);
-        ensure(group.due().is_none_or(|due| armed.is_some_and(|at| at <= due)), "a timer is late")
+        let armed = self.lock_timers.get(at);
+        ensure(lock.due().is_none_or(|due| armed.is_some_and(|at| at <= due)), "a timer is late")
     }
 
     /// Each waiter waits for somebody older or for somebody who does not wait: no cycle.
     fn check_age(&self) -> Checked {
         for (place, entry) in self.all_entries() {
-            let group = &self.groups[place.group];
-            if !group.is_queued() || !entry.lacks() {
+            let lock = &self.locks[place.lock];
+            if !lock.is_queued() || !entry.lacks() {
                 continue;
             }
-            for blocker in self.blockers(place, entry).map(|at| &self.groups[at]) {
-                let fine = !blocker.is_queued() || blocker.ticket < group.ticket;
-                ensure(fine, "an older group waits for a younger one that waits")?;
+            for blocker in self.blockers(place, entry).map(|at| &self.locks[at]) {
+                let fine = !blocker.is_queued() || blocker.ticket < lock.ticket;
+                ensure(fine, "an older lock waits for a younger one that waits")?;
             }
         }
         Ok(())
@@ -247,20 +287,20 @@ impl Engine {
             ensure(self.parts(at).all(|slot| parts.insert(slot)), "a buffer in two jobs")?;
             let count = self.parts(at).count();
             match job.task {
-                Task::Wait => ensure(job.group.is_some(), "a wait without a lock")?,
+                Task::Wait => ensure(job.lock.is_some(), "a wait without a lock")?,
                 Task::Sync { retires, .. } => {
                     ensure(count > 0, "a job without buffers")?;
-                    ensure(!retires || count == 1 && job.group.is_none(), "retires for a lock")?;
+                    ensure(!retires || count == 1 && job.lock.is_none(), "retires for a lock")?;
                 }
             }
         }
         let syncing = self.slots.iter().filter(|(_, slot)| slot.job.is_some());
         let syncing: BTreeSet<SlotIx> = syncing.map(|(at, _)| at).collect();
         ensure(parts == syncing, "a buffer waits for a job that is not there")?;
-        let growing: BTreeSet<(SlotIx, Ticket, GroupIx)> = self
+        let growing: BTreeSet<(SlotIx, Ticket, LockIx)> = self
             .all_entries()
-            .filter(|(place, e)| e.hold.is_some() && self.groups[place.group].is_vulnerable())
-            .map(|(place, e)| (e.slot, self.groups[place.group].ticket, place.group))
+            .filter(|(place, e)| e.hold.is_some() && self.locks[place.lock].is_vulnerable())
+            .map(|(place, e)| (e.slot, self.locks[place.lock].ticket, place.lock))
             .collect();
         ensure(self.growing == growing, "miscounted growing holders")
     }
@@ -287,12 +327,12 @@ impl Engine {
         ensure(pending == counted, "miscounted fences of a grant")
     }
 
-    /// The groups that are queued, the oldest first.
-    pub fn waiting_by_age(&self) -> Vec<GroupId> {
-        let mut waiting: Vec<&Group> =
-            self.groups.iter().map(|(_, g)| g).filter(|g| g.is_queued()).collect();
-        waiting.sort_by_key(|group| group.ticket);
-        waiting.iter().map(|group| group.id).collect()
+    /// The locks that are queued, the oldest first.
+    pub fn waiting_by_age(&self) -> Vec<(GroupId, Token)> {
+        let mut waiting: Vec<&Lock> =
+            self.locks.iter().map(|(_, lock)| lock).filter(|lock| lock.is_queued()).collect();
+        waiting.sort_by_key(|lock| lock.ticket);
+        waiting.iter().map(|lock| (lock.group, lock.token)).collect()
     }
 }
 

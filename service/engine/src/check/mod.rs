@@ -9,38 +9,46 @@
 mod canonical;
 mod invariants;
 
-use crate::{Effects, Engine, GroupId, Time};
+use crate::{Effects, Engine, GroupId, Time, Token};
 
 impl Engine {
     /// The deadline of a grant comes now.
-    pub fn expire(&mut self, now: Time, id: GroupId, fx: &mut Effects) {
-        if let Ok(at) = self.find(id) {
+    pub fn expire(&mut self, now: Time, id: GroupId, token: Token, fx: &mut Effects) {
+        if let Ok(at) = self.living(id, token) {
             self.evict(now, at, fx);
             self.settle(now, fx);
         }
     }
 
     /// The time-out of a pending lock comes now.
-    pub fn time_out(&mut self, now: Time, id: GroupId, fx: &mut Effects) {
-        if let Ok(at) = self.find(id) {
+    pub fn time_out(&mut self, now: Time, id: GroupId, token: Token, fx: &mut Effects) {
+        if let Ok(at) = self.living(id, token) {
             self.waited_enough(now, at, fx);
             self.settle(now, fx);
         }
     }
 
-    /// Whether a group has or keeps a ticket whose life is not over.
-    pub fn has_living_ticket(&self, id: GroupId) -> bool {
-        self.find(id).is_ok_and(|at| {
-            let group = &self.groups[at];
-            let has = group.request.is_some() || group.grant.is_some() || group.kept.is_some();
-            has && group.life > Time(0)
-        })
+    /// Whether a lock has a ticket whose life is not over; without a token, whether the group keeps one.
+    pub fn has_living_ticket(&self, id: GroupId, token: Option<Token>) -> bool {
+        let life = match token {
+            Some(token) => self.living(id, token).ok().map(|at| self.locks[at].life),
+            None => self.find(id).ok().and_then(|at| Some(self.groups[at].kept.as_ref()?.life)),
+        };
+        life.is_some_and(|life| life > Time(0))
     }
 
-    /// The life of a group's ticket ends now.
-    pub fn outlive(&mut self, id: GroupId) {
-        if let Ok(at) = self.find(id) {
-            self.groups[at].life = Time(0);
+    /// The life of a ticket ends now: that of a lock, or that of the ticket that the group keeps.
+    pub fn outlive(&mut self, id: GroupId, token: Option<Token>) {
+        match token {
+            Some(token) => {
+                if let Ok(at) = self.living(id, token) {
+                    self.locks[at].life = Time(0);
+                }
+            }
+            None => {
+                let kept = self.find(id).ok().and_then(|at| self.groups[at].kept.as_mut());
+                kept.into_iter().for_each(|kept| kept.life = Time(0));
+            }
         }
     }
 }

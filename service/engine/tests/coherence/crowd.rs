@@ -5,8 +5,9 @@
 //!
 //! Each operation of a job acts on the line at a step of its own, and the job is reported at a later step.
 //! In between act other clients, devices behind release fences or implicit fences, and evicted holders.
-//! Groups close and die at any time, and buffers are let go and come back. The dma-buf ([`DmaBuf`]) lives
-//! longer than the engine knows it.
+//! Groups close and die at any time, and buffers are let go and come back. A client has several locks at
+//! once, each of some of its buffers, and they grow. The dma-buf ([`DmaBuf`]) lives longer than the engine
+//! knows it. One buffer may be plain memory, which must see no operation.
 //!
 //! The CPU must not be granted a buffer while a release fence that concerns it is pending, nor while an
 //! implicit one is. But time passes after a look at implicit fences. So one case is right: the call reports
@@ -18,7 +19,7 @@ use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::{
     Access, BufferId, Close, Effect, Effects, Engine, EvictionCause, Failure, FenceId, FenceWait,
     Grant, GrantedBuffer, GroupId, Implicit, JobId, Limits, LockOutcome, Phase, ReleaseFence,
-    SyncFlags, SyncKind, SyncOp, Time, Token,
+    SyncFlags, SyncKind, SyncOp, Time, Token, Wait as Patience, Wants,
 };
 
 use crate::book::Book;
@@ -96,8 +97,8 @@ enum Ended {
 struct Job {
     id: JobId,
     group: Option<GroupId>,
-    /// The buffers that the lock wanted exclusively.
-    writes: Vec<BufferId>,
+    /// The buffers that the lock wanted exclusively, and the lock.
+    writes: Vec<(BufferId, Token)>,
     waits: Vec<FenceWait>,
     ops: Vec<SyncOp>,
     /// The last implicit fence before the look at `waits`.
@@ -125,6 +126,15 @@ struct Shared {
     /// How the engine let it go when nobody had it any more.
     let_go: bool,
     remembered: bool,
+    /// Memory without a cache to maintain, and without implicit fences.
+    plain: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Client {
+    group: GroupId,
+    /// The last number of a lock.
+    last: u64,
 }
 
 /// The possible next steps.
@@ -209,6 +219,11 @@ pub struct Coverage {
     pub told_torn_only: u64,
     pub forgotten: u64,
     pub checked_reads: u64,
+    pub beside_own: u64,
+    pub of_a_part: u64,
+    pub growths: u64,
+    pub plain: u64,
+    pub unlocked_waiters: u64,
 }
 
 impl Coverage {
@@ -218,7 +233,7 @@ impl Coverage {
         }
     }
 
-    pub fn all_mut(&mut self) -> [(&'static str, &mut u64); 19] {
+    pub fn all_mut(&mut self) -> [(&'static str, &mut u64); 26] {
         [
             ("grants", &mut self.grants),
             ("CPU and device readers at once", &mut self.shared_by_both),
@@ -239,6 +254,13 @@ impl Coverage {
             ("grants with the mark of torn content only", &mut self.told_torn_only),
             ("forgotten buffers", &mut self.forgotten),
             ("checked reads", &mut self.checked_reads),
+            ("grants of parts that ended", &mut self.parts),
+            ("downgrades", &mut self.downgrades),
+            ("grants beside another of the group", &mut self.beside_own),
+            ("locks of a part of the group's buffers", &mut self.of_a_part),
+            ("growths that were granted", &mut self.growths),
+            ("grants of plain memory", &mut self.plain),
+            ("locks unlocked while they waited", &mut self.unlocked_waiters),
         ]
     }
 }
@@ -252,7 +274,9 @@ pub struct Crowd {
     slow: bool,
     /// How many of four accesses are shared.
     readers: usize,
-    clients: Vec<(GroupId, Token)>,
+    /// The most locks of a client.
+    locks: usize,
+    clients: Vec<Client>,
     buffers: Vec<Shared>,
     uses: Vec<Use>,
     submitted: Vec<Submitted>,
@@ -297,6 +321,7 @@ impl Crowd {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let (clients, buffers) = (3 + random.below(3), 1 + random.below(2));
         let (implicit, slow, readers) = (random.one_in(2), random.one_in(2), 1 + random.below(3));
+        let (locks, plain) = (1 + random.below(3), random.one_in(3));
         let mut engine = Engine::new(Limits::default());
         if implicit {
             engine.expect_implicit_fences();
@@ -307,7 +332,10 @@ impl Crowd {
             unclean: false,
             let_go: true,
             remembered: false,
+            plain: false,
         };
+        let mut buffers = vec![shared.clone(); buffers];
+        buffers.extend(plain.then_some(Shared { plain, ..shared }));
         let mut crowd = Self {
             engine,
             now: Time(0),
@@ -315,8 +343,9 @@ impl Crowd {
             implicit,
             slow,
             readers,
+            locks,
             clients: Vec::new(),
-            buffers: vec![shared; buffers],
+            buffers,
             uses: Vec::new(),
             submitted: Vec::new(),
             trespassers: Vec::new(),
@@ -336,13 +365,13 @@ impl Crowd {
         crowd
     }
 
-    fn open(&mut self) -> (GroupId, Token) {
+    fn open(&mut self) -> Client {
         let hold = 20 + self.random.below(60) as u64;
         let (group, _) = self.engine.open_group(Some(Duration::from_millis(hold)));
         if !self.random.one_in(3) {
             self.add(group);
         }
-        (group, Token(0))
+        Client { group, last: 0 }
     }
 
     /// Takes a step that is possible.
@@ -366,14 +395,14 @@ impl Crowd {
             Deed::Unlock => self.unlock(false),
             Deed::UnlockPart => self.unlock(true),
             Deed::Downgrade => self.downgrade(),
-            Deed::Cancel => self.cancel(self.clients[client].0),
+            Deed::Cancel => self.cancel(client),
             Deed::Close => self.close(client),
             Deed::Add => {
-                self.add(self.clients[client].0);
+                self.add(self.clients[client].group);
                 Ok(())
             }
             Deed::Grow => self.grow(),
-            Deed::Remove => self.remove(self.clients[client].0),
+            Deed::Remove => self.remove(self.clients[client].group),
             Deed::Pass => self.pass(),
             Deed::Operate => self.operate(),
             Deed::Report => self.report(),
@@ -390,7 +419,7 @@ impl Crowd {
 
     fn is_possible(&self, deed: Deed) -> bool {
         match deed {
-            Deed::Lock => self.clients.iter().any(|(group, _)| self.may_lock(*group)),
+            Deed::Lock => self.clients.iter().any(|client| self.may_lock(client)),
             Deed::Unlock | Deed::Grow | Deed::UnlockPart | Deed::Downgrade => {
                 self.uses.iter().any(|one| !one.released)
             }
@@ -407,21 +436,30 @@ impl Crowd {
         }
     }
 
-    /// Whether this group lacks something, so that a lock is not refused as needless.
-    fn may_lock(&self, group: GroupId) -> bool {
-        match self.engine.phase(group) {
-            Some(Phase::Idle) => self.engine.members(group).next().is_some(),
-            Some(Phase::Held { .. }) => self.engine.members(group).any(|(buffer, access)| {
-                let same = |one: &Use| one.group == group && id(one.at) == buffer;
-                !self.uses.iter().any(|one| same(one) && !one.released && one.access == access)
-            }),
-            _ => false,
-        }
+    fn may_lock(&self, Client { group, .. }: &Client) -> bool {
+        self.engine.members(*group).next().is_some()
+            && self.engine.locks(*group).count() < self.locks
     }
 
-    fn cancel(&mut self, group: GroupId) -> Checked<()> {
-        note!(self, "cancel {group:?}");
-        self.call(Cause::default(), |e, now, fx| e.cancel(now, group, fx)).map(|_| ())
+    /// Takes a wait back, or ends the lock if it still waits.
+    fn cancel(&mut self, client: usize) -> Checked<()> {
+        let group = self.clients[client].group;
+        let locks: Vec<Token> = self.engine.locks(group).collect();
+        let Some(nth) = self.random.of(&locks) else { return Ok(()) };
+        let (token, phase) = (locks[nth], self.engine.phase(group, locks[nth]));
+        let waits = matches!(phase, Some(Phase::Queued | Phase::Preparing));
+        let unlocks = waits && self.random.one_in(2);
+        self.coverage.unlocked_waiters += u64::from(unlocks);
+        note!(self, "cancel {group:?} {token:?}, unlocks: {unlocks}");
+        let done = self.call(Cause::default(), |e, now, fx| match unlocks {
+            true => e.unlock(now, group, token, &[], fx),
+            false => e.cancel(now, group, token, fx),
+        })?;
+        let held = matches!(phase, Some(Phase::Held { .. }));
+        if done.is_ok() == held || waits && self.engine.phase(group, token).is_some() {
+            return Err("a wait was not taken back");
+        }
+        Ok(())
     }
 
     fn members(&self, group: GroupId) -> Vec<(BufferId, Access)> {
@@ -446,21 +484,36 @@ impl Crowd {
         }
         while let Some(effect) = self.fx.pop() {
             match effect {
-                Effect::Sync { job, group, waits, ops } => {
+                Effect::Sync { job, group, waits, ops, .. } => {
                     let (waits, ops) = (self.fx.waits(waits).to_vec(), self.fx.ops(ops).to_vec());
                     note!(self, "  {job:?} of {group:?}: {ops:?} after {waits:?}");
-                    let wanted = group.into_iter().flat_map(|group| self.engine.members(group));
-                    let writes = wanted.filter(|(_, access)| access.is_exclusive());
-                    let writes = writes.map(|(buffer, _)| buffer).collect();
+                    let named = waits.iter().map(|wait| wait.buffer);
+                    let mut named = named.chain(ops.iter().map(|op| op.buffer));
+                    if named.any(|buffer| self.buffers[at_of(buffer)].plain) {
+                        return Err("an operation on plain memory");
+                    }
+                    drop(named);
+                    // A group has no other lock beside an exclusive one.
+                    let views = self.engine.buffers().into_iter();
+                    let writes = views.flat_map(|view| {
+                        let holders = view.holders.into_iter();
+                        let own = holders.filter(move |holder| Some(holder.group) == group);
+                        let own = own.filter(|holder| holder.access.is_exclusive());
+                        own.map(move |holder| (view.id, holder.token))
+                    });
+                    let writes = writes.collect();
                     let (looked, done, ended, gone) = (None, 0, None, Vec::new());
                     let new = Job { id: job, group, writes, waits, ops, looked, done, ended, gone };
                     self.jobs.push(new);
                 }
-                Effect::Wait { job, group, waits, until } => {
+                Effect::Wait { job, group, waits, until, .. } => {
                     let waits = self.fx.waits(waits).to_vec();
                     note!(self, "  {job:?} of {group:?}: wait {waits:?}");
                     if !self.implicit || waits.is_empty() {
                         return Err("a wait without fences");
+                    }
+                    if waits.iter().any(|wait| self.buffers[at_of(wait.buffer)].plain) {
+                        return Err("a wait for implicit fences of plain memory");
                     }
                     self.waits.push(Wait { id: job, waits, until });
                 }
@@ -502,7 +555,7 @@ impl Crowd {
         note!(self, "  {effect:?}");
         let used = self.uses.iter().any(|one| one.at == at);
         let has = |group: GroupId| self.engine.members(group).any(|(buffer, _)| buffer == id(at));
-        if used || self.clients.iter().any(|(group, _)| has(*group)) {
+        if used || self.clients.iter().any(|client| has(client.group)) {
             return Err("let go while a group has it");
         }
         let shared = &mut self.buffers[at];
@@ -529,7 +582,11 @@ impl Crowd {
             let readers = self.random.below(4) < self.readers;
             let access = [[Write, DmaWrite], [Read, DmaRead]][usize::from(readers)];
             let access = access[self.random.below(2)];
-            if self.engine.add(group, id(at), access).is_ok() {
+            let added = match self.buffers[at].plain {
+                true => self.engine.add_plain(group, id(at), access),
+                false => self.engine.add(group, id(at), access),
+            };
+            if added.is_ok() {
                 note!(self, "add {group:?} {at} {access:?}");
                 let shared = &mut self.buffers[at];
                 shared.let_go = false;
@@ -539,16 +596,21 @@ impl Crowd {
         }
     }
 
-    /// A reader asks for exclusive access.
+    /// A grant wants more: exclusive access, or another buffer of its group.
     fn grow(&mut self) -> Checked<()> {
-        let readers: Vec<&Use> =
-            (self.uses.iter()).filter(|one| !one.released && !one.access.is_exclusive()).collect();
-        let Some(nth) = self.random.of(&readers) else { return Ok(()) };
-        let Use { group, at, access, .. } = *readers[nth];
-        let access = if access.is_dma() { DmaWrite } else { Write };
-        let added = self.engine.add(group, id(at), access);
-        note!(self, "grow {group:?} {at} {access:?} {added:?}");
-        Ok(())
+        let Some((group, token, part)) = self.some_part() else { return Ok(()) };
+        let wants = if self.random.one_in(2) {
+            let Some(one) = self.held(group, token).find(|one| one.at == part[0]) else {
+                return Ok(());
+            };
+            vec![(id(one.at), if one.access.is_dma() { DmaWrite } else { Write })]
+        } else {
+            self.add(group);
+            self.members(group)
+        };
+        let (buffers, accesses): (Vec<_>, Vec<_>) = wants.into_iter().unzip();
+        let wants = Wants { buffers: &buffers, accesses: &accesses };
+        self.ask(group, token, wants, true)
     }
 
     fn remove(&mut self, group: GroupId) -> Checked<()> {
@@ -559,34 +621,56 @@ impl Crowd {
 
     fn lock(&mut self) -> Checked<()> {
         let clients: Vec<usize> =
-            (0..self.clients.len()).filter(|nth| self.may_lock(self.clients[*nth].0)).collect();
+            (0..self.clients.len()).filter(|nth| self.may_lock(&self.clients[*nth])).collect();
         let Some(nth) = self.random.of(&clients) else { return Ok(()) };
-        let client = clients[nth];
-        let group = self.clients[client].0;
+        let Client { group, last } = self.clients[clients[nth]];
         let members = self.members(group);
-        let idle = members.iter().filter(|(_, access)| !access.is_dma()).all(|(buffer, access)| {
+        let named = if self.random.one_in(2) { members.clone() } else { Vec::new() };
+        let mut named: Vec<(BufferId, Access)> =
+            named.into_iter().filter(|_| self.random.one_in(2)).collect();
+        // Sometimes other accesses than those of `add`.
+        let others = self.random.one_in(3);
+        for (_, access) in named.iter_mut().filter(|_| others) {
+            *access = Access::ALL[self.random.below(4)];
+        }
+        let (buffers, accesses): (Vec<_>, Vec<_>) = named.into_iter().unzip();
+        let wants = Wants { buffers: &buffers, accesses: &accesses };
+        self.coverage.of_a_part += u64::from((1..members.len()).contains(&buffers.len()));
+        self.ask(group, Token(last + 1), wants, false)
+    }
+
+    /// Calls `lock` or `grow`.
+    fn ask(&mut self, group: GroupId, token: Token, wants: Wants<'_>, grows: bool) -> Checked<()> {
+        let members = self.members(group);
+        let named: Vec<(BufferId, Access)> = match wants.buffers {
+            [] => members,
+            buffers => buffers.iter().copied().zip(wants.accesses.iter().copied()).collect(),
+        };
+        let idle = named.iter().filter(|(_, access)| !access.is_dma()).all(|(buffer, access)| {
             let dmabuf = &self.buffers[at_of(*buffer)].dmabuf;
             dmabuf.pending(before(*access)).next().is_none()
         });
         let implicit =
             if idle && self.random.one_in(2) { Implicit::Idle } else { Implicit::Unknown };
-        let tries = self.random.one_in(6);
-        let timeout =
-            self.random.one_in(4).then(|| Duration::from_millis(self.random.below(50) as u64));
-        note!(self, "lock {group:?} {members:?} {implicit:?} {tries}");
-        let outcome = if tries {
-            self.engine.try_lock(self.now, group, implicit, &mut self.fx)
-        } else {
-            self.engine.lock(self.now, group, timeout, implicit, &mut self.fx)
+        let patience = match self.random.below(8) {
+            0 => Patience::Never,
+            1 | 2 => Patience::AtMost(Duration::from_millis(self.random.below(50) as u64)),
+            _ => Patience::UntilGranted,
         };
+        note!(self, "ask {group:?} {token:?} {named:?} {implicit:?} {patience:?}, grows: {grows}");
+        let (now, fx) = (self.now, &mut self.fx);
+        let outcome = match grows {
+            true => self.engine.grow(now, group, token, wants, patience, implicit, fx),
+            false => self.engine.lock(now, group, token, wants, patience, implicit, fx),
+        };
+        let client = self.clients.iter_mut().find(|client| client.group == group);
         match outcome {
-            Ok(LockOutcome::Granted(grant)) => {
-                self.clients[client].1 = grant.token;
-                let buffers = self.fx.buffers(grant.buffers).to_vec();
-                self.granted(group, grant, &buffers, Cause::default())?;
-            }
-            Ok(LockOutcome::Pending(token)) => self.clients[client].1 = token,
+            Ok(_) => client.into_iter().for_each(|client| client.last = client.last.max(token.0)),
             Err(refused) => note!(self, "  {refused:?}"),
+        }
+        if let Ok(LockOutcome::Granted(grant)) = outcome {
+            let buffers = self.fx.buffers(grant.buffers).to_vec();
+            self.granted(group, grant, &buffers, Cause::default())?;
         }
         self.follow(Cause::default())
     }
@@ -596,7 +680,9 @@ impl Crowd {
         let holders: Vec<(GroupId, Token)> = (self.uses.iter())
             .filter(|one| !one.released)
             .map(|one| (one.group, one.token))
-            .filter(|(group, _)| matches!(self.engine.phase(*group), Some(Phase::Held { .. })))
+            .filter(|(group, token)| {
+                matches!(self.engine.phase(*group, *token), Some(Phase::Held { .. }))
+            })
             .collect();
         let (group, token) = holders[self.random.of(&holders)?];
         let held: Vec<usize> = self.held(group, token).map(|one| one.at).collect();
@@ -612,7 +698,8 @@ impl Crowd {
         let done = self.engine.downgrade(self.now, group, token, &mut named, &mut self.fx);
         done.map_err(|_| "a holder cannot share")?;
         for at in part {
-            let mine = |one: &Use| !one.released && (one.group, one.at) == (group, at);
+            let mine =
+                |one: &Use| !one.released && (one.group, one.token, one.at) == (group, token, at);
             let Some(nth) = self.uses.iter().position(mine) else { continue };
             let Use { access, seen, .. } = self.uses[nth];
             if access.is_exclusive() {
@@ -661,19 +748,16 @@ impl Crowd {
     }
 
     fn close(&mut self, client: usize) -> Checked<()> {
-        let (group, token) = self.clients[client];
+        let group = self.clients[client].group;
         let how = if self.random.one_in(2) { Close::Died } else { Close::Closed };
         note!(self, "close {group:?} {how:?}");
-        match how {
-            Close::Died => self.evict(group, token),
-            Close::Closed => self.release(group, token, None, &[]),
-        }
+        self.ends(group, how);
         self.clients[client] = self.closed(group, how)?;
         Ok(())
     }
 
     /// Closes a group; another one takes its place.
-    fn closed(&mut self, group: GroupId, how: Close) -> Checked<(GroupId, Token)> {
+    fn closed(&mut self, group: GroupId, how: Close) -> Checked<Client> {
         self.call(Cause::default(), |e, now, fx| e.close_group(now, group, how, fx))?;
         Ok(self.open())
     }
@@ -703,6 +787,10 @@ impl Crowd {
         let token = grant.token;
         let acquire: Vec<(BufferId, FenceId)> = self.engine.acquire_fences(group, token).collect();
         self.coverage.grants += 1;
+        let own = |one: &Use| !one.released && one.group == group && one.token != token;
+        self.coverage.beside_own += u64::from(self.uses.iter().any(own));
+        let held = self.held(group, token).count();
+        self.coverage.growths += u64::from((1..buffers.len()).contains(&held));
         for told in buffers {
             let (at, access) = (at_of(told.buffer), told.access);
             let shared = &self.buffers[at];
@@ -749,6 +837,7 @@ impl Crowd {
                 return Err("granted with operations in flight");
             }
             let late = self.implicit
+                && !shared.plain
                 && !access.is_dma()
                 && self.has_late_fence(group, at, access, cause)?;
             let both = |one: &Use| !one.released && one.access.is_dma() != access.is_dma();
@@ -757,7 +846,8 @@ impl Crowd {
             self.coverage.upgrades += u64::from(before.is_some());
             self.coverage.told_torn_only += u64::from(told.torn && !told.evicted);
             let shared = &mut self.buffers[at];
-            shared.unclean |= access == Write;
+            shared.unclean |= access == Write && !shared.plain;
+            self.coverage.plain += u64::from(shared.plain);
             let new = Use {
                 group,
                 token,
@@ -800,6 +890,19 @@ impl Crowd {
             return Err("the CPU is granted before an implicit fence has signalled");
         }
         Ok(true)
+    }
+
+    /// A group closes.
+    fn ends(&mut self, group: GroupId, how: Close) {
+        let own = self.uses.iter().filter(|one| !one.released && one.group == group);
+        let mut tokens: Vec<Token> = own.map(|one| one.token).collect();
+        tokens.dedup();
+        for token in tokens {
+            match how {
+                Close::Died => self.evict(group, token),
+                Close::Closed => self.release(group, token, None, &[]),
+            }
+        }
     }
 
     /// A holder is evicted.
@@ -868,7 +971,7 @@ impl Crowd {
     fn ended(&mut self, at: usize, access: Access, seen: u64) {
         let Self { buffers, trespassers, jobs, .. } = self;
         let shared = &mut buffers[at];
-        if shared.book.ended(access, seen).contains(&Write) {
+        if shared.book.ended(access, seen).contains(&Write) && !shared.plain {
             shared.unclean = true;
             for job in jobs.iter_mut().filter(|job| job.ops.iter().any(|op| op.buffer == id(at))) {
                 job.gone.push(at);
@@ -963,12 +1066,14 @@ impl Crowd {
                 return Ok(());
             }
         }
-        let others = || uses.iter().filter(|one| one.at == at && Some(one.group) != job.group);
+        let writer = job.writes.iter().find(|(buffer, _)| *buffer == op.buffer);
+        let lock = writer.map(|(_, lock)| *lock);
+        let own = |one: &Use| Some(one.group) == job.group && Some(one.token) == lock;
+        let others = || uses.iter().filter(|one| one.at == at && !own(one));
         if others().any(|one| one.access.is_exclusive() && !one.failed) {
             return Err("an operation before a writer has finished");
         }
-        let writes = job.writes.contains(&op.buffer);
-        if writes && op.kind == SyncKind::Start && others().any(|one| one.released) {
+        if writer.is_some() && op.kind == SyncKind::Start && others().any(|one| one.released) {
             return Err("START for a writer before a reader has finished");
         }
         note!(self, "{op:?} of {:?}, fails: {fails}", self.jobs[open[nth]].id);
@@ -1005,7 +1110,7 @@ impl Crowd {
         let incomplete = job.done < job.ops.len();
         let last = job.group.is_none() && incomplete;
         self.coverage.failed_last += u64::from(last);
-        let closed = |group| self.engine.phase(group).is_none();
+        let closed = |group| self.clients.iter().all(|client| client.group != group);
         self.coverage.failed_of_closed +=
             u64::from(incomplete && ended != Ended::Blocked(0) && job.group.is_some_and(closed));
         let failed_last = last.then(|| at_of(job.ops[0].buffer));
@@ -1049,6 +1154,7 @@ impl Crowd {
         let serial = self.last_implicit;
         let devices: Vec<usize> = (0..self.uses.len())
             .filter(|nth| self.uses[*nth].access.is_dma() && !self.uses[*nth].released)
+            .filter(|nth| !self.buffers[self.uses[*nth].at].plain)
             .collect();
         let new = match self.random.of(&devices) {
             Some(nth) if !self.random.one_in(4) => {
@@ -1058,6 +1164,9 @@ impl Crowd {
             }
             _ => {
                 let at = self.random.below(self.buffers.len());
+                if self.buffers[at].plain {
+                    return Ok(());
+                }
                 let access = if self.random.one_in(2) { DmaRead } else { DmaWrite };
                 Submitted { serial, at, access, told: true, owner: None, waits: Vec::new() }
             }
@@ -1132,6 +1241,9 @@ impl Crowd {
     }
 
     fn act(&mut self, at: usize, access: Access, told: bool) -> Checked<()> {
+        if self.buffers[at].plain {
+            return Ok(());
+        }
         let beside = |job: &Job| job.ops[..job.done].iter().any(|op| op.buffer == id(at));
         self.coverage.beside_operations += u64::from(self.jobs.iter().any(beside));
         self.coverage.checked_reads += u64::from(!told && access != DmaWrite);
@@ -1156,12 +1268,9 @@ impl Crowd {
     pub fn end(&mut self) -> Checked<()> {
         note!(self, "the end");
         for client in 0..self.clients.len() {
-            let (group, token) = self.clients[client];
+            let group = self.clients[client].group;
             let how = if self.random.one_in(4) { Close::Died } else { Close::Closed };
-            match how {
-                Close::Died => self.evict(group, token),
-                Close::Closed => self.release(group, token, None, &[]),
-            }
+            self.ends(group, how);
             note!(self, "close {group:?} {how:?}");
             self.call(Cause::default(), |e, now, fx| e.close_group(now, group, how, fx))?;
         }

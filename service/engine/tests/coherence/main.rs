@@ -21,7 +21,7 @@ use buffersync_engine::coherence::Coherence;
 use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::{
     Access, BufferId, Close, Effect, Effects, Engine, Failure, FenceId, GrantedBuffer, GroupId,
-    Implicit, Limits, LockOutcome, ReleaseFence, SyncFlags, SyncKind, Time, Token,
+    Implicit, Limits, LockOutcome, ReleaseFence, SyncFlags, SyncKind, Time, Token, Wait, Wants,
 };
 use dmabuf::{Checked, DmaBuf};
 use line::{Line, Lines, Sync};
@@ -341,7 +341,8 @@ impl World {
     /// Locks. The operation with this number fails, if there is one.
     fn lock(&mut self, group: GroupId, fails: Option<usize>) -> Checked<Option<Token>> {
         let mut fx = Effects::new();
-        let outcome = self.engine.lock(self.now, group, None, Implicit::Unknown, &mut fx);
+        let (now, all, wait) = (self.now, Wants::ALL, Wait::UntilGranted);
+        let outcome = self.engine.lock(now, group, Token(1), all, wait, Implicit::Unknown, &mut fx);
         let granted = match outcome.map_err(|_| "the lock was refused")? {
             LockOutcome::Granted(grant) => {
                 self.check_told(fx.buffers(grant.buffers))?;
@@ -633,7 +634,9 @@ fn a_lock_waits_for_all_fences_that_its_start_waits_for() {
     let mut fx = Effects::new();
     let now = Time(0);
     let mut lock = |engine: &mut Engine, group| {
-        engine.lock(now, group, None, Implicit::Idle, &mut fx).expect("nobody is in the way");
+        let (all, wait) = (Wants::ALL, Wait::UntilGranted);
+        let granted = engine.lock(now, group, Token(1), all, wait, Implicit::Idle, &mut fx);
+        granted.expect("nobody is in the way");
         let mut waits = Vec::new();
         while let Some(effect) = fx.pop() {
             if let Effect::Sync { job, waits: span, .. } = effect {

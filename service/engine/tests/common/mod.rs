@@ -3,11 +3,15 @@
 
 //! A lock table under test. Every call checks the invariants. Cache operations and waits succeed at once,
 //! unless a test holds them back.
+//!
+//! Most tests need groups that have one lock at a time, of all their buffers. [`World::lock`] and its like
+//! name such locks themselves: they lock a group, or grow the lock that it has.
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub mod crowd;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use buffersync_engine::*;
@@ -38,6 +42,9 @@ pub struct World {
     /// Whether each call checks the invariants. In large crowds that takes too long.
     pub checked: bool,
     pub last_fence: u64,
+    last_token: u64,
+    /// The last lock of each group.
+    tokens: BTreeMap<GroupId, Token>,
     fx: Effects,
 }
 
@@ -59,6 +66,8 @@ impl World {
             hold_from: HoldFrom::Grant,
             checked: true,
             last_fence: 0,
+            last_token: 0,
+            tokens: BTreeMap::new(),
             fx: Effects::new(),
         }
     }
@@ -144,11 +153,77 @@ impl World {
         group: GroupId,
         timeout: Option<Duration>,
     ) -> Result<Token, Error> {
+        self.acquire(group, timeout.map_or(Wait::UntilGranted, Wait::AtMost))
+    }
+
+    /// Locks all buffers of a group, or grows its lock by them.
+    fn acquire(&mut self, group: GroupId, wait: Wait) -> Result<Token, Error> {
+        match self.token(group) {
+            Some(token) => {
+                let implicit = std::mem::replace(&mut self.implicit, Implicit::Unknown);
+                let outcome = self.engine.grow(
+                    self.now,
+                    group,
+                    token,
+                    Wants::ALL,
+                    wait,
+                    implicit,
+                    &mut self.fx,
+                );
+                self.answered(group, outcome)
+            }
+            None => self.lock_some(group, Wants::ALL, wait),
+        }
+    }
+
+    /// A new lock, beside those that the group has.
+    pub fn lock_some(
+        &mut self,
+        group: GroupId,
+        wants: Wants<'_>,
+        wait: Wait,
+    ) -> Result<Token, Error> {
+        self.last_token += 1;
+        let token = Token(self.last_token);
         let implicit = std::mem::replace(&mut self.implicit, Implicit::Unknown);
-        let outcome = self.engine.lock(self.now, group, timeout, implicit, &mut self.fx);
+        let outcome = self.engine.lock(self.now, group, token, wants, wait, implicit, &mut self.fx);
+        if outcome.is_ok() {
+            self.tokens.insert(group, token);
+        }
+        self.answered(group, outcome)
+    }
+
+    pub fn grow_some(
+        &mut self,
+        group: GroupId,
+        token: Token,
+        wants: Wants<'_>,
+        wait: Wait,
+    ) -> Result<Token, Error> {
+        let implicit = std::mem::replace(&mut self.implicit, Implicit::Unknown);
+        let outcome = self.engine.grow(self.now, group, token, wants, wait, implicit, &mut self.fx);
+        self.answered(group, outcome)
+    }
+
+    fn answered(
+        &mut self,
+        group: GroupId,
+        outcome: Result<LockOutcome, Error>,
+    ) -> Result<Token, Error> {
         let token = outcome.map(|outcome| self.note(group, outcome));
         self.carry_out();
         token
+    }
+
+    /// The group's last lock, if it is not over.
+    pub fn token(&self, group: GroupId) -> Option<Token> {
+        let token = *self.tokens.get(&group)?;
+        self.engine.phase(group, token).map(|_| token)
+    }
+
+    /// How far the group's last lock is.
+    pub fn phase(&self, group: GroupId) -> Option<Phase> {
+        self.engine.phase(group, self.token(group)?)
     }
 
     pub fn lock(&mut self, group: GroupId) -> Token {
@@ -160,11 +235,7 @@ impl World {
     }
 
     pub fn try_lock(&mut self, group: GroupId) -> Result<Token, Error> {
-        let implicit = std::mem::replace(&mut self.implicit, Implicit::Unknown);
-        let outcome = self.engine.try_lock(self.now, group, implicit, &mut self.fx);
-        let token = outcome.map(|outcome| self.note(group, outcome));
-        self.carry_out();
-        token
+        self.acquire(group, Wait::Never)
     }
 
     /// Notes a grant at once like one that comes later.
@@ -212,7 +283,8 @@ impl World {
     }
 
     pub fn cancel(&mut self, group: GroupId) -> Result<(), Error> {
-        self.call(|e, now, fx| e.cancel(now, group, fx))
+        let token = self.tokens.get(&group).copied().unwrap_or(Token(0));
+        self.call(|e, now, fx| e.cancel(now, group, token, fx))
     }
 
     pub fn close(&mut self, group: GroupId, how: Close) {

@@ -1,7 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Every interleaving of calls in small worlds, breadth first, up to renaming of groups and buffers.
+//! Every interleaving of calls in small worlds, breadth first, up to renaming of groups, locks and buffers.
+//! In most worlds a group has one lock at a time, in some it has two.
 //!
 //! There is no clock: a deadline, a time-out or the end of a ticket's life may come at any moment. In
 //! each state the model checks, with its own books where it can:
@@ -9,7 +10,7 @@
 //!   older or for somebody who does not wait.)
 //! * If holders let go from here on, every waiter is granted: no deadlock, no lost wake-up.
 //! * Nobody is granted past an older waiter that conflicts on a buffer.
-//! * Each lock has a new token, growth keeps it, and it is dead when its grant has ended.
+//! * A token is dead when its lock has ended, and names nothing in another group.
 //! * With release fences (in worlds of their own): the CPU is never granted before a fence that it has to
 //!   wait for, and a device is granted with exactly those that it has to wait for.
 //! * There, too: each grant says for each buffer whether an evicted holder may be at work and whether the
@@ -28,13 +29,14 @@ use buffersync_engine::Access::{DmaRead, DmaWrite, Read, Write};
 use buffersync_engine::*;
 use search::{explore, thorough, Bound, World as Searchable};
 
-/// The access that one group wants to each buffer.
+/// The access that one lock wants to each buffer.
 type Wish = Vec<Option<Access>>;
 
 #[derive(Clone)]
 struct Locking {
     engine: Engine,
-    groups: Vec<Client>,
+    /// The places for locks. Neighbours may be of one group.
+    locks: Vec<Place>,
     buffers: u64,
     /// Grants may end with fences, and the CPU takes part.
     with_fences: bool,
@@ -47,6 +49,7 @@ struct Locking {
     jobs: Vec<Job>,
     books: Vec<Book>,
     last_fence: u64,
+    last_token: u64,
 }
 
 /// A pending fence: the accesses that its giver had, and when each of them began.
@@ -89,9 +92,11 @@ fn a_million() -> Bound {
 /// The most pending fences. More make the world too large.
 const FENCES: usize = 2;
 
+/// A place for a lock.
 #[derive(Clone)]
-struct Client {
-    id: GroupId,
+struct Place {
+    group: GroupId,
+    /// The last lock.
     token: Token,
     /// The accesses of its grant.
     holds: Wish,
@@ -117,7 +122,9 @@ enum Action {
     Cancel(usize),
     TimeOut(usize),
     Deadline(usize),
-    Outlive(usize),
+    /// The ticket of a lock, or the one that its group keeps.
+    Outlive(usize, bool),
+    /// The group of a lock.
     Close(usize),
     Die(usize),
 }
@@ -135,17 +142,22 @@ fn from(at: usize) -> HoldFrom {
 
 impl Locking {
     fn new(groups: usize, buffers: u64) -> Self {
+        Self::with_locks(&vec![1; groups], buffers)
+    }
+
+    /// A world of groups with so many locks each.
+    fn with_locks(groups: &[usize], buffers: u64) -> Self {
         let mut engine = Engine::new(Limits::default());
-        let client = |at| Client {
-            id: engine.open_group_from(None, from(at)).0,
-            token: Token(0),
-            holds: vec![None; buffers as usize],
-            since: vec![0; buffers as usize],
-        };
-        let groups = (0..groups).map(client).collect();
-        Self {
+        let mut locks = Vec::new();
+        for (at, count) in groups.iter().enumerate() {
+            let (group, _) = engine.open_group_from(None, from(at));
+            let (token, holds) = (Token(0), vec![None; buffers as usize]);
+            let place = Place { group, token, holds, since: vec![0; buffers as usize] };
+            locks.extend(std::iter::repeat_n(place, *count));
+        }
+        let mut world = Self {
             engine,
-            groups,
+            locks,
             buffers,
             with_fences: false,
             with_age: false,
@@ -155,6 +167,19 @@ impl Locking {
             jobs: Vec::new(),
             books: vec![Book::default(); buffers as usize],
             last_fence: 0,
+            last_token: 0,
+        };
+        world.add_all();
+        world
+    }
+
+    /// Adds all buffers to all groups. Locks name their accesses.
+    fn add_all(&mut self) {
+        for at in 0..self.locks.len() {
+            for buffer in 0..self.buffers {
+                let added = self.engine.add(self.locks[at].group, BufferId(buffer), Read);
+                added.expect("a buffer can always be added");
+            }
         }
     }
 
@@ -172,15 +197,38 @@ impl Locking {
     }
 
     fn with_fences(groups: usize, buffers: u64) -> Self {
-        Self { with_fences: true, ..Self::new(groups, buffers) }
+        Self::with_locks(&vec![1; groups], buffers).and_fences()
     }
 
-    fn phase(&self, at: usize) -> Phase {
-        self.engine.phase(self.groups[at].id).expect("an open group")
+    fn and_fences(mut self) -> Self {
+        self.with_fences = true;
+        self.tidy();
+        self
     }
 
-    /// Every wish that is possible for a group that holds this.
-    fn wishes(&self, held: &Wish) -> Vec<Wish> {
+    /// `None`: there is no lock.
+    fn phase(&self, at: usize) -> Option<Phase> {
+        self.engine.phase(self.locks[at].group, self.locks[at].token)
+    }
+
+    fn is_held(&self, at: usize) -> bool {
+        matches!(self.phase(at), Some(Phase::Held { .. }))
+    }
+
+    /// Whether this place is the first of its group.
+    fn is_first(&self, at: usize) -> bool {
+        at == 0 || self.locks[at - 1].group != self.locks[at].group
+    }
+
+    fn place_of(&self, group: GroupId, token: Token) -> usize {
+        let mut places = self.locks.iter();
+        let place = places.position(|place| (place.group, place.token) == (group, token));
+        place.expect("a lock that was asked for")
+    }
+
+    /// Every wish that is possible for a lock that holds this, beside the others of its group.
+    fn wishes(&self, at: usize) -> Vec<Wish> {
+        let Place { group, token, holds: ref held, .. } = self.locks[at];
         let mut wishes = vec![Vec::new()];
         for has in held {
             let choices: &[Option<Access>] = match has {
@@ -200,36 +248,44 @@ impl Locking {
             wishes = wishes.iter().flat_map(longer).collect();
         }
         wishes.retain(|wish| wish != held);
+        for view in self.engine.buffers() {
+            let locks = view.holders.iter().chain(&view.waiters);
+            for other in locks.filter(|lock| lock.group == group && lock.token != token) {
+                let wanted = |wish: &Wish| wish[view.id.0 as usize];
+                wishes.retain(|wish| wanted(wish).is_none_or(|w| !w.conflicts(other.access)));
+            }
+        }
         wishes
     }
 
-    fn add(&mut self, at: usize, wish: &Wish) {
-        for (buffer, access) in wish.iter().enumerate() {
-            if let Some(access) = access {
-                let added = self.engine.add(self.groups[at].id, BufferId(buffer as u64), *access);
-                added.expect("a group that waits for nothing can be changed");
-            }
+    fn lock(&mut self, at: usize, wish: &Wish, grows: bool, fx: &mut Effects) {
+        let named = wish.iter().enumerate();
+        let named = named.filter_map(|(nth, access)| Some((BufferId(nth as u64), (*access)?)));
+        let (buffers, accesses): (Vec<_>, Vec<_>) = named.unzip();
+        let group = self.locks[at].group;
+        for buffer in buffers.iter().filter(|_| self.with_fences) {
+            self.engine.add(group, *buffer, Read).expect("a buffer can always be added");
         }
-    }
-
-    fn lock(&mut self, at: usize, grows: bool, fx: &mut Effects) {
-        let newest = self.groups.iter().map(|client| client.token).max();
-        // `try_lock` succeeds exactly if there is nothing to wait for.
-        let unknown = Implicit::Unknown;
-        let id = self.groups[at].id;
-        let tried = self.engine.clone().try_lock(NOW, id, unknown, &mut Effects::new());
-        let client = &mut self.groups[at];
-        match self.engine.lock(NOW, client.id, None, unknown, fx) {
-            Ok(LockOutcome::Pending(token)) => {
+        if !grows {
+            self.last_token += 1;
+            self.locks[at].token = Token(self.last_token);
+        }
+        let (token, unknown) = (self.locks[at].token, Implicit::Unknown);
+        let wants = Wants { buffers: &buffers, accesses: &accesses };
+        let ask = |engine: &mut Engine, wait, fx: &mut Effects| match grows {
+            true => engine.grow(NOW, group, token, wants, wait, unknown, fx),
+            false => engine.lock(NOW, group, token, wants, wait, unknown, fx),
+        };
+        // `Wait::Never` succeeds exactly if there is nothing to wait for.
+        let tried = ask(&mut self.engine.clone(), Wait::Never, &mut Effects::new());
+        match ask(&mut self.engine, Wait::UntilGranted, fx) {
+            Ok(LockOutcome::Pending(named)) => {
                 assert!(tried == Err(Error::WouldBlock) || self.with_fences && tried.is_ok());
-                assert!(if grows { token == client.token } else { Some(token) > newest });
-                client.token = token;
+                assert_eq!(named, token);
             }
             Ok(LockOutcome::Granted(grant)) => {
                 assert!(tried.is_ok());
-                let token = grant.token;
-                assert!(if grows { token == client.token } else { Some(token) > newest });
-                client.token = token;
+                assert_eq!(grant.token, token);
                 let buffers = fx.buffers(grant.buffers).to_vec();
                 self.note_grant(at, &buffers);
             }
@@ -245,13 +301,13 @@ impl Locking {
             let book = &mut self.books[nth];
             let told = (granted.evicted, granted.torn);
             assert_eq!(told, book.marks(), "marks of {:?}", granted.buffer);
-            let client = &mut self.groups[at];
-            if client.holds[nth].replace(granted.access) != Some(granted.access) {
-                client.since[nth] = book.granted(granted.access);
+            let place = &mut self.locks[at];
+            if place.holds[nth].replace(granted.access) != Some(granted.access) {
+                place.since[nth] = book.granted(granted.access);
             }
         }
-        for other in (0..self.groups.len()).filter(|other| *other != at) {
-            for (mine, theirs) in self.groups[at].holds.iter().zip(&self.groups[other].holds) {
+        for other in (0..self.locks.len()).filter(|other| *other != at) {
+            for (mine, theirs) in self.locks[at].holds.iter().zip(&self.locks[other].holds) {
                 if let (Some(mine), Some(theirs)) = (mine, theirs) {
                     assert!(!mine.conflicts(*theirs), "conflicting grants");
                 }
@@ -267,8 +323,8 @@ impl Locking {
         let expected: Vec<FenceId> =
             self.fences.iter().filter(conflicts).map(|fence| fence.id).collect();
         assert!(expected.is_empty() || access.is_dma(), "the CPU before a fence");
-        let Client { id, token, .. } = self.groups[at];
-        let given = self.engine.acquire_fences(id, token).filter(|(of, _)| *of == buffer);
+        let Place { group, token, .. } = self.locks[at];
+        let given = self.engine.acquire_fences(group, token).filter(|(of, _)| *of == buffer);
         let mut given: Vec<FenceId> = given.map(|(_, fence)| fence).collect();
         given.sort_unstable();
         assert_eq!(given, expected, "acquire fences");
@@ -277,22 +333,22 @@ impl Locking {
 
     /// A grant is over. Each buffer's book notes how it ended.
     fn lets_go(&mut self, at: usize, end: impl Fn(&mut Book, Access, u32)) {
-        let client = &mut self.groups[at];
-        for (nth, hold) in client.holds.iter_mut().enumerate() {
+        let place = &mut self.locks[at];
+        for (nth, hold) in place.holds.iter_mut().enumerate() {
             if let Some(access) = hold.take() {
-                end(&mut self.books[nth], access, client.since[nth]);
+                end(&mut self.books[nth], access, place.since[nth]);
             }
         }
     }
 
     fn unlock(&mut self, at: usize, fx: &mut Effects) {
-        let Client { id, token, .. } = self.groups[at];
-        self.engine.unlock(NOW, id, token, &[], fx).expect("a grant");
+        let Place { group, token, .. } = self.locks[at];
+        self.engine.unlock(NOW, group, token, &[], fx).expect("a lock");
         self.lets_go(at, Book::ended_in_order);
     }
 
     fn unlock_fenced(&mut self, at: usize, count: u64, fx: &mut Effects) {
-        let Client { id, token, ref holds, ref since } = self.groups[at];
+        let Place { group, token, ref holds, ref since } = self.locks[at];
         let ending = self.last_fence;
         let mut given = Vec::new();
         for _ in 0..count {
@@ -302,14 +358,14 @@ impl Locking {
             self.fences.push(Fence { id: fence, parts, since, ending, spoilt: false });
             given.push(ReleaseFence { fence, buffer: None });
         }
-        self.engine.unlock(NOW, id, token, &given, fx).expect("a grant");
+        self.engine.unlock(NOW, group, token, &given, fx).expect("a grant");
         self.lets_go(at, |_, _, _| {});
     }
 
     fn unlock_part(&mut self, at: usize, nth: usize, fenced: bool, fx: &mut Effects) {
-        let client = &mut self.groups[at];
-        let (buffer, since) = (BufferId(nth as u64), client.since.clone());
-        let access = client.holds[nth].take().expect("it holds the buffer");
+        let place = &mut self.locks[at];
+        let (buffer, since) = (BufferId(nth as u64), place.since.clone());
+        let access = place.holds[nth].take().expect("it holds the buffer");
         let mut given = Vec::new();
         if fenced {
             self.last_fence += 1;
@@ -321,17 +377,41 @@ impl Locking {
         } else {
             self.books[nth].ended_in_order(access, since[nth]);
         }
-        let Client { id, token, .. } = self.groups[at];
-        self.engine.unlock_part(NOW, id, token, &mut [buffer], &given, &[], fx).expect("a grant");
+        let Place { group, token, .. } = self.locks[at];
+        self.engine
+            .unlock_part(NOW, group, token, &mut [buffer], &given, &[], fx)
+            .expect("a grant");
     }
 
     fn downgrade(&mut self, at: usize, nth: usize, fx: &mut Effects) {
-        let client = &mut self.groups[at];
-        let access = client.holds[nth].expect("it holds the buffer");
-        self.books[nth].ended_in_order(access, client.since[nth]);
-        client.holds[nth] = Some(access.shared());
-        let (id, token) = (client.id, client.token);
-        self.engine.downgrade(NOW, id, token, &mut [BufferId(nth as u64)], fx).expect("a grant");
+        let place = &mut self.locks[at];
+        let access = place.holds[nth].expect("it holds the buffer");
+        self.books[nth].ended_in_order(access, place.since[nth]);
+        place.holds[nth] = Some(access.shared());
+        let (group, token) = (place.group, place.token);
+        self.engine.downgrade(NOW, group, token, &mut [BufferId(nth as u64)], fx).expect("a grant");
+    }
+
+    /// The group of a place closes, and another one takes its place.
+    fn close(&mut self, at: usize, how: Close, fx: &mut Effects) {
+        let group = self.locks[at].group;
+        let all = 0..self.locks.len();
+        let own: Vec<usize> = all.filter(|at| self.locks[*at].group == group).collect();
+        for at in &own {
+            match how {
+                Close::Closed => self.lets_go(*at, Book::ended_in_order),
+                Close::Died => self.lets_go(*at, |book, access, _| book.evicted(access)),
+            }
+        }
+        self.engine.close_group(NOW, group, how, fx);
+        let groups = (1..=own[0]).filter(|at| self.is_first(*at)).count();
+        let (group, _) = self.engine.open_group_from(None, from(groups));
+        for at in own {
+            (self.locks[at].group, self.locks[at].token) = (group, Token(0));
+        }
+        if !self.with_fences {
+            self.add_all();
+        }
     }
 
     fn fence_done(&mut self, nth: usize, ok: bool, fx: &mut Effects) {
@@ -375,15 +455,13 @@ impl Locking {
         }
     }
 
-    /// Carries effects out. Returns the groups that were granted.
+    /// Carries effects out. Returns the locks that were granted.
     fn listen(&mut self, fx: &mut Effects) -> Vec<usize> {
         let mut granted = Vec::new();
         while let Some(effect) = fx.pop() {
             match effect {
                 Effect::Granted { group, grant } => {
-                    let at = self.groups.iter().position(|client| client.id == group);
-                    let at = at.expect("a grant to a group that is open");
-                    assert_eq!(grant.token, self.groups[at].token);
+                    let at = self.place_of(group, grant.token);
                     let buffers = fx.buffers(grant.buffers).to_vec();
                     self.note_grant(at, &buffers);
                     granted.push(at);
@@ -406,39 +484,34 @@ impl Locking {
         granted
     }
 
-    /// Removes buffers that groups do not hold, so that old wishes do not make states differ.
+    /// Removes buffers that no lock has, so that the engine lets them go. In worlds without fences groups have
+    /// all buffers all the time, so tickets are kept with them.
     fn tidy(&mut self) {
-        for at in 0..self.groups.len() {
-            if !matches!(self.phase(at), Phase::Idle | Phase::Held { .. }) {
-                continue;
-            }
+        for at in 0..self.locks.len() {
             for buffer in 0..self.buffers {
-                let id = self.groups[at].id;
                 let mut fx = Effects::new();
-                let _ = self.engine.remove(id, BufferId(buffer), &mut fx);
+                let _ = self.engine.remove(self.locks[at].group, BufferId(buffer), &mut fx);
                 self.listen(&mut fx);
             }
         }
     }
 
-    /// Nobody was granted past an older, conflicting waiter that still waits. A group that had taken the
+    /// Nobody was granted past an older, conflicting waiter that still waits. A lock that had taken the
     /// buffer before, and was granted it when a fence signalled, has passed nobody.
     fn check_order(&self, granted: &[usize], before: &Self) {
         let earlier = before.engine.buffers();
         for view in self.engine.buffers() {
             for holder in &view.holders {
-                let at = self.groups.iter().position(|client| client.id == holder.group);
-                let at = at.expect("an open group");
+                let at = self.place_of(holder.group, holder.token);
                 let had = earlier.iter().filter(|earlier| earlier.id == view.id).any(|earlier| {
-                    let same =
-                        |had: &LockView| (had.group, had.access) == (holder.group, holder.access);
-                    earlier.holders.iter().any(same)
+                    let name = |lock: &LockView| (lock.group, lock.token, lock.access);
+                    earlier.holders.iter().any(|had| name(had) == name(holder))
                 });
                 let new = granted.contains(&at) && !had;
                 for waiter in &view.waiters {
                     let passed = waiter.ticket < holder.ticket
                         && waiter.access.conflicts(holder.access)
-                        && waiter.group != holder.group;
+                        && waiter.token != holder.token;
                     assert!(!(new && passed), "overtaken on {:?}", view.id);
                 }
             }
@@ -447,18 +520,15 @@ impl Locking {
 
     fn check_tokens(&self) {
         let mut engine = self.engine.clone();
-        for (at, client) in self.groups.iter().enumerate() {
-            let held = matches!(self.phase(at), Phase::Held { .. } | Phase::Growing { .. });
-            for other in &self.groups {
-                if !(held && other.token == client.token) {
-                    let answer =
-                        engine.unlock(NOW, client.id, other.token, &[], &mut Effects::new());
-                    assert_eq!(
-                        answer,
-                        Err(Error::BadToken),
-                        "a dead token, or another group's, unlocks"
-                    );
-                }
+        for Place { group, .. } in &self.locks {
+            let own = self.locks.iter().filter(|place| place.group == *group);
+            let last = own.map(|place| place.token).max().unwrap_or(Token(0));
+            let all = self.locks.iter().map(|place| place.token);
+            for token in all.filter(|token| self.engine.phase(*group, *token).is_none()) {
+                let ended = token > Token(0) && token <= last;
+                let expected = if ended { Error::Ended } else { Error::BadToken };
+                let answer = engine.unlock(NOW, *group, token, &[], &mut Effects::new());
+                assert_eq!(answer, Err(expected), "a dead token, or another group's");
             }
         }
     }
@@ -467,18 +537,16 @@ impl Locking {
     fn check_progress(&self) {
         let mut world = self.clone();
         let mut fx = Effects::new();
-        let waiting =
-            |world: &Self, at| !matches!(world.phase(at), Phase::Idle | Phase::Held { .. });
         loop {
-            let all = 0..world.groups.len();
-            let holder = all.clone().find(|at| matches!(world.phase(*at), Phase::Held { .. }));
+            let mut all = 0..world.locks.len();
+            let holder = all.clone().find(|at| world.is_held(*at));
             match holder {
                 Some(holder) => world.unlock(holder, &mut fx),
                 None if !world.jobs.is_empty() => world.job_done(0, None, false, &mut fx),
                 None if !world.fences.is_empty() => world.fence_done(0, true, &mut fx),
                 None => {
-                    let stuck = all.filter(|at| waiting(&world, *at)).count();
-                    assert_eq!(stuck, 0, "a group waits and nobody holds");
+                    let stuck = all.any(|at| world.phase(at).is_some());
+                    assert!(!stuck, "a lock waits and nobody holds");
                     return;
                 }
             }
@@ -506,32 +574,31 @@ impl Searchable for Locking {
         }
         let fence = self.with_fences && self.fences.len() < FENCES;
         let two = self.with_fences && self.fences.is_empty();
-        for (at, client) in self.groups.iter().enumerate() {
+        for (at, place) in self.locks.iter().enumerate() {
+            // The places of a group are alike: the first one that is free is enough.
+            let free = |at: usize| self.phase(at).is_none();
+            let twin = !self.is_first(at) && free(at - 1);
             match self.phase(at) {
-                Phase::Idle => {
-                    let wishes = self.wishes(&client.holds).into_iter();
+                None if twin => {}
+                None => {
+                    let wishes = self.wishes(at).into_iter();
                     actions.extend(wishes.map(|wish| Action::Lock(at, wish)));
                 }
-                Phase::Queued | Phase::Preparing => {
-                    actions.extend([Action::Cancel(at), Action::TimeOut(at), Action::Die(at)]);
+                Some(Phase::Queued | Phase::Preparing) => {
+                    actions.extend([Action::Cancel(at), Action::TimeOut(at), Action::Unlock(at)]);
                 }
-                Phase::Growing { deadline } => {
-                    actions.extend([
-                        Action::Cancel(at),
-                        Action::TimeOut(at),
-                        Action::Unlock(at),
-                        Action::Die(at),
-                    ]);
+                Some(Phase::Growing { deadline }) => {
+                    actions.extend([Action::Cancel(at), Action::TimeOut(at), Action::Unlock(at)]);
                     actions.extend((deadline != Time::NEVER).then_some(Action::Deadline(at)));
                 }
-                Phase::Held { deadline } => {
-                    let wishes = self.wishes(&client.holds).into_iter();
+                Some(Phase::Held { deadline }) => {
+                    let wishes = self.wishes(at).into_iter();
                     actions.extend(wishes.map(|wish| Action::Grow(at, wish)));
-                    actions.extend([Action::Unlock(at), Action::Die(at)]);
+                    actions.push(Action::Unlock(at));
                     actions.extend((deadline != Time::NEVER).then_some(Action::Deadline(at)));
                     actions.extend(fence.then_some(Action::UnlockFenced(at)));
                     actions.extend(two.then_some(Action::UnlockFencedTwice(at)));
-                    for (nth, hold) in client.holds.iter().enumerate() {
+                    for (nth, hold) in place.holds.iter().enumerate() {
                         let Some(access) = hold else { continue };
                         actions.push(Action::UnlockPart(at, nth, false));
                         actions.extend(fence.then_some(Action::UnlockPart(at, nth, true)));
@@ -540,9 +607,15 @@ impl Searchable for Locking {
                     }
                 }
             }
-            let has_ticket = self.with_age && self.engine.has_living_ticket(client.id);
-            actions.extend(has_ticket.then_some(Action::Outlive(at)));
-            actions.extend(self.with_jobs.then_some(Action::Close(at)));
+            let Place { group, token, .. } = *place;
+            let lives = |token| self.with_age && self.engine.has_living_ticket(group, token);
+            actions.extend(lives(Some(token)).then_some(Action::Outlive(at, true)));
+            if self.is_first(at) {
+                actions.extend(lives(None).then_some(Action::Outlive(at, false)));
+                let some = self.engine.locks(group).next().is_some();
+                actions.extend(some.then_some(Action::Die(at)));
+                actions.extend(self.with_jobs.then_some(Action::Close(at)));
+            }
         }
         actions
     }
@@ -553,13 +626,11 @@ impl Searchable for Locking {
         let mut granted = Vec::new();
         match action {
             Action::Lock(at, wish) => {
-                next.add(*at, wish);
-                next.lock(*at, false, &mut fx);
+                next.lock(*at, wish, false, &mut fx);
                 granted.push(*at);
             }
             Action::Grow(at, wish) => {
-                next.add(*at, wish);
-                next.lock(*at, true, &mut fx);
+                next.lock(*at, wish, true, &mut fx);
                 granted.push(*at);
             }
             Action::Unlock(at) => next.unlock(*at, &mut fx),
@@ -573,28 +644,30 @@ impl Searchable for Locking {
             Action::JobFails(nth, after) => next.job_done(*nth, Some(*after), false, &mut fx),
             Action::JobBlocked(nth, after) => next.job_done(*nth, Some(*after), true, &mut fx),
             Action::Cancel(at) => {
-                next.engine.cancel(NOW, next.groups[*at].id, &mut fx).expect("a pending lock");
+                let Place { group, token, .. } = next.locks[*at];
+                next.engine.cancel(NOW, group, token, &mut fx).expect("a pending lock");
             }
-            Action::TimeOut(at) => next.engine.time_out(NOW, next.groups[*at].id, &mut fx),
-            Action::Outlive(at) => next.engine.outlive(next.groups[*at].id),
+            Action::TimeOut(at) => {
+                let Place { group, token, .. } = next.locks[*at];
+                next.engine.time_out(NOW, group, token, &mut fx);
+            }
+            Action::Outlive(at, own) => {
+                let Place { group, token, .. } = next.locks[*at];
+                next.engine.outlive(group, own.then_some(token));
+            }
             Action::Deadline(at) => {
+                let Place { group, token, .. } = next.locks[*at];
                 next.lets_go(*at, |book, access, _| book.evicted(access));
-                next.engine.expire(NOW, next.groups[*at].id, &mut fx);
+                next.engine.expire(NOW, group, token, &mut fx);
             }
-            Action::Close(at) => {
-                next.lets_go(*at, Book::ended_in_order);
-                next.engine.close_group(NOW, next.groups[*at].id, Close::Closed, &mut fx);
-                next.groups[*at].id = next.engine.open_group_from(None, from(*at)).0;
-            }
-            Action::Die(at) => {
-                next.lets_go(*at, |book, access, _| book.evicted(access));
-                next.engine.close_group(NOW, next.groups[*at].id, Close::Died, &mut fx);
-                next.groups[*at].id = next.engine.open_group_from(None, from(*at)).0;
-            }
+            Action::Close(at) => next.close(*at, Close::Closed, &mut fx),
+            Action::Die(at) => next.close(*at, Close::Died, &mut fx),
         }
         granted.extend(next.listen(&mut fx));
         next.check_order(&granted, self);
-        next.tidy();
+        if next.with_fences {
+            next.tidy();
+        }
         next
     }
 
@@ -643,6 +716,33 @@ fn four_groups_one_buffer() {
 #[test]
 fn three_groups_three_buffers() {
     explore("3 groups x 3 buffers", Locking::new(3, 3), a_million());
+}
+
+#[test]
+fn two_locks_of_a_group_and_one_of_another_and_two_buffers() {
+    explore("2 + 1 locks x 2 buffers", Locking::with_locks(&[2, 1], 2), a_million());
+}
+
+#[test]
+fn two_locks_of_two_groups_and_two_buffers() {
+    explore("2 + 2 locks x 2 buffers", Locking::with_locks(&[2, 2], 2), a_million());
+}
+
+#[test]
+fn two_locks_of_a_group_and_one_of_another_and_three_buffers() {
+    explore("2 + 1 locks x 3 buffers", Locking::with_locks(&[2, 1], 3), a_million());
+}
+
+#[test]
+fn lives_of_tickets_of_two_locks_of_a_group_and_one_of_another() {
+    let world = Locking { with_age: true, ..Locking::with_locks(&[2, 1], 2) };
+    explore("lives of tickets, 2 + 1 locks x 2 buffers", world, a_million());
+}
+
+#[test]
+fn operations_of_two_locks_of_a_group_and_one_of_another() {
+    let world = Locking { with_jobs: true, ..Locking::with_locks(&[2, 1], 1).and_fences() };
+    explore("operations, 2 + 1 locks x 1 buffer", world, a_million());
 }
 
 #[test]

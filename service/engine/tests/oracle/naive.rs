@@ -1,12 +1,15 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The rules in their plainest form: no queues, no counts, no links. After every change each group is asked
+//! The rules in their plainest form: no queues, no counts, no links. After every change each lock is asked
 //! again whether it may go on. It costs O(n^2), and it was written from the rules, not from the engine.
 //!
-//! Tokens, tickets and jobs count as the interface says.
+//! Tickets and jobs count as the interface says.
 
 use buffersync_engine::*;
+
+/// Names a lock.
+pub type Name = (GroupId, Token);
 
 /// An effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +70,21 @@ macro_rules! stats {
 stats! {
     grants,
     shared_holds,
+    groups_with_two_grants,
+    groups_with_a_grant_and_a_waiter,
+    locks_of_a_part,
+    accesses_other_than_those_of_add,
+    buffers_named_twice,
+    conflicts_in_a_group,
+    bad_tokens,
+    ended_tokens,
+    waiters_unlocked,
+    busy,
+    kept_for_other_buffers,
+    late_with_a_kept_ticket,
+    late_again,
+    plain_grants,
+    plain_writes_without_operations,
     kept_tickets_used,
     lapsed_tickets,
     tickets_that_would_pass,
@@ -124,6 +142,8 @@ pub struct Naive {
     remembered: usize,
     implicit: bool,
     groups: Vec<Group>,
+    /// The living locks of all groups.
+    locks: Vec<Lock>,
     fences: Vec<Fence>,
     endings: Vec<Ending>,
     buffers: Vec<Buffer>,
@@ -131,7 +151,6 @@ pub struct Naive {
     memory: Vec<Buffer>,
     jobs: Vec<Job>,
     last_group: u64,
-    last_token: u64,
     last_ticket: u64,
     last_arrival: u64,
     /// The effects of the current call.
@@ -142,6 +161,8 @@ pub struct Naive {
     pub issued: Vec<(u64, Told)>,
     /// The rules do not say which of two buffers is older if one call lets both go. So the engine says it.
     pub order: Vec<BufferId>,
+    /// Nor which of two locks of a group ends last if both time out in one call.
+    pub time_outs: Vec<Name>,
     pub stats: Stats,
 }
 
@@ -150,29 +171,51 @@ struct Group {
     id: GroupId,
     hold: u64,
     from: HoldFrom,
-    /// It was told that somebody waits.
+    /// Its buffers, with the accesses of locks that name none.
+    members: Vec<(BufferId, Access)>,
+    /// The greatest token of a lock that was accepted.
+    last: Token,
+    kept: Option<Kept>,
+}
+
+/// The ticket that the last lock without success left to the next lock of its group.
+#[derive(Clone, Debug)]
+struct Kept {
+    ticket: u64,
+    life: Time,
+    /// The last arrival anywhere at that time.
+    left: u64,
+    /// What that lock asked for: the buffer, whether exclusively, and whether late.
+    entries: Vec<(BufferId, bool, bool)>,
+}
+
+#[derive(Clone, Debug)]
+struct Lock {
+    group: GroupId,
+    token: Token,
+    hold: u64,
+    from: HoldFrom,
+    /// Its group was told that somebody waits.
     contended: bool,
-    members: Vec<Member>,
+    entries: Vec<Entry>,
+    /// The entries before it began to grow.
+    before: Vec<Entry>,
     state: State,
     wounded: bool,
     ticket: u64,
     /// The end of the ticket's life.
     life: Time,
-    keeps_ticket: bool,
-    /// The last arrival anywhere when it kept its ticket.
-    left: u64,
-    /// When it asked for its lock.
+    /// When it was asked for, or for its growth.
     asked: Time,
-    token: Token,
     deadline: Option<Time>,
     expires: Option<Time>,
-    /// The own time limit of its lock for implicit fences: from its first wait, or now for a `try_lock`.
+    /// The own time limit for implicit fences: from its first wait, or now if it never waits.
     patience: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// There is no pending lock.
+    /// It is granted and does not grow; or it was not accepted yet.
     Quiet,
     /// It waits for others.
     Waiting,
@@ -193,16 +236,15 @@ struct Row {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Member {
+struct Entry {
     buffer: BufferId,
     want: Access,
     has: Option<Access>,
     granted: Option<Access>,
     /// The number of evictions of the buffer when it was granted.
     seen: usize,
-    /// Whether the lock that drew the ticket already had this buffer with this access. `None`: there was no
-    /// lock since the buffer was added or wanted more strongly.
-    from_the_beginning: Option<bool>,
+    /// The lock that drew the ticket did not ask for this, or not exclusively.
+    late: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -233,7 +275,7 @@ struct Part {
 #[derive(Clone, Debug)]
 struct Job {
     number: u64,
-    group: Option<GroupId>,
+    owner: Option<Name>,
     closed: bool,
     work: Work,
 }
@@ -252,6 +294,8 @@ enum Work {
 #[derive(Clone, Debug)]
 struct Buffer {
     id: BufferId,
+    /// It needs no operations and has no implicit fences.
+    plain: bool,
     generation: u64,
     /// All evictions in order. The number of each is its place.
     evictions: Vec<Access>,
@@ -269,9 +313,10 @@ struct Buffer {
 }
 
 impl Buffer {
-    fn new(id: BufferId) -> Self {
+    fn new(id: BufferId, plain: bool) -> Self {
         Self {
             id,
+            plain,
             generation: 0,
             evictions: Vec::new(),
             gone: 0,
@@ -303,6 +348,9 @@ impl Buffer {
 
     /// The table in `coherence`.
     fn plan(&self, access: Access) -> Vec<SyncOp> {
+        if self.plain {
+            return vec![];
+        }
         let uncleaned = self.cpu_dirty && self.open.is_none();
         let start = match access {
             Access::Read if self.device_dirty || uncleaned => {
@@ -335,6 +383,7 @@ impl Buffer {
     fn last_plan(&self) -> Vec<SyncOp> {
         let all = SyncFlags::ReadWrite;
         match self.open {
+            _ if self.plain => vec![],
             Some(flags) => vec![self.op(SyncKind::End, flags)],
             None if self.cpu_dirty || self.has_cpu_at_work() => {
                 vec![self.op(SyncKind::Start, all), self.op(SyncKind::End, all)]
@@ -360,7 +409,7 @@ impl Buffer {
     }
 }
 
-impl Member {
+impl Entry {
     fn lacks(&self) -> bool {
         self.has != Some(self.want)
     }
@@ -371,14 +420,26 @@ impl Member {
     }
 }
 
-impl Group {
+impl Lock {
+    fn name(&self) -> Name {
+        (self.group, self.token)
+    }
+
     fn holds(&self) -> bool {
         self.deadline.is_some()
     }
 
+    /// A growth ends without success.
+    fn restore(&mut self) {
+        let tried = std::mem::replace(&mut self.entries, std::mem::take(&mut self.before));
+        // TEMP late: the engine forgets to restore it.
+        for (now, tried) in self.entries.iter_mut().zip(tried) {
+            now.late = tried.late;
+        }
+    }
+
     fn phase(&self) -> Phase {
         match (self.deadline, self.state) {
-            (None, State::Quiet) => Phase::Idle,
             (None, State::Waiting) => Phase::Queued,
             (None, _) => Phase::Preparing,
             (Some(deadline), State::Quiet) => Phase::Held { deadline },
@@ -394,13 +455,13 @@ impl Naive {
             remembered,
             implicit,
             groups: Vec::new(),
+            locks: Vec::new(),
             fences: Vec::new(),
             endings: Vec::new(),
             buffers: Vec::new(),
             memory: Vec::new(),
             jobs: Vec::new(),
             last_group: 0,
-            last_token: 0,
             last_arrival: 0,
             now: Time(0),
             last_ticket: 0,
@@ -408,6 +469,7 @@ impl Naive {
             told: Vec::new(),
             issued: Vec::new(),
             order: Vec::new(),
+            time_outs: Vec::new(),
             stats: Stats::default(),
         }
     }
@@ -415,33 +477,35 @@ impl Naive {
     pub fn open(&mut self, id: GroupId, hold: u64, from: HoldFrom) {
         assert!(self.last_group < id.serial(), "a name is reused");
         self.last_group = id.serial();
-        self.groups.push(Group {
-            id,
-            hold: hold.min(self.max_hold),
-            from,
-            contended: false,
-            members: Vec::new(),
-            state: State::Quiet,
-            wounded: false,
-            ticket: 0,
-            life: Time(0),
-            keeps_ticket: false,
-            left: 0,
-            asked: Time(0),
-            token: Token(0),
-            deadline: None,
-            expires: None,
-            patience: None,
-        });
+        let hold = hold.min(self.max_hold);
+        self.groups.push(Group { id, hold, from, members: vec![], last: Token(0), kept: None });
     }
 
-    fn at(&self, id: GroupId) -> usize {
-        self.groups.iter().position(|group| group.id == id).expect("an open group")
+    fn group(&self, id: GroupId) -> Result<&Group, Error> {
+        self.groups.iter().find(|group| group.id == id).ok_or(Error::UnknownGroup)
     }
 
-    fn group(&mut self, id: GroupId) -> &mut Group {
-        let at = self.at(id);
-        &mut self.groups[at]
+    fn group_mut(&mut self, id: GroupId) -> Result<&mut Group, Error> {
+        self.groups.iter_mut().find(|group| group.id == id).ok_or(Error::UnknownGroup)
+    }
+
+    fn place(&self, name: Name) -> Option<usize> {
+        self.locks.iter().position(|lock| lock.name() == name)
+    }
+
+    /// The place of a living lock.
+    fn living(&mut self, id: GroupId, token: Token) -> Result<usize, Error> {
+        let last = self.group(id)?.last;
+        let at = self.place((id, token));
+        let ended = token > Token(0) && token <= last;
+        self.stats.ended_tokens += u64::from(at.is_none() && ended);
+        self.stats.bad_tokens += u64::from(!ended);
+        at.ok_or(if ended { Error::Ended } else { Error::BadToken })
+    }
+
+    /// The locks of a group.
+    fn locks_of(&self, id: GroupId) -> impl Iterator<Item = &Lock> {
+        self.locks.iter().filter(move |lock| lock.group == id)
     }
 
     fn buffer(&self, id: BufferId) -> &Buffer {
@@ -452,118 +516,255 @@ impl Naive {
         self.buffers.iter_mut().find(|buffer| buffer.id == id).expect("a known buffer")
     }
 
-    pub fn add(&mut self, id: GroupId, buffer: BufferId, access: Access) -> Result<Access, Error> {
-        let group = self.group(id);
-        if group.state != State::Quiet {
-            return Err(Error::Busy);
+    pub fn add(
+        &mut self,
+        id: GroupId,
+        buffer: BufferId,
+        access: Access,
+        plain: bool,
+    ) -> Result<Access, Error> {
+        let members = &mut self.group_mut(id)?.members;
+        if let Some((_, own)) = members.iter_mut().find(|(own, _)| *own == buffer) {
+            *own = stronger(*own, access)?;
+            return Ok(*own);
         }
-        if let Some(member) = group.members.iter_mut().find(|member| member.buffer == buffer) {
-            if member.want.is_dma() != access.is_dma() {
-                return Err(Error::AccessConflict);
-            }
-            if access.is_exclusive() && member.want != access {
-                member.want = access;
-                member.from_the_beginning = None;
-            }
-            return Ok(member.want);
-        }
-        let (has, granted, from_the_beginning) = (None, None, None);
-        let member = Member { buffer, want: access, has, granted, seen: 0, from_the_beginning };
-        group.members.push(member);
+        members.push((buffer, access));
         if self.buffers.iter().all(|known| known.id != buffer) {
             let memory = self.memory.iter().position(|known| known.id == buffer);
             self.stats.came_back += u64::from(memory.is_some());
             let known = memory.map(|at| self.memory.remove(at));
-            self.buffers.push(known.unwrap_or_else(|| Buffer::new(buffer)));
+            self.buffers.push(known.unwrap_or_else(|| Buffer::new(buffer, plain)));
         }
         Ok(access)
     }
 
     pub fn remove(&mut self, id: GroupId, buffer: BufferId) -> Result<(), Error> {
-        let group = self.group(id);
-        if group.state != State::Quiet {
-            return Err(Error::Busy);
-        }
-        let member = group.members.iter().position(|member| member.buffer == buffer);
+        let member = self.group(id)?.members.iter().position(|(own, _)| *own == buffer);
         let member = member.ok_or(Error::UnknownBuffer)?;
-        if group.members[member].has.is_some() {
+        if self.locks_of(id).any(|lock| lock.entries.iter().any(|entry| entry.buffer == buffer)) {
             return Err(Error::Busy);
         }
+        let group = self.group_mut(id)?;
         group.members.remove(member);
+        if let Some(kept) = &mut group.kept {
+            kept.entries.retain(|(own, ..)| *own != buffer);
+        }
         self.let_go();
         Ok(())
     }
 
-    /// With `wait` it may wait, for so long. Without, it is a `try_lock`.
+    /// What a lock of a group wants, each buffer once, if it has so much already.
+    fn wanted(
+        &mut self,
+        id: GroupId,
+        has: &[(BufferId, Access)],
+        wants: Wants<'_>,
+    ) -> Result<Vec<(BufferId, Access)>, Error> {
+        let members = &self.group(id)?.members;
+        let Wants { buffers, accesses } = wants;
+        let asked: Vec<(BufferId, Access)> = if buffers.is_empty() && accesses.is_empty() {
+            if members.is_empty() {
+                return Err(Error::EmptyGroup);
+            }
+            members.clone()
+        } else {
+            if !accesses.is_empty() && accesses.len() != buffers.len() {
+                return Err(Error::UnknownBuffer);
+            }
+            let each = buffers.iter().enumerate().map(|(nth, buffer)| {
+                let own = members.iter().find(|(own, _)| own == buffer)?;
+                Some((*buffer, *accesses.get(nth).unwrap_or(&own.1)))
+            });
+            // TEMP: the order of the list decides between the two errors, as in the engine today.
+            let each: Vec<Option<_>> = each.collect();
+            let mut so_far = has.to_vec();
+            for asked in &each {
+                let (buffer, access) = asked.ok_or(Error::UnknownBuffer)?;
+                match so_far.iter_mut().find(|(own, _)| *own == buffer) {
+                    Some((_, own)) => *own = stronger(*own, access)?,
+                    None => so_far.push((buffer, access)),
+                }
+            }
+            each.into_iter().flatten().collect()
+        };
+        let (all, others) = (members.len(), asked.iter().any(|asked| !members.contains(asked)));
+        let mut wanted = has.to_vec();
+        for (buffer, access) in &asked {
+            match wanted.iter_mut().find(|(own, _)| own == buffer) {
+                Some((_, own)) => *own = stronger(*own, *access)?,
+                None => wanted.push((*buffer, *access)),
+            }
+        }
+        self.stats.locks_of_a_part += u64::from(has.is_empty() && wanted.len() < all);
+        self.stats.accesses_other_than_those_of_add += u64::from(others);
+        let twice = has.is_empty() && wanted.len() < asked.len();
+        self.stats.buffers_named_twice += u64::from(twice);
+        Ok(wanted)
+    }
+
+    /// Refuses a conflict with another lock of the group.
+    fn refuse_conflict(&mut self, name: Name, wanted: &[(BufferId, Access)]) -> Result<(), Error> {
+        let others = self.locks_of(name.0).filter(|lock| lock.token != name.1);
+        let conflicts = others.flat_map(|lock| &lock.entries).any(|theirs| {
+            let conflicts = |(buffer, access): &(BufferId, Access)| {
+                *buffer == theirs.buffer && access.conflicts(theirs.want)
+            };
+            wanted.iter().any(conflicts)
+        });
+        self.stats.conflicts_in_a_group += u64::from(conflicts);
+        if conflicts {
+            Err(Error::AlreadyLocked)
+        } else {
+            Ok(())
+        }
+    }
+
     pub fn lock(
         &mut self,
         now: Time,
         id: GroupId,
-        wait: Option<Option<u64>>,
+        token: Token,
+        wants: Wants<'_>,
+        wait: Wait,
         implicit: Implicit,
-    ) -> Result<Token, Error> {
+    ) -> Result<(), Error> {
         self.now = now;
-        let at = self.at(id);
-        let group = &self.groups[at];
-        let holds = group.holds();
-        if group.state != State::Quiet {
-            return Err(Error::AlreadyQueued);
+        if token <= self.group(id)?.last {
+            self.stats.bad_tokens += 1;
+            return Err(Error::BadToken);
         }
-        if group.wounded {
-            return Err(Error::Deadlock);
+        let wanted = self.wanted(id, &[], wants)?;
+        self.refuse_conflict((id, token), &wanted)?;
+        let Group { hold, from, ref kept, .. } = *self.group(id)?;
+        let kept = kept.clone();
+        let entries = wanted.iter().map(|(buffer, want)| {
+            let had = |(own, exclusive, late): &(BufferId, bool, bool)| {
+                own == buffer && !late && (*exclusive || !want.is_exclusive())
+            };
+            let late = kept.as_ref().is_some_and(|kept| !kept.entries.iter().any(had));
+            Entry { buffer: *buffer, want: *want, has: None, granted: None, seen: 0, late }
+        });
+        let mut lock = Lock {
+            group: id,
+            token,
+            hold,
+            from,
+            contended: false,
+            entries: entries.collect(),
+            before: vec![],
+            state: State::Quiet,
+            wounded: false,
+            ticket: self.last_ticket + 1,
+            life: Time(now.0 + self.max_hold),
+            asked: now,
+            deadline: None,
+            expires: None,
+            patience: None,
+        };
+        let (lives, passes) = kept.as_ref().map_or((false, false), |kept| {
+            (now < kept.life, self.would_pass(&lock, kept.ticket, kept.left))
+        });
+        match &kept {
+            Some(kept) if lives && !passes => (lock.ticket, lock.life) = (kept.ticket, kept.life),
+            _ => lock.entries.iter_mut().for_each(|entry| entry.late = false),
         }
-        if group.members.is_empty() {
-            return Err(Error::EmptyGroup);
-        }
-        if group.members.iter().all(|member| !member.lacks()) {
-            return Err(Error::AlreadyLocked);
-        }
-        let (lives, passes) = (now < group.life, self.would_pass(at));
-        let keeps = group.keeps_ticket && lives && !passes;
-        let old = holds || keeps;
-        let ticket = if old { group.ticket } else { self.last_ticket + 1 };
-        let too_old = holds && !lives && passes;
-        let free = !too_old && self.may_take(at, ticket);
-        if wait.is_none() && (!free || self.is_gated(at, Member::lacks)) {
+        let ticket = lock.ticket;
+        let at = self.locks.len();
+        self.locks.push(lock);
+        let free = self.may_take(at);
+        if wait == Wait::Never && (!free || self.is_gated(at, Entry::lacks)) {
+            self.locks.remove(at);
             return Err(Error::WouldBlock);
         }
-        if !free && holds && (too_old || self.older_wants_what_is_held(at)) {
-            self.stats.growth_refused += 1;
-            self.stats.growth_refused_for_age += u64::from(too_old);
-            self.groups[at].wounded = true;
-            return Err(Error::Deadlock);
-        }
-        if self.groups[at].keeps_ticket {
-            self.stats.kept_tickets_used += u64::from(keeps);
-            self.stats.lapsed_tickets += u64::from(!lives);
-            self.stats.tickets_that_would_pass += u64::from(lives && passes);
+        if let Some(kept) = &kept {
+            let stats = &mut self.stats;
+            stats.kept_tickets_used += u64::from(lives && !passes);
+            stats.lapsed_tickets += u64::from(!lives);
+            stats.tickets_that_would_pass += u64::from(lives && passes);
+            let had = |entry: &Entry| kept.entries.iter().find(|(own, ..)| *own == entry.buffer);
+            let entries = || self.locks[at].entries.iter();
+            stats.kept_for_other_buffers += u64::from(entries().any(|e| had(e).is_none()));
+            stats.late_with_a_kept_ticket += u64::from(entries().any(|entry| entry.late));
+            let again = |e: &Entry| e.late && had(e).is_some_and(|(.., late)| *late);
+            stats.late_again += u64::from(entries().any(again));
         }
         self.last_ticket = self.last_ticket.max(ticket);
-        self.last_token += u64::from(!holds);
-        let last_token = self.last_token;
-        let life = now.0 + self.max_hold;
-        let group = &mut self.groups[at];
-        if !holds {
-            group.token = Token(last_token);
+        let group = self.group_mut(id)?;
+        (group.last, group.kept) = (token, None);
+        self.begin(at, wait, implicit, free);
+        Ok(())
+    }
+
+    pub fn grow(
+        &mut self,
+        now: Time,
+        id: GroupId,
+        token: Token,
+        wants: Wants<'_>,
+        wait: Wait,
+        implicit: Implicit,
+    ) -> Result<(), Error> {
+        self.now = now;
+        let at = self.quiet(id, token)?;
+        if self.locks[at].wounded {
+            return Err(Error::Deadlock);
         }
-        if !old {
-            group.ticket = ticket;
-            group.life = Time(life);
+        let entries = self.locks[at].entries.iter();
+        let has: Vec<_> = entries.map(|entry| (entry.buffer, entry.want)).collect();
+        let wanted = self.wanted(id, &has, wants)?;
+        if wanted == has {
+            return Err(Error::AlreadyLocked);
         }
-        for member in &mut group.members {
-            member.from_the_beginning = Some(!old || member.from_the_beginning == Some(true));
+        self.refuse_conflict((id, token), &wanted)?;
+        let lock = &mut self.locks[at];
+        lock.before = lock.entries.clone();
+        for (buffer, want) in wanted {
+            match lock.entries.iter_mut().find(|entry| entry.buffer == buffer) {
+                Some(entry) if entry.want == want => {}
+                Some(entry) => (entry.want, entry.late) = (want, true),
+                None => {
+                    let (has, granted, seen) = (None, None, 0);
+                    lock.entries.push(Entry { buffer, want, has, granted, seen, late: true });
+                }
+            }
         }
-        group.keeps_ticket = false;
-        group.state = State::Waiting;
-        group.asked = now;
-        group.expires = wait.flatten().map(|timeout| Time(now.0 + timeout));
-        group.patience = wait.is_none().then_some(now);
-        let token = group.token;
+        let lock = &self.locks[at];
+        let too_old = now >= lock.life && self.would_pass(lock, lock.ticket, u64::MAX);
+        let free = !too_old && self.may_take(at);
+        let refused = if wait == Wait::Never && (!free || self.is_gated(at, Entry::lacks)) {
+            Some(Error::WouldBlock)
+        } else if too_old || !free && self.older_wants_what_is_held(at) {
+            self.stats.growth_refused += 1;
+            self.stats.growth_refused_for_age += u64::from(too_old);
+            self.locks[at].wounded = true;
+            Some(Error::Deadlock)
+        } else {
+            None
+        };
+        if let Some(error) = refused {
+            self.locks[at].restore();
+            return Err(error);
+        }
+        self.begin(at, wait, implicit, free);
+        Ok(())
+    }
+
+    /// A lock or a growth is accepted.
+    fn begin(&mut self, at: usize, wait: Wait, implicit: Implicit, free: bool) {
+        let now = self.now;
+        let lock = &mut self.locks[at];
+        lock.state = State::Waiting;
+        lock.asked = now;
+        lock.expires = match wait {
+            Wait::AtMost(span) => Some(now.after(span)),
+            Wait::Never | Wait::UntilGranted => None,
+        };
+        lock.patience = (wait == Wait::Never).then_some(now);
         if free {
             self.take(now, at, implicit == Implicit::Idle);
         } else {
             self.arrive(at);
-            for other in 0..self.groups.len() {
+            for other in 0..self.locks.len() {
                 if other != at && self.waits_for(at, other) {
                     self.contend(other);
                 }
@@ -572,31 +773,39 @@ impl Naive {
             self.wound_younger_than(at);
         }
         self.go_on(now);
-        Ok(token)
     }
 
-    /// Whether the group would pass a younger waiter with its ticket, at a buffer to which somebody came
-    /// while the group was away, or to which it has come since it drew the ticket.
-    fn would_pass(&self, at: usize) -> bool {
-        let group = &self.groups[at];
-        group.members.iter().filter(|mine| mine.lacks()).any(|mine| {
+    /// A lock that is granted and does not grow.
+    fn quiet(&mut self, id: GroupId, token: Token) -> Result<usize, Error> {
+        let at = self.living(id, token)?;
+        let busy = self.locks[at].state != State::Quiet;
+        self.stats.busy += u64::from(busy);
+        if busy {
+            Err(Error::Busy)
+        } else {
+            Ok(at)
+        }
+    }
+
+    /// Whether a lock with this ticket would pass a younger waiter, at a buffer to which somebody came after
+    /// the arrival `left`, or to which the lock comes late.
+    fn would_pass(&self, lock: &Lock, ticket: u64, left: u64) -> bool {
+        lock.entries.iter().filter(|mine| mine.lacks()).any(|mine| {
             self.waiters(mine.buffer).any(|(other, theirs)| {
                 let class = usize::from(!mine.want.is_exclusive());
-                let come = self.buffer(mine.buffer).arrivals[class] > group.left;
-                theirs.want.conflicts(mine.want)
-                    && other.ticket > group.ticket
-                    && (come || mine.from_the_beginning != Some(true))
+                let come = self.buffer(mine.buffer).arrivals[class] > left;
+                theirs.want.conflicts(mine.want) && other.ticket > ticket && (come || mine.late)
             })
         })
     }
 
-    /// True if a waiting group wants a buffer that `holder` was granted.
+    /// True if a waiting lock wants a buffer that `holder` was granted.
     fn waits_for(&self, at: usize, holder: usize) -> bool {
-        let (mine, theirs) = (&self.groups[at], &self.groups[holder]);
-        let lacking = mine.members.iter().filter(|mine| mine.lacks());
+        let (mine, theirs) = (&self.locks[at], &self.locks[holder]);
+        let lacking = mine.entries.iter().filter(|mine| mine.lacks());
         mine.state == State::Waiting
             && lacking.into_iter().any(|mine| {
-                theirs.members.iter().any(|theirs| {
+                theirs.entries.iter().any(|theirs| {
                     theirs.buffer == mine.buffer
                         && theirs.granted.is_some()
                         && theirs.has.is_some_and(|access| access.conflicts(mine.want))
@@ -606,7 +815,7 @@ impl Naive {
 
     /// A holder that waits for more has a deadline from here on.
     fn start_time_of_growth(&mut self, at: usize) {
-        if self.groups[at].deadline == Some(Time::NEVER) {
+        if self.locks[at].deadline == Some(Time::NEVER) {
             self.stats.deadlines_from_growth += 1;
             self.contend(at);
         }
@@ -614,22 +823,22 @@ impl Naive {
 
     fn contend(&mut self, at: usize) {
         let now = self.now;
-        let group = &mut self.groups[at];
-        if std::mem::replace(&mut group.contended, true) {
+        let lock = &mut self.locks[at];
+        if std::mem::replace(&mut lock.contended, true) {
             return;
         }
-        if group.deadline == Some(Time::NEVER) {
-            group.deadline = Some(Time(now.0 + group.hold));
+        if lock.deadline == Some(Time::NEVER) {
+            lock.deadline = Some(Time(now.0 + lock.hold));
             self.stats.deadlines_from_conflicts += 1;
         }
-        let deadline = group.deadline.expect("it holds");
-        self.told.push(Told::Contended(group.id, group.token, deadline));
+        let deadline = lock.deadline.expect("it holds");
+        self.told.push(Told::Contended(lock.group, lock.token, deadline));
     }
 
     fn arrive(&mut self, at: usize) {
         self.last_arrival += 1;
         let arrival = self.last_arrival;
-        let lacking = self.groups[at].members.iter().filter(|member| member.lacks());
+        let lacking = self.locks[at].entries.iter().filter(|entry| entry.lacks());
         let lacking: Vec<_> = lacking.map(|m| (m.buffer, m.want.is_exclusive())).collect();
         for (id, exclusive) in lacking {
             let arrivals = &mut self.buffer_mut(id).arrivals;
@@ -640,19 +849,20 @@ impl Naive {
         }
     }
 
-    /// The groups in the queue of a buffer.
-    fn waiters(&self, buffer: BufferId) -> impl Iterator<Item = (&Group, &Member)> {
-        let waiting = self.groups.iter().filter(|group| group.state == State::Waiting);
-        let all = waiting.flat_map(|group| group.members.iter().map(move |member| (group, member)));
-        all.filter(move |(_, member)| member.buffer == buffer && member.lacks())
+    /// The locks in the queue of a buffer.
+    fn waiters(&self, buffer: BufferId) -> impl Iterator<Item = (&Lock, &Entry)> {
+        let waiting = self.locks.iter().filter(|lock| lock.state == State::Waiting);
+        let all = waiting.flat_map(|lock| lock.entries.iter().map(move |entry| (lock, entry)));
+        all.filter(move |(_, entry)| entry.buffer == buffer && entry.lacks())
     }
 
     /// Whether no holder and no older waiter conflicts with what it lacks.
-    fn may_take(&self, at: usize, ticket: u64) -> bool {
-        self.groups[at].members.iter().filter(|mine| mine.lacks()).all(|mine| {
-            let others = self.groups.iter().enumerate().filter(|(other, _)| *other != at);
-            others.into_iter().all(|(_, other)| {
-                other.members.iter().filter(|m| m.buffer == mine.buffer).all(|theirs| {
+    fn may_take(&self, at: usize) -> bool {
+        let ticket = self.locks[at].ticket;
+        self.locks[at].entries.iter().filter(|mine| mine.lacks()).all(|mine| {
+            let mut others = self.locks.iter().enumerate().filter(|(other, _)| *other != at);
+            others.all(|(_, other)| {
+                other.entries.iter().filter(|m| m.buffer == mine.buffer).all(|theirs| {
                     let held = theirs.has.is_some_and(|has| has.conflicts(mine.want));
                     let wanted = other.state == State::Waiting
                         && other.ticket < ticket
@@ -664,10 +874,10 @@ impl Naive {
         })
     }
 
-    /// Whether a group waits for operations of others or for release fences. A device waits for a device
+    /// Whether a lock waits for operations of others or for release fences. A device waits for a device
     /// itself, unless an evicted holder may be at work or the access needs a START.
-    fn is_gated(&self, at: usize, which: fn(&Member) -> bool) -> bool {
-        self.groups[at].members.iter().filter(|mine| which(mine)).any(|mine| {
+    fn is_gated(&self, at: usize, which: fn(&Entry) -> bool) -> bool {
+        self.locks[at].entries.iter().filter(|mine| which(mine)).any(|mine| {
             let buffer = self.buffer(mine.buffer);
             let disorder = buffer.is_evicted() || buffer.needs_start(mine.want);
             self.has_operations(mine.buffer)
@@ -696,11 +906,7 @@ impl Naive {
     }
 
     pub fn acquire_fences(&self, id: GroupId, token: Token) -> Vec<(BufferId, FenceId)> {
-        let Some(group) = self.groups.iter().find(|group| group.id == id) else { return vec![] };
-        if !group.holds() || group.token != token {
-            return vec![];
-        }
-        let held = group.members.iter().filter_map(|m| Some((m.buffer, m.granted?)));
+        let held = self.held(id, token).unwrap_or_default().into_iter();
         let mut fences: Vec<_> = held
             .flat_map(|(b, access)| self.fences_of(b, access).map(move |(fence, _)| (b, fence)))
             .collect();
@@ -708,56 +914,61 @@ impl Naive {
         fences
     }
 
+    pub fn held(&self, id: GroupId, token: Token) -> Option<Vec<(BufferId, Access)>> {
+        let lock = &self.locks[self.place((id, token))?];
+        let held = lock.entries.iter().filter_map(|e| Some((e.buffer, e.granted?)));
+        lock.holds().then(|| held.collect())
+    }
+
     fn older_wants_what_is_held(&self, at: usize) -> bool {
-        self.groups.iter().any(|other| {
+        self.locks.iter().any(|other| {
             other.state == State::Waiting
-                && other.ticket < self.groups[at].ticket
-                && wants_of(other, &self.groups[at])
+                && other.ticket < self.locks[at].ticket
+                && wants_of(other, &self.locks[at])
         })
     }
 
     fn wound_younger_than(&mut self, at: usize) {
-        for other in 0..self.groups.len() {
-            let (mine, theirs) = (&self.groups[at], &self.groups[other]);
+        for other in 0..self.locks.len() {
+            let (mine, theirs) = (&self.locks[at], &self.locks[other]);
             let vulnerable = theirs.state == State::Waiting && theirs.holds();
             if vulnerable && theirs.ticket > mine.ticket && wants_of(mine, theirs) {
-                let theirs = &mut self.groups[other];
-                theirs.state = State::Quiet;
-                theirs.expires = None;
-                theirs.wounded = true;
-                self.told.push(Told::Wounded(theirs.id, theirs.token));
+                self.take_back(other);
+                self.locks[other].wounded = true;
+                let Lock { group, token, .. } = self.locks[other];
+                self.told.push(Told::Wounded(group, token));
                 self.stats.wounds += 1;
             }
         }
     }
 
-    /// Lets each group go on that may, the oldest first, until no group may.
+    /// Lets each lock go on that may, the oldest first, until no lock may.
     fn go_on(&mut self, now: Time) {
         loop {
-            let able = (0..self.groups.len()).filter(|at| match self.groups[*at].state {
-                State::Waiting => self.may_take(*at, self.groups[*at].ticket),
-                State::Gated => !self.is_gated(*at, Member::is_new),
+            let able = (0..self.locks.len()).filter(|at| match self.locks[*at].state {
+                State::Waiting => self.may_take(*at),
+                State::Gated => !self.is_gated(*at, Entry::is_new),
                 State::Quiet | State::Syncing(_) | State::Looking(_) => false,
             });
-            let Some(at) = able.min_by_key(|at| self.groups[*at].ticket) else { break };
+            let Some(at) = able.min_by_key(|at| self.locks[*at].ticket) else { break };
             self.take(now, at, false);
         }
         self.let_go();
     }
 
-    /// Gives a group what it lacks, and lets it go on if it can. `idle`: the caller has just found its
+    /// Gives a lock what it lacks, and lets it go on if it can. `idle`: the caller has just found its
     /// implicit fences signalled.
     fn take(&mut self, now: Time, at: usize, idle: bool) {
-        let group = &mut self.groups[at];
-        group.members.iter_mut().for_each(|member| member.has = Some(member.want));
-        group.state = State::Gated;
-        if self.is_gated(at, Member::is_new) {
+        let lock = &mut self.locks[at];
+        lock.entries.iter_mut().for_each(|entry| entry.has = Some(entry.want));
+        lock.state = State::Gated;
+        if self.is_gated(at, Entry::is_new) {
             self.start_time_of_growth(at);
             return;
         }
-        let new = self.groups[at].members.iter().filter(|member| member.is_new());
+        let new = self.locks[at].entries.iter().filter(|entry| entry.is_new());
         let ops: Vec<_> =
-            new.flat_map(|member| self.buffer(member.buffer).plan(member.want)).collect();
+            new.flat_map(|entry| self.buffer(entry.buffer).plan(entry.want)).collect();
         let waits = self.waits_of(at);
         // If it joins a row of waits, it waits before it issues anything.
         let awaited = waits.iter().any(|wait| self.joined(at, wait.buffer).is_some());
@@ -765,10 +976,10 @@ impl Naive {
             self.stats.waits_before_operations += u64::from(!ops.is_empty());
             self.look(now, at);
         } else if !ops.is_empty() {
-            let group = self.groups[at].id;
-            let told = Told::Sync { group: Some(group), waits, ops: ops.clone() };
+            let name = self.locks[at].name();
+            let told = Told::Sync { group: Some(name.0), waits, ops: ops.clone() };
             let work = Work::Operations { ops, last_ones: false, written: vec![] };
-            self.groups[at].state = State::Syncing(self.issue(Some(group), work, told));
+            self.locks[at].state = State::Syncing(self.issue(Some(name), work, told));
         } else if !waits.is_empty() && !idle {
             self.look(now, at);
         } else {
@@ -779,12 +990,15 @@ impl Naive {
 
     /// The implicit fences that new accesses wait for.
     fn waits_of(&self, at: usize) -> Vec<FenceWait> {
-        let new = self.groups[at].members.iter().filter(|member| self.implicit && member.is_new());
-        let concerned = new.filter_map(|member| {
-            let buffer = self.buffer(member.buffer);
+        let new = self.locks[at].entries.iter().filter(|entry| self.implicit && entry.is_new());
+        let concerned = new.filter_map(|entry| {
+            let buffer = self.buffer(entry.buffer);
+            if buffer.plain {
+                return None;
+            }
             let start = buffer.op(SyncKind::Start, SyncFlags::ReadWrite);
             // START for RW waits for all fences, also if it is for a device.
-            let flags = match member.want {
+            let flags = match entry.want {
                 access if buffer.plan(access).contains(&start) => SyncFlags::ReadWrite,
                 Access::Read => SyncFlags::Read,
                 Access::Write => SyncFlags::ReadWrite,
@@ -799,7 +1013,7 @@ impl Naive {
     fn look(&mut self, now: Time, at: usize) {
         self.start_time_of_growth(at);
         let waits = self.waits_of(at);
-        let own = *self.groups[at].patience.get_or_insert(Time(now.0 + self.max_hold));
+        let own = *self.locks[at].patience.get_or_insert(Time(now.0 + self.max_hold));
         let mut until = own;
         let buffers: Vec<_> = waits.iter().map(|wait| (wait.buffer, wait.flags)).collect();
         for (id, flags) in &buffers {
@@ -814,13 +1028,13 @@ impl Naive {
                 row.since = Some(since);
             }
         }
-        let group = self.groups[at].id;
-        let devices = self.groups[at].members.iter().filter(|m| m.want.is_dma());
+        let name = self.locks[at].name();
+        let devices = self.locks[at].entries.iter().filter(|m| m.want.is_dma());
         let devices = devices.filter(|m| buffers.iter().any(|(id, _)| *id == m.buffer)).count();
         self.stats.waits_for_devices += devices as u64;
         self.stats.waits += 1;
-        let told = Told::Wait { group, waits, until };
-        self.groups[at].state = State::Looking(self.issue(Some(group), Work::Wait(buffers), told));
+        let told = Told::Wait { group: name.0, waits, until };
+        self.locks[at].state = State::Looking(self.issue(Some(name), Work::Wait(buffers), told));
     }
 
     /// Whether a lock waits for these implicit fences of a buffer.
@@ -831,11 +1045,11 @@ impl Naive {
         })
     }
 
-    /// When the row began that a group's lock joins: the row goes on, or the group had asked before it
-    /// stopped; and the group had asked before its time limit.
+    /// When the row began that a lock joins: the row goes on, or the lock was asked for before it stopped;
+    /// and before its time limit.
     fn joined_row(&self, at: usize, id: BufferId, flags: SyncFlags) -> Option<Time> {
         let Row { since, ended } = self.buffer(id).rows[flags as usize];
-        let asked = self.groups[at].asked;
+        let asked = self.locks[at].asked;
         since
             .filter(|_| self.waits_at(id, flags) || asked <= ended)
             .filter(|since| asked.0 <= since.0 + self.max_hold)
@@ -855,43 +1069,46 @@ impl Naive {
         }
     }
 
-    fn issue(&mut self, group: Option<GroupId>, work: Work, told: Told) -> u64 {
+    fn issue(&mut self, owner: Option<Name>, work: Work, told: Told) -> u64 {
         self.last_job += 1;
         self.issued.push((self.last_job, told.clone()));
         self.told.push(told);
-        self.jobs.push(Job { number: self.last_job, group, closed: false, work });
+        self.jobs.push(Job { number: self.last_job, owner, closed: false, work });
         self.last_job
     }
 
     fn grant(&mut self, now: Time, at: usize) {
-        let group = &mut self.groups[at];
-        group.state = State::Quiet;
-        group.expires = None;
-        let first = match group.from {
-            HoldFrom::Grant => Time(now.0 + group.hold),
+        let lock = &mut self.locks[at];
+        lock.state = State::Quiet;
+        lock.expires = None;
+        let first = match lock.from {
+            HoldFrom::Grant => Time(now.0 + lock.hold),
             HoldFrom::Conflict => Time::NEVER,
         };
-        let deadline = *group.deadline.get_or_insert(first);
+        let deadline = *lock.deadline.get_or_insert(first);
         let mut granted = Vec::new();
-        for member in &mut group.members {
-            let buffer = self.buffers.iter_mut().find(|b| b.id == member.buffer).expect("known");
-            if member.granted != Some(member.want) {
-                self.stats.upgrades += u64::from(member.granted.is_some());
-                member.granted = Some(member.want);
-                member.seen = buffer.evictions.len();
-                buffer.generation += u64::from(member.want.is_exclusive());
-                buffer.wrote(member.want);
+        for entry in &mut lock.entries {
+            let buffer = self.buffers.iter_mut().find(|b| b.id == entry.buffer).expect("known");
+            if entry.granted != Some(entry.want) {
+                self.stats.upgrades += u64::from(entry.granted.is_some());
+                entry.granted = Some(entry.want);
+                entry.seen = buffer.evictions.len();
+                buffer.generation += u64::from(entry.want.is_exclusive());
+                let dirty = buffer.plain && (buffer.cpu_dirty || buffer.device_dirty);
+                self.stats.plain_grants += u64::from(buffer.plain);
+                self.stats.plain_writes_without_operations += u64::from(dirty);
+                buffer.wrote(entry.want);
             }
             granted.push(GrantedBuffer {
-                buffer: member.buffer,
-                access: member.want,
+                buffer: entry.buffer,
+                access: entry.want,
                 generation: buffer.generation,
                 evicted: buffer.is_evicted(),
                 torn: buffer.is_torn(),
                 fenced: false,
             });
         }
-        let group = &self.groups[at];
+        let lock = &self.locks[at];
         for granted in &mut granted {
             granted.fenced = self.fences_of(granted.buffer, granted.access).next().is_some();
         }
@@ -902,18 +1119,18 @@ impl Naive {
             self.stats.fenced_grants += u64::from(*fenced);
         }
         self.stats.grants += 1;
-        self.told.push(Told::Granted(group.id, group.token, deadline, granted));
+        self.told.push(Told::Granted(lock.group, lock.token, deadline, granted));
         self.now = now;
-        if (0..self.groups.len()).any(|other| other != at && self.waits_for(other, at)) {
-            self.stats.contended_grants += u64::from(!self.groups[at].contended);
+        if (0..self.locks.len()).any(|other| other != at && self.waits_for(other, at)) {
+            self.stats.contended_grants += u64::from(!self.locks[at].contended);
             self.contend(at);
         }
     }
 
-    pub fn cancel(&mut self, now: Time, id: GroupId) -> Result<(), Error> {
+    pub fn cancel(&mut self, now: Time, id: GroupId, token: Token) -> Result<(), Error> {
         self.now = now;
-        let at = self.at(id);
-        if self.groups[at].state == State::Quiet {
+        let at = self.living(id, token)?;
+        if self.locks[at].state == State::Quiet {
             return Err(Error::NotQueued);
         }
         self.give_up(at);
@@ -921,26 +1138,37 @@ impl Naive {
         Ok(())
     }
 
-    /// A pending lock ends without a grant. A group that holds keeps its grant, another one its ticket.
+    /// A wait ends without success. A grant goes on as it was; another lock ends, and its ticket is kept.
     fn give_up(&mut self, at: usize) {
         self.take_back(at);
-        let newest = self.last_arrival;
-        let group = &mut self.groups[at];
-        group.keeps_ticket = !group.holds();
-        group.left = newest;
+        if !self.locks[at].holds() {
+            let lock = self.locks.remove(at);
+            self.keep(&lock);
+        }
     }
 
+    /// Keeps the ticket of a lock that has ended.
+    fn keep(&mut self, lock: &Lock) {
+        let entries = lock.entries.iter();
+        let entries = entries.map(|entry| (entry.buffer, entry.want.is_exclusive(), entry.late));
+        let Lock { group, ticket, life, .. } = *lock;
+        let (left, entries) = (self.last_arrival, entries.collect());
+        let group = self.group_mut(group).expect("the group of a lock");
+        group.kept = Some(Kept { ticket, life, left, entries });
+    }
+
+    /// Ends a wait. The entries of a grant are again as they were.
     fn take_back(&mut self, at: usize) {
-        let group = &mut self.groups[at];
-        for member in &mut group.members {
-            member.has = member.granted;
+        let lock = &mut self.locks[at];
+        if lock.state != State::Quiet && lock.holds() {
+            lock.restore();
         }
-        group.expires = None;
-        match std::mem::replace(&mut group.state, State::Quiet) {
+        lock.expires = None;
+        match std::mem::replace(&mut lock.state, State::Quiet) {
             State::Quiet | State::Waiting | State::Gated => {}
             State::Syncing(number) => {
                 let job = self.jobs.iter_mut().find(|job| job.number == number);
-                job.into_iter().for_each(|job| job.group = None);
+                job.into_iter().for_each(|job| job.owner = None);
             }
             State::Looking(number) => {
                 let job = self.jobs.iter().position(|job| job.number == number).expect("a wait");
@@ -962,22 +1190,26 @@ impl Naive {
         failed: &[FenceId],
     ) -> Result<(), Error> {
         self.now = now;
-        let at = self.at(id);
-        let group = &self.groups[at];
-        if !group.holds() || group.token != token {
-            return Err(Error::BadToken);
+        let at = self.living(id, token)?;
+        if !self.locks[at].holds() {
+            if !given.is_empty() {
+                self.stats.busy += 1;
+                return Err(Error::Busy);
+            }
+            self.stats.waiters_unlocked += 1;
+            return self.cancel(now, id, token);
         }
+        let held = self.held(id, token).unwrap_or_default();
         for buffer in given.iter().filter_map(|given| given.buffer) {
-            let held = group.members.iter().any(|m| m.buffer == buffer && m.granted.is_some());
-            if !held {
+            if held.iter().all(|(own, _)| *own != buffer) {
                 return Err(Error::UnknownBuffer);
             }
         }
-        let wounded = group.wounded;
-        let parts = self.end(at);
-        self.groups[at].keeps_ticket = wounded;
-        self.groups[at].left = self.last_arrival;
-        self.end_parts(at, parts, given, failed);
+        let (lock, parts) = self.end(at);
+        if lock.wounded {
+            self.keep(&lock);
+        }
+        self.end_parts(&lock, parts, given, failed);
         Ok(())
     }
 
@@ -993,8 +1225,8 @@ impl Naive {
     ) -> Result<(), Error> {
         let at = self.part(now, id, token, buffers)?;
         let named = |buffer: &BufferId| buffers.contains(buffer);
-        let held = self.groups[at].members.iter().filter(|member| member.granted.is_some());
-        if held.map(|member| member.buffer).all(|buffer| named(&buffer)) {
+        let held = self.locks[at].entries.iter().filter(|entry| entry.granted.is_some());
+        if held.map(|entry| entry.buffer).all(|buffer| named(&buffer)) {
             self.stats.parts_that_are_all += 1;
             return self.unlock(now, id, token, given, failed);
         }
@@ -1003,15 +1235,11 @@ impl Naive {
         }
         self.stats.parts += 1;
         self.stats.parts_with_fences += u64::from(!given.is_empty());
-        let mut parts = Vec::new();
-        for member in self.groups[at].members.iter_mut().filter(|member| named(&member.buffer)) {
-            if let Some(access) = member.granted.take() {
-                parts.push(Part { buffer: member.buffer, access, seen: member.seen });
-            }
-            member.has = None;
-            member.from_the_beginning = None;
-        }
-        self.end_parts(at, parts, given, failed);
+        let parts = parts_of(&self.locks[at]).into_iter().filter(|part| named(&part.buffer));
+        let parts = parts.collect();
+        self.locks[at].entries.retain(|entry| !named(&entry.buffer));
+        let lock = self.locks[at].clone();
+        self.end_parts(&lock, parts, given, failed);
         Ok(())
     }
 
@@ -1023,25 +1251,24 @@ impl Naive {
         buffers: &[BufferId],
     ) -> Result<(), Error> {
         let at = self.part(now, id, token, buffers)?;
-        for nth in 0..self.groups[at].members.len() {
-            let Member { buffer, granted, seen, .. } = self.groups[at].members[nth];
+        for nth in 0..self.locks[at].entries.len() {
+            let Entry { buffer, granted, seen, .. } = self.locks[at].entries[nth];
             if !buffers.contains(&buffer) {
                 continue;
             }
             if let Some(access) = granted.filter(|access| access.is_exclusive()) {
                 self.stats.downgrades += 1;
                 self.ended_in_order(Part { buffer, access, seen });
-                let member = &mut self.groups[at].members[nth];
+                let entry = &mut self.locks[at].entries[nth];
                 let shared = if access.is_dma() { Access::DmaRead } else { Access::Read };
-                (member.has, member.granted) = (Some(shared), Some(shared));
+                (entry.want, entry.has, entry.granted) = (shared, Some(shared), Some(shared));
             }
-            self.groups[at].members[nth].from_the_beginning = None;
         }
         self.go_on(now);
         Ok(())
     }
 
-    /// The group of a part of its grant.
+    /// The lock of a part of its grant.
     fn part(
         &mut self,
         now: Time,
@@ -1050,29 +1277,22 @@ impl Naive {
         buffers: &[BufferId],
     ) -> Result<usize, Error> {
         self.now = now;
-        let at = self.at(id);
-        let group = &self.groups[at];
-        if !group.holds() || group.token != token {
-            return Err(Error::BadToken);
-        }
-        if group.state != State::Quiet {
-            return Err(Error::Busy);
-        }
-        let held = |buffer: &BufferId| {
-            group.members.iter().any(|m| m.buffer == *buffer && m.granted.is_some())
-        };
+        let at = self.quiet(id, token)?;
+        let held =
+            |buffer: &BufferId| self.locks[at].entries.iter().any(|entry| entry.buffer == *buffer);
         (!buffers.is_empty() && buffers.iter().all(held)).then_some(at).ok_or(Error::UnknownBuffer)
     }
 
     /// Parts of a grant end with the fences that are given.
     fn end_parts(
         &mut self,
-        at: usize,
+        lock: &Lock,
         parts: Vec<Part>,
         given: &[ReleaseFence],
         failed: &[FenceId],
     ) {
-        let (now, Group { id, token, hold, .. }) = (self.now, self.groups[at].clone());
+        let Lock { group, token, hold, .. } = *lock;
+        let now = self.now;
         for part in parts {
             let own = given.iter().any(|given| given.buffer == Some(part.buffer));
             let whose = if own { Some(part.buffer) } else { None };
@@ -1093,7 +1313,7 @@ impl Naive {
         for fence in names {
             if self.endings.iter().any(|ending| ending.pending.contains(&fence)) {
                 let deadline = Time(now.0 + hold);
-                self.fences.push(Fence { id: fence, group: id, token, deadline });
+                self.fences.push(Fence { id: fence, group, token, deadline });
             } else {
                 self.told.push(Told::DropFence(fence));
                 self.stats.fences_for_nothing += 1;
@@ -1108,23 +1328,12 @@ impl Naive {
         self.go_on(now);
     }
 
-    /// Ends the lock and the grant of a group. Returns its grants of buffers.
-    fn end(&mut self, at: usize) -> Vec<Part> {
+    /// Ends a lock. Returns it and its grants of buffers.
+    fn end(&mut self, at: usize) -> (Lock, Vec<Part>) {
         self.take_back(at);
-        let group = &mut self.groups[at];
-        let granted = group.members.iter().filter_map(|member| {
-            let Member { buffer, granted, seen, .. } = *member;
-            Some(Part { buffer, access: granted?, seen })
-        });
-        let granted = granted.collect();
-        for member in &mut group.members {
-            member.has = None;
-            member.granted = None;
-        }
-        group.deadline = None;
-        group.wounded = false;
-        group.contended = false;
-        granted
+        let lock = self.locks.remove(at);
+        let parts = parts_of(&lock);
+        (lock, parts)
     }
 
     fn ended_in_order(&mut self, Part { buffer: id, access, seen }: Part) {
@@ -1162,17 +1371,18 @@ impl Naive {
 
     pub fn close(&mut self, now: Time, id: GroupId, how: Close) {
         self.now = now;
-        let at = self.at(id);
-        if let State::Syncing(number) = self.groups[at].state {
-            let job = self.jobs.iter_mut().find(|job| job.number == number);
-            job.into_iter().for_each(|job| job.closed = true);
+        while let Some(at) = self.locks.iter().position(|lock| lock.group == id) {
+            if let State::Syncing(number) = self.locks[at].state {
+                let job = self.jobs.iter_mut().find(|job| job.number == number);
+                job.into_iter().for_each(|job| job.closed = true);
+            }
+            let (_, parts) = self.end(at);
+            match how {
+                Close::Closed => parts.into_iter().for_each(|part| self.ended_in_order(part)),
+                Close::Died => self.ended_by_eviction(&parts),
+            }
         }
-        let parts = self.end(at);
-        match how {
-            Close::Closed => parts.into_iter().for_each(|part| self.ended_in_order(part)),
-            Close::Died => self.ended_by_eviction(&parts),
-        }
-        self.groups.remove(at);
+        self.groups.retain(|group| group.id != id);
         self.go_on(now);
     }
 
@@ -1213,11 +1423,11 @@ impl Naive {
     pub fn job_ended(&mut self, now: Time, number: u64, end: End) {
         self.now = now;
         let at = self.jobs.iter().position(|job| job.number == number).expect("a job");
-        let Job { group, closed, work, .. } = self.jobs.remove(at);
-        let at = group.map(|group| self.at(group));
+        let Job { owner, closed, work, .. } = self.jobs.remove(at);
+        let at = owner.map(|owner| self.place(owner).expect("the lock of a job"));
         let (buffers, cause): (Vec<BufferId>, _) = match work {
             Work::Operations { ops, last_ones, written } => {
-                self.count_end(end, group, closed, last_ones);
+                self.count_end(end, owner, closed, last_ones);
                 self.end_operations(&ops, last_ones, &written, end);
                 (ops.iter().map(|op| op.buffer).collect(), FailureCause::Operation)
             }
@@ -1239,18 +1449,18 @@ impl Naive {
             }
         };
         if let Some(at) = at {
-            self.groups[at].state = State::Gated;
+            self.locks[at].state = State::Gated;
             match end {
                 // The caller has just found its fences signalled.
                 End::Done => {
                     self.take(now, at, true);
-                    let gated = self.groups[at].state == State::Gated;
+                    let gated = self.locks[at].state == State::Gated;
                     self.stats.waits_behind_operations += u64::from(gated);
                 }
                 End::Blocked(_) => self.look(now, at),
                 End::Failed(Failure { succeeded, reason }) => {
-                    let Group { id, token, .. } = self.groups[at];
-                    self.told.push(Told::Failed(id, token, buffers[succeeded], reason, cause));
+                    let Lock { group, token, .. } = self.locks[at];
+                    self.told.push(Told::Failed(group, token, buffers[succeeded], reason, cause));
                     self.give_up(at);
                 }
             }
@@ -1258,8 +1468,8 @@ impl Naive {
         self.go_on(now);
     }
 
-    fn count_end(&mut self, end: End, group: Option<GroupId>, closed: bool, last_ones: bool) {
-        let orphan = group.is_none() && !closed && !last_ones;
+    fn count_end(&mut self, end: End, owner: Option<Name>, closed: bool, last_ones: bool) {
+        let orphan = owner.is_none() && !closed && !last_ones;
         let (failed, blocked) = (matches!(end, End::Failed(_)), matches!(end, End::Blocked(_)));
         let stats = &mut self.stats;
         stats.operations_failed += u64::from(failed);
@@ -1314,24 +1524,22 @@ impl Naive {
                 self.end_fence(id, false);
                 deadlines += 1;
             }
-            for at in 0..self.groups.len() {
-                if self.groups[at].deadline == Some(due) {
-                    let Group { id, token, .. } = self.groups[at];
-                    self.told.push(Told::Evicted(id, token, EvictionCause::Deadline));
-                    let parts = self.end(at);
-                    self.ended_by_eviction(&parts);
-                    deadlines += 1;
-                }
+            while let Some(at) = self.locks.iter().position(|lock| lock.deadline == Some(due)) {
+                let (Lock { group, token, .. }, parts) = self.end(at);
+                self.told.push(Told::Evicted(group, token, EvictionCause::Deadline));
+                self.ended_by_eviction(&parts);
+                deadlines += 1;
             }
-            let before = self.groups.iter().filter(|group| group.expires == Some(due)).count();
+            let expired = |lock: &&Lock| lock.expires == Some(due);
+            let before = self.locks.iter().filter(expired).count();
             self.go_on(now);
-            let mut time_outs = 0;
-            for at in 0..self.groups.len() {
-                if self.groups[at].expires == Some(due) {
-                    self.told.push(Told::TimedOut(self.groups[at].id, self.groups[at].token));
-                    self.give_up(at);
-                    time_outs += 1;
-                }
+            let mut late: Vec<_> = self.locks.iter().filter(expired).map(Lock::name).collect();
+            late.sort_by_key(|name| self.time_outs.iter().position(|other| other == name));
+            let time_outs = late.len();
+            for name in late {
+                self.told.push(Told::TimedOut(name.0, name.1));
+                let at = self.place(name).expect("a lock that waits");
+                self.give_up(at);
             }
             self.go_on(now);
             let stats = &mut self.stats;
@@ -1344,7 +1552,7 @@ impl Naive {
 
     /// Whether no group has it, no operation is in flight on it and no fence is pending.
     fn is_abandoned(&self, id: BufferId) -> bool {
-        self.groups.iter().flat_map(|group| &group.members).all(|member| member.buffer != id)
+        self.groups.iter().flat_map(|group| &group.members).all(|(member, _)| *member != id)
             && self.endings.iter().all(|ending| ending.part.buffer != id)
             && !self.has_operations(id)
     }
@@ -1391,14 +1599,25 @@ impl Naive {
     }
 
     pub fn next_deadline(&self) -> Option<Time> {
-        let grants = self.groups.iter().filter_map(|group| group.deadline);
+        let grants = self.locks.iter().filter_map(|lock| lock.deadline);
         let grants = grants.filter(|deadline| *deadline != Time::NEVER);
-        let locks = self.groups.iter().filter_map(|group| group.expires);
+        let locks = self.locks.iter().filter_map(|lock| lock.expires);
         grants.chain(locks).chain(self.fences.iter().map(|fence| fence.deadline)).min()
     }
 
-    pub fn phase(&self, id: GroupId) -> Option<Phase> {
-        self.groups.iter().find(|group| group.id == id).map(Group::phase)
+    pub fn phase(&self, id: GroupId, token: Token) -> Option<Phase> {
+        Some(self.locks[self.place((id, token))?].phase())
+    }
+
+    /// The living locks of a group, in the order of their numbers.
+    pub fn tokens(&self, id: GroupId) -> Vec<Token> {
+        let mut tokens: Vec<_> = self.locks_of(id).map(|lock| lock.token).collect();
+        tokens.sort_unstable();
+        tokens
+    }
+
+    pub fn members(&self, id: GroupId) -> Vec<(BufferId, Access)> {
+        self.group(id).map(|group| group.members.clone()).unwrap_or_default()
     }
 
     pub fn remembered(&self) -> usize {
@@ -1408,21 +1627,23 @@ impl Naive {
     /// The view of a buffer, to compare it with the engine's.
     pub fn view(&self, id: BufferId) -> View {
         let buffer = self.buffer(id);
-        let groups = || self.groups.iter();
-        let members =
-            || groups().flat_map(|group| group.members.iter().map(move |member| (group, member)));
-        let of = || members().filter(|(_, member)| member.buffer == id);
-        let lock = |group: &Group, access| (Ticket(group.ticket), group.token, group.id, access);
-        let holders = of().filter_map(|(group, member)| Some(lock(group, member.has?)));
+        let locks = || self.locks.iter();
+        let entries =
+            || locks().flat_map(|lock| lock.entries.iter().map(move |entry| (lock, entry)));
+        let of = || entries().filter(|(_, entry)| entry.buffer == id);
+        let part = |lock: &Lock, access| (Ticket(lock.ticket), lock.token, lock.group, access);
+        let holders = of().filter_map(|(lock, entry)| Some(part(lock, entry.has?)));
         let mut holders: Vec<_> = holders.collect();
-        let waiters = self.waiters(id).map(|(group, member)| lock(group, member.want));
+        let waiters = self.waiters(id).map(|(lock, entry)| part(lock, entry.want));
         let mut waiters: Vec<_> = waiters.collect();
+        let members = self.groups.iter().flat_map(|group| &group.members);
         holders.sort_unstable();
         waiters.sort_unstable();
         let marks = (buffer.is_evicted(), buffer.is_torn(), self.has_operations(id));
         let cache = (buffer.device_dirty, buffer.cpu_dirty, buffer.open);
+        let cache = (!buffer.plain).then_some(cache);
         View {
-            members: of().count(),
+            members: members.filter(|(member, _)| *member == id).count(),
             holders,
             waiters,
             generation: buffer.generation,
@@ -1436,12 +1657,19 @@ impl Naive {
         self.buffers.len()
     }
 
-    pub fn count_shared_holds(&mut self) {
+    pub fn count_holds(&mut self) {
         let shared = self.buffers.iter().filter(|buffer| {
-            let members = self.groups.iter().flat_map(|group| &group.members);
-            members.filter(|m| m.buffer == buffer.id && m.granted.is_some()).count() > 1
+            let entries = self.locks.iter().flat_map(|lock| &lock.entries);
+            entries.filter(|e| e.buffer == buffer.id && e.granted.is_some()).count() > 1
         });
         self.stats.shared_holds += shared.count() as u64;
+        for group in &self.groups {
+            let (grants, waiters): (Vec<_>, Vec<_>) =
+                self.locks.iter().filter(|lock| lock.group == group.id).partition(|l| l.holds());
+            self.stats.groups_with_two_grants += u64::from(grants.len() > 1);
+            let both = !grants.is_empty() && !waiters.is_empty();
+            self.stats.groups_with_a_grant_and_a_waiter += u64::from(both);
+        }
     }
 }
 
@@ -1456,15 +1684,32 @@ pub struct View {
     pub generation: u64,
     /// The marks evicted and torn, and whether operations are in flight.
     pub marks: (bool, bool, bool),
-    /// The facts device_dirty, cpu_dirty and open.
-    pub cache: (bool, bool, Option<SyncFlags>),
+    /// The facts device_dirty, cpu_dirty and open, if it is not plain.
+    pub cache: Option<(bool, bool, Option<SyncFlags>)>,
 }
 
 /// Whether the second has something, in conflict, that the first lacks.
-fn wants_of(one: &Group, other: &Group) -> bool {
-    one.members.iter().filter(|mine| mine.lacks()).any(|mine| {
-        other.members.iter().any(|theirs| {
+fn wants_of(one: &Lock, other: &Lock) -> bool {
+    one.entries.iter().filter(|mine| mine.lacks()).any(|mine| {
+        other.entries.iter().any(|theirs| {
             theirs.buffer == mine.buffer && theirs.has.is_some_and(|has| has.conflicts(mine.want))
         })
     })
+}
+
+/// The stronger of two accesses to one buffer.
+fn stronger(one: Access, other: Access) -> Result<Access, Error> {
+    if one.is_dma() != other.is_dma() {
+        return Err(Error::AccessConflict);
+    }
+    Ok(if one.is_exclusive() { one } else { other })
+}
+
+/// The grants of buffers of a lock.
+fn parts_of(lock: &Lock) -> Vec<Part> {
+    let granted = lock.entries.iter().filter_map(|entry| {
+        let Entry { buffer, granted, seen, .. } = *entry;
+        Some(Part { buffer, access: granted?, seen })
+    });
+    granted.collect()
 }
