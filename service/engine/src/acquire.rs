@@ -57,7 +57,7 @@ impl Engine {
             // although everybody whom it would pass stood there before.
             entry.lacks()
                 && queue.youngest(exclusive).is_some_and(|youngest| youngest > ticket)
-                && (entry.late || queue.has_come_since(left, exclusive))
+                && (entry.late || entry.is_upgrade() || queue.has_come_since(left, exclusive))
         })
     }
 

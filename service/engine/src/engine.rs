@@ -318,7 +318,6 @@ impl Engine {
         for entry in &mut entries {
             let wanted = &mut self.groups[id.at()].members[entry.member as usize].wanted;
             wanted.hold(&mut entry.granted.as_ref().copied(), Some(entry.want));
-            entry.late |= entry.lacks();
         }
         self.locks[at].entries = entries;
         let outcome = self.acquire(now, at, wait, implicit, fx);

@@ -111,6 +111,7 @@ impl Lock {
         }
     }
 
+    #[cfg(feature = "check")]
     pub fn is_over(&self) -> bool {
         self.grant.is_none() && self.request.is_none()
     }

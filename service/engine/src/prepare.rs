@@ -323,6 +323,8 @@ impl Engine {
                 generation += u64::from(access.is_exclusive());
                 slot.generation = generation;
                 slot.coherence.granted(access);
+                // It wants more now than when its ticket was born.
+                entry.late |= entry.granted.is_some();
                 if !contended && entry.granted.is_none() {
                     entry.untold = Some(untold::add(untold, &mut slot.untold, at));
                 }

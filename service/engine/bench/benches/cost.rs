@@ -13,7 +13,7 @@ use std::time::Instant;
 use buffersync_engine::Access::{DmaRead, DmaWrite, Read};
 use buffersync_engine::{
     Access, BufferId, Effect, Effects, Engine, FenceId, GroupId, Implicit, JobId, Limits,
-    LockOutcome, ReleaseFence, Time, Token,
+    LockOutcome, ReleaseFence, Time, Token, Wait, Wants,
 };
 use buffersync_engine_bench::Random;
 
@@ -60,12 +60,14 @@ struct World {
     fx: Effects,
     jobs: Vec<JobId>,
     granted: Vec<(GroupId, Token)>,
+    last: Token,
 }
 
 impl World {
     fn new() -> Self {
         let engine = Engine::new(Limits::default());
-        Self { engine, fx: Effects::new(), jobs: Vec::new(), granted: Vec::new() }
+        let (fx, jobs, granted) = (Effects::new(), Vec::new(), Vec::new());
+        Self { engine, fx, jobs, granted, last: Token(0) }
     }
 
     fn groups(&mut self, count: usize, buffers: &[(u64, Access)]) -> Vec<GroupId> {
@@ -81,11 +83,22 @@ impl World {
     }
 
     fn lock(&mut self, group: GroupId) -> Token {
-        let outcome = self.engine.lock(NOW, group, None, Implicit::Unknown, &mut self.fx);
+        self.last.0 += 1;
+        let Self { engine, fx, last, .. } = self;
+        let (wait, unknown) = (Wait::UntilGranted, Implicit::Unknown);
+        let outcome = engine.lock(NOW, group, *last, Wants::ALL, wait, unknown, fx);
         match outcome.expect("a lock that is not refused") {
             LockOutcome::Granted(grant) => grant.token,
             LockOutcome::Pending(token) => token,
         }
+    }
+
+    /// Grows a grant by all buffers of its group. It has to wait for them.
+    fn grow(&mut self, group: GroupId, token: Token) {
+        let Self { engine, fx, .. } = self;
+        let (wait, unknown) = (Wait::UntilGranted, Implicit::Unknown);
+        let outcome = engine.grow(NOW, group, token, Wants::ALL, wait, unknown, fx);
+        assert_eq!(outcome, Ok(LockOutcome::Pending(token)));
     }
 
     fn unlock(&mut self, group: GroupId, token: Token, fences: &[ReleaseFence]) {
@@ -234,17 +247,17 @@ fn wounds(n: usize) -> f64 {
     let mut world = World::new();
     // The older group holds a buffer of its own, and grows when the others have begun to grow.
     let elder = world.group(&[(3, DmaWrite)]);
-    world.lock(elder);
+    let held = world.lock(elder);
     let blocker = world.group(&[(2, DmaWrite)]);
     world.lock(blocker);
     for group in world.groups(n, &[(1, DmaRead)]) {
-        world.lock(group);
-        world.engine.add(group, BufferId(2), DmaRead).expect("a holder may add");
-        world.lock(group);
+        let token = world.lock(group);
+        world.engine.add(group, BufferId(2), DmaRead).expect("an open group");
+        world.grow(group, token);
     }
-    world.engine.add(elder, BufferId(1), DmaWrite).expect("a holder may add");
+    world.engine.add(elder, BufferId(1), DmaWrite).expect("an open group");
     let begin = Instant::now();
-    world.lock(elder);
+    world.grow(elder, held);
     let nanos = begin.elapsed().as_nanos() as f64;
     let wounded = std::iter::from_fn(|| world.fx.pop());
     let wounded = wounded.filter(|effect| matches!(effect, Effect::Wounded { .. })).count();
@@ -290,19 +303,18 @@ fn own_buffers(n: usize) -> f64 {
 fn middle(n: usize) -> (f64, f64) {
     let mut world = World::new();
     let groups = world.groups(n + 1, &[(1, DmaWrite)]);
-    for group in &groups {
-        world.lock(*group);
-    }
+    let tokens: Vec<Token> = groups.iter().map(|group| world.lock(*group)).collect();
+    let mut token = tokens[n / 2];
     let in_the_middle = groups[n / 2];
     let (mut cancel, mut lock) = (0.0, 0.0);
     const ROUNDS: usize = 1_000;
     for _ in 0..ROUNDS {
         cancel += time(1, |_| {
-            world.engine.cancel(NOW, in_the_middle, &mut world.fx).expect("it waits");
+            world.engine.cancel(NOW, in_the_middle, token, &mut world.fx).expect("it waits");
             world.listen();
         });
         lock += time(1, |_| {
-            let _ = black_box(world.lock(in_the_middle));
+            token = black_box(world.lock(in_the_middle));
         });
     }
     (cancel / ROUNDS as f64, lock / ROUNDS as f64)

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 
 use buffersync_engine::{
-    Access, BufferId, Effect, Effects, Engine, GroupId, Implicit, Limits, LockOutcome, Time, Token,
+    Access, BufferId, Effect, Effects, Engine, Error, GroupId, Implicit, Limits, LockOutcome, Time,
+    Token, Wait, Wants,
 };
 
 /// The lock table and threads that wait for grants.
@@ -19,6 +20,7 @@ struct State {
     engine: Engine,
     effects: Effects,
     now: Time,
+    last: Token,
     waiting: HashMap<GroupId, Arc<Waiter>>,
 }
 
@@ -43,6 +45,7 @@ impl Table {
             engine,
             effects: Effects::new(),
             now: Time(0),
+            last: Token(0),
             waiting: HashMap::new(),
         }))
     }
@@ -62,12 +65,10 @@ impl Table {
     /// Locks a group whose buffers nobody else holds. Panics otherwise.
     pub fn lock_free(&self, group: GroupId) -> Token {
         let mut state = self.state();
-        let State { engine, effects, now, .. } = &mut *state;
-        now.0 += 1;
-        match engine.lock(*now, group, None, Implicit::Unknown, effects) {
+        match state.lock(group) {
             Ok(LockOutcome::Granted(grant)) => {
                 // The service does this too: its reply has every buffer.
-                assert!(!effects.buffers(grant.buffers).is_empty());
+                assert!(!state.effects.buffers(grant.buffers).is_empty());
                 grant.token
             }
             other => panic!("{other:?}"),
@@ -77,8 +78,7 @@ impl Table {
     /// Locks a group that has to wait. No thread waits for the grant.
     pub fn lock_queued(&self, group: GroupId) -> Token {
         let mut state = self.state();
-        let State { engine, effects, now, .. } = &mut *state;
-        match engine.lock(*now, group, None, Implicit::Unknown, effects) {
+        match state.lock(group) {
             Ok(LockOutcome::Pending(token)) => token,
             other => panic!("{other:?}"),
         }
@@ -87,16 +87,14 @@ impl Table {
     /// Locks a group. This thread waits for the grant if it must. Returns whether it had to wait.
     pub fn lock(&self, group: GroupId) -> (Token, bool) {
         let mut state = self.state();
-        let State { engine, effects, now, waiting } = &mut *state;
-        now.0 += 1;
-        let token = match engine.lock(*now, group, None, Implicit::Unknown, effects) {
+        let token = match state.lock(group) {
             Ok(LockOutcome::Granted(grant)) => return (grant.token, false),
             Ok(LockOutcome::Pending(token)) => token,
             Err(error) => panic!("{error:?}"),
         };
         let thread = std::thread::current();
         let waiter = Arc::new(Waiter { thread, granted: AtomicU64::new(0) });
-        waiting.insert(group, Arc::clone(&waiter));
+        state.waiting.insert(group, Arc::clone(&waiter));
         drop(state);
         while waiter.granted.load(Ordering::Acquire) != token.0 {
             std::thread::park();
@@ -107,7 +105,7 @@ impl Table {
     /// Ends a grant, and tells those who are granted with that.
     pub fn unlock(&self, group: GroupId, token: Token) {
         let mut state = self.state();
-        let State { engine, effects, now, waiting } = &mut *state;
+        let State { engine, effects, now, waiting, .. } = &mut *state;
         engine.unlock(*now, group, token, &[], effects).expect("a grant");
         while let Some(effect) = effects.pop() {
             if let Effect::Granted { group, grant } = effect {
@@ -120,7 +118,17 @@ impl Table {
     }
 }
 
+impl State {
+    fn lock(&mut self, group: GroupId) -> Result<LockOutcome, Error> {
+        let Self { engine, effects, now, last, .. } = self;
+        now.0 += 1;
+        last.0 += 1;
+        let (wait, unknown) = (Wait::UntilGranted, Implicit::Unknown);
+        engine.lock(*now, group, *last, Wants::ALL, wait, unknown, effects)
+    }
+}
+
 fn add(engine: &mut Engine, group: GroupId, buffer: usize) {
     let added = engine.add(group, BufferId(buffer as u64), Access::DmaWrite);
-    added.expect("an idle group can be changed");
+    added.expect("an open group");
 }
