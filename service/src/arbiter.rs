@@ -243,23 +243,21 @@ impl Arbiter {
                     let State { waits, garbage, .. } = state;
                     waits.end(&self.queue, &self.reactor, job, garbage);
                 }
-                Effect::Granted { group, grant } => {
-                    state.sessions.end_wait(group);
-                    state.announce(group, grant, now);
-                }
+                Effect::Granted { group, grant } => state.announce(group, grant, now),
                 Effect::LockFailed { group, token, buffer, reason, cause } => {
-                    state.sessions.end_wait(group);
+                    state.sessions.give_up(group, token);
                     state.lock_failed(group, token, (buffer, reason, cause), now);
                 }
                 Effect::TimedOut { group, token } => {
-                    state.sessions.end_wait(group);
+                    state.sessions.give_up(group, token);
                     state.tell(group, outbox::timed_out(token), now);
                 }
                 Effect::Wounded { group, token } => {
-                    state.sessions.end_wait(group);
+                    state.sessions.give_up(group, token);
                     state.tell(group, outbox::wounded(token), now);
                 }
                 Effect::Contended { group, token, deadline } => {
+                    state.sessions.contended(group, token);
                     state.tell(group, outbox::contended(token, deadline), now);
                 }
                 Effect::Evicted { group, token, cause } => {

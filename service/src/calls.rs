@@ -1,28 +1,26 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The calls of clients, as the binder objects make them. AIDL methods that differ in their arguments
-//! only (lock and tryLock, an unlock with and without fences) share one. A call locks the state once, and
-//! once more for each step that asks the kernel without the mutex.
+//! The calls of clients, as the binder objects make them. A call locks the state once, and once more for
+//! each step that asks the kernel without the mutex.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::{Arc, MutexGuard};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
-pub use buffersync_engine::HoldFrom;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Time, Token};
+pub use buffersync_engine::{HoldFrom, Wait, Wants};
 
 use crate::arbiter::Arbiter;
 use crate::error::{self, Error};
 use crate::events::EventChannel;
 use crate::fences::acquire;
 use crate::fences::release::{self, Given, Giver, SyncFile};
-use crate::jobs::{self, Look};
+use crate::jobs;
 use crate::quota::Kind;
 use crate::registry;
-use crate::sessions;
-use crate::state::State;
-pub use crate::state::{Locked, Wait};
+pub use crate::state::{Living, Locked, Request};
+use crate::state::{Looked, State};
 
 /// A new group.
 pub struct Opened {
@@ -30,8 +28,6 @@ pub struct Opened {
     pub id: GroupId,
     /// How long its grants last.
     pub hold: Duration,
-    /// The clients' name for it.
-    pub key: i64,
     /// The client's end of its event channel.
     pub events: OwnedFd,
 }
@@ -51,17 +47,11 @@ impl Arbiter {
         let (channel, events) =
             EventChannel::new().map_err(|_| Error::NoResources("event channels"))?;
         error::can_be_sent(Some(&events))?;
-        let (key, mut state) = loop {
-            let key = sessions::random_key()?;
-            let state = self.state();
-            if state.sessions.is_free(key) {
-                break (key, state);
-            }
-        };
+        let mut state = self.state();
         state.sessions.quotas.charge(uid, Kind::Groups, 1)?;
         let (id, hold) = state.engine.open_group_from(hold, from);
-        state.sessions.open(id, key, uid, name, channel, implicit);
-        Ok(Opened { id, hold, key, events })
+        state.sessions.open(id, uid, name, channel, implicit);
+        Ok(Opened { id, hold, events })
     }
 
     /// Ends a group in order, as its client asked.
@@ -78,7 +68,7 @@ impl Arbiter {
         self.with(|state, now| state.close(id, how, now));
     }
 
-    /// Adds the dma-bufs among `fds` to a group: all of them or, on an error, none.
+    /// Adds the buffers among `fds` to a group: all of them or, on an error, none.
     pub fn add(
         &self,
         id: GroupId,
@@ -89,46 +79,35 @@ impl Arbiter {
         self.with(|state, _| state.add(id, &found, access, self.config().max_buffers_per_group))
     }
 
-    /// Takes a buffer out of a group.
-    pub fn remove(&self, id: GroupId, buffer: BufferId) -> Result<(), Error> {
-        self.with(|state, _| {
-            state.sessions.group(id)?;
-            if state.engine.members(id).all(|(member, _)| member != buffer) {
-                return Err(Error::UnknownBuffer);
-            }
-            state.remove(id, buffer)
-        })
+    /// Takes buffers out of a group: all of these or, on an error, none. None means all that the group has.
+    pub fn remove(&self, id: GroupId, buffers: Vec<BufferId>) -> Result<(), Error> {
+        self.with(|state, _| state.remove(id, buffers))
     }
 
-    /// Takes all buffers out of a group.
-    pub fn remove_all(&self, id: GroupId) -> Result<(), Error> {
-        self.with(|state, _| {
-            state.sessions.group(id)?;
-            if !state.engine.is_idle(id) {
-                return Err(Error::Busy);
-            }
-            let members: Vec<BufferId> = state.engine.members(id).map(|(id, _)| id).collect();
-            members.into_iter().try_for_each(|buffer| state.remove(id, buffer))
-        })
+    /// Locks buffers of a group.
+    pub fn lock(&self, id: GroupId, request: Request<'_>) -> Result<Locked, Error> {
+        let (state, looked) = self.look_for_implicit_fences(self.state(), id, request.wants);
+        self.with_state(state, |state, now| state.lock(id, request, looked.as_ref(), now))
     }
 
-    /// Locks a group, or grows its grant.
-    pub fn lock(&self, id: GroupId, wait: Wait) -> Result<Locked, Error> {
-        let (state, looked) = self.look_for_implicit_fences(self.state(), id);
-        self.with_state(state, |state, now| state.lock(id, wait, looked.as_ref(), now))
+    /// Adds to a grant: more buffers, or a stronger access.
+    pub fn grow(&self, id: GroupId, request: Request<'_>) -> Result<Locked, Error> {
+        let (state, looked) = self.look_for_implicit_fences(self.state(), id, request.wants);
+        self.with_state(state, |state, now| state.grow(id, request, looked.as_ref(), now))
     }
 
-    /// Looks for implicit fences in the way of a group's CPU accesses, without the mutex. Returns the
+    /// Looks for implicit fences in the way of a lock's CPU accesses, without the mutex. Returns the
     /// looks if there is no fence. That is valid for the lock that follows under the returned guard,
-    /// and only if it is granted at once; otherwise the sync workers look. A group with device accesses
+    /// and only if it is granted at once; otherwise the sync workers look. A lock for devices
     /// only has nothing to look for, and keeps the mutex. The looks may have the last descriptors of
     /// dma-bufs, so they are dropped without the mutex.
     fn look_for_implicit_fences<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         id: GroupId,
-    ) -> (MutexGuard<'a, State>, Option<Arc<Vec<Look>>>) {
-        let Some((uid, looks)) = state.looks_of_cpu(id) else { return (state, None) };
+        wants: Wants<'_>,
+    ) -> (MutexGuard<'a, State>, Option<Looked>) {
+        let Some((uid, looks)) = state.looks_of_cpu(id, wants) else { return (state, None) };
         drop(state);
         let ready = self.permits.enter(uid).is_some_and(|_permit| {
             // Any error: the workers look, and report it.
@@ -138,48 +117,42 @@ impl Arbiter {
         (self.state(), looked)
     }
 
-    /// Takes back a lock that waits.
-    pub fn cancel(&self, id: GroupId) -> Result<(), Error> {
+    /// Takes back what waits: a lock, or a growth.
+    pub fn cancel(&self, id: GroupId, token: Token) -> Result<(), Error> {
         self.with(|state, now| {
-            state.sessions.group(id)?;
-            state.engine.cancel(now, id, &mut state.effects)?;
-            state.sessions.end_wait(id);
+            state.sessions.lock(id, token)?;
+            state.engine.cancel(now, id, token, &mut state.effects)?;
+            state.sessions.give_up(id, token);
             Ok(())
         })
     }
 
-    /// Ends a grant; buffers with fences pass on as [`buffersync_engine::Engine::unlock`] says.
-    pub fn unlock(&self, id: GroupId, token: Token, given: &[Given<'_>]) -> Result<(), Error> {
-        self.unlock_some(id, token, None, given)
+    /// Ends a lock, whatever it is.
+    pub fn unlock(&self, id: GroupId, token: Token) -> Result<(), Error> {
+        self.with(|state, now| {
+            state.sessions.lock(id, token)?;
+            state.engine.unlock(now, id, token, &[], &mut state.effects)?;
+            state.end_lock(id, token);
+            Ok(())
+        })
     }
 
-    /// Ends a part of a grant.
-    pub fn unlock_part(
+    /// Ends a part of a grant, or all of it if the part names no buffer. Buffers with fences pass on as
+    /// [`buffersync_engine::Engine::unlock`] says.
+    pub fn unlock_buffers(
         &self,
         id: GroupId,
         token: Token,
         mut part: Vec<BufferId>,
         given: &[Given<'_>],
     ) -> Result<(), Error> {
-        self.unlock_some(id, token, Some(&mut part), given)
-    }
-
-    fn unlock_some(
-        &self,
-        id: GroupId,
-        token: Token,
-        part: Option<&mut [BufferId]>,
-        given: &[Given<'_>],
-    ) -> Result<(), Error> {
+        let part = (!part.is_empty()).then_some(&mut part[..]);
         let given = release::check(given)?;
         let files = self.take(id, token, part.as_deref(), given)?;
-        self.with(|state, now| {
-            state.refuse_evicted(id, token)?;
-            self.end_grant(state, (id, token), part, given, files, now)
-        })
+        self.with(|state, now| self.end_grant(state, (id, token), part, given, files, now))
     }
 
-    /// Lets others share what a grant has exclusively.
+    /// Lets others share what a grant has exclusively, or a part of it.
     pub fn downgrade(
         &self,
         id: GroupId,
@@ -187,42 +160,52 @@ impl Arbiter {
         mut part: Vec<BufferId>,
     ) -> Result<(), Error> {
         self.with(|state, now| {
-            state.refuse_evicted(id, token)?;
+            state.sessions.lock(id, token)?;
+            if part.is_empty() {
+                let held = state.engine.held(id, token).ok_or(Error::Busy)?;
+                part.extend(held.map(|(buffer, _)| buffer));
+            }
             state.engine.downgrade(now, id, token, &mut part, &mut state.effects)?;
             Ok(())
         })
     }
 
-    /// Ends a grant and locks the group with this key, in one step. On an error neither has happened.
+    /// Ends a grant and locks, in one step. On an error neither has happened.
     pub fn unlock_and_lock(
         &self,
         id: GroupId,
-        token: Token,
+        done: Token,
         given: &[Given<'_>],
-        key: i64,
-        wait: Wait,
-    ) -> Result<(GroupId, Locked), Error> {
+        request: Request<'_>,
+    ) -> Result<Locked, Error> {
         let given = release::check(given)?;
         let mut state = self.state();
-        let next = state.sessions.by_key(key)?;
         let mut files = Vec::new();
         if !given.is_empty() {
             // Checked twice: here, before a fence goes into a dma-buf, and below, when it counts.
-            state.check_lockable(next, id)?;
+            state.check_exchange(id, (done, 0), request)?;
             drop(state);
-            files = self.take(id, token, None, given)?;
+            files = self.take(id, done, None, given)?;
             state = self.state();
         }
         // The last step before: by now the dma-bufs may have the fences that were given.
-        let (state, looked) = self.look_for_implicit_fences(state, next);
+        let (state, looked) = self.look_for_implicit_fences(state, id, request.wants);
         self.with_state(state, |state, now| {
-            state.refuse_evicted(id, token)?;
-            state.check_lockable(next, id)?;
-            self.end_grant(state, (id, token), None, given, files, now)?;
+            let (_, failed) = release::records(&files);
+            if let Err(error) = state.check_exchange(id, (done, failed), request) {
+                release::discard(files, &mut state.garbage);
+                return Err(error);
+            }
+            self.end_grant(state, (id, done), None, given, files, now)?;
             // The grants that follow from the unlock come before the new lock.
             self.carry_out(state, now);
-            Ok((next, state.lock(next, wait, looked.as_ref(), now)?))
+            state.lock(id, request, looked.as_ref(), now)
         })
+    }
+
+    /// The living locks of a group, the oldest number first.
+    pub fn locks(&self, id: GroupId) -> Result<Vec<Living>, Error> {
+        self.state().locks(id)
     }
 
     /// Makes the service's own sync_files of the given ones, and puts the fences into the dma-bufs if the
@@ -250,7 +233,7 @@ impl Arbiter {
         Ok(files)
     }
 
-    /// Ends a grant that was not taken away, or a part of it.
+    /// Ends a grant, or a part of it.
     fn end_grant(
         &self,
         state: &mut State,
@@ -260,6 +243,14 @@ impl Arbiter {
         files: Vec<SyncFile>,
         now: Time,
     ) -> Result<(), Error> {
+        let (count, _) = release::records(&files);
+        let checked = state.check_granted(id, token, part.as_deref());
+        if let Err(error) =
+            checked.and_then(|()| state.check_fences(id, token, part.as_deref(), count))
+        {
+            release::discard(files, &mut state.garbage);
+            return Err(error);
+        }
         let uid = state.sessions.group(id)?.uid;
         // The engine ends the wait at its deadline. The reactor's own deadline must not come first, so it
         // is twice as far away.
@@ -278,10 +269,8 @@ impl Arbiter {
             return Err(error.into());
         }
         match part {
-            Some(part) if !state.engine.is_idle(id) => {
-                state.end_part(id, part);
-            }
-            _ => state.end_hold(id),
+            Some(part) => state.end_part(id, token, part),
+            None => state.end_lock(id, token),
         }
         Ok(())
     }

@@ -8,6 +8,8 @@
 
 use buffersync_aidl::event::MAX_BUFFERS_PER_GROUP;
 
+use crate::events::MAX_LOCKS_PER_GROUP;
+
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -27,6 +29,8 @@ pub struct Config {
     pub max_groups_per_uid: u32,
     /// Buffers that a group may contain.
     pub max_buffers_per_group: u32,
+    /// Locks that a group may have at once.
+    pub max_locks_per_group: u32,
     /// (group, buffer) memberships that a uid may have.
     pub max_buffers_per_uid: u32,
     /// Locks that a uid may have waiting.
@@ -60,6 +64,8 @@ impl Default for Config {
             // more than a camera or video pipeline needs, fit the 32768 descriptors of init's files.
             max_groups_per_uid: 256,
             max_buffers_per_group: 64,
+            // A queue of frames, each with a lock of its own, is a few.
+            max_locks_per_group: 32,
             max_buffers_per_uid: 4_096,
             max_queued_per_uid: 128,
             max_fences_per_uid: 1_024,
@@ -157,6 +163,13 @@ const NUMBERS: &[Number] = &[
         max: MAX_BUFFERS_PER_GROUP as u32,
         field: |c| &mut c.max_buffers_per_group,
         help: "buffers that a group may contain",
+    },
+    Number {
+        name: "max-locks-per-group",
+        min: 1,
+        max: MAX_LOCKS_PER_GROUP as u32,
+        field: |c| &mut c.max_locks_per_group,
+        help: "locks that a group may have, waiting or granted",
     },
     Number {
         name: "max-buffers-per-uid",

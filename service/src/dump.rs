@@ -81,7 +81,7 @@ fn write_tables(
     writeln!(out, "\nbuffers ({}):", state.registry.len())?;
     writeln!(
         out,
-        "  id     inode    size       gen    cache    holders <- waiters (oldest first), each with #ticket"
+        "  id     inode    size       gen    cache    holders <- waiters (oldest first), each GROUP/LOCK #ticket"
     )?;
     for view in state.engine.buffers().iter().take(MAX_ROWS) {
         buffer_row(out, state, view, now)?;
@@ -89,17 +89,18 @@ fn write_tables(
     cut(out, state.registry.len())?;
 
     writeln!(out, "\ngroups ({}):", state.sessions.len())?;
-    writeln!(out, "  id     uid      buffers  waiting  name")?;
+    writeln!(out, "  id     uid      buffers  locks    waiting  name")?;
     let mut groups: Vec<_> = state.sessions.iter().collect();
     groups.sort_unstable_by_key(|(id, _)| *id);
     for (id, group) in groups.into_iter().take(MAX_ROWS) {
         writeln!(
             out,
-            "  {:<6} {:<8} {:<8} {:<8} {}",
+            "  {:<6} {:<8} {:<8} {:<8} {:<8} {}",
             id.serial(),
             group.uid,
             state.engine.members(id).count(),
-            if group.is_waiting() { "yes" } else { "no" },
+            group.locks().len(),
+            group.locks().iter().filter(|lock| lock.is_waiting()).count(),
             group.name
         )?;
     }
@@ -127,7 +128,7 @@ fn write_tables(
             EvictionCause::Fence => "its release fence failed or did not signal",
         };
         let (name, uid, token) = (&eviction.name, eviction.uid, eviction.token.0);
-        writeln!(out, "  {ago} ms ago: {name} of uid {uid}, grant {token}: {why}")?;
+        writeln!(out, "  {ago} ms ago: {name} of uid {uid}, lock {token}: {why}")?;
     }
 
     writeln!(out, "\ncounters:\n  {}", counters(state, (jobs, waits)).replace(' ', "\n  "))
@@ -152,8 +153,9 @@ fn buffer_row(out: &mut String, state: &State, view: &BufferView, now: Time) -> 
     }
     for fence in view.fences.iter().take(MAX_NAMES) {
         let left = fence.deadline.0.saturating_sub(now.0) / 1_000_000;
-        let (name, access) = (name(state, fence.group), access(fence.access));
-        write!(out, "  (fence of {name}, {access}, {left} ms left)")?;
+        let (name, token) = (name(state, fence.group), fence.token.0);
+        let access = access(fence.access);
+        write!(out, "  (fence of {name}/{token}, {access}, {left} ms left)")?;
     }
     let mark = |set: bool, mark: &'static str| if set { mark } else { "" };
     writeln!(out, "{}{}", mark(view.evicted, "  (evicted)"), mark(view.torn, "  (torn)"))
@@ -184,8 +186,8 @@ fn names(out: &mut String, state: &State, locks: &[LockView], now: Time) -> std:
     for (position, lock) in locks.iter().take(MAX_NAMES).enumerate() {
         let separator = if position == 0 { "" } else { ", " };
         let name = name(state, lock.group);
-        let (ticket, access) = (lock.ticket.0, access(lock.access));
-        write!(out, "{separator}{name} #{ticket} {access}{}", phase(lock.phase, now))?;
+        let (token, ticket, access) = (lock.token.0, lock.ticket.0, access(lock.access));
+        write!(out, "{separator}{name}/{token} #{ticket} {access}{}", phase(lock.phase, now))?;
     }
     if locks.len() > MAX_NAMES {
         write!(out, ", and {} more", locks.len() - MAX_NAMES)?;
@@ -212,7 +214,7 @@ fn phase(phase: Phase, now: Time) -> String {
         Time(nanos) => format!("{} ms left", nanos.saturating_sub(now.0) / 1_000_000),
     };
     match phase {
-        Phase::Idle | Phase::Queued => String::new(),
+        Phase::Queued => String::new(),
         Phase::Preparing => " (preparing)".into(),
         Phase::Held { deadline } => format!(" ({})", left(deadline)),
         Phase::Growing { deadline } => format!(" (grows, {})", left(deadline)),

@@ -14,28 +14,31 @@ use buffersync_aidl::runtime;
 pub enum Error {
     /// An argument is outside what the AIDL allows.
     #[error("{0}")]
-    IllegalArgument(&'static str),
-    #[error("no descriptor of the handle is a dma-buf")]
+    IllegalArgument(String),
+    #[error("no descriptor of the handle is a dma-buf or a memfd")]
     NotDmaBuf,
-    /// A limit of the capabilities is reached.
-    #[error("quota: {0}")]
-    Quota(&'static str),
-    #[error("the group has no such buffer")]
+    /// A limit is reached: its subject, and the number.
+    #[error("quota: {0}: {1} at most")]
+    Quota(&'static str, usize),
+    #[error("the group, or the grant, has no such buffer")]
     UnknownBuffer,
-    #[error("the group waits for a lock, or holds the buffer")]
+    #[error("the lock waits, or a lock of the group has the buffer")]
     Busy,
     #[error("the group has no buffers")]
     EmptyGroup,
-    #[error("the group waits for its lock already, or holds it")]
+    #[error("another lock of the group has a buffer, or the grant has everything already")]
     AlreadyLocked,
     #[error("another group holds a buffer or waits for it, or its release fence is pending")]
     WouldBlock,
-    #[error("no lock of the group is waiting")]
+    #[error("the lock does not wait")]
     NotQueued,
-    #[error("the token names no grant of this group")]
-    BadToken,
+    /// A new lock's number is not greater than all before; or no lock of the group has had the number.
+    #[error("the group's last lock is {0}: the number of a new lock must be greater, and no other can be")]
+    BadLock(u64),
     #[error("the grant was taken away: its deadline has passed, or its release fence failed")]
     Evicted,
+    #[error("the lock has ended")]
+    Ended,
     #[error("the group is closed")]
     Closed,
     #[error("a release fence is not a sync_file")]
@@ -45,7 +48,7 @@ pub enum Error {
     EventsUnread,
     #[error("the buffer is in the group with CPU access and DMA access at once")]
     AccessConflict,
-    #[error("an older group waits for what this one holds: unlock, and lock again")]
+    #[error("an older lock waits for what this one holds: unlock, and lock again")]
     Deadlock,
     #[error("this kernel has no {0}")]
     Unsupported(&'static str),
@@ -59,15 +62,16 @@ impl Error {
         Some(match self {
             Self::IllegalArgument(_) => return None,
             Self::NotDmaBuf => aidl::ERROR_NOT_DMABUF,
-            Self::Quota(_) => aidl::ERROR_QUOTA,
+            Self::Quota(..) => aidl::ERROR_QUOTA,
             Self::UnknownBuffer => aidl::ERROR_UNKNOWN_BUFFER,
             Self::Busy => aidl::ERROR_BUSY,
             Self::EmptyGroup => aidl::ERROR_EMPTY_GROUP,
             Self::AlreadyLocked => aidl::ERROR_ALREADY_LOCKED,
             Self::WouldBlock => aidl::ERROR_WOULD_BLOCK,
             Self::NotQueued => aidl::ERROR_NOT_QUEUED,
-            Self::BadToken => aidl::ERROR_BAD_TOKEN,
+            Self::BadLock(_) => aidl::ERROR_BAD_LOCK,
             Self::Evicted => aidl::ERROR_EVICTED,
+            Self::Ended => aidl::ERROR_ENDED,
             Self::Closed => aidl::ERROR_CLOSED,
             Self::BadFence => aidl::ERROR_BAD_FENCE,
             Self::EventsUnread => aidl::ERROR_EVENTS_UNREAD,
@@ -94,10 +98,12 @@ impl From<buffersync_engine::Error> for Error {
             Engine::UnknownBuffer => Self::UnknownBuffer,
             Engine::Busy => Self::Busy,
             Engine::EmptyGroup => Self::EmptyGroup,
-            Engine::AlreadyLocked | Engine::AlreadyQueued => Self::AlreadyLocked,
+            Engine::AlreadyLocked => Self::AlreadyLocked,
             Engine::WouldBlock => Self::WouldBlock,
             Engine::NotQueued => Self::NotQueued,
-            Engine::BadToken => Self::BadToken,
+            // The table of groups refuses such a number before the engine is asked.
+            Engine::BadToken => Self::BadLock(0),
+            Engine::Ended => Self::Ended,
             Engine::AccessConflict => Self::AccessConflict,
             Engine::Deadlock => Self::Deadlock,
         }

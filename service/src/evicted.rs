@@ -3,9 +3,8 @@
 
 //! The grants of one group that were taken away, so that a late unlock gets the right error.
 //!
-//! A group can have several such grants: after unlockAndLock() the release fence of one grant can fail
-//! while the next grant is held. Clients do not come back with very old tokens, so the last [`KEPT`] are
-//! enough.
+//! The client is told that such a lock was evicted, and that any other has ended. Clients do not come back
+//! with very old numbers, so the last [`KEPT`] are enough.
 
 use std::collections::VecDeque;
 

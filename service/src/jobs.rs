@@ -140,7 +140,7 @@ pub enum Outcome {
 }
 
 /// Jobs that no worker has yet. Their number is bounded: each buffer has one job with operations at most,
-/// and each group one wait.
+/// and each lock one wait.
 pub struct SyncQueue {
     jobs: Mutex<Jobs>,
     work: Condvar,

@@ -9,7 +9,7 @@
 //! | [`calls`] | the clients' calls | Binder |
 //! | [`arbiter`] | the mutex, the threads' entries, carrying out the engine's effects | Binder |
 //! | `state` | what the mutex protects | threads, Binder |
-//! | `registry`; `sessions`, `evicted` | tables of dma-bufs; of groups, and of their grants that were taken away | each other, the lock table |
+//! | `registry`; `sessions`, `evicted` | tables of buffers; of groups with their locks, and of grants that were taken away | each other, the lock table |
 //! | `outbox` | effects as event records and replies | everything but the engine's types |
 //! | `fences` | release, acquire and implicit fences as descriptors | the lock table, Binder |
 //! | `jobs`, `watchdog` | queue and threads for `DMA_BUF_IOCTL_SYNC`; a timer for an ioctl that blocks | the lock table |

@@ -8,7 +8,7 @@ use buffersync_aidl::event::{self, Record};
 use buffersync_aidl::reply::Granted;
 use buffersync_engine::{BufferId, EvictionCause, FailureCause, GrantedBuffer, Time, Token};
 
-/// `LockReply.grant` of a lock that is granted at once.
+/// `LockReply.grant` of a lock that is granted at once, or `LockState.grant`.
 pub fn reply(deadline: Time, granted: &[GrantedBuffer], implicit: bool) -> Vec<i64> {
     let told = granted.iter().map(|granted| buffer(granted, implicit));
     Granted::numbers(when(deadline), told)

@@ -95,7 +95,8 @@ impl Quotas {
         // Another thread may drop a charge at the same time. Then the count that is read here is too
         // high, never too low.
         if count.load(Ordering::Relaxed) >= self.max_fences {
-            return Err(Error::Quota("too many pending release fences of this uid"));
+            let limit = self.max_fences as usize;
+            return Err(Error::Quota("pending release fences of a uid", limit));
         }
         count.fetch_add(1, Ordering::Relaxed);
         Ok(Charge(Arc::clone(count)))
@@ -131,11 +132,12 @@ impl Quotas {
         let limit = *self.limits.of(kind);
         let used = self.by_uid.get_mut(&uid).map_or(0, |usage| *usage.of(kind));
         let total = used.checked_add(amount).filter(|total| *total <= limit);
-        total.ok_or(Error::Quota(match kind {
-            Kind::Groups => "too many open groups for this uid",
-            Kind::Buffers => "too many buffers in groups of this uid",
-            Kind::Queued => "too many waiting locks of this uid",
-        }))
+        let what = match kind {
+            Kind::Groups => "open groups of a uid",
+            Kind::Buffers => "buffers in groups of a uid",
+            Kind::Queued => "waiting locks of a uid",
+        };
+        total.ok_or(Error::Quota(what, limit as usize))
     }
 
     /// Gives `amount` back.

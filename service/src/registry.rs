@@ -1,10 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The dma-bufs that groups have: dma-buf, [`BufferId`], descriptor. Knows neither groups nor locks.
+//! The buffers that groups have, dma-bufs or memfds: identity, [`BufferId`], descriptor. Knows neither groups
+//! nor locks.
 //!
-//! The service keeps one descriptor of each dma-buf, whatever the number of groups that have it. Closing
-//! it may free the dma-buf's memory, so methods hand it out instead of closing it, and the arbiter
+//! The service keeps one descriptor of each buffer, whatever the number of groups that have it. Closing
+//! it may free the buffer's memory, so methods hand it out instead of closing it, and the arbiter
 //! closes it without its mutex.
 
 use std::collections::HashMap;
@@ -12,8 +13,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use buffersync_engine::{Access, BufferId};
-use buffersync_kernel::dmabuf::{self, Identity};
-use buffersync_kernel::quirks;
+use buffersync_kernel::{dmabuf, memfd, quirks};
+use nix::errno::Errno;
 
 use crate::error::Error;
 use crate::tables::ById;
@@ -29,11 +30,32 @@ pub(crate) struct Registry {
     last: u64,
 }
 
-/// A dma-buf that some group has.
+/// Identifies a buffer, whichever process or descriptor it is seen through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Identity {
+    DmaBuf(dmabuf::Identity),
+    Memfd(memfd::Identity),
+}
+
+impl Identity {
+    pub fn inode(&self) -> u64 {
+        match self {
+            Self::DmaBuf(identity) => identity.inode(),
+            Self::Memfd(identity) => identity.inode(),
+        }
+    }
+
+    /// Only CPUs use it: it has no cache operations and no implicit fences.
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Memfd(_))
+    }
+}
+
+/// A buffer that some group has.
 pub(crate) struct Buffer {
     pub fd: Arc<OwnedFd>,
     pub identity: Identity,
-    /// In bytes; 0 if the exporter does not tell.
+    /// In bytes, when the first group got it; 0 if the exporter does not tell.
     pub size: u64,
 }
 
@@ -44,17 +66,16 @@ pub(crate) struct DeviceBuffer {
     pub access: Access,
 }
 
-/// The dma-bufs among the descriptors of a handle, each once.
+/// The buffers of a handle, each once: its dma-bufs or, if it has none, its memfds. (A gralloc handle has a
+/// memfd with metadata, and a udmabuf may come with the memfd that it is made of.)
 pub(crate) fn identify<'a>(
     fds: &[BorrowedFd<'a>],
 ) -> Result<Vec<(Identity, BorrowedFd<'a>)>, Error> {
-    let mut found: Vec<(Identity, BorrowedFd<'a>)> = Vec::new();
-    for fd in fds {
-        if let Some(identity) = dmabuf::identify(*fd).map_err(|_| Error::NotDmaBuf)? {
-            if found.iter().all(|(known, _)| *known != identity) {
-                found.push((identity, *fd));
-            }
-        }
+    let dma_buf = |fd| Ok(dmabuf::identify(fd)?.map(Identity::DmaBuf));
+    let memory = |fd| Ok(memfd::identify(fd)?.map(Identity::Memfd));
+    let mut found = each_once(fds, dma_buf)?;
+    if found.is_empty() {
+        found = each_once(fds, memory)?;
     }
     if found.is_empty() {
         return Err(Error::NotDmaBuf);
@@ -62,8 +83,23 @@ pub(crate) fn identify<'a>(
     Ok(found)
 }
 
+fn each_once<'a>(
+    fds: &[BorrowedFd<'a>],
+    identify: impl Fn(BorrowedFd<'a>) -> Result<Option<Identity>, Errno>,
+) -> Result<Vec<(Identity, BorrowedFd<'a>)>, Error> {
+    let mut found: Vec<(Identity, BorrowedFd<'a>)> = Vec::new();
+    for fd in fds {
+        if let Some(identity) = identify(*fd).map_err(|_| Error::NotDmaBuf)? {
+            if found.iter().all(|(known, _)| *known != identity) {
+                found.push((identity, *fd));
+            }
+        }
+    }
+    Ok(found)
+}
+
 impl Registry {
-    /// The id of a dma-buf that some group has, or that is remembered.
+    /// The id of a buffer that some group has, or that is remembered.
     pub fn id_of(&self, identity: &Identity) -> Option<BufferId> {
         self.by_identity.get(identity).copied()
     }
@@ -73,8 +109,10 @@ impl Registry {
         self.buffers.get(&id)
     }
 
-    pub fn fd(&self, id: BufferId) -> Option<Arc<OwnedFd>> {
-        self.get(id).map(|buffer| Arc::clone(&buffer.fd))
+    /// The descriptor of a dma-buf; `None` for a memfd, which has no ioctls and no fences.
+    pub fn dma_buf(&self, id: BufferId) -> Option<&Arc<OwnedFd>> {
+        let buffer = self.get(id).filter(|buffer| !buffer.identity.is_plain());
+        buffer.map(|buffer| &buffer.fd)
     }
 
     pub fn len(&self) -> usize {
@@ -85,7 +123,8 @@ impl Registry {
     pub fn devices(&self, held: impl Iterator<Item = (BufferId, Access)>) -> Vec<DeviceBuffer> {
         held.filter(|(_, access)| access.is_dma())
             .filter_map(|(buffer, access)| {
-                Some(DeviceBuffer { buffer, fd: self.fd(buffer)?, access })
+                let fd = Arc::clone(self.dma_buf(buffer)?);
+                Some(DeviceBuffer { buffer, fd, access })
             })
             .collect()
     }
@@ -97,7 +136,11 @@ impl Registry {
             return Ok(None);
         }
         let fd = fd.try_clone_to_owned().map_err(|_| Error::NoResources("descriptors"))?;
-        let size = quirks::size(fd.as_fd()).unwrap_or(0);
+        let size = match identity {
+            Identity::DmaBuf(_) => quirks::size(fd.as_fd()),
+            Identity::Memfd(_) => memfd::size(fd.as_fd()),
+        };
+        let size = size.unwrap_or(0);
         Ok(Some(Buffer { fd: Arc::new(fd), identity, size }))
     }
 
@@ -131,5 +174,41 @@ impl Registry {
         let buffer = self.buffers.remove(&id)?;
         self.by_identity.remove(&buffer.identity);
         Some(buffer.fd)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
+
+    use super::*;
+
+    fn memory() -> OwnedFd {
+        memfd_create(c"test", MemFdCreateFlag::MFD_CLOEXEC).unwrap()
+    }
+
+    #[test]
+    fn the_memfds_of_a_handle_without_a_dma_buf_are_its_buffers() {
+        let (one, other) = (memory(), memory());
+        let again = one.try_clone().unwrap();
+        let (pipe, _write) = nix::unistd::pipe().unwrap();
+        let fds = [pipe.as_fd(), one.as_fd(), other.as_fd(), again.as_fd()];
+        let found = identify(&fds).unwrap();
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|(identity, _)| identity.is_plain()));
+        assert!(matches!(identify(&fds[..1]), Err(Error::NotDmaBuf)));
+    }
+
+    #[test]
+    fn a_memfd_keeps_its_id_and_is_no_dma_buf() {
+        let (memory, mut registry) = (memory(), Registry::default());
+        let (identity, fd) = identify(&[memory.as_fd()]).unwrap()[0];
+        let buffer = registry.open(identity, fd).unwrap().unwrap();
+        let id = registry.register(buffer);
+        assert!(registry.open(identity, fd).unwrap().is_none());
+        assert!(registry.get(id).is_some() && registry.dma_buf(id).is_none());
+        assert!(registry.devices([(id, Access::DmaWrite)].into_iter()).is_empty());
+        assert!(registry.remember(id).is_some() && registry.id_of(&identity) == Some(id));
+        assert!(registry.forget(id).is_none() && registry.id_of(&identity).is_none());
     }
 }

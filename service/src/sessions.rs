@@ -1,34 +1,31 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The groups as the service sees them: name, key, event channel, charges to the uid's quotas, grants that
-//! were taken away. Writes a group's log lines and slices. Knows neither the engine's table nor
-//! buffers and fences.
+//! The groups as the service sees them: name, event channel, locks with the records that they may still lead
+//! to, charges to the uid's quotas, grants that were taken away. Writes log lines and slices. Knows neither the
+//! engine's table nor buffers and fences.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use buffersync_engine::{Close, EvictionCause, GroupId, Time, Token};
-use nix::errno::Errno;
-use nix::libc;
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::events::EventChannel;
+use crate::events::{Ahead, EventChannel, MAX_BUFFERS_OF_LOCKS, MAX_FENCES_PER_GROUP};
 use crate::evicted::Evicted;
 use crate::platform::Tracer;
 use crate::quota::{Kind, Quotas};
-use crate::tables::{ByGroup, ById};
-use crate::trace::{GroupName, Slices};
+use crate::tables::ByGroup;
+use crate::trace::{LockName, Slices};
 
 /// Evictions that dumps show: enough to see a pattern on one screen.
 const EVICTIONS_KEPT: usize = 16;
 
 pub(crate) struct Sessions {
     groups: ByGroup<Group>,
-    /// Clients name a group by its key when it is not the object of the call.
-    by_key: ById<i64, GroupId>,
     pub quotas: Quotas,
+    max_locks: usize,
     /// The newest first.
     evictions: VecDeque<Eviction>,
     slices: Arc<Slices<Tracer>>,
@@ -40,10 +37,43 @@ pub(crate) struct Group {
     pub channel: EventChannel,
     /// The group takes part in implicit synchronisation.
     pub implicit: bool,
-    key: i64,
-    waiting: bool,
-    holds: bool,
+    /// Those that have not ended, in the order of their numbers.
+    locks: Vec<Lock>,
+    /// The greatest number of an accepted lock.
+    last: Token,
     evicted: Evicted,
+}
+
+/// A lock that has not ended.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    token: Token,
+    /// The number of buffers in the grant; 0 if there is none yet.
+    held: usize,
+    /// The number of buffers in the grant that it waits for; `None` if it does not wait.
+    waits_for: Option<usize>,
+    /// The holder was told that somebody waits.
+    contended: bool,
+}
+
+impl Lock {
+    /// It is accepted, and was neither granted nor has it ended; or it grows. It counts in the uid's quota.
+    pub fn is_waiting(&self) -> bool {
+        self.waits_for.is_some()
+    }
+
+    pub fn is_granted(&self) -> bool {
+        self.held > 0
+    }
+
+    fn ahead(&self) -> Ahead {
+        Ahead { waits_for: self.waits_for, contended: !self.contended }
+    }
+
+    /// The number of buffers that count for the group's limit.
+    fn buffers(&self) -> usize {
+        self.waits_for.unwrap_or(0).max(self.held)
+    }
 }
 
 /// A grant that was taken away, for dumps.
@@ -55,33 +85,27 @@ pub(crate) struct Eviction {
     pub cause: EvictionCause,
 }
 
-/// A key that nobody can guess. std promises no randomness of `RandomState`, so the kernel is asked.
-/// Early at boot, before the kernel has entropy, it refuses: a thread of the pool must not wait for that.
-///
-/// # References
-///  - [getrandom(2)](https://man7.org/linux/man-pages/man2/getrandom.2.html)
-pub(crate) fn random_key() -> Result<i64, Error> {
-    let mut bytes = [0; 8];
-    loop {
-        // SAFETY: the call writes at most as many bytes as the array has.
-        let got =
-            unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), libc::GRND_NONBLOCK) };
-        match Errno::result(got) {
-            Ok(8) => return Ok(i64::from_ne_bytes(bytes)),
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => return Err(Error::NoResources("random numbers")),
-        }
-    }
-}
-
 impl Group {
-    /// A lock is accepted and neither granted nor ended. It counts in the uid's quota.
-    pub fn is_waiting(&self) -> bool {
-        self.waiting
+    pub fn locks(&self) -> &[Lock] {
+        &self.locks
     }
 
-    fn traced(&self, id: GroupId) -> GroupName<'_> {
-        GroupName { name: &self.name, serial: id.serial() }
+    fn lock_mut(&mut self, token: Token) -> Option<&mut Lock> {
+        self.locks.iter_mut().find(|lock| lock.token == token)
+    }
+
+    /// The locks, but not this one.
+    fn others(&self, but: Option<Token>) -> impl Iterator<Item = &Lock> {
+        self.locks.iter().filter(move |lock| Some(lock.token) != but)
+    }
+
+    /// The room in the channel for the records of the locks, but not of this one.
+    fn reserved(&self, but: Option<Token>) -> usize {
+        self.others(but).map(|lock| lock.ahead().cost()).sum()
+    }
+
+    fn traced(&self, id: GroupId, token: Token) -> LockName<'_> {
+        LockName { group: &self.name, serial: id.serial(), lock: token.0 }
     }
 }
 
@@ -89,23 +113,17 @@ impl Sessions {
     pub fn new(config: &Config, slices: Arc<Slices<Tracer>>) -> Self {
         Self {
             groups: ByGroup::new(),
-            by_key: ById::default(),
             quotas: Quotas::new(config),
+            max_locks: config.max_locks_per_group as usize,
             evictions: VecDeque::new(),
             slices,
         }
-    }
-
-    /// Whether a new group can have this key. 0 is no key.
-    pub fn is_free(&self, key: i64) -> bool {
-        key != 0 && !self.by_key.contains_key(&key)
     }
 
     /// Adds a group that is charged to its uid already.
     pub fn open(
         &mut self,
         id: GroupId,
-        key: i64,
         uid: u32,
         name: &str,
         channel: EventChannel,
@@ -116,21 +134,18 @@ impl Sessions {
             uid,
             channel,
             implicit,
-            key,
-            waiting: false,
-            holds: false,
+            locks: Vec::new(),
+            last: Token(0),
             evicted: Evicted::default(),
         };
         self.groups.insert(id, group);
-        self.by_key.insert(key, id);
         log::debug!("group {} {name:?} opened by uid {uid}", id.serial());
     }
 
-    /// Ends a group that neither waits nor holds, and gives its charges back. Its client sees that the
+    /// Ends a group that has no lock, and gives its charges back. Its client sees that the
     /// channel is closed.
     pub fn close(&mut self, id: GroupId, how: Close, members: usize) {
         let Some(group) = self.groups.remove(id) else { return };
-        self.by_key.remove(&group.key);
         self.quotas.give_back(group.uid, Kind::Buffers, members as u32);
         self.quotas.give_back(group.uid, Kind::Groups, 1);
         log::debug!("group {} {:?} of uid {}: {how:?}", id.serial(), group.name, group.uid);
@@ -146,10 +161,6 @@ impl Sessions {
 
     pub fn group(&self, id: GroupId) -> Result<&Group, Error> {
         self.get(id).ok_or(Error::Closed)
-    }
-
-    pub fn by_key(&self, key: i64) -> Result<GroupId, Error> {
-        self.by_key.get(&key).copied().ok_or(Error::Closed)
     }
 
     /// The uid to which a group's jobs belong. Operations after the end of the group get `u32::MAX`, which
@@ -170,68 +181,237 @@ impl Sessions {
         &self.evictions
     }
 
-    /// Refuses a token whose grant was taken away.
-    pub fn refuse_evicted(&self, id: GroupId, token: Token) -> Result<(), Error> {
-        if self.group(id)?.evicted.contains(token) {
-            return Err(Error::Evicted);
+    /// A lock that has not ended. Otherwise the error says why not: the grant was taken away, the lock has
+    /// ended in another way, or it never was.
+    pub fn lock(&self, id: GroupId, token: Token) -> Result<&Lock, Error> {
+        let group = self.group(id)?;
+        // First: a grant goes on when a part of it has ended with a fence that failed.
+        if let Some(lock) = group.locks.iter().find(|lock| lock.token == token) {
+            return Ok(lock);
         }
-        Ok(())
+        Err(match token {
+            token if group.evicted.contains(token) => Error::Evicted,
+            Token(number) if number == 0 || token > group.last => Error::BadLock(group.last.0),
+            _ => Error::Ended,
+        })
     }
 
-    /// Whether the group's channel and its uid's quota have room for one more lock that waits.
-    pub fn check_room(&mut self, id: GroupId) -> Result<(), Error> {
-        self.check_channel(id)?;
-        self.quotas.check(self.group(id)?.uid, Kind::Queued, 1)
+    /// Refuses a number that no new lock can have.
+    pub fn check_number(&self, id: GroupId, token: Token) -> Result<(), Error> {
+        let last = self.group(id)?.last;
+        (token > last).then_some(()).ok_or(Error::BadLock(last.0))
     }
 
-    /// Whether the group's channel has room for the records of one more lock, or of a part's fences.
-    pub fn check_channel(&mut self, id: GroupId) -> Result<(), Error> {
+    /// Whether a group has room for a lock of `buffers` buffers besides its other locks. `but` does not count:
+    /// it is the same lock before it grows, or one that ends first. So many of that one's fences have
+    /// `failed`; each becomes a record.
+    pub fn check_room(
+        &mut self,
+        id: GroupId,
+        but: Option<Token>,
+        buffers: usize,
+        failed: usize,
+    ) -> Result<(), Error> {
         let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
-        group.channel.has_room().then_some(()).ok_or(Error::EventsUnread)
+        let (mut locks, mut all) = (1, buffers);
+        for other in group.others(but) {
+            locks += 1;
+            all += other.buffers();
+        }
+        if locks > self.max_locks {
+            return Err(Error::Quota("locks of a group", self.max_locks));
+        }
+        if all > MAX_BUFFERS_OF_LOCKS {
+            return Err(Error::Quota("buffers in the locks of a group", MAX_BUFFERS_OF_LOCKS));
+        }
+        let waited = group.locks.iter().any(|lock| Some(lock.token) == but && lock.is_waiting());
+        self.quotas.check(group.uid, Kind::Queued, u32::from(!waited))?;
+        let reserved = group.reserved(but) + Ahead::new(buffers).cost();
+        let fences = MAX_FENCES_PER_GROUP + failed;
+        group.channel.has_room(reserved, fences).then_some(()).ok_or(Error::EventsUnread)
     }
 
-    /// A lock is queued.
-    pub fn begin_wait(&mut self, id: GroupId) -> Result<(), Error> {
+    /// Whether the channel has room for the records of so many pending fences when the lock `ends` has ended.
+    /// Each lock has made room for [`MAX_FENCES_PER_GROUP`] fences when it was accepted, so this refuses
+    /// nothing unless fences have failed since then and nobody has read it.
+    pub fn check_fences(
+        &mut self,
+        id: GroupId,
+        ends: Option<Token>,
+        fences: usize,
+    ) -> Result<(), Error> {
+        let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
+        let reserved = group.reserved(ends);
+        group.channel.has_room(reserved, fences).then_some(()).ok_or(Error::EventsUnread)
+    }
+
+    /// A lock is accepted. Its number is greater than all before.
+    pub fn begin_lock(&mut self, id: GroupId, token: Token) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        group.last = token;
+        group.locks.push(Lock { token, held: 0, waits_for: None, contended: false });
+    }
+
+    /// A lock waits for a grant of so many buffers, those included that it has already.
+    pub fn begin_wait(&mut self, id: GroupId, token: Token, buffers: usize) -> Result<(), Error> {
         let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
         self.quotas.charge(group.uid, Kind::Queued, 1)?;
-        group.waiting = true;
-        self.slices.waits(group.traced(id));
+        if let Some(lock) = group.lock_mut(token) {
+            lock.waits_for = Some(buffers);
+        }
+        self.slices.waits(group.traced(id, token));
         Ok(())
     }
 
-    /// The queued lock, if there is one, is granted or has ended.
-    pub fn end_wait(&mut self, id: GroupId) {
+    /// A lock does not wait any more.
+    fn end_wait(&mut self, id: GroupId, token: Token) {
         let Some(group) = self.groups.get_mut(id) else { return };
-        if std::mem::take(&mut group.waiting) {
-            self.slices.wait_ended(group.traced(id));
+        if group.lock_mut(token).and_then(|lock| lock.waits_for.take()).is_some() {
+            self.slices.wait_ended(group.traced(id, token));
             self.quotas.give_back(group.uid, Kind::Queued, 1);
         }
     }
 
-    /// The group holds a grant, or its grant has grown.
-    pub fn begin_hold(&mut self, id: GroupId) {
-        let Some(group) = self.groups.get_mut(id) else { return };
-        if !std::mem::replace(&mut group.holds, true) {
-            self.slices.holds(group.traced(id));
+    /// A wait has ended without a grant: the lock has ended, or goes on with the grant that it had.
+    pub fn give_up(&mut self, id: GroupId, token: Token) {
+        self.end_wait(id, token);
+        if self.lock(id, token).is_ok_and(|lock| !lock.is_granted()) {
+            self.end_lock(id, token);
         }
     }
 
-    /// The grant is over.
-    pub fn end_hold(&mut self, id: GroupId) {
+    /// A lock is granted, or its grant has grown or ended in part. It has so many buffers now.
+    pub fn hold(&mut self, id: GroupId, token: Token, buffers: usize) {
+        self.end_wait(id, token);
         let Some(group) = self.groups.get_mut(id) else { return };
-        if std::mem::take(&mut group.holds) {
-            self.slices.hold_ended(group.traced(id));
+        let Some(lock) = group.lock_mut(token) else { return };
+        if std::mem::replace(&mut lock.held, buffers) == 0 {
+            self.slices.holds(group.traced(id, token));
         }
+    }
+
+    /// A holder is told that somebody waits.
+    pub fn contended(&mut self, id: GroupId, token: Token) {
+        if let Some(lock) = self.groups.get_mut(id).and_then(|group| group.lock_mut(token)) {
+            lock.contended = true;
+        }
+    }
+
+    /// A lock is over.
+    pub fn end_lock(&mut self, id: GroupId, token: Token) {
+        self.end_wait(id, token);
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let Some(nth) = group.locks.iter().position(|lock| lock.token == token) else { return };
+        if group.locks.remove(nth).is_granted() {
+            self.slices.hold_ended(group.traced(id, token));
+        }
+    }
+
+    pub fn any_lock(&self, id: GroupId) -> Option<Token> {
+        Some(self.get(id)?.locks.first()?.token)
     }
 
     /// A grant was taken away.
     pub fn evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, at: Time) {
         let Some(group) = self.groups.get_mut(id) else { return };
         group.evicted.add(token);
-        self.slices.evicted(group.traced(id));
+        self.slices.evicted(group.traced(id, token));
         let (name, uid) = (group.name.clone(), group.uid);
         log::warn!("group {} {name:?} of uid {uid} evicted: {cause:?}", id.serial());
         self.evictions.truncate(EVICTIONS_KEPT - 1);
         self.evictions.push_front(Eviction { at, uid, name, token, cause });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use buffersync_engine::{Engine, Limits};
+
+    use super::*;
+    use crate::events::MAX_LOCKS_PER_GROUP;
+
+    fn sessions() -> (Sessions, GroupId, std::os::fd::OwnedFd) {
+        let config = Config::default();
+        let slices = Arc::new(Slices::new(Tracer::new(&config)));
+        let mut sessions = Sessions::new(&config, slices);
+        let (id, _) = Engine::new(Limits::default()).open_group(None);
+        let (channel, clients) = EventChannel::new().unwrap();
+        sessions.quotas.charge(1, Kind::Groups, 1).unwrap();
+        sessions.open(id, 1, "test", channel, false);
+        (sessions, id, clients)
+    }
+
+    #[test]
+    fn a_dead_number_says_how_the_lock_has_ended() {
+        let (mut sessions, id, _clients) = sessions();
+        let error = |sessions: &Sessions, token| sessions.lock(id, Token(token)).err();
+        for (token, held) in [(5, 1), (7, 1), (8, 0)] {
+            sessions.check_number(id, Token(token)).unwrap();
+            sessions.begin_lock(id, Token(token));
+            sessions.hold(id, Token(token), held);
+        }
+        assert_eq!(sessions.check_number(id, Token(8)), Err(Error::BadLock(8)));
+        sessions.end_lock(id, Token(5));
+        sessions.end_lock(id, Token(7));
+        sessions.evicted(id, Token(7), EvictionCause::Deadline, Time(0));
+        // A part of it has ended with a fence that failed; the rest goes on.
+        sessions.evicted(id, Token(8), EvictionCause::Fence, Time(0));
+        let expected = [
+            (0, Some(Error::BadLock(8))),
+            (1, Some(Error::Ended)),
+            (5, Some(Error::Ended)),
+            (6, Some(Error::Ended)),
+            (7, Some(Error::Evicted)),
+            (8, None),
+            (9, Some(Error::BadLock(8))),
+        ];
+        for (token, expected) in expected {
+            assert_eq!(error(&sessions, token), expected, "lock {token}");
+        }
+        sessions.end_lock(id, Token(8));
+        assert_eq!(error(&sessions, 8), Some(Error::Evicted));
+    }
+
+    #[test]
+    fn the_locks_of_a_group_and_their_buffers_are_limited() {
+        let (mut sessions, id, _clients) = sessions();
+        let size = MAX_BUFFERS_OF_LOCKS / MAX_LOCKS_PER_GROUP;
+        let quota = |room: Result<(), Error>| matches!(room, Err(Error::Quota(..)));
+        for token in 1..=MAX_LOCKS_PER_GROUP as u64 {
+            let token = Token(token);
+            sessions.check_room(id, None, size, 0).unwrap();
+            sessions.begin_lock(id, token);
+            sessions.begin_wait(id, token, size).unwrap();
+        }
+        assert!(quota(sessions.check_room(id, None, 1, 0)), "too many locks");
+        assert_eq!(sessions.check_room(id, Some(Token(1)), size, 0), Ok(()), "one ends first");
+        assert!(quota(sessions.check_room(id, Some(Token(1)), size + 1, 0)), "too many buffers");
+        // A growth that ends leaves the lock with what it had; a wait that ends leaves nothing.
+        sessions.hold(id, Token(1), 1);
+        sessions.begin_wait(id, Token(1), size).unwrap();
+        sessions.give_up(id, Token(1));
+        assert!(sessions.lock(id, Token(1)).is_ok_and(|lock| lock.buffers() == 1));
+        sessions.give_up(id, Token(2));
+        assert_eq!(sessions.lock(id, Token(2)).err(), Some(Error::Ended));
+        assert_eq!(sessions.check_room(id, None, 2 * size - 1, 0), Ok(()));
+    }
+
+    #[test]
+    fn nothing_of_a_lock_is_left_when_it_has_ended() {
+        let (mut sessions, id, _clients) = sessions();
+        let before = sessions.quotas.iter().next();
+        let token = Token(1);
+        sessions.begin_lock(id, token);
+        sessions.begin_wait(id, token, 3).unwrap();
+        let waits = sessions.group(id).unwrap().reserved(None);
+        sessions.hold(id, token, 3);
+        let holds = sessions.group(id).unwrap().reserved(None);
+        sessions.contended(id, token);
+        let told = sessions.group(id).unwrap().reserved(None);
+        assert!(waits > holds && holds > told && told > 0);
+        sessions.begin_wait(id, token, 4).unwrap();
+        sessions.end_lock(id, token);
+        assert_eq!(sessions.group(id).unwrap().reserved(None), 0);
+        assert_eq!(sessions.quotas.iter().next(), before);
     }
 }

@@ -6,8 +6,8 @@
 //! | part | owns |
 //! |---|---|
 //! | [`Engine`], [`Effects`] | holders and waiters of each buffer, and the effects of a call |
-//! | [`Registry`] | the dma-bufs' descriptors |
-//! | [`Sessions`] | the groups' names, keys, event channels and quotas |
+//! | [`Registry`] | the buffers' descriptors |
+//! | [`Sessions`] | the groups' names, event channels, locks and quotas |
 //! | [`Releases`] | release fences that are pending |
 //! | [`Acquires`] | release fences that grants wait for |
 //! | [`Waits`] | locks that wait for implicit fences |
@@ -15,16 +15,17 @@
 //! No part has a reference to another; a method that needs a second part (a quota, a buffer's descriptor) is
 //! given it. The methods here need several parts at once. They run under the mutex, and none of them blocks.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
 
 use buffersync_aidl::event::Record;
 use buffersync_engine::{
-    Access, BufferId, Close, Effects, Engine, EvictionCause, Failure, FailureCause, FenceId, Grant,
-    GroupId, Implicit, JobId, LockOutcome, Phase, Span, Time, Token,
+    Access, BufferId, Close, Effects, Engine, EvictionCause, Failure, FailureCause,
+    FenceId, Grant, GrantedBuffer, GroupId, Implicit, JobId, LockOutcome, Phase, Span, Time, Token,
+    Wait, Wants,
 };
-use buffersync_kernel::dmabuf::{Identity, Usage};
+use buffersync_kernel::dmabuf::Usage;
+use nix::poll::PollFlags;
 
 use crate::error::Error;
 use crate::events::Lost;
@@ -36,36 +37,48 @@ use crate::jobs::{usage, Look, Operation};
 use crate::outbox;
 use crate::quota::Kind;
 use crate::reactor::Watched;
-use crate::registry::{DeviceBuffer, Registry};
+use crate::registry::{DeviceBuffer, Identity, Registry};
 use crate::sessions::Sessions;
 use crate::tables::ByGroup;
 
-/// How long a lock may wait for others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Not at all.
-    Never,
-    /// As long as it takes.
-    UntilGranted,
-    /// This long at most.
-    AtMost(Duration),
+/// The arguments of a lock or of a growth.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The number that the client has chosen.
+    pub token: Token,
+    /// The buffers, each named once or more, and the accesses.
+    pub wants: Wants<'a>,
+    /// How long it may wait for others.
+    pub wait: Wait,
 }
 
 /// The answer to a lock that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Locked {
     /// The grant follows through the event channel.
-    Queued(Token),
+    Queued,
     /// Granted at once.
     Granted {
-        /// Names the grant.
-        token: Token,
         /// The deadline and the buffers, as in `LockReply.grant`.
         grant: Vec<i64>,
         /// There may be fences to wait for: [`crate::arbiter::Arbiter::acquire_fence`].
         waits: bool,
     },
 }
+
+/// A lock as `getLocks()` reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Living {
+    /// Its number.
+    pub token: Token,
+    /// It waits for its grant, or for more.
+    pub waiting: bool,
+    /// As in `LockState.grant`.
+    pub grant: Vec<i64>,
+}
+
+/// The looks of one lock. A call takes them while it has no mutex.
+pub(crate) type Looked = Arc<Vec<Look>>;
 
 pub(crate) struct State {
     pub engine: Engine,
@@ -75,15 +88,15 @@ pub(crate) struct State {
     pub releases: Releases,
     pub acquires: Acquires,
     pub waits: Waits,
-    /// The looks that each group's CPU accesses need, `None` if it has none; no entry after its buffers
-    /// have changed.
-    pub polled: ByGroup<Option<Arc<Vec<Look>>>>,
+    /// The looks that a lock of all buffers of a group needs, `None` if it needs none; no entry after the
+    /// group's buffers have changed.
+    pub polled: ByGroup<Option<Looked>>,
     /// Descriptors that the arbiter closes after it has released the mutex.
     pub garbage: Vec<Watched>,
 }
 
 impl State {
-    /// Adds dma-bufs to a group: all of them or, on an error, none.
+    /// Adds buffers to a group: all of them or, on an error, none.
     pub fn add(
         &mut self,
         id: GroupId,
@@ -92,9 +105,6 @@ impl State {
         max_members: u32,
     ) -> Result<Vec<BufferId>, Error> {
         let uid = self.sessions.group(id)?.uid;
-        if !matches!(self.engine.phase(id), Some(Phase::Idle | Phase::Held { .. })) {
-            return Err(Error::Busy);
-        }
         // Everything that can refuse comes first, so that a refused call has changed nothing.
         let mut newcomers = 0;
         for (identity, _) in found {
@@ -110,7 +120,7 @@ impl State {
             }
         }
         if self.engine.members(id).count() + newcomers as usize > max_members as usize {
-            return Err(Error::Quota("too many buffers in this group"));
+            return Err(Error::Quota("buffers of a group", max_members as usize));
         }
         let mut own = Vec::with_capacity(found.len());
         for (identity, fd) in found {
@@ -125,64 +135,180 @@ impl State {
                 Some(buffer) => self.registry.register(buffer),
                 None => self.registry.id_of(identity).ok_or(Error::UnknownBuffer)?,
             };
-            self.engine.add(id, buffer, access)?;
+            if identity.is_plain() {
+                self.engine.add_plain(id, buffer, access)?;
+            } else {
+                self.engine.add(id, buffer, access)?;
+            }
             ids.push(buffer);
         }
         Ok(ids)
     }
 
-    /// Takes a buffer out of a group.
-    pub fn remove(&mut self, id: GroupId, buffer: BufferId) -> Result<(), Error> {
-        self.engine.remove(id, buffer, &mut self.effects)?;
+    /// Takes buffers out of a group: all of these or, on an error, none. None means all that the group has.
+    pub fn remove(&mut self, id: GroupId, mut buffers: Vec<BufferId>) -> Result<(), Error> {
         let uid = self.sessions.group(id)?.uid;
-        self.sessions.quotas.give_back(uid, Kind::Buffers, 1);
+        if buffers.is_empty() {
+            if !self.engine.is_idle(id) {
+                return Err(Error::Busy);
+            }
+            buffers.extend(self.engine.members(id).map(|(buffer, _)| buffer));
+        } else {
+            buffers.sort_unstable();
+            buffers.dedup();
+            // If a lock of the group had one of them, a lock that writes would conflict with it.
+            let accesses = vec![Access::Write; buffers.len()];
+            let wants = Wants { buffers: &buffers, accesses: &accesses };
+            let conflict = self.engine.check_lock(id, Token(u64::MAX), wants, None);
+            conflict.map_err(|error| match error {
+                buffersync_engine::Error::AlreadyLocked => Error::Busy,
+                error => error.into(),
+            })?;
+        }
         self.polled.remove(id);
+        for buffer in buffers {
+            self.engine.remove(id, buffer, &mut self.effects)?;
+            self.sessions.quotas.give_back(uid, Kind::Buffers, 1);
+        }
         Ok(())
     }
 
-    /// The group's uid, and the looks that its CPU accesses need; `None` if it has none.
-    pub fn looks_of_cpu(&mut self, id: GroupId) -> Option<(u32, Arc<Vec<Look>>)> {
+    /// The buffers and accesses that a lock asks for, as far as they are the group's.
+    fn wanted<'a>(
+        &'a self,
+        id: GroupId,
+        wants: Wants<'a>,
+    ) -> impl Iterator<Item = (BufferId, Access)> + 'a {
+        let Wants { buffers, accesses } = wants;
+        let all = buffers.is_empty().then(|| self.engine.members(id)).into_iter().flatten();
+        let named = buffers.iter().enumerate().filter_map(move |(nth, buffer)| {
+            let (_, own) = self.engine.members(id).find(|(member, _)| member == buffer)?;
+            Some((*buffer, accesses.get(nth).copied().unwrap_or(own)))
+        });
+        all.chain(named)
+    }
+
+    /// The number of buffers that the grant will have: those that it has, and those that are asked for.
+    fn size(&self, id: GroupId, token: Token, wants: Wants<'_>) -> usize {
+        let Wants { buffers, .. } = wants;
+        if buffers.is_empty() {
+            return self.engine.members(id).count();
+        }
+        let is_first = |(nth, buffer): &(usize, &BufferId)| {
+            buffers.iter().take(*nth).all(|before| before != *buffer)
+        };
+        let had = self.engine.held(id, token).into_iter().flatten();
+        buffers.iter().enumerate().filter(is_first).count()
+            + had.filter(|(had, _)| !buffers.contains(had)).count()
+    }
+
+    /// The dma-bufs that a lock asks for with a CPU access, and the events that say that no fence is pending.
+    fn to_look_at<'a>(
+        &'a self,
+        id: GroupId,
+        wants: Wants<'a>,
+    ) -> impl Iterator<Item = (BufferId, &'a Arc<OwnedFd>, PollFlags)> + 'a {
+        let of_cpu = self.wanted(id, wants).filter(|(_, access)| !access.is_dma());
+        of_cpu.filter_map(|(buffer, access)| {
+            let events = Usage::new(access.is_exclusive()).poll_events();
+            Some((buffer, self.registry.dma_buf(buffer)?, events))
+        })
+    }
+
+    /// The group's uid, and the looks that a lock for the CPU needs; `None` if it needs none.
+    pub fn looks_of_cpu(&mut self, id: GroupId, wants: Wants<'_>) -> Option<(u32, Looked)> {
         let uid = self.sessions.get(id)?.uid;
-        if self.polled.get(id).is_none() {
-            let of_cpu = self.engine.members(id).filter(|(_, access)| !access.is_dma());
-            let looks = of_cpu.filter_map(|(buffer, access)| {
-                let events = Usage::new(access.is_exclusive()).poll_events();
-                Some(Look { buffer, fd: self.registry.fd(buffer)?, events })
-            });
+        let looks = |state: &Self| {
+            let looks = state.to_look_at(id, wants);
+            let looks =
+                looks.map(|(buffer, fd, events)| Look { buffer, fd: Arc::clone(fd), events });
             let looks: Vec<Look> = looks.collect();
-            self.polled.insert(id, (!looks.is_empty()).then(|| Arc::new(looks)));
+            (!looks.is_empty()).then(|| Arc::new(looks))
+        };
+        if !wants.buffers.is_empty() {
+            return Some((uid, looks(self)?));
+        }
+        if self.polled.get(id).is_none() {
+            let looks = looks(self);
+            self.polled.insert(id, looks);
         }
         Some((uid, Arc::clone(self.polled.get(id)?.as_ref()?)))
     }
 
-    /// Locks a group. `looked` are looks that have found no implicit fence pending just now; that counts if
-    /// they are still the group's.
+    /// `looked` are looks that have found no fence pending, without the mutex. That counts only if the lock
+    /// still needs the same looks.
+    fn implicit(&self, id: GroupId, wants: Wants<'_>, looked: Option<&Looked>) -> Implicit {
+        let same = looked.is_some_and(|looked| {
+            if wants.buffers.is_empty() {
+                let polled = self.polled.get(id).and_then(Option::as_ref);
+                return polled.is_some_and(|polled| Arc::ptr_eq(looked, polled));
+            }
+            let mut before = looked.iter();
+            let same = |(buffer, fd, events)| {
+                before.next().is_some_and(|look: &Look| {
+                    look.buffer == buffer && look.events == events && Arc::ptr_eq(&look.fd, fd)
+                })
+            };
+            self.to_look_at(id, wants).all(same) && before.next().is_none()
+        });
+        if same {
+            Implicit::Idle
+        } else {
+            Implicit::Unknown
+        }
+    }
+
+    /// Locks buffers of a group. `looked` are looks that have found no implicit fence pending.
     pub fn lock(
         &mut self,
         id: GroupId,
-        wait: Wait,
-        looked: Option<&Arc<Vec<Look>>>,
+        request: Request<'_>,
+        looked: Option<&Looked>,
         now: Time,
     ) -> Result<Locked, Error> {
-        let waiting = self.sessions.group(id)?.is_waiting();
-        let polled = self.polled.get(id).and_then(Option::as_ref);
-        let same = looked.zip(polled).is_some_and(|(looked, polled)| Arc::ptr_eq(looked, polled));
-        let implicit = if same { Implicit::Idle } else { Implicit::Unknown };
-        // Before the engine is asked, so that a refusal has changed nothing. If the group waits already,
-        // the engine's refusal is the clearer one.
-        if !waiting {
-            self.sessions.check_room(id)?;
-        }
+        let Request { token, wants, wait } = request;
+        self.sessions.check_number(id, token)?;
+        let buffers = self.size(id, token, wants);
+        // Before the engine is asked, so that a refusal has changed nothing.
+        self.sessions.check_room(id, None, buffers, 0)?;
+        let implicit = self.implicit(id, wants, looked);
         let Self { engine, effects, .. } = self;
-        let outcome = match wait {
-            Wait::Never => engine.try_lock(now, id, implicit, effects),
-            Wait::UntilGranted => engine.lock(now, id, None, implicit, effects),
-            Wait::AtMost(limit) => engine.lock(now, id, Some(limit), implicit, effects),
-        };
-        match outcome? {
+        let outcome = engine.lock(now, id, token, wants, wait, implicit, effects)?;
+        self.sessions.begin_lock(id, token);
+        self.accepted(id, outcome, buffers)
+    }
+
+    /// [`State::lock`] for a lock that is granted: adds to its grant.
+    pub fn grow(
+        &mut self,
+        id: GroupId,
+        request: Request<'_>,
+        looked: Option<&Looked>,
+        now: Time,
+    ) -> Result<Locked, Error> {
+        let Request { token, wants, wait } = request;
+        if self.sessions.lock(id, token)?.is_waiting() {
+            return Err(Error::Busy);
+        }
+        let buffers = self.size(id, token, wants);
+        self.sessions.check_room(id, Some(token), buffers, 0)?;
+        let implicit = self.implicit(id, wants, looked);
+        let Self { engine, effects, .. } = self;
+        let outcome = engine.grow(now, id, token, wants, wait, implicit, effects)?;
+        self.accepted(id, outcome, buffers)
+    }
+
+    /// The engine has accepted a lock, or a growth, of so many buffers.
+    fn accepted(
+        &mut self,
+        id: GroupId,
+        outcome: LockOutcome,
+        buffers: usize,
+    ) -> Result<Locked, Error> {
+        match outcome {
             LockOutcome::Pending(token) => {
-                self.sessions.begin_wait(id)?;
-                Ok(Locked::Queued(token))
+                self.sessions.begin_wait(id, token, buffers)?;
+                Ok(Locked::Queued)
             }
             LockOutcome::Granted(Grant { token, deadline, buffers }) => {
                 let fenced = self.begin_hold(id, token, buffers);
@@ -190,51 +316,66 @@ impl State {
                 let granted = self.effects.buffers(buffers);
                 let waits = fenced || implicit && granted.iter().any(|g| g.access.is_dma());
                 let grant = outbox::reply(deadline, granted, implicit);
-                Ok(Locked::Granted { token, grant, waits })
+                Ok(Locked::Granted { grant, waits })
             }
         }
     }
 
-    /// Whether a group can be locked when the grant of `but`, which may be the same group, has ended.
-    /// Refuses one that waits, still holds, has no buffers, or has no room for one more lock.
-    pub fn check_lockable(&mut self, id: GroupId, but: GroupId) -> Result<(), Error> {
-        let waiting = self.sessions.group(id)?.is_waiting();
-        let idle = match self.engine.phase(id) {
-            Some(Phase::Idle) => true,
-            Some(Phase::Held { .. }) => id == but && !waiting,
-            _ => false,
-        };
-        if !idle {
-            return Err(Error::AlreadyLocked);
-        }
-        if self.engine.members(id).next().is_none() {
-            return Err(Error::EmptyGroup);
-        }
-        self.sessions.check_room(id)
+    /// Refuses an exchange that could not be carried out as a whole. `failed` of the fences with which `done`
+    /// ends have failed.
+    pub fn check_exchange(
+        &mut self,
+        id: GroupId,
+        (done, failed): (Token, usize),
+        request: Request<'_>,
+    ) -> Result<(), Error> {
+        self.check_granted(id, done, None)?;
+        let Request { token, wants, wait: _ } = request;
+        self.sessions.check_number(id, token)?;
+        self.engine.check_lock(id, token, wants, Some(done))?;
+        let buffers = self.size(id, token, wants);
+        self.sessions.check_room(id, Some(done), buffers, failed)
     }
 
-    /// The group holds its buffers, and keeps the release fences that the grant waits for. Returns whether
-    /// there are any.
+    /// The living locks of a group, the oldest number first.
+    pub fn locks(&self, id: GroupId) -> Result<Vec<Living>, Error> {
+        let implicit = self.sessions.group(id)?.implicit;
+        let locks = self.engine.locks(id).filter_map(|token| {
+            let (waiting, deadline) = match self.engine.phase(id, token)? {
+                Phase::Queued | Phase::Preparing => (true, None),
+                Phase::Held { deadline } => (false, Some(deadline)),
+                Phase::Growing { deadline } => (true, Some(deadline)),
+            };
+            let granted: Vec<GrantedBuffer> = self.engine.granted(id, token).collect();
+            let grant = deadline.map(|deadline| outbox::reply(deadline, &granted, implicit));
+            Some(Living { token, waiting, grant: grant.unwrap_or_default() })
+        });
+        Ok(locks.collect())
+    }
+
+    /// The lock has its buffers, and keeps the release fences that the grant waits for. Returns whether there
+    /// are any.
     fn begin_hold(&mut self, id: GroupId, token: Token, granted: Span) -> bool {
-        self.sessions.begin_hold(id);
-        let fenced = self.effects.buffers(granted).iter().any(|granted| granted.fenced);
-        if fenced && self.sessions.get(id).is_some() {
+        let granted = self.effects.buffers(granted);
+        self.sessions.hold(id, token, granted.len());
+        let fenced = granted.iter().any(|granted| granted.fenced);
+        if fenced && self.sessions.lock(id, token).is_ok() {
             let Self { engine, releases, acquires, .. } = self;
             let fences: Vec<_> = engine.acquire_fences(id, token).collect();
-            fences.iter().for_each(|(_, fence)| releases.keep(*fence, id));
+            fences.iter().for_each(|(_, fence)| releases.keep(*fence, (id, token)));
             let fences = fences
                 .into_iter()
                 .filter_map(|(buffer, fence)| Some((buffer, Arc::clone(releases.get(fence)?))));
-            acquires.add(id, fences);
+            acquires.add((id, token), fences);
         }
         fenced
     }
 
-    /// The grant is over, and so is a lock that would have grown it.
-    pub fn end_hold(&mut self, id: GroupId) {
-        self.sessions.end_wait(id);
-        self.sessions.end_hold(id);
-        self.garbage.extend(self.acquires.remove(id).map(|fence| fence as Watched));
+    /// A lock is over, with its grant and with what would have grown it.
+    pub fn end_lock(&mut self, id: GroupId, token: Token) {
+        self.sessions.end_lock(id, token);
+        let kept = self.acquires.remove((id, token));
+        self.garbage.extend(kept.into_iter().map(|(_, fence)| fence as Watched));
     }
 
     /// The reactor has handed out the wait for a release fence. If it has signalled without an error, the grants that
@@ -243,24 +384,33 @@ impl State {
         let Some((fence, keepers)) = self.releases.woke(id) else { return };
         for keeper in keepers.into_iter().filter(|_| ok) {
             let kept = self.acquires.remove_fence(keeper, &fence);
-            self.garbage.extend(kept.into_iter().map(|fence| fence as Watched));
+            self.garbage.extend(kept.into_iter().map(|(_, fence)| fence as Watched));
         }
         self.garbage.push(fence);
     }
 
-    /// A part of the grant is over.
-    pub fn end_part(&mut self, id: GroupId, part: &[BufferId]) {
-        let fences = self.acquires.remove_part(id, part);
-        self.garbage.extend(fences.into_iter().map(|fence| fence as Watched));
+    /// A part of a grant is over, or all of it.
+    pub fn end_part(&mut self, id: GroupId, token: Token, part: &[BufferId]) {
+        let Some(left) = self.engine.held(id, token).map(Iterator::count) else {
+            return self.end_lock(id, token);
+        };
+        self.sessions.hold(id, token, left);
+        let fences = self.acquires.remove_part((id, token), part);
+        self.garbage.extend(fences.into_iter().map(|(_, fence)| fence as Watched));
     }
 
-    /// Refuses a token whose grant was taken away. A grant of which a part has ended with a fence that failed goes
-    /// on.
-    pub fn refuse_evicted(&self, id: GroupId, token: Token) -> Result<(), Error> {
-        if self.engine.held(id, token).is_some() {
-            return Ok(());
+    /// Refuses a lock that is not granted. Refuses to end a part of a grant that grows.
+    pub fn check_granted(
+        &self,
+        id: GroupId,
+        token: Token,
+        part: Option<&[BufferId]>,
+    ) -> Result<(), Error> {
+        let lock = self.sessions.lock(id, token)?;
+        if !lock.is_granted() || part.is_some() && lock.is_waiting() {
+            return Err(Error::Busy);
         }
-        self.sessions.refuse_evicted(id, token)
+        Ok(())
     }
 
     /// The uid of a group that gives fences with an unlock, and the dma-bufs that the fences go into if
@@ -272,8 +422,8 @@ impl State {
         part: Option<&[BufferId]>,
         given: &[Given<'_>],
     ) -> Result<(u32, Vec<DeviceBuffer>), Error> {
-        self.refuse_evicted(id, token)?;
-        let held = self.engine.held(id, token).ok_or(Error::BadToken)?;
+        self.check_granted(id, token, part)?;
+        let held = self.engine.held(id, token).ok_or(Error::Ended)?;
         let ends: Vec<(BufferId, Access)> =
             held.filter(|(buffer, _)| part.is_none_or(|part| part.contains(buffer))).collect();
         let is_there = |buffer: &BufferId| ends.iter().any(|(ends, _)| ends == buffer);
@@ -281,16 +431,24 @@ impl State {
         if !named.chain(part.into_iter().flatten().copied()).all(|buffer| is_there(&buffer)) {
             return Err(Error::UnknownBuffer);
         }
-        if part.is_some() {
-            if !matches!(self.engine.phase(id), Some(Phase::Held { .. })) {
-                return Err(Error::Busy);
-            }
-            // Each fence may become a record, and a grant has any number of parts.
-            self.sessions.check_channel(id)?;
-        }
-        self.releases.check_room(id, given.len())?;
+        self.check_fences(id, token, part, given.len())?;
         let group = self.sessions.group(id)?;
         Ok((group.uid, self.registry.devices(ends.into_iter().filter(|_| group.implicit))))
+    }
+
+    /// Whether a group can give so many fences with an unlock. Each may become a record.
+    pub fn check_fences(
+        &mut self,
+        id: GroupId,
+        token: Token,
+        part: Option<&[BufferId]>,
+        more: usize,
+    ) -> Result<(), Error> {
+        if more == 0 {
+            return Ok(());
+        }
+        let pending = self.releases.check_room(id, more)?;
+        self.sessions.check_fences(id, part.is_none().then_some(token), pending)
     }
 
     /// The release fences that a grant waits for and the dma-bufs with implicit ones; of one buffer, or
@@ -301,21 +459,23 @@ impl State {
         token: Token,
         buffer: Option<BufferId>,
     ) -> Result<(Vec<Arc<Fence>>, Vec<DeviceBuffer>), Error> {
-        self.refuse_evicted(id, token)?;
+        self.check_granted(id, token, None)?;
         let group = self.sessions.group(id)?;
-        let held = self.engine.held(id, token).ok_or(Error::BadToken)?;
+        let held = self.engine.held(id, token).ok_or(Error::Ended)?;
         let mut chosen =
             held.filter(|(held, _)| buffer.is_none_or(|buffer| buffer == *held)).peekable();
         if chosen.peek().is_none() {
             return Err(Error::UnknownBuffer);
         }
         let devices = self.registry.devices(chosen.filter(|_| group.implicit));
-        Ok((self.acquires.of(id, buffer), devices))
+        Ok((self.acquires.of((id, token), buffer), devices))
     }
 
     /// Ends a group. Nothing happens if it is closed already.
     pub fn close(&mut self, id: GroupId, how: Close, now: Time) {
-        self.end_hold(id);
+        while let Some(token) = self.sessions.any_lock(id) {
+            self.end_lock(id, token);
+        }
         if self.sessions.get(id).is_some() {
             let members = self.engine.members(id).count();
             self.engine.close_group(now, id, how, &mut self.effects);
@@ -355,7 +515,7 @@ impl State {
     pub fn evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
         // A release fence that fails belongs to a grant that has ended already.
         if cause == EvictionCause::Deadline {
-            self.end_hold(id);
+            self.end_lock(id, token);
         }
         self.sessions.evicted(id, token, cause, now);
         self.tell(id, outbox::evicted(token, cause), now);
@@ -382,7 +542,8 @@ impl State {
         waits
             .filter_map(|wait| {
                 let events = usage(wait.flags).poll_events();
-                Some(Look { buffer: wait.buffer, fd: self.registry.fd(wait.buffer)?, events })
+                let fd = Arc::clone(self.registry.dma_buf(wait.buffer)?);
+                Some(Look { buffer: wait.buffer, fd, events })
             })
             .collect()
     }
@@ -391,7 +552,7 @@ impl State {
     pub fn operations(&self, ops: Span) -> Vec<Operation> {
         let ops = self.effects.ops(ops).iter();
         ops.filter_map(|op| {
-            let fd = self.registry.fd(op.buffer)?;
+            let fd = Arc::clone(self.registry.dma_buf(op.buffer)?);
             Some(Operation { buffer: op.buffer, fd, kind: op.kind, flags: op.flags })
         })
         .collect()

@@ -1,17 +1,17 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Slices for Perfetto and systrace: waiting groups, holding groups, cache operations, evictions.
+//! Slices for Perfetto and systrace: waiting locks, holding locks, cache operations, evictions.
 //!
 //! | slice | track | begin, end |
 //! |---|---|---|
-//! | `lock`, `tryLock`, `unlock`, ... | a binder thread | the call |
+//! | `lock`, `grow`, `unlock`, ... | a binder thread | the call |
 //! | `wait NAME` | its own | the lock is queued; it is granted, or ends |
 //! | `hold NAME` | its own | the grant; its end |
 //! | `START READ 7` | a sync worker | `DMA_BUF_IOCTL_SYNC` on buffer 7 |
 //! | `evicted NAME` | an instant | a grant is taken away |
 //!
-//! NAME is the group's name and number. The table of groups, the binder objects and the sync workers make
+//! NAME is the group's name and number; the cookie of a wait and of a hold is the lock's number. The table of groups, the binder objects and the sync workers make
 //! slices. While nobody records, a slice costs one check (Android: atrace's tags; Linux: the setting
 //! `trace`), which comes before its name is made. While somebody records, it costs a write to the
 //! kernel's ring buffer, which never blocks, so slices may be made under the arbiter's mutex.
@@ -41,13 +41,15 @@ pub struct Slices<T>(T);
 /// A slice of the thread that made it, until it is dropped.
 pub struct Slice<'a, T: Trace>(Option<&'a T>);
 
-/// A group's name in a trace.
+/// A lock's name in a trace.
 #[derive(Clone, Copy)]
-pub struct GroupName<'a> {
-    /// The name that its client chose.
-    pub name: &'a str,
-    /// The number in dumps and logs.
+pub struct LockName<'a> {
+    /// The group's name, which its client chose.
+    pub group: &'a str,
+    /// The group's number in dumps and logs.
     pub serial: u64,
+    /// The lock's number.
+    pub lock: u64,
 }
 
 impl<T: Trace> Slices<T> {
@@ -64,36 +66,36 @@ impl<T: Trace> Slices<T> {
         Slice(Some(&self.0))
     }
 
-    /// A group's lock is queued.
-    pub fn waits(&self, of: GroupName<'_>) {
+    /// A lock is queued.
+    pub fn waits(&self, of: LockName<'_>) {
         if self.0.is_on() {
             self.0.begin_async(&name("wait", of), cookie(of));
         }
     }
 
     /// The wait ends, granted or not.
-    pub fn wait_ended(&self, of: GroupName<'_>) {
+    pub fn wait_ended(&self, of: LockName<'_>) {
         if self.0.is_on() {
             self.0.end_async(&name("wait", of), cookie(of));
         }
     }
 
-    /// A group is granted its buffers.
-    pub fn holds(&self, of: GroupName<'_>) {
+    /// A lock is granted.
+    pub fn holds(&self, of: LockName<'_>) {
         if self.0.is_on() {
             self.0.begin_async(&name("hold", of), cookie(of));
         }
     }
 
     /// The grant ends, unlocked or taken away.
-    pub fn hold_ended(&self, of: GroupName<'_>) {
+    pub fn hold_ended(&self, of: LockName<'_>) {
         if self.0.is_on() {
             self.0.end_async(&name("hold", of), cookie(of));
         }
     }
 
     /// The grant is taken away.
-    pub fn evicted(&self, of: GroupName<'_>) {
+    pub fn evicted(&self, of: LockName<'_>) {
         if self.0.is_on() {
             self.0.instant(&name("evicted", of));
         }
@@ -109,13 +111,14 @@ impl<T: Trace> Drop for Slice<'_, T> {
 }
 
 /// `|` separates the fields of ATrace's lines, so a group's name must not have it.
-fn name(what: &str, of: GroupName<'_>) -> String {
-    format!("{what} {} {}", of.name.replace('|', "/"), of.serial)
+fn name(what: &str, of: LockName<'_>) -> String {
+    format!("{what} {} {}", of.group.replace('|', "/"), of.serial)
 }
 
-/// A group has one wait and one hold at a time, so its number is unique.
-fn cookie(of: GroupName<'_>) -> i32 {
-    of.serial as i32
+/// A lock has one wait and one hold at a time, and the slices have its group's number in the name. Numbers that
+/// differ only above 32 bits mix up their slices, and nothing else.
+fn cookie(of: LockName<'_>) -> i32 {
+    of.lock as i32
 }
 
 #[cfg(test)]
@@ -171,7 +174,7 @@ mod tests {
         }
     }
 
-    const OF: GroupName<'_> = GroupName { name: "camera|0", serial: 7 };
+    const OF: LockName<'_> = LockName { group: "camera|0", serial: 7, lock: 9 };
 
     #[test]
     fn slices_nest_and_names_do_not_break_the_format() {
@@ -187,12 +190,12 @@ mod tests {
         slices.hold_ended(OF);
         let expected = [
             "B lock",
-            "S wait camera/0 7 7",
+            "S wait camera/0 7 9",
             "E",
-            "F wait camera/0 7 7",
-            "S hold camera/0 7 7",
+            "F wait camera/0 7 9",
+            "S hold camera/0 7 9",
             "I evicted camera/0 7",
-            "F hold camera/0 7 7",
+            "F hold camera/0 7 9",
         ];
         assert_eq!(*recorder.lines.borrow(), expected);
     }

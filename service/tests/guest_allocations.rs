@@ -11,7 +11,7 @@ use std::thread;
 
 use buffersync_engine::{Access, GroupId, Token};
 use buffersync_service::arbiter::Arbiter;
-use buffersync_service::calls::{HoldFrom, Locked, Opened, Wait};
+use buffersync_service::calls::{HoldFrom, Locked, Opened, Request, Wait, Wants};
 use buffersync_service::config::Config;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
@@ -20,18 +20,27 @@ const ROUNDS: u64 = 50;
 
 struct Client {
     id: GroupId,
-    key: i64,
+    /// The number of its last lock.
+    last: u64,
     events: std::fs::File,
+}
+
+impl Client {
+    /// A lock of all its buffers, with the next number.
+    fn next(&mut self) -> Request<'static> {
+        self.last += 1;
+        Request { token: Token(self.last), wants: Wants::ALL, wait: Wait::UntilGranted }
+    }
 }
 
 fn open(arbiter: &Arbiter, buffers: &[DmaBuf], access: Access) -> Client {
     let opened =
         arbiter.open_group(0, "allocations", (None, HoldFrom::Grant), false).expect("open_group");
-    let Opened { id, key, events, .. } = opened;
+    let Opened { id, events, .. } = opened;
     for buffer in buffers {
         arbiter.add(id, &[buffer.as_fd()], access).expect("add");
     }
-    Client { id, key, events: events.into() }
+    Client { id, last: 0, events: events.into() }
 }
 
 /// Waits for the record of a grant that comes by event.
@@ -43,13 +52,11 @@ fn wait_for_grant(client: &mut Client) {
 /// Locks. Cache operations that are in flight, also those of a group that has just been closed, delay a
 /// grant; then it comes by event.
 fn lock(arbiter: &Arbiter, client: &mut Client) -> Token {
-    match arbiter.lock(client.id, Wait::UntilGranted).expect("lock") {
-        Locked::Granted { token, .. } => token,
-        Locked::Queued(token) => {
-            wait_for_grant(client);
-            token
-        }
+    let request = client.next();
+    if arbiter.lock(client.id, request).expect("lock") == Locked::Queued {
+        wait_for_grant(client);
     }
+    request.token
 }
 
 fn allocations(mut round: impl FnMut()) -> u64 {
@@ -68,31 +75,24 @@ fn a_warm_lock_allocates_its_reply_and_an_unlock_nothing() {
         let mut client = open(&arbiter, &buffers, access);
         let count = allocations(|| {
             let token = lock(&arbiter, &mut client);
-            arbiter.unlock(client.id, token, &[]).expect("unlock");
+            arbiter.unlock(client.id, token).expect("unlock");
         });
         assert_eq!(count, ROUNDS, "{access:?}: one array for each reply");
         arbiter.close(client.id).expect("close");
     }
 
-    // From one group to the next and back in one call each.
-    let other: Vec<DmaBuf> = (0..4).map(|_| heap::allocate(4096).expect("heap")).collect();
-    let mut pair = [&buffers, &other].map(|buffers| open(&arbiter, buffers, Access::DmaWrite));
-    let mut token = lock(&arbiter, &mut pair[0]);
-    let mut step = |from: usize, to: usize| {
-        let next =
-            arbiter.unlock_and_lock(pair[from].id, token, &[], pair[to].key, Wait::UntilGranted);
-        // Nobody else has these buffers, and two devices need no cache operation between them.
-        let Locked::Granted { token: next, .. } = next.expect("unlock_and_lock").1 else {
-            panic!("queued")
-        };
-        token = next;
-    };
+    // From one lock to the next in one call.
+    let mut client = open(&arbiter, &buffers, Access::DmaWrite);
+    let mut token = lock(&arbiter, &mut client);
     let count = allocations(|| {
-        step(0, 1);
-        step(1, 0);
+        let request = client.next();
+        let next = arbiter.unlock_and_lock(client.id, token, &[], request);
+        // Nobody else has these buffers, and two devices need no cache operation between them.
+        assert!(matches!(next, Ok(Locked::Granted { .. })), "{next:?}");
+        token = request.token;
     });
-    assert_eq!(count, 2 * ROUNDS, "the replies' arrays");
-    pair.iter().for_each(|client| arbiter.close(client.id).expect("close"));
+    assert_eq!(count, ROUNDS, "the replies' arrays");
+    arbiter.close(client.id).expect("close");
 
     // Two devices take turns: one waits, and the other's unlock grants it.
     let mut clients = [(); 2].map(|()| open(&arbiter, &buffers, Access::DmaWrite));
@@ -100,14 +100,12 @@ fn a_warm_lock_allocates_its_reply_and_an_unlock_nothing() {
     let mut held = (0, first);
     let count = allocations(|| {
         let next = 1 - held.0;
-        let Locked::Queued(token) =
-            arbiter.lock(clients[next].id, Wait::UntilGranted).expect("lock")
-        else {
-            panic!("granted against a holder")
-        };
-        arbiter.unlock(clients[held.0].id, held.1, &[]).expect("unlock");
+        let request = clients[next].next();
+        let locked = arbiter.lock(clients[next].id, request).expect("lock");
+        assert_eq!(locked, Locked::Queued, "granted against a holder");
+        arbiter.unlock(clients[held.0].id, held.1).expect("unlock");
         wait_for_grant(&mut clients[next]);
-        held = (next, token);
+        held = (next, request.token);
     });
     assert_eq!(count, 0, "a grant that comes by event");
 }

@@ -12,6 +12,7 @@
 //! | `hold` | locks, prints "granted" and its deadline, holds |
 //! | `queue` | requests the lock, prints "queued" |
 //! | `groups` | opens groups until one is refused, prints their number |
+//! | `lose` | has no descriptor left, locks behind a pending fence, ends the lock, prints how many replies were lost, how many locks there were then, and how many in the end |
 //! | `queues` | opens groups, prints "ready", reads a byte, queues a lock of each group until one is refused, prints their number |
 //!
 //! These verbs end by themselves:
@@ -24,12 +25,14 @@
 //! | `dump` | asks the service for its dump |
 
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_aidl::{runtime, Failure};
 use buffersync_testbed_guest::fdpass;
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
 
 use crate::fence::has_signalled;
 use crate::hal::{dump, error, service, Group};
@@ -88,6 +91,11 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
             println!("{} {refused}", opened.len());
             rest();
         }
+        "lose" => {
+            let group = Group::of("vts/loser", &buffer, access);
+            println!("{}", lose(&group));
+            groups.push(group);
+        }
         "queues" => {
             let most = service().getCapabilities().expect("capabilities").maxQueuedPerUid;
             groups.extend((0..=most).map(|_| Group::of("vts/quota", &buffer, access)));
@@ -102,6 +110,27 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
         other => panic!("unknown verb {other}"),
     }
     rest();
+}
+
+/// A lock whose reply has a fence, which this process has no descriptor for.
+fn lose(group: &Group) -> String {
+    let locks = || group.binder.object.getLocks().expect("getLocks").len();
+    // The lowest limit that leaves nothing: a hole below it would be used.
+    let mut holes = Vec::new();
+    let top = std::iter::from_fn(|| std::io::stdin().as_fd().try_clone_to_owned().ok());
+    let limit = top.take(1).map(|fd| fd.as_raw_fd() as u64 + 1).next().expect("a descriptor");
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
+    setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("setrlimit");
+    while let Ok(fd) = std::io::stdin().as_fd().try_clone_to_owned() {
+        holes.push(fd);
+    }
+    let lost = match group.binder.lock(0).map_err(|status| runtime::failure(&status)) {
+        Err(Failure::Other(_)) => 1,
+        other => panic!("not lost: {other:?}"),
+    };
+    let held = locks();
+    group.binder.unlock(group.binder.last()).expect("unlock");
+    format!("lost {lost}, held {held}, ended {}", locks())
 }
 
 fn socket() -> UnixStream {

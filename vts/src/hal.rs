@@ -14,8 +14,6 @@ use binder::{ParcelFileDescriptor, Status, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
-use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
-use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::event::{self, Record, MESSAGE_BYTES, RECORD_BYTES};
@@ -24,6 +22,7 @@ use buffersync_aidl::{runtime, Failure};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
+use crate::calls::{Calls, Reply};
 use crate::pace::Limit;
 
 /// The binder device of vendor services, for vendor clients and apps.
@@ -101,20 +100,18 @@ pub fn is_illegal_argument<T>(result: Result<T, Status>) -> bool {
 }
 
 /// Returns the grant of a lock that was granted at once.
-pub fn granted_in(reply: &LockReply) -> Option<Granted<'_>> {
-    Granted::of(reply).unwrap_or_else(|_| panic!("numbers of no grant: {reply:?}"))
+pub fn granted_in(reply: &Reply) -> Option<Granted<'_>> {
+    Granted::of(&reply.grant).unwrap_or_else(|_| panic!("numbers of no grant: {reply:?}"))
 }
 
 /// Tells if a lock was granted at once. Otherwise its grant follows as an event.
-pub fn is_granted(reply: &LockReply) -> bool {
+pub fn is_granted(reply: &Reply) -> bool {
     granted_in(reply).is_some()
 }
 
 /// A group and its event channel.
 pub struct Group {
-    pub binder: Strong<dyn ISyncGroup>,
-    /// Names the group in calls of other groups.
-    pub key: i64,
+    pub binder: Calls,
     /// The hold limit that the service returned.
     pub hold_ms: i32,
     pub events: File,
@@ -173,8 +170,7 @@ impl Group {
     pub fn with_options(name: &str, options: &GroupOptions) -> Self {
         let opened = service().openGroup(name, options).expect("openGroup");
         Self {
-            binder: opened.group.expect("a group"),
-            key: opened.key,
+            binder: Calls::new(opened.group.expect("a group")),
             hold_ms: opened.holdLimitMs,
             events: File::from(std::os::fd::OwnedFd::from(
                 opened.events.expect("an event channel"),
@@ -204,16 +200,32 @@ impl Group {
         self.granted(&reply)
     }
 
+    /// The last lock grows by all buffers that the group has. Waits for the grant.
+    pub fn grow(&mut self) -> Grant {
+        let reply = self.binder.grow(0).expect("grow");
+        self.granted(&reply)
+    }
+
+    /// The last lock grows, which has to wait. Returns the token.
+    pub fn grow_must_wait(&mut self) -> i64 {
+        let reply = self.binder.grow(0).expect("grow");
+        self.must_wait(reply)
+    }
+
     /// Locks, and checks that the lock waits. Returns the token.
     pub fn lock_must_wait(&mut self) -> i64 {
         let reply = self.binder.lock(0).expect("lock");
-        assert!(reply.grant.is_empty() && reply.acquireFence.is_none(), "{reply:?}");
+        self.must_wait(reply)
+    }
+
+    fn must_wait(&mut self, reply: Reply) -> i64 {
+        assert!(reply.grant.is_empty() && reply.fence.is_none(), "{reply:?}");
         assert!(self.nothing_within(SHORT), "granted against somebody who holds");
         reply.token
     }
 
     /// Returns the grant of a reply: at once, or by event.
-    pub fn granted(&mut self, reply: &LockReply) -> Grant {
+    pub fn granted(&mut self, reply: &Reply) -> Grant {
         if let Some(granted) = granted_in(reply) {
             let has = |buffer: &event::Buffer, flag| buffer.flags & flag != 0;
             let all = || granted.buffers();
@@ -359,13 +371,13 @@ impl Group {
     pub fn unlock_with(&self, grant: &Grant, fences: &[ReleaseFence]) {
         let hold = Duration::from_millis(u64::from(self.hold_ms.unsigned_abs()));
         let limit = Limit::after(hold);
-        self.binder.unlockWithFences(grant.token, fences).expect("unlock");
+        self.binder.unlock_with(grant.token, fences).expect("unlock");
         self.limits().insert(grant.token, limit);
     }
 
     /// Returns the acquire fence of one buffer, or of all for 0.
     pub fn acquire_fence(&self, grant: &Grant, buffer: i64) -> Option<OwnedFd> {
-        let fence = self.binder.getAcquireFence(grant.token, buffer).expect("getAcquireFence");
+        let fence = self.binder.acquire_fence(grant.token, buffer).expect("getAcquireFence");
         fence.map(Into::into)
     }
 
@@ -390,11 +402,11 @@ const MORE_THAN_A_CHANNEL: usize = 1024 * 1024 / RECORD_BYTES;
 /// with which the next lock is refused.
 pub fn fill_channel(unread: &Group, holder: &mut Group, shared: impl AsFd) -> i32 {
     holder.add(shared.as_fd(), Access::DMA_WRITE);
-    unread.add(shared.as_fd(), Access::DMA_WRITE);
+    let shared = [unread.add(shared.as_fd(), Access::DMA_WRITE)];
     for _ in 0..MORE_THAN_A_CHANNEL {
         let theirs = holder.lock();
         holder.read_all();
-        let reply = unread.binder.lock(0);
+        let reply = unread.binder.lock_some(&shared, &[], 0);
         holder.unlock(&theirs);
         let Ok(reply) = reply else { return error(reply) };
         // It is granted now, or it was granted in the reply.

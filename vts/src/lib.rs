@@ -6,7 +6,7 @@
 //! | module | content |
 //! |---|---|
 //! | [`suite`] | runs all tests against all declared instances |
-//! | [`hal`] | the service, groups and their event channels |
+//! | [`hal`], [`calls`] | the service, groups, their calls and their event channels |
 //! | [`fence`] | fences that a test can signal |
 //! | [`process`], [`client`] | client processes with their own users |
 //! | [`trace`] | the kernel's trace of cache operations |
@@ -16,6 +16,7 @@
 //! A check that an event does not come too early is exact. If a time limit of the service passes during a
 //! test, the test runs again.
 
+pub mod calls;
 pub mod client;
 pub mod fence;
 pub mod hal;

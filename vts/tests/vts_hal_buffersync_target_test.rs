@@ -27,6 +27,8 @@ mod implicit;
 mod interface;
 #[path = "vts/locking.rs"]
 mod locking;
+#[path = "vts/locks.rs"]
+mod locks;
 #[path = "vts/parts.rs"]
 mod parts;
 #[path = "vts/quotas.rs"]
@@ -42,6 +44,7 @@ const SUITE: &[Module] = &[
     Module { name: "interface", tests: interface::TESTS, needs: &[] },
     Module { name: "errors", tests: errors::TESTS, needs: &[] },
     Module { name: "locking", tests: locking::TESTS, needs: &[Need::Root] },
+    Module { name: "locks", tests: locks::TESTS, needs: &[Need::Root, Need::Vgem] },
     Module { name: "growth", tests: growth::TESTS, needs: &[] },
     Module { name: "contention", tests: contention::TESTS, needs: &[] },
     Module { name: "parts", tests: parts::TESTS, needs: &[Need::Vgem] },

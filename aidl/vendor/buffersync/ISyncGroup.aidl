@@ -18,8 +18,8 @@ import vendor.buffersync.ReleaseFence;
  * The service invents no names, so whatever message is lost, the client can name the lock:
  * unlock() ends it in any state, and getLocks() tells what there is. A lock is waiting (queued),
  * granted, or growing: it is granted and waits for more. When it has ended, its number is dead: a
- * call with it throws ERROR_EVICTED if the grant was taken away (the group remembers its last 16),
- * ERROR_ENDED otherwise. A number that the group has passed over counts as ended. A greater number,
+ * call with it throws ERROR_EVICTED if the grant was taken away, or if a release fence of it has
+ * failed (the group remembers its last 16), ERROR_ENDED otherwise. A number that the group has passed over counts as ended. A greater number,
  * 0 or less is ERROR_BAD_LOCK: no lock has been accepted with it.
  *
  * A lock never waits for another lock of its own group: lock() and grow() throw
@@ -217,8 +217,8 @@ interface ISyncGroup {
      * @throws ERROR_BAD_FENCE if a descriptor is not a sync_file.
      * @throws ERROR_QUOTA if too many release fences of the group or the uid are pending, or if one
      *         consists of more than ReleaseFence.MAX_FENCES fences.
-     * @throws ERROR_EVENTS_UNREAD if buffers are named with fences, and the event channel has too
-     *         many unread records: each fence may become one.
+     * @throws ERROR_EVENTS_UNREAD if the event channel has too many unread records for the fences:
+     *         each may become one.
      * @throws ERROR_NO_RESOURCES. After any error the grant goes on as it was.
      */
     void unlockBuffers(long lock, in long[] buffers, in ReleaseFence[] fences);

@@ -4,7 +4,7 @@
 package vendor.buffersync;
 
 /**
- * A fence for an unlock (ISyncGroup.unlockWithFences(), unlockBuffers()): the buffer still belongs
+ * A fence for an unlock (ISyncGroup.unlockBuffers(), unlockAndLock()): the buffer still belongs
  * to its holder until the fence has signalled.
  */
 @VintfStability

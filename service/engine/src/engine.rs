@@ -330,19 +330,19 @@ impl Engine {
     /// Why [`Engine::lock`] would be refused when the lock `ending` has ended; [`Error::WouldBlock`] is left
     /// out.
     pub fn check_lock(
-        &self,
+        &mut self,
         id: GroupId,
         token: Token,
         wants: Wants<'_>,
         ending: Option<Token>,
     ) -> Result<(), Error> {
         let at = self.find(id)?;
-        let group = &self.groups[at];
-        if token <= group.last {
+        if token <= self.groups[at].last {
             return Err(Error::BadToken);
         }
-        let mut entries = Vec::new();
-        self.want(at, wants, false, &mut entries)?;
+        let mut entries = self.spare.pop().unwrap_or_default();
+        let wanted = self.want(at, wants, false, &mut entries);
+        let group = &self.groups[at];
         let others = || group.locks.iter().map(|lock| &self.locks[*lock]);
         let others = || others().filter(|lock| Some(lock.token) != ending);
         let conflicts = |entry: &Entry| {
@@ -350,8 +350,11 @@ impl Engine {
             theirs.any(|other| other.slot == entry.slot && other.want.conflicts(entry.want))
         };
         // Only if somebody in the group wants it: the search would take long in large groups.
-        let wanted = |entry: &Entry| !self.suits(at, entry) && conflicts(entry);
-        (!entries.iter().any(wanted)).then_some(()).ok_or(Error::AlreadyLocked)
+        let suits = |entry: &Entry| self.suits(at, entry) || !conflicts(entry);
+        let suit = entries.iter().all(suits).then_some(()).ok_or(Error::AlreadyLocked);
+        entries.clear();
+        self.spare.push(entries);
+        wanted.and(suit)
     }
 
     /// Makes a lock that is not in its group's list yet.

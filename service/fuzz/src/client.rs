@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The client that an input plays. It keeps what replies have brought: groups, tokens, event channels, fences.
+//! The client that an input plays. It keeps what replies have brought: groups, buffers, event channels, fences.
 //! All of that goes when the client is dropped, as after a client's death.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -14,37 +14,62 @@ use rsbinder::{Interface, Parcel, ParcelFileDescriptor, SIBinder, Status};
 
 use crate::descriptors::{self, Descriptors, EVENTS, KINDS, PENDING};
 use crate::input::{Call, Header, Known, Step};
-use crate::parcel::{Request, OTHER_TYPES};
+use crate::parcel::{long, Request, OTHER_TYPES};
 
-/// The methods with tokens, keys or buffers in arguments or replies, by their order in the AIDL.
+/// The methods with locks or buffers in arguments or replies, by their order in the AIDL.
 pub mod method {
     use rsbinder::{TransactionCode, FIRST_CALL_TRANSACTION};
+
+    use crate::parcel::word;
 
     /// `IBufferSync.openGroup`; all others are `ISyncGroup`'s.
     pub const OPEN_GROUP: TransactionCode = FIRST_CALL_TRANSACTION + 1;
     /// `add`.
     pub const ADD: TransactionCode = FIRST_CALL_TRANSACTION;
-    /// `remove`.
-    pub const REMOVE: TransactionCode = FIRST_CALL_TRANSACTION + 1;
-    const LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 3;
-    const TRY_LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 4;
+    const REMOVE: TransactionCode = FIRST_CALL_TRANSACTION + 1;
+    const LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 2;
+    const GROW: TransactionCode = FIRST_CALL_TRANSACTION + 3;
     /// `getAcquireFence`.
-    pub const GET_ACQUIRE_FENCE: TransactionCode = FIRST_CALL_TRANSACTION + 6;
+    pub const GET_ACQUIRE_FENCE: TransactionCode = FIRST_CALL_TRANSACTION + 5;
+    const UNLOCK_BUFFERS: TransactionCode = FIRST_CALL_TRANSACTION + 7;
+    const DOWNGRADE: TransactionCode = FIRST_CALL_TRANSACTION + 8;
     const UNLOCK_AND_LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 9;
-    const UNLOCK_WITH_FENCES_AND_LOCK: TransactionCode = FIRST_CALL_TRANSACTION + 10;
-    /// `unlockBuffers`.
-    pub const UNLOCK_BUFFERS: TransactionCode = FIRST_CALL_TRANSACTION + 11;
-    /// `downgrade`.
-    pub const DOWNGRADE: TransactionCode = FIRST_CALL_TRANSACTION + 12;
 
     /// Whether the reply is a `LockReply`.
     pub fn locks(code: TransactionCode) -> bool {
-        matches!(code, LOCK | TRY_LOCK | UNLOCK_AND_LOCK | UNLOCK_WITH_FENCES_AND_LOCK)
+        matches!(code, LOCK | GROW | UNLOCK_AND_LOCK)
     }
 
-    /// Whether the first argument is a token.
-    pub fn takes_token(code: TransactionCode) -> bool {
-        (GET_ACQUIRE_FENCE..=DOWNGRADE).contains(&code)
+    /// Whether the first argument is the number of a lock that the group has.
+    pub fn takes_lock(code: TransactionCode) -> bool {
+        (GROW..=UNLOCK_AND_LOCK).contains(&code)
+    }
+
+    /// The position of the number of a new lock.
+    pub fn new_lock(code: TransactionCode, data: &[u8]) -> Option<usize> {
+        match code {
+            LOCK => Some(0),
+            // Behind the old lock and the fences: for each a flag, and a parcelable that begins with its size.
+            UNLOCK_AND_LOCK => {
+                let fences = word(data, 8).min(u64::from(u8::MAX));
+                let behind = |at: usize, _| Some(at + 4 + word(data, at + 4) as usize);
+                (0..fences).try_fold(12, behind).filter(|at| *at < data.len())
+            }
+            _ => None,
+        }
+    }
+
+    /// The position of the first buffer that is named.
+    pub fn first_buffer(code: TransactionCode, data: &[u8]) -> Option<usize> {
+        match code {
+            // Behind the array's length; behind a lock.
+            REMOVE => Some(4),
+            GET_ACQUIRE_FENCE => Some(8),
+            // Behind both.
+            LOCK | GROW | UNLOCK_BUFFERS | DOWNGRADE => Some(12),
+            UNLOCK_AND_LOCK => Some(new_lock(code, data)? + 12),
+            _ => None,
+        }
     }
 }
 
@@ -90,7 +115,7 @@ const ACTIONS: [Action; 8] = [
 pub struct Client<'a> {
     service: &'a SIBinder,
     descriptors: &'a Descriptors,
-    /// The token of another client's grant, and its buffer. Tokens are counted, so a client can guess them.
+    /// The number of another client's grant, and its buffer.
     strangers: (i64, i64),
     groups: Vec<Group>,
     /// The sync_files of fences that this client signals, and acquire fences.
@@ -103,8 +128,8 @@ struct Group {
     /// `None` after it was dropped.
     object: Option<SIBinder>,
     events: Option<OwnedFd>,
-    key: i64,
-    token: i64,
+    /// The number of its last lock.
+    lock: i64,
     buffers: Vec<i64>,
 }
 
@@ -146,8 +171,15 @@ impl<'a> Client<'a> {
             Header::Missing => "",
         };
         let mut request = Request::new(interface, &call.data);
+        let code = call.transaction();
+        let new = method::new_lock(code, &call.data);
+        let mut lock = new.map(|at| long(&call.data, at));
         for (at, what) in &call.numbers {
-            request.number(*at, self.known(*what));
+            let number = self.known(*what);
+            request.number(*at, number);
+            if new == Some(*at) {
+                lock = Some(number);
+            }
         }
         for (at, kind) in &call.objects {
             match kind.checked_sub(0xc0) {
@@ -160,17 +192,16 @@ impl<'a> Client<'a> {
                 }
             }
         }
-        let code = call.transaction();
         if let Ok(reply) = request.transact(&target, code) {
             // If the reply cannot be read, the client learns nothing.
-            let _ = self.learn(group, call, code, reply);
+            let _ = self.learn(group, lock, code, reply);
         }
     }
 
     fn learn(
         &mut self,
         group: Option<usize>,
-        call: &Call,
+        lock: Option<i64>,
         code: u32,
         mut reply: Parcel,
     ) -> rsbinder::Result<()> {
@@ -185,25 +216,22 @@ impl<'a> Client<'a> {
                 if let Some(events) = &events {
                     descriptors::set_nonblocking(events);
                 }
-                let (key, token, buffers) = (opened.key, 0, Vec::new());
-                self.groups.push(Group { object, events, key, token, buffers });
+                self.groups.push(Group { object, events, lock: 0, buffers: Vec::new() });
             }
             (Some(group), method::ADD) => {
                 self.groups[group].buffers.extend(reply.read::<Vec<i64>>()?)
             }
             (Some(group), code) if method::locks(code) => {
-                let LockReply { token, acquireFence, grant } = reply.read()?;
+                let LockReply { acquireFence, grant } = reply.read()?;
                 // A deadline, then three numbers for each buffer.
                 let mut buffers = grant.iter().skip(1).step_by(3);
                 assert!(
                     buffers.all(|buffer| *buffer != self.strangers.1),
                     "the victim's buffer is granted to another"
                 );
-                // If the call has a key, the token is that group's.
-                let mut names = call.numbers.iter().map(|(_, what)| Known::from(*what));
-                let key = names.find(|(known, _)| *known == Known::Key);
-                let locked = key.and_then(|(_, other)| self.index(other)).unwrap_or(group);
-                self.groups[locked].token = token;
+                if let Some(lock) = lock {
+                    self.groups[group].lock = lock;
+                }
                 self.keep(acquireFence);
             }
             (Some(_), method::GET_ACQUIRE_FENCE) => {
@@ -230,12 +258,11 @@ impl<'a> Client<'a> {
         let (known, group) = Known::from(what);
         let Some(group) = self.index(group).map(|group| &self.groups[group]) else { return 0 };
         match known {
-            Known::Token => group.token,
-            Known::NextToken => group.token + 1,
-            Known::Key => group.key,
+            Known::Lock => group.lock,
+            Known::NextLock => group.lock.saturating_add(1),
             Known::FirstBuffer => group.buffers.first().copied().unwrap_or(0),
             Known::SecondBuffer => group.buffers.get(1).copied().unwrap_or(0),
-            Known::StrangersToken => self.strangers.0,
+            Known::StrangersLock => self.strangers.0,
         }
     }
 

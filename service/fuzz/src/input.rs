@@ -48,29 +48,21 @@ pub const LONGEST: usize = 1024;
 /// A value that only the run knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
-    /// The token of a group's last lock.
-    Token,
-    /// A group's key.
-    Key,
+    /// The number of a group's last lock.
+    Lock,
     /// The id of a group's first buffer.
     FirstBuffer,
     /// The id of a group's second buffer.
     SecondBuffer,
-    /// The token of another client's grant. Tokens are counted, so a client can guess them, unlike keys.
-    StrangersToken,
-    /// The token that follows a group's last one.
-    NextToken,
+    /// The number of another client's grant. Clients count their locks, so others can guess the numbers.
+    StrangersLock,
+    /// The number that follows a group's last one: a new lock.
+    NextLock,
 }
 
 impl Known {
-    const ALL: [Self; 6] = [
-        Self::Token,
-        Self::Key,
-        Self::FirstBuffer,
-        Self::SecondBuffer,
-        Self::StrangersToken,
-        Self::NextToken,
-    ];
+    const ALL: [Self; 5] =
+        [Self::Lock, Self::FirstBuffer, Self::SecondBuffer, Self::StrangersLock, Self::NextLock];
 
     /// The value that a byte means, and its group.
     pub fn from(byte: u8) -> (Self, u8) {

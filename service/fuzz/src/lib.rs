@@ -8,7 +8,7 @@
 //! | [`input`] | the fuzzer's bytes as steps: calls and actions of a client |
 //! | [`parcel`] | a parcel as the driver delivers it |
 //! | [`descriptors`] | the descriptors that a client may send: dma-bufs of all exporters, fences, others |
-//! | [`client`] | the client that an input plays: groups, tokens, keys |
+//! | [`client`] | the client that an input plays: groups, locks, fences |
 //! | [`victims`] | two other clients, one that holds and one that waits |
 //! | [`oracle`] | checks that an input has left nothing behind |
 //!
@@ -74,6 +74,7 @@ fn config() -> Config {
     Config {
         max_groups_per_uid: 6,
         max_buffers_per_group: 3,
+        max_locks_per_group: 3,
         max_buffers_per_uid: 4,
         max_queued_per_uid: 3,
         max_fences_per_uid: 8,
@@ -107,7 +108,7 @@ impl Fuzzer {
 
     fn run(&mut self, bytes: &[u8]) {
         last_inputs().extend(bytes);
-        let strangers = (self.victims.token(), self.victims.buffer());
+        let strangers = (self.victims.lock_held(), self.victims.buffer());
         let mut client = Client::new(&self.service, &self.descriptors, strangers);
         for step in input::steps(bytes) {
             client.step(&step);

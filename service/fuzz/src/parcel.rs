@@ -103,3 +103,17 @@ impl Request {
         Ok(reply)
     }
 }
+
+/// The four bytes at a position; 0 beyond the end.
+pub fn word(data: &[u8], at: usize) -> u64 {
+    let mut word = [0; 4];
+    if let Some(there) = data.get(at..at + 4) {
+        word.copy_from_slice(there);
+    }
+    u32::from_le_bytes(word).into()
+}
+
+/// The eight bytes at a position; 0 beyond the end.
+pub fn long(data: &[u8], at: usize) -> i64 {
+    (word(data, at) | word(data, at + 4) << 32) as i64
+}

@@ -4,7 +4,7 @@
 //! The service, with a record of its clients' calls: seeds for the fuzzer.
 //!
 //! In front of each object there is another one that records the transaction and passes it on. Values of
-//! this run are recorded by their meaning: a descriptor by its kind, a token, key or buffer by its group.
+//! this run are recorded by their meaning: a descriptor by its kind, a lock or buffer by its group.
 //! An input goes from the first group to the end of the last one, and is written to the folder
 //! `BUFFERSYNC_RECORDING`. `cargo xtask fuzz -- record` runs the conformance suite against it.
 
@@ -17,7 +17,6 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
-use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
 use buffersync_aidl::aidl::vendor::buffersync::OpenedGroup::OpenedGroup;
 use buffersync_aidl::{new_binder, runtime, DEFAULT_INSTANCE};
 use buffersync_service::binder::hal::BufferSync;
@@ -25,7 +24,7 @@ use buffersync_service::platform;
 use buffersync_service_fuzz::client::{method, Action};
 use buffersync_service_fuzz::descriptors::{DMA_BUFS, OTHERS, PENDING, SIGNALLED};
 use buffersync_service_fuzz::input::{self, Call, Header, Known, Step, LONGEST};
-use buffersync_service_fuzz::parcel::{OBJECT_BYTES, TYPE_FD};
+use buffersync_service_fuzz::parcel::{long, word, OBJECT_BYTES, TYPE_FD};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rsbinder::{
     Binder, Interface, Parcel, ProcessState, Remotable, SIBinder, Stability, Status, StatusCode,
@@ -84,11 +83,11 @@ struct Record {
     dma_bufs: HashMap<u64, u8>,
 }
 
-/// The values that the service has given to a group's client.
+/// The values that the client of a group has chosen or was given.
 #[derive(Default)]
 struct Noted {
-    key: i64,
-    token: i64,
+    /// The number of its last lock.
+    lock: i64,
     buffers: Vec<i64>,
 }
 
@@ -120,7 +119,9 @@ impl<const KIND: bool> Remotable for Recorded<KIND> {
         let header = reader.data_position();
         let data = bytes(reader)?;
         let group = (KIND == GROUP).then_some(self.group);
-        self.record().note(group, code, data.get(header..).unwrap_or_default());
+        let arguments = data.get(header..).unwrap_or_default();
+        self.record().note(group, code, arguments);
+        let lock = method::new_lock(code, arguments).map(|at| long(arguments, at));
         let inner = self.inner.as_transactable().ok_or(StatusCode::BadType)?;
         inner.transact(code, reader, reply)?;
         reply.set_data_position(0);
@@ -133,10 +134,10 @@ impl<const KIND: bool> Remotable for Recorded<KIND> {
                 let buffers: Vec<i64> = reply.read()?;
                 self.record().with(group, |noted| noted.buffers.extend(buffers));
             }
-            (Some(group), code) if method::locks(code) => {
-                let LockReply { token, .. } = reply.read()?;
-                // The token may be another group's; but most handovers are to the same group.
-                self.record().with(group, |noted| noted.token = token);
+            (Some(group), _) => {
+                if let Some(lock) = lock {
+                    self.record().with(group, |noted| noted.lock = lock);
+                }
             }
             _ => {}
         }
@@ -156,7 +157,7 @@ impl<const KIND: bool> Recorded<KIND> {
         let group = {
             let mut record = self.record();
             record.alive += 1;
-            record.groups.push(Noted { key: opened.key, ..Noted::default() });
+            record.groups.push(Noted::default());
             record.groups.len() - 1
         };
         let recorded = Recorded::<GROUP> { inner, record: Arc::clone(&self.record), group };
@@ -166,8 +167,7 @@ impl<const KIND: bool> Recorded<KIND> {
         reply.sized_write(|parcel| {
             parcel.write(&recorded.publish())?;
             parcel.write(opened.events.as_ref().ok_or(StatusCode::UnexpectedNull)?)?;
-            parcel.write(&opened.holdLimitMs)?;
-            parcel.write(&opened.key)
+            parcel.write(&opened.holdLimitMs)
         })?;
         Ok(reply)
     }
@@ -221,34 +221,25 @@ impl Record {
         }
     }
 
-    /// Marks the arguments that are keys, tokens and buffers.
+    /// Marks the arguments that are locks and buffers.
     fn name_numbers(&self, group: Option<usize>, data: &[u8], call: &mut Call) {
-        for at in (0..data.len().saturating_sub(7)).step_by(4) {
-            let number = long(data, at);
-            let key = self.groups.iter().position(|noted| noted.key == number);
-            if let Some(key) = key {
-                call.numbers.push((at, Known::Key.of(key)));
-            }
-        }
         let Some((group, noted)) = group.and_then(|at| Some((at, self.groups.get(at)?))) else {
             return;
         };
-        let first = long(data, 0);
         let transaction = call.transaction();
-        if method::takes_token(transaction) && first == noted.token {
-            call.numbers.push((0, Known::Token.of(group)));
+        if method::takes_lock(transaction) && long(data, 0) == noted.lock {
+            call.numbers.push((0, Known::Lock.of(group)));
         }
-        let buffer_at = match transaction {
-            method::REMOVE => 0,
-            method::GET_ACQUIRE_FENCE => 8,
-            // Behind the token and the array's length.
-            method::UNLOCK_BUFFERS | method::DOWNGRADE => 12,
-            _ => return,
-        };
-        let nth = noted.buffers.iter().position(|buffer| *buffer == long(data, buffer_at));
+        if let Some(at) = method::new_lock(transaction, data) {
+            if long(data, at) > noted.lock {
+                call.numbers.push((at, Known::NextLock.of(group)));
+            }
+        }
+        let Some(at) = method::first_buffer(transaction, data) else { return };
+        let nth = noted.buffers.iter().position(|buffer| *buffer == long(data, at));
         if let Some(nth) = nth {
             let known = if nth == 0 { Known::FirstBuffer } else { Known::SecondBuffer };
-            call.numbers.push((buffer_at, known.of(group)));
+            call.numbers.push((at, known.of(group)));
         }
     }
 
@@ -302,18 +293,4 @@ fn bytes(parcel: &mut Parcel) -> rsbinder::Result<Vec<u8>> {
     }
     parcel.set_data_position(0);
     Ok(bytes)
-}
-
-/// The four bytes at a position; 0 beyond the end.
-fn word(data: &[u8], at: usize) -> u64 {
-    let mut word = [0; 4];
-    if let Some(there) = data.get(at..at + 4) {
-        word.copy_from_slice(there);
-    }
-    u32::from_le_bytes(word).into()
-}
-
-/// The eight bytes at a position; 0 beyond the end.
-fn long(data: &[u8], at: usize) -> i64 {
-    (word(data, at) | word(data, at + 4) << 32) as i64
 }

@@ -39,7 +39,8 @@ pub struct Victims {
 struct Victim {
     group: Strong<dyn ISyncGroup>,
     events: std::fs::File,
-    token: i64,
+    /// The number of its last lock.
+    lock: i64,
     buffer: i64,
 }
 
@@ -54,9 +55,9 @@ impl Victims {
         victims
     }
 
-    /// The holder's token.
-    pub fn token(&self) -> i64 {
-        self.holder.token
+    /// The number of the holder's grant.
+    pub fn lock_held(&self) -> i64 {
+        self.holder.lock
     }
 
     /// The service's id of the shared buffer.
@@ -66,9 +67,9 @@ impl Victims {
 
     /// Panics unless the holder still has its grant, and neither has got an event.
     pub fn check(&self) {
-        let Victim { group, token, .. } = &self.holder;
-        let fence = group.getAcquireFence(*token, 0);
-        assert!(matches!(fence, Ok(None)), "the victim's grant {token} is gone: {fence:?}");
+        let Victim { group, lock, .. } = &self.holder;
+        let fence = group.getAcquireFence(*lock, 0);
+        assert!(matches!(fence, Ok(None)), "the victim's grant {lock} is gone: {fence:?}");
         for victim in [&self.holder, &self.waiter] {
             assert!(!victim.is_told(0), "a victim has been told {:?}", victim.read());
         }
@@ -77,16 +78,17 @@ impl Victims {
     /// Panics unless one holds and the other waits.
     pub fn check_thoroughly(&self) {
         for victim in [&self.holder, &self.waiter] {
-            let locked = victim.group.lock(NO_TIME_OUT).map_err(|s| s.service_specific_error());
+            let locked = victim.group.lock(victim.lock + 1, &[], &[], NO_TIME_OUT);
+            let locked = locked.map_err(|status| status.service_specific_error());
             assert_eq!(locked.err(), Some(ERROR_ALREADY_LOCKED), "a victim can lock again");
         }
     }
 
     /// The holder unlocks, the waiter is granted and unlocks, and both lock again.
     pub fn take_turns(&mut self) {
-        self.holder.group.unlock(self.holder.token).expect("the victim can't unlock");
+        self.holder.group.unlock(self.holder.lock).expect("the victim can't unlock");
         self.waiter.wait_for_grant();
-        self.waiter.group.unlock(self.waiter.token).expect("the second victim can't unlock");
+        self.waiter.group.unlock(self.waiter.lock).expect("the second victim can't unlock");
         self.lock();
     }
 
@@ -96,7 +98,7 @@ impl Victims {
         }
         assert!(self.waiter.lock().grant.is_empty(), "two hold one buffer");
         let [contended, _] = self.holder.read();
-        assert_eq!((contended.kind, contended.token), (CONTENDED, self.holder.token));
+        assert_eq!((contended.kind, contended.token), (CONTENDED, self.holder.lock));
     }
 }
 
@@ -108,19 +110,18 @@ impl Victim {
         let buffer = descriptors.victims().expect("the victims' buffer");
         let handle = NativeHandle { fds: vec![ParcelFileDescriptor::new(buffer)], ints: vec![] };
         let buffers = group.add(&handle, access).expect("a victim can't add its buffer");
-        Self { group, events: events.into(), token: 0, buffer: buffers[0] }
+        Self { group, events: events.into(), lock: 0, buffer: buffers[0] }
     }
 
     fn lock(&mut self) -> LockReply {
-        let reply = self.group.lock(NO_TIME_OUT).expect("a victim can't lock");
-        self.token = reply.token;
-        reply
+        self.lock += 1;
+        self.group.lock(self.lock, &[], &[], NO_TIME_OUT).expect("a victim can't lock")
     }
 
     fn wait_for_grant(&self) {
         assert!(self.is_told(PATIENCE_MS), "a victim is not granted what is free");
         let [granted, _buffer] = self.read();
-        assert_eq!((granted.kind, granted.token), (GRANTED, self.token), "{granted:?}");
+        assert_eq!((granted.kind, granted.token), (GRANTED, self.lock), "{granted:?}");
     }
 
     fn is_told(&self, within_ms: u16) -> bool {

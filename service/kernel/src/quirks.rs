@@ -6,7 +6,7 @@
 //!
 //! | difference | what the service does |
 //! |---|---|
-//! | A descriptor's driver may give any meaning to an ioctl number. | [`dmabuf::identify`] and [`sync_file::is_sync_file`] issue no ioctl |
+//! | A descriptor's driver may give any meaning to an ioctl number. | [`dmabuf::identify`], [`memfd::identify`] and [`sync_file::is_sync_file`] issue no ioctl |
 //! | FUSE and network file systems refuse fstatfs(2) (ENOSYS and others). | [`dmabuf::identify`] takes every error as "not a dma-buf" |
 //! | The kernel counts inode numbers of dma-bufs up in 32 bits, so a number comes back after 2^32 dma-bufs at the earliest. | an [`dmabuf::Identity`] is unique only while a descriptor is open; a buffer remembered without one could pass its marks to the dma-buf that gets its number |
 //! | An exporter need not support SEEK_END. | [`size`] is `None`, and nothing but dumps uses it |
@@ -20,6 +20,7 @@
 //! [`dmabuf::identify`]: crate::dmabuf::identify
 //! [`dmabuf::Identity`]: crate::dmabuf::Identity
 //! [`dmabuf::first_pending`]: crate::dmabuf::first_pending
+//! [`memfd::identify`]: crate::memfd::identify
 //! [`sync_file::is_sync_file`]: crate::sync_file::is_sync_file
 
 use std::fs::File;

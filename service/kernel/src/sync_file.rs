@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use crate::link;
 use crate::uapi::{sync_ioc_file_info, sync_ioc_merge, SyncFenceInfo, SyncFileInfo, SyncMergeData};
 
 /// The state of a fence, or of all fences of a sync_file.
@@ -45,11 +46,9 @@ pub struct Fence {
 /// every sync_file this name.
 ///
 /// # References
-///  - [proc_pid_fd(5)](https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html)
 ///  - Kernel: `sync_file_alloc` in drivers/dma-buf/sync_file.c
 pub fn is_sync_file(fd: BorrowedFd<'_>) -> bool {
-    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    std::fs::read_link(link).is_ok_and(|target| target.as_os_str() == "anon_inode:sync_file")
+    link(fd).is_some_and(|link| link == "anon_inode:sync_file")
 }
 
 /// The common state of all fences. Never blocks.

@@ -7,21 +7,22 @@
 //! gone, also by the death of a client, the kernel tells the binder runtime; the runtime drops the
 //! object, and that ends the group. The service takes no binder from a client and calls none.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 use binder::{Interface, ParcelFileDescriptor, Strong};
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access as AidlAccess;
-use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::{BnSyncGroup, ISyncGroup};
+use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::{BnSyncGroup, ISyncGroup, TRY};
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
+use buffersync_aidl::aidl::vendor::buffersync::LockState::LockState;
 use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::reply::unfence;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Token};
 
 use crate::arbiter::Arbiter;
-use crate::calls::{Locked, Wait};
+use crate::calls::{Living, Locked, Request, Wait, Wants};
 use crate::error::Error;
 use crate::fences::release::Given;
 use crate::outbox::wire;
@@ -40,41 +41,63 @@ impl SyncGroup {
 
     fn add_handle(&self, handle: &NativeHandle, access: AidlAccess) -> Result<Vec<i64>, Error> {
         let access = access_of(access)?;
-        let bound = self.arbiter.config().max_fds_per_handle as usize;
-        if handle.fds.is_empty() || handle.fds.len() > bound {
-            return Err(Error::IllegalArgument("handle has no descriptors, or too many"));
+        let (count, most) = (handle.fds.len(), self.arbiter.config().max_fds_per_handle);
+        if count == 0 || count > most as usize {
+            let why = format!("the handle has {count} descriptors, and must have 1 to {most}");
+            return Err(Error::IllegalArgument(why));
         }
         let fds: Vec<BorrowedFd<'_>> = handle.fds.iter().map(|fd| fd.as_ref().as_fd()).collect();
         let ids = self.arbiter.add(self.id, &fds, access)?;
         Ok(ids.into_iter().map(|id| wire(id.0)).collect())
     }
 
-    fn lock_group(&self, wait: Wait) -> Result<LockReply, Error> {
-        let locked = self.arbiter.lock(self.id, wait)?;
-        Ok(self.answer(self.id, locked))
+    /// Calls the arbiter with the arguments of a lock, and makes the reply.
+    fn locking(
+        &self,
+        token: i64,
+        buffers: &[i64],
+        accesses: &[AidlAccess],
+        timeout_ns: i64,
+        call: impl FnOnce(Request<'_>) -> Result<Locked, Error>,
+    ) -> Result<LockReply, Error> {
+        let wait = wait_of(timeout_ns)?;
+        let buffers = self.named(buffers)?;
+        if !accesses.is_empty() && accesses.len() != buffers.len() {
+            let (accesses, buffers) = (accesses.len(), buffers.len());
+            let why = format!("{accesses} accesses for {buffers} buffers");
+            return Err(Error::IllegalArgument(why));
+        }
+        let accesses: Vec<Access> =
+            accesses.iter().copied().map(access_of).collect::<Result<_, _>>()?;
+        let wants = Wants { buffers: &buffers, accesses: &accesses };
+        let token = token_of(token);
+        let locked = call(Request { token, wants, wait })?;
+        Ok(self.answer(token, locked))
     }
 
     /// The reply to a lock, with the fence that the grant waits for. The lock is granted by now, so nothing here can
     /// refuse it: without a descriptor for the fence the client gets the grant, and asks for the fence later.
-    fn answer(&self, id: GroupId, locked: Locked) -> LockReply {
-        let Locked::Granted { token, mut grant, waits } = locked else {
-            return reply(locked, None);
+    fn answer(&self, token: Token, locked: Locked) -> LockReply {
+        let Locked::Granted { mut grant, waits } = locked else {
+            return LockReply { grant: Vec::new(), acquireFence: None };
         };
         let mut fence = None;
         if waits {
-            match self.arbiter.acquire_fence(id, token, None) {
+            match self.arbiter.acquire_fence(self.id, token, None) {
                 Ok(Some(merged)) => fence = Some(merged),
                 Ok(None) => unfence(&mut grant),
                 // The grant was taken away already, as its EVICTED record says; or there is no descriptor.
                 Err(_) => {}
             }
         }
-        reply(Locked::Granted { token, grant, waits }, fence)
+        LockReply { grant, acquireFence: fence.map(ParcelFileDescriptor::new) }
     }
 
     fn given<'a>(&self, fences: &'a [ReleaseFence]) -> Result<Vec<Given<'a>>, Error> {
-        if fences.len() > self.arbiter.config().max_buffers_per_group as usize + 1 {
-            return Err(Error::IllegalArgument("more release fences than buffers"));
+        let (count, most) =
+            (fences.len(), self.arbiter.config().max_buffers_per_group as usize + 1);
+        if count > most {
+            return Err(Error::IllegalArgument(format!("{count} release fences, {most} at most")));
         }
         let given = fences.iter().map(|given| {
             let fd = given.fence.as_ref().ok_or(Error::BadFence)?;
@@ -83,16 +106,11 @@ impl SyncGroup {
         given.collect()
     }
 
-    fn unlock_with_fences(&self, token: Token, fences: &[ReleaseFence]) -> Result<(), Error> {
-        self.arbiter.unlock(self.id, token, &self.given(fences)?)
-    }
-
-    /// Buffers of a grant that a call names.
-    fn part(&self, buffers: &[i64]) -> Result<Vec<BufferId>, Error> {
-        if buffers.is_empty()
-            || buffers.len() > self.arbiter.config().max_buffers_per_group as usize
-        {
-            return Err(Error::IllegalArgument("no buffers, or more than a group can have"));
+    /// Buffers that a call names.
+    fn named(&self, buffers: &[i64]) -> Result<Vec<BufferId>, Error> {
+        let (count, most) = (buffers.len(), self.arbiter.config().max_buffers_per_group);
+        if count > most as usize {
+            return Err(Error::IllegalArgument(format!("{count} buffers, {most} at most")));
         }
         let id = |id: &i64| u64::try_from(*id).map(BufferId).map_err(|_| Error::UnknownBuffer);
         buffers.iter().map(id).collect()
@@ -104,23 +122,7 @@ impl SyncGroup {
         buffers: &[i64],
         fences: &[ReleaseFence],
     ) -> Result<(), Error> {
-        self.arbiter.unlock_part(self.id, token, self.part(buffers)?, &self.given(fences)?)
-    }
-
-    fn downgrade_part(&self, token: Token, buffers: &[i64]) -> Result<(), Error> {
-        self.arbiter.downgrade(self.id, token, self.part(buffers)?)
-    }
-
-    fn unlock_and_lock(
-        &self,
-        token: Token,
-        fences: &[ReleaseFence],
-        key: i64,
-        wait: Wait,
-    ) -> Result<LockReply, Error> {
-        let given = self.given(fences)?;
-        let (next, locked) = self.arbiter.unlock_and_lock(self.id, token, &given, key, wait)?;
-        Ok(self.answer(next, locked))
+        self.arbiter.unlock_buffers(self.id, token, self.named(buffers)?, &self.given(fences)?)
     }
 }
 
@@ -137,88 +139,97 @@ impl ISyncGroup for SyncGroup {
         Ok(self.add_handle(handle, access)?)
     }
 
-    fn remove(&self, buffer_id: i64) -> binder::Result<()> {
-        let id = u64::try_from(buffer_id).map_err(|_| Error::UnknownBuffer)?;
-        Ok(self.arbiter.remove(self.id, BufferId(id))?)
+    fn remove(&self, buffers: &[i64]) -> binder::Result<()> {
+        Ok(self.arbiter.remove(self.id, self.named(buffers)?)?)
     }
 
-    fn removeAll(&self) -> binder::Result<()> {
-        Ok(self.arbiter.remove_all(self.id)?)
-    }
-
-    fn lock(&self, timeout_ns: i64) -> binder::Result<LockReply> {
+    fn lock(
+        &self,
+        lock: i64,
+        buffers: &[i64],
+        accesses: &[AidlAccess],
+        timeout_ns: i64,
+    ) -> binder::Result<LockReply> {
         let _slice = self.arbiter.slices.slice("lock");
-        let wait = wait_of(timeout_ns)?;
-        Ok(self.lock_group(wait)?)
+        let call = |request: Request<'_>| self.arbiter.lock(self.id, request);
+        Ok(self.locking(lock, buffers, accesses, timeout_ns, call)?)
     }
 
-    fn tryLock(&self) -> binder::Result<LockReply> {
-        let _slice = self.arbiter.slices.slice("tryLock");
-        Ok(self.lock_group(Wait::Never)?)
+    fn grow(
+        &self,
+        lock: i64,
+        buffers: &[i64],
+        accesses: &[AidlAccess],
+        timeout_ns: i64,
+    ) -> binder::Result<LockReply> {
+        let _slice = self.arbiter.slices.slice("grow");
+        let call = |request: Request<'_>| self.arbiter.grow(self.id, request);
+        Ok(self.locking(lock, buffers, accesses, timeout_ns, call)?)
     }
 
-    fn cancel(&self) -> binder::Result<()> {
+    fn cancel(&self, lock: i64) -> binder::Result<()> {
         let _slice = self.arbiter.slices.slice("cancel");
-        Ok(self.arbiter.cancel(self.id)?)
+        Ok(self.arbiter.cancel(self.id, token_of(lock))?)
     }
 
     fn getAcquireFence(
         &self,
-        token: i64,
-        buffer_id: i64,
+        lock: i64,
+        buffer: i64,
     ) -> binder::Result<Option<ParcelFileDescriptor>> {
         let _slice = self.arbiter.slices.slice("getAcquireFence");
-        let buffer = buffer_of(buffer_id)?;
-        let fence = self.arbiter.acquire_fence(self.id, token_of(token), buffer)?;
+        let buffer = buffer_of(buffer)?;
+        let fence = self.arbiter.acquire_fence(self.id, token_of(lock), buffer)?;
         Ok(fence.map(ParcelFileDescriptor::new))
     }
 
-    fn unlock(&self, token: i64) -> binder::Result<()> {
+    fn unlock(&self, lock: i64) -> binder::Result<()> {
         let _slice = self.arbiter.slices.slice("unlock");
-        Ok(self.arbiter.unlock(self.id, token_of(token), &[])?)
-    }
-
-    fn unlockWithFences(&self, token: i64, fences: &[ReleaseFence]) -> binder::Result<()> {
-        let _slice = self.arbiter.slices.slice("unlockWithFences");
-        Ok(self.unlock_with_fences(token_of(token), fences)?)
-    }
-
-    fn unlockAndLock(
-        &self,
-        token: i64,
-        next_key: i64,
-        timeout_ns: i64,
-    ) -> binder::Result<LockReply> {
-        let _slice = self.arbiter.slices.slice("unlockAndLock");
-        let wait = wait_of(timeout_ns)?;
-        Ok(self.unlock_and_lock(token_of(token), &[], next_key, wait)?)
-    }
-
-    fn unlockWithFencesAndLock(
-        &self,
-        token: i64,
-        fences: &[ReleaseFence],
-        next_key: i64,
-        timeout_ns: i64,
-    ) -> binder::Result<LockReply> {
-        let _slice = self.arbiter.slices.slice("unlockWithFencesAndLock");
-        let wait = wait_of(timeout_ns)?;
-        Ok(self.unlock_and_lock(token_of(token), fences, next_key, wait)?)
+        Ok(self.arbiter.unlock(self.id, token_of(lock))?)
     }
 
     fn unlockBuffers(
         &self,
-        token: i64,
+        lock: i64,
         buffers: &[i64],
         fences: &[ReleaseFence],
     ) -> binder::Result<()> {
         let _slice = self.arbiter.slices.slice("unlockBuffers");
-        Ok(self.unlock_part(token_of(token), buffers, fences)?)
+        Ok(self.unlock_part(token_of(lock), buffers, fences)?)
     }
 
-    fn downgrade(&self, token: i64, buffers: &[i64]) -> binder::Result<()> {
+    fn downgrade(&self, lock: i64, buffers: &[i64]) -> binder::Result<()> {
         let _slice = self.arbiter.slices.slice("downgrade");
-        Ok(self.downgrade_part(token_of(token), buffers)?)
+        Ok(self.arbiter.downgrade(self.id, token_of(lock), self.named(buffers)?)?)
+    }
+
+    fn unlockAndLock(
+        &self,
+        done: i64,
+        fences: &[ReleaseFence],
+        lock: i64,
+        buffers: &[i64],
+        accesses: &[AidlAccess],
+        timeout_ns: i64,
+    ) -> binder::Result<LockReply> {
+        let _slice = self.arbiter.slices.slice("unlockAndLock");
+        if timeout_ns == TRY {
+            // It could be refused when the grant has ended.
+            let why = format!("timeoutNs is TRY ({TRY}): unlockAndLock() may have to wait");
+            return Err(Error::IllegalArgument(why).into());
+        }
+        let given = self.given(fences)?;
+        let call = |request: Request<'_>| {
+            self.arbiter.unlock_and_lock(self.id, token_of(done), &given, request)
+        };
+        Ok(self.locking(lock, buffers, accesses, timeout_ns, call)?)
+    }
+
+    fn getLocks(&self) -> binder::Result<Vec<LockState>> {
+        let locks = self.arbiter.locks(self.id)?.into_iter();
+        let state =
+            |Living { token, waiting, grant }| LockState { lock: wire(token.0), waiting, grant };
+        Ok(locks.map(state).collect())
     }
 
     fn close(&self) -> binder::Result<()> {
@@ -226,7 +237,7 @@ impl ISyncGroup for SyncGroup {
     }
 }
 
-/// Tokens count from 1, so 0 is no grant's token.
+/// A lock's number is positive. 0 is no lock.
 fn token_of(token: i64) -> Token {
     Token(u64::try_from(token).unwrap_or(0))
 }
@@ -246,7 +257,7 @@ fn access_of(access: AidlAccess) -> Result<Access, Error> {
         AidlAccess::WRITE => Ok(Access::Write),
         AidlAccess::DMA_READ => Ok(Access::DmaRead),
         AidlAccess::DMA_WRITE => Ok(Access::DmaWrite),
-        _ => Err(Error::IllegalArgument("unknown access")),
+        AidlAccess(bits) => Err(Error::IllegalArgument(format!("{bits:#x} is no access"))),
     }
 }
 
@@ -254,20 +265,8 @@ fn wait_of(timeout_ns: i64) -> Result<Wait, Error> {
     match u64::try_from(timeout_ns) {
         Ok(0) => Ok(Wait::UntilGranted),
         Ok(nanos) => Ok(Wait::AtMost(Duration::from_nanos(nanos))),
-        Err(_) => Err(Error::IllegalArgument("negative time-out")),
-    }
-}
-
-fn reply(locked: Locked, fence: Option<OwnedFd>) -> LockReply {
-    match locked {
-        Locked::Queued(token) => {
-            LockReply { token: wire(token.0), grant: Vec::new(), acquireFence: None }
-        }
-        Locked::Granted { token, grant, waits: _ } => LockReply {
-            token: wire(token.0),
-            grant,
-            acquireFence: fence.map(ParcelFileDescriptor::new),
-        },
+        Err(_) if timeout_ns == TRY => Ok(Wait::Never),
+        Err(_) => Err(Error::IllegalArgument(format!("timeoutNs is {timeout_ns}, {TRY} at least"))),
     }
 }
 
@@ -280,5 +279,13 @@ mod tests {
         let known: Vec<i32> =
             (-1..=8).filter(|bits| access_of(AidlAccess(*bits)).is_ok()).collect();
         assert_eq!(known, [1, 2, 5, 6]);
+    }
+
+    #[test]
+    fn of_the_negative_time_outs_only_try_has_a_meaning() {
+        assert_eq!(wait_of(TRY), Ok(Wait::Never));
+        assert_eq!(wait_of(0), Ok(Wait::UntilGranted));
+        assert_eq!(wait_of(1), Ok(Wait::AtMost(Duration::from_nanos(1))));
+        assert!(wait_of(TRY - 1).is_err() && wait_of(i64::MIN).is_err());
     }
 }

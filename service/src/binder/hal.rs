@@ -43,35 +43,41 @@ impl BufferSync {
         let hold = match u64::try_from(options.holdLimitMs) {
             Ok(0) => None,
             Ok(millis) => Some(Duration::from_millis(millis)),
-            Err(_) => return Err(Error::IllegalArgument("holdLimitMs is negative")),
+            Err(_) => {
+                let why = format!("holdLimitMs is {}", options.holdLimitMs);
+                return Err(Error::IllegalArgument(why));
+            }
         };
         let uid = ThreadState::get_calling_uid();
         let implicit = options.implicitFences;
         let from = match options.holdFrom {
             AidlHoldFrom::GRANT => HoldFrom::Grant,
             AidlHoldFrom::CONFLICT => HoldFrom::Conflict,
-            _ => return Err(Error::IllegalArgument("holdFrom is unknown")),
+            AidlHoldFrom(from) => {
+                return Err(Error::IllegalArgument(format!("holdFrom is {from}, which is unknown")))
+            }
         };
         let opened = self.arbiter.open_group(uid, name, (hold, from), implicit)?;
-        let Opened { id, hold, key, events } = opened;
+        let Opened { id, hold, events } = opened;
         Ok(OpenedGroup {
             // The binder object owns the group from here on: if the reply does not arrive, the object
             // is dropped, which closes the group.
             group: Some(SyncGroup::publish(Arc::clone(&self.arbiter), id)),
             events: Some(ParcelFileDescriptor::new(events)),
             holdLimitMs: i32::try_from(hold.as_millis()).unwrap_or(i32::MAX),
-            key,
         })
     }
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
-    if name.is_empty() || name.len() > MAX_NAME_BYTES as usize {
-        return Err(Error::IllegalArgument("name must have 1 to 64 bytes"));
+    let length = name.len();
+    if length == 0 || length > MAX_NAME_BYTES as usize {
+        let why = format!("the name has {length} bytes, and must have 1 to {MAX_NAME_BYTES}");
+        return Err(Error::IllegalArgument(why));
     }
     // Dumps and logs print names.
     if name.chars().any(char::is_control) {
-        return Err(Error::IllegalArgument("name has control characters"));
+        return Err(Error::IllegalArgument("the name has control characters".into()));
     }
     Ok(())
 }
@@ -104,6 +110,7 @@ impl IBufferSync for BufferSync {
             maxHoldMs: int(config.max_hold_ms),
             maxGroupsPerUid: int(config.max_groups_per_uid),
             maxBuffersPerGroup: int(config.max_buffers_per_group),
+            maxLocksPerGroup: int(config.max_locks_per_group),
             maxBuffersPerUid: int(config.max_buffers_per_uid),
             maxQueuedPerUid: int(config.max_queued_per_uid),
             maxFencesPerUid: int(config.max_fences_per_uid),

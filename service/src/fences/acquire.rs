@@ -8,32 +8,46 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use buffersync_engine::{BufferId, GroupId};
+use buffersync_engine::{BufferId, GroupId, Token};
 use buffersync_kernel::dmabuf::{self, Usage};
 use buffersync_kernel::sync_file::{self, Status};
 use nix::errno::Errno;
 
+use super::release::Keeper;
 use super::Fence;
 use crate::error::{self, Error};
 use crate::registry::DeviceBuffer;
 use crate::tables::ById;
 
-/// The release fences that each group's grant waits for, buffer by buffer.
+/// The release fences that grants wait for, buffer by buffer. A group has few grants, and only those with
+/// fences are here.
 #[derive(Default)]
-pub(crate) struct Acquires(ById<GroupId, Vec<(BufferId, Arc<Fence>)>>);
+pub(crate) struct Acquires(ById<GroupId, Vec<(Token, Fences)>>);
+
+type Fences = Vec<(BufferId, Arc<Fence>)>;
 
 impl Acquires {
     /// Adds fences. Those of a grant that has grown are there already, and stay.
-    pub fn add(&mut self, group: GroupId, more: impl Iterator<Item = (BufferId, Arc<Fence>)>) {
-        let fences = self.0.entry(group).or_default();
+    pub fn add(
+        &mut self,
+        (group, token): Keeper,
+        more: impl Iterator<Item = (BufferId, Arc<Fence>)>,
+    ) {
+        let grants = self.0.entry(group).or_default();
+        let nth = grants.iter().position(|(of, _)| *of == token).unwrap_or_else(|| {
+            grants.push((token, Fences::new()));
+            grants.len() - 1
+        });
+        let Some((_, fences)) = grants.get_mut(nth) else { return };
         let key = |(buffer, fence): &(BufferId, Arc<Fence>)| (*buffer, Arc::as_ptr(fence));
         let before: HashSet<(BufferId, *const Fence)> = fences.iter().map(key).collect();
         fences.extend(more.filter(|one| !before.contains(&key(one))));
     }
 
     /// The fences of one buffer, or of all; one that is for many buffers comes once.
-    pub fn of(&self, group: GroupId, buffer: Option<BufferId>) -> Vec<Arc<Fence>> {
-        let fences = self.0.get(&group).into_iter().flatten();
+    pub fn of(&self, (group, token): Keeper, buffer: Option<BufferId>) -> Vec<Arc<Fence>> {
+        let grants = self.0.get(&group).into_iter().flatten();
+        let fences = grants.filter(|(of, _)| *of == token).flat_map(|(_, fences)| fences);
         let chosen = fences.filter(|(of, _)| buffer.is_none_or(|buffer| buffer == *of));
         let once: HashMap<*const Fence, &Arc<Fence>> =
             chosen.map(|(_, fence)| (Arc::as_ptr(fence), fence)).collect();
@@ -42,30 +56,36 @@ impl Acquires {
 
     /// A fence has signalled: the grant does not wait for it any more. Returns what it kept, to be dropped without the
     /// mutex.
-    pub fn remove_fence(&mut self, group: GroupId, fence: &Arc<Fence>) -> Vec<Arc<Fence>> {
-        self.remove_some(group, |(_, kept)| Arc::ptr_eq(kept, fence))
+    pub fn remove_fence(&mut self, grant: Keeper, fence: &Arc<Fence>) -> Fences {
+        self.remove_some(grant, |(_, kept)| Arc::ptr_eq(kept, fence))
     }
 
     /// A part of the grant is over. Returns its fences, to be dropped without the mutex.
-    pub fn remove_part(&mut self, group: GroupId, part: &[BufferId]) -> Vec<Arc<Fence>> {
-        self.remove_some(group, |(buffer, _)| part.contains(buffer))
+    pub fn remove_part(&mut self, grant: Keeper, part: &[BufferId]) -> Fences {
+        self.remove_some(grant, |(buffer, _)| part.contains(buffer))
     }
 
     fn remove_some(
         &mut self,
-        group: GroupId,
+        (group, token): Keeper,
         ended: impl Fn(&(BufferId, Arc<Fence>)) -> bool,
-    ) -> Vec<Arc<Fence>> {
-        let Some(fences) = self.0.get_mut(&group) else { return Vec::new() };
-        let (ended, kept): (Vec<_>, Vec<_>) =
-            std::mem::take(fences).into_iter().partition(|one| ended(one));
+    ) -> Fences {
+        let mut grants = self.0.get_mut(&group).into_iter().flatten();
+        let Some((_, fences)) = grants.find(|(of, _)| *of == token) else { return Vec::new() };
+        let (ended, kept) = std::mem::take(fences).into_iter().partition(|one| ended(one));
         *fences = kept;
-        ended.into_iter().map(|(_, fence)| fence).collect()
+        ended
     }
 
     /// The grant is over. Returns the fences, to be dropped without the mutex.
-    pub fn remove(&mut self, group: GroupId) -> impl Iterator<Item = Arc<Fence>> {
-        self.0.remove(&group).into_iter().flatten().map(|(_, fence)| fence)
+    pub fn remove(&mut self, (group, token): Keeper) -> Fences {
+        let Some(grants) = self.0.get_mut(&group) else { return Vec::new() };
+        let Some(nth) = grants.iter().position(|(of, _)| *of == token) else { return Vec::new() };
+        let (_, fences) = grants.swap_remove(nth);
+        if grants.is_empty() {
+            self.0.remove(&group);
+        }
+        fences
     }
 }
 

@@ -19,7 +19,7 @@
 //!
 //! # Bounds
 //!
-//! Each group has one wait at most, and each buffer one watch.
+//! Each lock has one wait at most, and each buffer one watch.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

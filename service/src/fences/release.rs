@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::MAX_FENCES;
-use buffersync_engine::{BufferId, FenceId, GroupId, ReleaseFence, Time};
+use buffersync_engine::{BufferId, FenceId, GroupId, ReleaseFence, Time, Token};
 use buffersync_kernel::dmabuf::{self, Usage};
 use buffersync_kernel::sync_file::{self, Status};
 use nix::errno::Errno;
@@ -93,10 +93,21 @@ impl SyncFile {
     }
 }
 
+/// The number of records that the fences of these files may lead to, and how many of these are certain.
+pub(crate) fn records(files: &[SyncFile]) -> (usize, usize) {
+    let failed = files.iter().filter(|file| file.failed).count();
+    (files.len() + failed, failed)
+}
+
+/// Files that nobody needs, for the caller to close without the mutex.
+pub(crate) fn discard(files: Vec<SyncFile>, garbage: &mut Vec<Watched>) {
+    garbage.extend(files.into_iter().map(|file| Arc::new(file.file) as Watched));
+}
+
 /// Whether one of the fences in a file has failed; an error if the file has too many.
 fn have_failed(given: BorrowedFd<'_>) -> Result<bool, Error> {
     let fences = sync_file::fences(given, MAX_FENCES as usize)
-        .map_err(|_| Error::Quota("a release fence is made of more than 64 fences"))?;
+        .map_err(|_| Error::Quota("fences of one release fence", MAX_FENCES as usize))?;
     Ok(fences.iter().any(|fence| fence.status == Status::Failed))
 }
 
@@ -113,9 +124,12 @@ struct Release {
     group: GroupId,
     wait: WaitId,
     fence: Arc<Fence>,
-    /// The groups whose grants wait for it.
-    keepers: Vec<GroupId>,
+    /// The grants that wait for it.
+    keepers: Vec<Keeper>,
 }
+
+/// A grant that waits for a release fence.
+pub(crate) type Keeper = (GroupId, Token);
 
 /// The giver of an unlock's fences, and the end of their watches.
 pub(crate) struct Giver {
@@ -141,8 +155,8 @@ impl Releases {
         self.by_id.get(&id).map(|release| &release.fence)
     }
 
-    /// Notes that a group's grant waits for a fence.
-    pub fn keep(&mut self, id: FenceId, keeper: GroupId) {
+    /// Notes that a grant waits for a fence.
+    pub fn keep(&mut self, id: FenceId, keeper: Keeper) {
         if let Some(release) = self.by_id.get_mut(&id) {
             if release.keepers.last() != Some(&keeper) {
                 release.keepers.push(keeper);
@@ -150,15 +164,17 @@ impl Releases {
         }
     }
 
-    /// Whether the group may have this many more pending.
-    pub fn check_room(&self, group: GroupId, more: usize) -> Result<(), Error> {
-        if self.by_group.get(&group).copied().unwrap_or(0) + more > MAX_FENCES_PER_GROUP {
-            return Err(Error::Quota("too many pending release fences of this group"));
+    /// How many a group has pending, with this many more. Refuses more than it may have.
+    pub fn check_room(&self, group: GroupId, more: usize) -> Result<usize, Error> {
+        let pending = self.by_group.get(&group).copied().unwrap_or(0) + more;
+        if pending > MAX_FENCES_PER_GROUP {
+            return Err(Error::Quota("pending release fences of a group", MAX_FENCES_PER_GROUP));
         }
-        Ok(())
+        Ok(pending)
     }
 
-    /// Has the reactor watch fences: all or, on an error, none. `garbage` gets descriptors that the
+    /// Has the reactor watch fences: all or, on an error, none. The caller has checked that the group may have
+    /// so many ([`records`], [`Releases::check_room`]). `garbage` gets descriptors that the
     /// caller closes without the mutex.
     ///
     /// A file with a failed fence becomes a fence that has ended, and a second one if others in the file
@@ -172,8 +188,7 @@ impl Releases {
         files: Vec<SyncFile>,
         garbage: &mut Vec<Watched>,
     ) -> Result<Named, Error> {
-        let count = files.iter().map(|file| 1 + usize::from(file.failed)).sum();
-        let mut result = self.check_room(giver.group, count);
+        let mut result = Ok(());
         let mut named = Named::default();
         for (given, SyncFile { file, failed }) in given.iter().zip(files) {
             let pending = !failed || sync_file::status(file.as_fd()) == Status::Pending;
@@ -253,8 +268,8 @@ impl Releases {
         }
     }
 
-    /// The reactor has handed out the wait for a fence. Returns it, and the groups whose grants wait for it.
-    pub fn woke(&mut self, id: FenceId) -> Option<(Arc<Fence>, Vec<GroupId>)> {
+    /// The reactor has handed out the wait for a fence. Returns it, and the grants that wait for it.
+    pub fn woke(&mut self, id: FenceId) -> Option<(Arc<Fence>, Vec<Keeper>)> {
         self.remove(id).map(|release| (release.fence, release.keepers))
     }
 

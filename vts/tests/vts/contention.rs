@@ -78,7 +78,7 @@ fn who_shares_or_only_tries_is_no_conflict() {
     assert_eq!(held.deadline, 0, "it has no deadline yet");
     Group::of("vts/reader", &buffer, Access::DMA_READ).cycle();
     let writer = Group::of("vts/writer", &buffer, Access::DMA_WRITE);
-    assert_eq!(error(writer.binder.tryLock()), ERROR_WOULD_BLOCK);
+    assert_eq!(error(writer.binder.try_lock()), ERROR_WOULD_BLOCK);
     // One that waits, but for another buffer.
     let other = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/holder", &other, Access::DMA_WRITE);
@@ -160,7 +160,7 @@ fn a_growing_grant_has_no_deadline_either() {
     group.add(&x, Access::WRITE);
     let held = group.lock();
     group.add(&y, Access::WRITE);
-    let grown = group.lock();
+    let grown = group.grow();
     assert_eq!((grown.token, grown.deadline), (held.token, 0));
     let mut other = Group::of("vts/other", &y, Access::READ);
     other.lock_must_wait();
@@ -180,7 +180,7 @@ fn a_holder_that_waits_for_more_gets_a_deadline() {
     assert_eq!(held.deadline, 0);
     group.add(&y, Access::DMA_WRITE);
     let before = now_ns();
-    assert!(!buffersync_vts::hal::is_granted(&group.binder.lock(0).expect("lock")));
+    assert!(!buffersync_vts::hal::is_granted(&group.binder.grow(0).expect("grow")));
     let told = group.next_contended();
     assert_eq!(told.token, held.token);
     assert!((before + HOLD_NS..=now_ns() + HOLD_NS).contains(&told.value0), "{told:?}");

@@ -12,6 +12,7 @@ use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_testbed_guest::heap;
+use buffersync_vts::calls::Calls;
 use buffersync_vts::fence::Pending;
 use buffersync_vts::hal::{
     counter, dump, error, handle, is_granted, is_illegal_argument, service, whole, Group, ACCESSES,
@@ -29,9 +30,8 @@ pub const TESTS: Tests = tests![
     cpu_and_dma_access_in_one_group_conflict,
     unknown_buffers_can_not_be_removed,
     only_the_own_tokens_of_a_grant_unlock_it,
-    a_group_that_waits_or_holds_refuses_changes_and_locks,
+    a_group_that_waits_or_holds_refuses_another_lock_of_the_buffer,
     try_lock_never_waits_for_others,
-    an_idle_group_has_nothing_to_cancel,
     a_closed_group_refuses_everything,
     bad_names_and_options_open_nothing,
     a_release_fence_must_be_a_sync_file_and_the_grant_goes_on,
@@ -159,41 +159,46 @@ fn only_the_own_tokens_of_a_grant_unlock_it() {
     let mut other = Group::of("vts/other", &y, Access::DMA_WRITE);
     let stale = group.cycle();
     let held = group.lock();
-    let foreign = other.lock();
+    let other_only = other.add(&heap::allocate(SIZE).expect("heap"), Access::DMA_WRITE);
+    let first = [other.cycle().buffers[0].0];
+    let reply = other.binder.lock_some(&first, &[], 0).expect("lock");
+    let foreign = other.granted(&reply);
     let pending = Pending::new();
     let fences = [whole(&pending.sync_file)];
-    let binder = group.binder.clone();
-    let refused = |token| {
-        assert_eq!(error(binder.unlock(token)), ERROR_BAD_TOKEN);
-        assert_eq!(error(binder.unlockWithFences(token, &[])), ERROR_BAD_TOKEN);
-        assert_eq!(error(binder.unlockWithFences(token, &fences)), ERROR_BAD_TOKEN);
+    let object = group.binder.object.clone();
+    let refused = |token, expected| {
+        assert_eq!(error(object.unlock(token)), expected);
+        assert_eq!(error(object.unlockBuffers(token, &[], &[])), expected);
+        assert_eq!(error(object.unlockBuffers(token, &[], &fences)), expected);
     };
-    [foreign.token, stale.token, 0, -1, i64::MIN, i64::MAX].into_iter().for_each(refused);
+    refused(stale.token, ERROR_ENDED);
+    // A number means a lock of this group, and of no other.
+    let reply = other.binder.object.lock(1000, &[other_only], &[], 0).expect("lock");
+    assert!(!reply.grant.is_empty());
+    [1000, 0, -1, i64::MIN, i64::MAX].into_iter().for_each(|bad| refused(bad, ERROR_BAD_LOCK));
+    other.binder.unlock(1000).expect("unlock");
     let mut rival = Group::of("vts/rival", &x, Access::DMA_WRITE);
     rival.lock_must_wait();
     group.unlock(&held);
-    refused(held.token);
+    refused(held.token, ERROR_ENDED);
     assert_eq!(counter("fences"), 0, "what is refused leaves no fence behind");
     rival.next_grant();
     other.unlock(&foreign);
 }
 
-fn a_group_that_waits_or_holds_refuses_changes_and_locks() {
-    let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
+fn a_group_that_waits_or_holds_refuses_another_lock_of_the_buffer() {
+    let x = heap::allocate(SIZE).expect("heap");
     let mut holder = Group::of("vts/holder", &x, Access::DMA_WRITE);
     let mut waiter = Group::of("vts/waiter", &x, Access::DMA_WRITE);
     let held = holder.lock();
     waiter.lock_must_wait();
     let id = held.buffers[0].0;
-    let added = waiter.binder.add(&handle(&[y.as_fd()]), Access::DMA_READ);
-    assert_eq!(error(added), ERROR_BUSY);
     for group in [&holder, &waiter] {
         assert_eq!(error(group.binder.lock(0)), ERROR_ALREADY_LOCKED);
-        assert_eq!(error(group.binder.tryLock()), ERROR_ALREADY_LOCKED);
-        assert_eq!(error(group.binder.removeAll()), ERROR_BUSY);
+        assert_eq!(error(group.binder.try_lock()), ERROR_ALREADY_LOCKED);
+        assert_eq!(error(group.binder.remove_all()), ERROR_BUSY);
         assert_eq!(error(group.binder.remove(id)), ERROR_BUSY);
     }
-    assert_eq!(error(holder.binder.cancel()), ERROR_NOT_QUEUED);
     holder.unlock(&held);
     let grant = waiter.next_grant();
     assert_eq!(grant.buffers.len(), 1);
@@ -204,41 +209,37 @@ fn try_lock_never_waits_for_others() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut a = Group::of("vts/a", &buffer, Access::WRITE);
     let mut b = Group::of("vts/b", &buffer, Access::WRITE);
-    let reply = a.binder.tryLock().expect("tryLock");
+    let reply = a.binder.try_lock().expect("tryLock");
     let held = a.granted(&reply);
-    changing_nothing(|| assert_eq!(error(b.binder.tryLock()), ERROR_WOULD_BLOCK));
+    changing_nothing(|| assert_eq!(error(b.binder.try_lock()), ERROR_WOULD_BLOCK));
     a.unlock(&held);
-    let reply = b.binder.tryLock().expect("tryLock");
+    let reply = b.binder.try_lock().expect("tryLock");
     assert!(is_granted(&reply), "nothing was to be done for the cache");
     let held = b.granted(&reply);
     b.unlock(&held);
 }
 
-fn an_idle_group_has_nothing_to_cancel() {
-    let buffer = heap::allocate(SIZE).expect("heap");
-    let mut group = Group::of("vts/idle", &buffer, Access::DMA_READ);
-    assert_eq!(error(group.binder.cancel()), ERROR_NOT_QUEUED);
-    group.cycle();
-    assert_eq!(error(group.binder.cancel()), ERROR_NOT_QUEUED);
-}
-
 fn a_closed_group_refuses_everything() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::of("vts/closed", &buffer, Access::DMA_READ);
-    let binder = group.binder.clone();
+    let binder = Calls::new(group.binder.object.clone());
     binder.close().expect("close");
     assert!(group.next_event().is_none(), "the channel must end");
     let added = binder.add(&handle(&[buffer.as_fd()]), Access::DMA_READ);
     assert_eq!(error(added), ERROR_CLOSED);
     assert_eq!(error(binder.remove(1)), ERROR_CLOSED);
-    assert_eq!(error(binder.removeAll()), ERROR_CLOSED);
+    assert_eq!(error(binder.remove_all()), ERROR_CLOSED);
     assert_eq!(error(binder.lock(0)), ERROR_CLOSED);
-    assert_eq!(error(binder.tryLock()), ERROR_CLOSED);
+    assert_eq!(error(binder.try_lock()), ERROR_CLOSED);
     assert_eq!(error(binder.cancel()), ERROR_CLOSED);
     assert_eq!(error(binder.unlock(1)), ERROR_CLOSED);
-    assert_eq!(error(binder.unlockWithFences(1, &[])), ERROR_CLOSED);
-    assert_eq!(error(binder.unlockAndLock(1, 1, 0)), ERROR_CLOSED);
-    assert_eq!(error(binder.unlockWithFencesAndLock(1, &[], 1, 0)), ERROR_CLOSED);
+    assert_eq!(error(binder.unlock_with(1, &[])), ERROR_CLOSED);
+    assert_eq!(error(binder.unlock_some(1, &[1], &[])), ERROR_CLOSED);
+    assert_eq!(error(binder.unlock_and_lock(1, &[], 0)), ERROR_CLOSED);
+    assert_eq!(error(binder.grow(0)), ERROR_CLOSED);
+    assert_eq!(error(binder.downgrade(1, &[])), ERROR_CLOSED);
+    assert_eq!(error(binder.acquire_fence(1, 0)), ERROR_CLOSED);
+    assert_eq!(error(binder.object.getLocks()), ERROR_CLOSED);
     assert_eq!(error(binder.close()), ERROR_CLOSED);
 }
 
@@ -264,12 +265,12 @@ fn a_release_fence_must_be_a_sync_file_and_the_grant_goes_on() {
     let null = File::open("/dev/null").expect("null");
     for fd in [null.as_fd(), buffer.as_fd()] {
         let bogus = whole(&fd.try_clone_to_owned().expect("dup"));
-        assert_eq!(error(group.binder.unlockWithFences(held.token, &[bogus])), ERROR_BAD_FENCE);
+        assert_eq!(error(group.binder.unlock_with(held.token, &[bogus])), ERROR_BAD_FENCE);
     }
     let most = service().getCapabilities().expect("capabilities").maxBuffersPerGroup;
     let null = null.try_clone().expect("dup").into();
     let too_many: Vec<_> = (0..most + 2).map(|_| whole(&null)).collect();
-    assert!(is_illegal_argument(group.binder.unlockWithFences(held.token, &too_many)));
+    assert!(is_illegal_argument(group.binder.unlock_with(held.token, &too_many)));
     let mut rival = Group::of("vts/rival", &buffer, Access::DMA_READ);
     rival.lock_must_wait();
     group.unlock(&held);
@@ -301,7 +302,7 @@ fn an_empty_group_has_nothing_to_lock() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::open("vts/empty");
     assert_eq!(error(group.binder.lock(0)), ERROR_EMPTY_GROUP);
-    assert_eq!(error(group.binder.tryLock()), ERROR_EMPTY_GROUP);
+    assert_eq!(error(group.binder.try_lock()), ERROR_EMPTY_GROUP);
     let id = group.add(&buffer, Access::READ);
     group.cycle();
     group.binder.remove(id).expect("remove");
@@ -312,15 +313,15 @@ fn acquire_fences_are_for_the_holder_only() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::with_hold("vts/holder", 200);
     let id = group.add(&buffer, Access::DMA_WRITE);
-    assert_eq!(error(group.binder.getAcquireFence(1, 0)), ERROR_BAD_TOKEN);
+    assert_eq!(error(group.binder.acquire_fence(1, 0)), ERROR_BAD_LOCK);
     let held = group.lock();
     assert!(group.acquire_fence(&held, 0).is_none() && group.acquire_fence(&held, id).is_none());
-    assert_eq!(error(group.binder.getAcquireFence(held.token, id + 99)), ERROR_UNKNOWN_BUFFER);
-    assert_eq!(error(group.binder.getAcquireFence(held.token + 99, 0)), ERROR_BAD_TOKEN);
+    assert_eq!(error(group.binder.acquire_fence(held.token, id + 99)), ERROR_UNKNOWN_BUFFER);
+    assert_eq!(error(group.binder.acquire_fence(held.token + 99, 0)), ERROR_BAD_LOCK);
     group.next_eviction(held.token);
-    assert_eq!(error(group.binder.getAcquireFence(held.token, 0)), ERROR_EVICTED);
+    assert_eq!(error(group.binder.acquire_fence(held.token, 0)), ERROR_EVICTED);
     let held = group.cycle();
-    assert_eq!(error(group.binder.getAcquireFence(held.token, 0)), ERROR_BAD_TOKEN);
+    assert_eq!(error(group.binder.acquire_fence(held.token, 0)), ERROR_BAD_LOCK);
 }
 
 /// One fence for each buffer that a group can have, and one for the rest.
@@ -331,6 +332,6 @@ fn more_fences_than_buffers_are_refused() {
     let mut group = Group::of("vts/many", &buffer, Access::DMA_WRITE);
     let held = group.lock();
     let fences: Vec<_> = (0..=most + 1).map(|_| whole(&null)).collect();
-    assert!(is_illegal_argument(group.binder.unlockWithFences(held.token, &fences)));
+    assert!(is_illegal_argument(group.binder.unlock_with(held.token, &fences)));
     group.unlock(&held);
 }

@@ -57,7 +57,7 @@ fn a_stuck_holder_is_evicted_at_its_limit_and_all_are_told() {
     assert_eq!(error(stuck.binder.unlock(held.token)), ERROR_EVICTED);
     let pending = Pending::new();
     let fences = [whole(&pending.sync_file)];
-    assert_eq!(error(stuck.binder.unlockWithFences(held.token, &fences)), ERROR_EVICTED);
+    assert_eq!(error(stuck.binder.unlock_with(held.token, &fences)), ERROR_EVICTED);
 
     let grant = next.granted(&reply);
     assert_eq!(grant.marks(), (true, true), "the next holder was not told");
@@ -84,7 +84,7 @@ fn two_readers_time_out_and_the_writer_is_granted_once() {
     let grant = writer.next_grant();
     assert!(writer.nothing_within(SHORT));
     for reader in &mut readers {
-        assert_eq!(error(reader.binder.tryLock()), ERROR_WOULD_BLOCK);
+        assert_eq!(error(reader.binder.try_lock()), ERROR_WOULD_BLOCK);
     }
     writer.unlock(&grant);
     for reader in &mut readers {
@@ -269,10 +269,10 @@ fn the_tokens_of_sixteen_evictions_are_remembered_and_no_more() {
     let mut tokens: Vec<i64> = (0..16).map(|_| evict(&mut stuck)).collect();
     for token in &tokens {
         assert_eq!(error(stuck.binder.unlock(*token)), ERROR_EVICTED);
-        assert_eq!(error(stuck.binder.getAcquireFence(*token, 0)), ERROR_EVICTED);
+        assert_eq!(error(stuck.binder.acquire_fence(*token, 0)), ERROR_EVICTED);
     }
     tokens.push(evict(&mut stuck));
-    assert_eq!(error(stuck.binder.unlock(tokens[0])), ERROR_BAD_TOKEN);
+    assert_eq!(error(stuck.binder.unlock(tokens[0])), ERROR_ENDED);
     for token in &tokens[1..] {
         assert_eq!(error(stuck.binder.unlock(*token)), ERROR_EVICTED);
     }

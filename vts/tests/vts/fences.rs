@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
-    ERROR_BAD_TOKEN, ERROR_UNKNOWN_BUFFER, ERROR_WOULD_BLOCK,
+    ERROR_BAD_LOCK, ERROR_ENDED, ERROR_UNKNOWN_BUFFER, ERROR_WOULD_BLOCK,
 };
 use buffersync_aidl::event;
 use buffersync_testbed_guest::fdpass::are_one_file;
@@ -44,7 +44,7 @@ fn lock_now(group: &mut Group) -> (Grant, Option<std::os::fd::OwnedFd>) {
     let reply = group.binder.lock(0).expect("lock");
     assert!(is_granted(&reply), "had to wait");
     let grant = group.granted(&reply);
-    (grant, reply.acquireFence.map(Into::into))
+    (grant, reply.fence.map(Into::into))
 }
 
 fn the_next_device_is_granted_at_once_with_the_pending_fence() {
@@ -89,14 +89,14 @@ fn a_device_that_waits_in_the_queue_is_told_to_fetch_its_fence() {
     let fence = taker.acquire_fence(&grant, 0).expect("an acquire fence");
     assert!(!has_signalled(&fence));
     assert!(taker.acquire_fence(&grant, id).is_some());
-    assert_eq!(error(taker.binder.getAcquireFence(grant.token, id + 99)), ERROR_UNKNOWN_BUFFER);
-    assert_eq!(error(taker.binder.getAcquireFence(grant.token + 99, 0)), ERROR_BAD_TOKEN);
-    assert_eq!(error(giver.binder.getAcquireFence(grant.token, 0)), ERROR_BAD_TOKEN);
+    assert_eq!(error(taker.binder.acquire_fence(grant.token, id + 99)), ERROR_UNKNOWN_BUFFER);
+    assert_eq!(error(taker.binder.acquire_fence(grant.token + 99, 0)), ERROR_BAD_LOCK);
+    assert_eq!(error(giver.binder.acquire_fence(giver.binder.last(), 0)), ERROR_ENDED);
     pending.signal();
     assert!(has_signalled(&fence));
     assert!(taker.acquire_fence(&grant, 0).is_none(), "nothing is pending any more");
     taker.unlock(&grant);
-    assert_eq!(error(taker.binder.getAcquireFence(grant.token, 0)), ERROR_BAD_TOKEN);
+    assert_eq!(error(taker.binder.acquire_fence(grant.token, 0)), ERROR_ENDED);
 }
 
 /// It is not the giver's file, because the next holder may have no rights on the giver's domain.
@@ -189,7 +189,7 @@ fn each_buffer_can_have_a_fence_of_its_own() {
     let held = giver.lock();
     let [x_id, y_id] = [held.buffers[0].0, held.buffers[1].0];
     let stranger = [of_buffer(y_id + 99, &one.sync_file)];
-    assert_eq!(error(giver.binder.unlockWithFences(held.token, &stranger)), ERROR_UNKNOWN_BUFFER);
+    assert_eq!(error(giver.binder.unlock_with(held.token, &stranger)), ERROR_UNKNOWN_BUFFER);
     let fences = [of_buffer(x_id, &one.sync_file), whole(&rest.sync_file)];
     giver.unlock_with(&held, &fences);
     taker.add(&x, Access::DMA_READ);
@@ -346,10 +346,10 @@ fn try_lock_does_not_wait_for_a_fence() {
     let mut cpu = Group::of("vts/cpu", &buffer, Access::READ);
     let held = giver.lock();
     giver.unlock_fenced(&held, &pending.sync_file);
-    assert_eq!(error(cpu.binder.tryLock()), ERROR_WOULD_BLOCK);
-    let reply = device.binder.tryLock().expect("tryLock");
+    assert_eq!(error(cpu.binder.try_lock()), ERROR_WOULD_BLOCK);
+    let reply = device.binder.try_lock().expect("tryLock");
     assert!(is_granted(&reply), "a device waits by itself");
-    assert!(reply.acquireFence.is_some());
+    assert!(reply.fence.is_some());
     let grant = device.granted(&reply);
     device.unlock(&grant);
     pending.signal();

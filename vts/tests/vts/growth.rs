@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
+use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::TRY;
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{error, is_illegal_argument, now_ns, service, Grant, Group, SHORT};
@@ -28,7 +29,7 @@ pub const TESTS: Tests = tests![
     a_ticket_is_not_renewed_by_locking_and_cancelling,
     a_ticket_of_another_buffer_passes_no_waiter_that_stood_there_first,
     growth_after_the_tickets_life_passes_no_waiter_that_stood_there_first,
-    growth_of_a_grant_that_was_taken_away_is_a_new_lock,
+    growth_of_a_grant_that_was_taken_away_is_refused,
 ];
 
 const SIZE: usize = 16 * 1024;
@@ -40,7 +41,7 @@ fn growth_keeps_token_and_deadline_and_names_every_buffer() {
     let added = group.add(&y, Access::DMA_WRITE);
     let mut rival = Group::of("vts/rival", &y, Access::DMA_WRITE);
     rival.cycle();
-    let grown = group.lock();
+    let grown = group.grow();
     assert_eq!((grown.token, grown.deadline), (held.token, held.deadline));
     let ids: Vec<i64> = grown.buffers.iter().map(|(id, ..)| *id).collect();
     assert_eq!(ids, [held.buffers[0].0, added]);
@@ -58,7 +59,7 @@ fn a_reader_becomes_a_writer_when_it_is_alone() {
     let held = group.lock();
     let shared = other.lock();
     group.add(&buffer, Access::WRITE);
-    assert_eq!(group.lock_must_wait(), held.token);
+    assert_eq!(group.grow_must_wait(), held.token);
     other.unlock(&shared);
     let grown = group.next_grant();
     assert_eq!(grown.token, held.token);
@@ -76,10 +77,10 @@ fn growth_that_could_deadlock_is_refused_and_the_retry_keeps_its_age() {
     let old_held = old.lock();
     let young_held = young.lock();
     old.add(&y, Access::DMA_WRITE);
-    old.lock_must_wait();
+    old.grow_must_wait();
     young.add(&x, Access::DMA_WRITE);
-    assert_eq!(error(young.binder.lock(0)), ERROR_DEADLOCK);
-    assert_eq!(error(young.binder.tryLock()), ERROR_DEADLOCK);
+    assert_eq!(error(young.binder.grow(0)), ERROR_DEADLOCK);
+    assert_eq!(error(young.binder.grow(TRY)), ERROR_DEADLOCK);
     let mut third = Group::of("vts/third", &y, Access::DMA_WRITE);
     third.lock_must_wait();
     young.unlock(&young_held);
@@ -100,12 +101,12 @@ fn a_growing_group_is_wounded_by_an_older_one_and_keeps_what_it_holds() {
     let old_held = old.lock();
     let young_held = young.lock();
     young.add(&x, Access::DMA_WRITE);
-    young.lock_must_wait();
+    young.grow_must_wait();
     old.add(&y, Access::DMA_WRITE);
-    old.lock_must_wait();
+    old.grow_must_wait();
     let record = young.next_event().expect("a wound");
     assert_eq!((record.kind, record.token), (event::WOUNDED, young_held.token));
-    assert_eq!(error(young.binder.lock(0)), ERROR_DEADLOCK);
+    assert_eq!(error(young.binder.grow(0)), ERROR_DEADLOCK);
     young.unlock(&young_held);
     old.next_grant();
     young.lock_must_wait();
@@ -128,7 +129,7 @@ fn a_lock_that_times_out_is_told_and_leaves_its_ticket() {
     let record = hasty.next_event().expect("a time-out");
     assert_eq!((record.kind, record.token), (event::TIMED_OUT, reply.token));
     assert!(now_ns() - begin >= 2_000_000_000, "too early");
-    assert_eq!(error(hasty.binder.cancel()), ERROR_NOT_QUEUED);
+    assert_eq!(error(hasty.binder.cancel()), ERROR_ENDED);
     hasty.lock_must_wait();
     holder.unlock(&held);
     let grant = hasty.next_grant();
@@ -145,14 +146,15 @@ fn growth_that_is_cancelled_or_times_out_keeps_the_grant() {
     let mut group = Group::of("vts/grower", &x, Access::DMA_WRITE);
     let held = group.lock();
     let added = group.add(&y, Access::DMA_WRITE);
-    group.lock_must_wait();
-    assert_eq!(error(group.binder.removeAll()), ERROR_BUSY);
+    group.grow_must_wait();
+    assert_eq!(error(group.binder.remove_all()), ERROR_BUSY);
     group.binder.cancel().expect("cancel");
-    group.binder.lock(50_000_000).expect("lock");
+    assert_eq!(error(group.binder.cancel()), ERROR_NOT_QUEUED);
+    group.binder.grow(50_000_000).expect("grow");
     assert_eq!(group.next_event().expect("a time-out").kind, event::TIMED_OUT);
     group.binder.remove(added).expect("what is not held can be removed");
     let mut rival = Group::of("vts/rival", &x, Access::DMA_READ);
-    assert_eq!(error(rival.binder.tryLock()), ERROR_WOULD_BLOCK);
+    assert_eq!(error(rival.binder.try_lock()), ERROR_WOULD_BLOCK);
     group.unlock(&held);
     rival.cycle();
     holder.unlock(&held_y);
@@ -165,7 +167,7 @@ fn unlock_ends_growth_too() {
     let mut group = Group::of("vts/grower", &x, Access::DMA_WRITE);
     let held = group.lock();
     group.add(&y, Access::DMA_WRITE);
-    group.lock_must_wait();
+    group.grow_must_wait();
     group.unlock(&held);
     holder.unlock(&held_y);
     assert!(group.nothing_within(SHORT), "a growth outlived its grant");
@@ -175,7 +177,7 @@ fn unlock_ends_growth_too() {
 fn negative_time_outs_are_refused() {
     let buffer = heap::allocate(SIZE).expect("heap");
     let mut group = Group::of("vts/negative", buffer.as_fd(), Access::DMA_READ);
-    for timeout in [-1, i64::MIN] {
+    for timeout in [-2, i64::MIN] {
         assert!(is_illegal_argument(group.binder.lock(timeout)));
     }
     let reply = group.binder.lock(i64::MAX).expect("lock");
@@ -309,24 +311,20 @@ fn growth_after_the_tickets_life_passes_no_waiter_that_stood_there_first() {
     let held = holder.lock();
     honest.lock_must_wait();
     grower.add(&y, Access::DMA_WRITE);
-    assert_eq!(error(grower.binder.lock(0)), ERROR_DEADLOCK);
+    assert_eq!(error(grower.binder.grow(0)), ERROR_DEADLOCK);
     grower.unlock(&grown);
     grower.lock_must_wait();
     served_in_order((&holder, &held), &mut honest, &mut grower);
 }
 
-fn growth_of_a_grant_that_was_taken_away_is_a_new_lock() {
+fn growth_of_a_grant_that_was_taken_away_is_refused() {
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
     let mut group = Group::with_hold("vts/slow", 200);
     group.add(&x, Access::DMA_WRITE);
     let held = group.lock();
     group.add(&y, Access::DMA_WRITE);
     group.next_eviction(held.token);
-    let reply = group.binder.lock(0).expect("lock");
-    assert_ne!(reply.token, held.token);
-    let grant = group.granted(&reply);
-    assert_eq!(grant.buffers.len(), 2);
-    assert!(grant.deadline > held.deadline);
+    assert_eq!(error(group.binder.grow(0)), ERROR_EVICTED);
     assert_eq!(error(group.binder.unlock(held.token)), ERROR_EVICTED);
-    group.unlock(&grant);
+    assert_eq!(group.cycle().buffers.len(), 2);
 }

@@ -95,7 +95,7 @@ fn the_cpu_waits_for_implicit_fences_even_if_no_cache_operation_does() {
         group.cycle();
         // No cache operation is needed now, and without a fence the lock is granted at once.
         let starts = counter("sync_start");
-        let reply = group.binder.tryLock().expect("tryLock");
+        let reply = group.binder.try_lock().expect("tryLock");
         assert!(is_granted(&reply));
         group.binder.unlock(reply.token).expect("unlock");
         let fence = Fence::attach(&vgem, &buffer, writes);
@@ -216,12 +216,12 @@ fn try_lock_looks_once_and_waits_for_no_implicit_fence() {
         let mut group = Group::open("vts/try");
         let id = group.add(&buffer.dmabuf, access);
         let fence = Fence::attach(&vgem, &buffer, true);
-        let reply = group.binder.tryLock().expect("tryLock");
+        let reply = group.binder.try_lock().expect("tryLock");
         assert!(!is_granted(&reply), "a fence is pending");
         assert_fence_timed_out(&mut group, reply.token, id);
         fence.limit.assert_ahead("the answer of tryLock()");
         fence.signal();
-        let reply = group.binder.tryLock().expect("tryLock");
+        let reply = group.binder.try_lock().expect("tryLock");
         let grant = group.granted(&reply);
         group.unlock(&grant);
     }
@@ -305,7 +305,7 @@ fn a_device_gets_the_implicit_fences_if_it_asks_for_them() {
     let writer = implicit("vts/writer", &buffer, Access::DMA_WRITE);
     let reply = writer.binder.lock(0).expect("lock");
     assert!(is_granted(&reply), "a device waits by itself");
-    let acquire = reply.acquireFence.expect("an acquire fence").into();
+    let acquire = reply.fence.expect("an acquire fence").into();
     assert!(!has_signalled(&acquire));
     fence.signal();
     assert!(has_signalled(&acquire));
@@ -315,7 +315,7 @@ fn an_implicit_group_without_pending_fences_is_not_fenced() {
     let (_vgem, buffer) = vgem();
     let mut group = implicit("vts/device", &buffer, Access::DMA_WRITE);
     let reply = group.binder.lock(0).expect("lock");
-    assert!(is_granted(&reply) && reply.acquireFence.is_none());
+    assert!(is_granted(&reply) && reply.fence.is_none());
     let grant = group.granted(&reply);
     assert!(grant.fenced.is_empty(), "{grant:?}");
     group.unlock(&grant);
@@ -327,12 +327,12 @@ fn a_part_that_is_refused_puts_no_fence_into_the_dma_buf() {
     let grant = group.lock();
     let id = grant.buffers[0].0;
     let fences = [whole(&pending.sync_file)];
-    let refused = group.binder.unlockBuffers(grant.token, &[id, id + 1_000_000], &fences);
+    let refused = group.binder.unlock_some(grant.token, &[id, id + 1_000_000], &fences);
     assert_eq!(error(refused), ERROR_UNKNOWN_BUFFER);
     let foreign = [of_buffer(id + 1_000_000, &pending.sync_file)];
     for refused in [
-        group.binder.unlockBuffers(grant.token, &[id], &foreign),
-        group.binder.unlockWithFences(grant.token, &foreign),
+        group.binder.unlock_some(grant.token, &[id], &foreign),
+        group.binder.unlock_with(grant.token, &foreign),
     ] {
         assert_eq!(error(refused), ERROR_UNKNOWN_BUFFER);
     }
@@ -403,7 +403,7 @@ fn a_lock_that_failed_has_taken_nothing_and_can_be_locked_again() {
     let mut unlucky = Group::of("vts/unlucky", &buffer.dmabuf, Access::READ);
     unlucky.add(&plain, Access::WRITE);
     let fence = Fence::attach(&vgem, &buffer, true);
-    unlucky.binder.tryLock().expect("tryLock");
+    unlucky.binder.try_lock().expect("tryLock");
     assert_eq!(unlucky.next_event().expect("a failure").kind, event::LOCK_FAILED);
     // The next group gets the buffers that it had taken, and then it gets them again.
     let mut other = Group::of("vts/other", &plain, Access::WRITE);

@@ -20,8 +20,7 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
 use buffersync_aidl::event::MESSAGE_BYTES;
 use buffersync_testbed_guest::heap;
 use buffersync_vts::hal::{
-    counter, error, eventually, handle, is_granted, is_readable, long, now_ns, service, Group,
-    ACCESSES, SHORT,
+    counter, error, eventually, handle, is_readable, long, now_ns, service, Group, ACCESSES, SHORT,
 };
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
@@ -107,7 +106,7 @@ fn replies_say_what_they_promise_for_every_access() {
             let before = now_ns();
             let reply = group.binder.lock(0).expect("lock");
             assert!(reply.token > 0);
-            assert!(reply.acquireFence.is_none(), "nothing is pending: {reply:?}");
+            assert!(reply.fence.is_none(), "nothing is pending: {reply:?}");
             let grant = group.granted(&reply);
             assert!(group.nothing_within(SHORT), "the grant is told once");
             let hold_ns = i64::from(group.hold_ms) * 1_000_000;
@@ -145,8 +144,8 @@ fn records_are_laid_out_as_documented() {
     let group = opened.group.expect("a group");
     let mut events = File::from(OwnedFd::from(opened.events.expect("an event channel")));
     let ids = group.add(&handle(&[buffer.as_fd()]), Access::READ).expect("add");
-    let reply = group.lock(0).expect("lock");
-    assert!(!is_granted(&reply));
+    let reply = group.lock(77, &[], &[], 0).expect("lock");
+    assert!(reply.grant.is_empty());
     let before = now_ns();
     holder.unlock(&held);
 
@@ -157,10 +156,10 @@ fn records_are_laid_out_as_documented() {
     let granted = before + hold..=now_ns() + hold;
     let int = |at: usize| i32::from_ne_bytes(bytes[at..at + 4].try_into().expect("4 bytes"));
     let long = |at: usize| i64::from_ne_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
-    assert_eq!((int(0), int(4), long(8)), (EventType::GRANTED.0, 0, reply.token));
+    assert_eq!((int(0), int(4), long(8)), (EventType::GRANTED.0, 0, 77));
     assert!(granted.contains(&long(16)), "deadline {}, not in {granted:?}", long(16));
     assert_eq!(long(24), 1, "buffers");
-    assert_eq!((int(32), int(36), long(40)), (EventType::BUFFER.0, 0, reply.token));
+    assert_eq!((int(32), int(36), long(40)), (EventType::BUFFER.0, 0, 77));
     assert_eq!((long(48), long(56)), (ids[0], held.buffers[0].1), "id and generation");
 }
 
@@ -202,7 +201,7 @@ fn an_event_channel_may_be_made_non_blocking() {
     let held = holder.lock();
     let group = opened.group.expect("a group");
     group.add(&handle(&[buffer.as_fd()]), Access::WRITE).expect("add");
-    group.lock(0).expect("lock");
+    group.lock(1, &[], &[], 0).expect("lock");
     holder.unlock(&held);
     assert!(is_readable(&events, long()), "no record");
     assert_eq!(events.read(&mut [0; 128]).expect("records"), 64);
@@ -219,7 +218,7 @@ fn each_read_returns_one_message() {
     let group = opened.group.expect("a group");
     group.add(&handle(&[x.as_fd(), y.as_fd()]), Access::WRITE).expect("add");
     let evictions = counter("evictions");
-    assert!(!is_granted(&group.lock(0).expect("lock")));
+    assert!(group.lock(1, &[], &[], 0).expect("lock").grant.is_empty());
     holder.unlock(&held);
     eventually("the grant is taken away", || counter("evictions") > evictions);
     let mut bytes = [0; MESSAGE_BYTES];

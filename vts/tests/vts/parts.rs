@@ -26,7 +26,7 @@ pub const TESTS: Tests = tests![
     the_fence_of_a_part_that_never_signals_leaves_the_rest,
     a_channel_that_nobody_reads_takes_no_fences_of_parts,
     a_writer_goes_on_as_a_reader_and_no_writer_comes_between,
-    a_group_that_has_shared_asks_for_its_access_again,
+    a_writer_that_has_shared_can_ask_for_its_access_again,
     a_writer_that_has_shared_makes_the_content_whole_and_leaves_none_torn,
     wrong_parts_are_refused_and_change_nothing,
 ];
@@ -45,7 +45,7 @@ fn holder<const N: usize>(buffers: &[DmaBuf; N], access: Access) -> (Group, [i64
 }
 
 fn try_lock(group: &mut Group) -> Option<Grant> {
-    let reply = group.binder.tryLock().ok()?;
+    let reply = group.binder.try_lock().ok()?;
     Some(group.granted(&reply))
 }
 
@@ -57,11 +57,11 @@ fn a_part_goes_to_the_next_while_the_rest_is_held() {
     for other in &mut others {
         other.lock_must_wait();
     }
-    camera.binder.unlockBuffers(held.token, &[third], &[]).expect("unlockBuffers");
+    camera.binder.unlock_some(held.token, &[third], &[]).expect("unlockBuffers");
     others[2].next_grant();
     assert!(others[0].nothing_within(SHORT) && others[1].nothing_within(SHORT));
     // To name one twice is to name it once.
-    camera.binder.unlockBuffers(held.token, &[second, second], &[]).expect("unlockBuffers");
+    camera.binder.unlock_some(held.token, &[second, second], &[]).expect("unlockBuffers");
     others[1].next_grant();
     assert!(others[0].nothing_within(SHORT));
     camera.unlock(&held);
@@ -73,7 +73,7 @@ fn the_rest_of_a_grant_keeps_its_token_and_its_deadline() {
     let mut group = Group::with_hold("vts/holder", 700);
     let [first, second] = [0, 1].map(|nth| group.add(&all[nth], Access::WRITE));
     let held = group.lock();
-    group.binder.unlockBuffers(held.token, &[first], &[]).expect("unlockBuffers");
+    group.binder.unlock_some(held.token, &[first], &[]).expect("unlockBuffers");
     assert_eq!(group.next_eviction(held.token), 0);
     assert!(buffersync_vts::hal::now_ns() >= held.deadline);
     assert_eq!(error(group.binder.unlock(held.token)), ERROR_EVICTED);
@@ -83,21 +83,25 @@ fn the_rest_of_a_grant_keeps_its_token_and_its_deadline() {
     // When no buffer is left, the grant has ended.
     let held = group.lock();
     for buffer in [first, second] {
-        group.binder.unlockBuffers(held.token, &[buffer], &[]).expect("unlockBuffers");
+        group.binder.unlock_some(held.token, &[buffer], &[]).expect("unlockBuffers");
     }
-    assert_eq!(error(group.binder.unlock(held.token)), ERROR_BAD_TOKEN);
+    assert_eq!(error(group.binder.unlock(held.token)), ERROR_ENDED);
+    // No buffer named: all of them.
+    let held = group.lock();
+    group.binder.unlock_some(held.token, &[], &[]).expect("unlockBuffers");
+    assert_eq!(error(group.binder.unlock(held.token)), ERROR_ENDED);
 }
 
 fn what_was_let_go_is_locked_again() {
     let all = buffers::<2>();
     let (mut group, [first, _]) = holder(&all, Access::DMA_WRITE);
     let held = group.lock();
-    group.binder.unlockBuffers(held.token, &[first], &[]).expect("unlockBuffers");
+    group.binder.unlock_some(held.token, &[first], &[]).expect("unlockBuffers");
     Group::of("vts/other", &all[0], Access::DMA_WRITE).cycle();
-    let grown = group.lock();
+    let grown = group.grow();
     assert_eq!((grown.token, grown.deadline), (held.token, held.deadline));
     assert_eq!(grown.buffers.len(), 2);
-    assert_eq!(error(group.binder.lock(0)), ERROR_ALREADY_LOCKED);
+    assert_eq!(error(group.binder.grow(0)), ERROR_ALREADY_LOCKED);
     group.unlock(&grown);
 }
 
@@ -107,15 +111,15 @@ fn a_part_ends_with_fences_of_its_own() {
     let (mut giver, [first, second]) = holder(&all, Access::DMA_WRITE);
     let held = giver.lock();
     let foreign = [of_buffer(second, &pending.sync_file)];
-    let refused = giver.binder.unlockBuffers(held.token, &[first], &foreign);
+    let refused = giver.binder.unlock_some(held.token, &[first], &foreign);
     assert_eq!(error(refused), ERROR_UNKNOWN_BUFFER, "the fence is for a buffer that stays");
     let fences = [whole(&pending.sync_file)];
-    giver.binder.unlockBuffers(held.token, &[first], &fences).expect("unlockBuffers");
+    giver.binder.unlock_some(held.token, &[first], &fences).expect("unlockBuffers");
 
     let mut device = Group::of("vts/device", &all[0], Access::DMA_READ);
     let reply = device.binder.lock(0).expect("lock");
     assert!(is_granted(&reply), "a device waits for the fence itself");
-    let fence = reply.acquireFence.as_ref().expect("an acquire fence").as_ref();
+    let fence = reply.fence.as_ref().expect("an acquire fence").as_ref();
     let fence = fence.try_clone().expect("dup");
     assert!(!has_signalled(&fence));
     let grant = device.granted(&reply);
@@ -141,7 +145,7 @@ fn the_fence_of_a_part_that_never_signals_leaves_the_rest() {
     let [first, _] = [0, 1].map(|nth| group.add(&all[nth], Access::DMA_WRITE));
     let held = group.lock();
     let fences = [whole(&never.sync_file)];
-    group.binder.unlockBuffers(held.token, &[first], &fences).expect("unlockBuffers");
+    group.binder.unlock_some(held.token, &[first], &fences).expect("unlockBuffers");
     assert_eq!(group.next_eviction(held.token), FLAG_FENCE);
     group.unlock(&held);
     let marks =
@@ -160,13 +164,13 @@ fn a_channel_that_nobody_reads_takes_no_fences_of_parts() {
     let token = group.binder.lock(0).expect("lock").token;
     let fences: Vec<_> = (0..60).map(|_| whole(&never.sync_file)).collect();
     for id in &ids[..2] {
-        group.binder.unlockBuffers(token, &[*id], &fences).expect("unlockBuffers");
+        group.binder.unlock_some(token, &[*id], &fences).expect("unlockBuffers");
         eventually("their time is up", || counter("fences") == 0);
     }
-    let refused = group.binder.unlockBuffers(token, &[ids[2]], &fences[..1]);
+    let refused = group.binder.unlock_some(token, &[ids[2]], &fences[..1]);
     assert_eq!(error(refused), ERROR_EVENTS_UNREAD);
     // Without a fence there is no record.
-    group.binder.unlockBuffers(token, &[ids[2]], &[]).expect("unlockBuffers");
+    group.binder.unlock_some(token, &[ids[2]], &[]).expect("unlockBuffers");
     group.binder.unlock(token).expect("the rest is held");
 }
 
@@ -192,14 +196,17 @@ fn a_writer_goes_on_as_a_reader_and_no_writer_comes_between() {
     }
 }
 
-fn a_group_that_has_shared_asks_for_its_access_again() {
+fn a_writer_that_has_shared_can_ask_for_its_access_again() {
     let [buffer] = buffers();
     let mut group = Group::of("vts/encoder", &buffer, Access::WRITE);
     let mut reader = Group::of("vts/reader", &buffer, Access::READ);
     let held = group.lock();
-    group.binder.downgrade(held.token, &[held.buffers[0].0]).expect("downgrade");
+    // No buffer named: all of them.
+    group.binder.downgrade(held.token, &[]).expect("downgrade");
     reader.cycle();
-    let grown = group.lock();
+    let read = group.binder.object.grow(held.token, &[], &[Access::READ], 0);
+    assert!(is_illegal_argument(read), "an access without a buffer");
+    let grown = group.grow();
     assert_eq!(grown.token, held.token);
     assert!(try_lock(&mut reader).is_none(), "it writes again");
     group.unlock(&grown);
@@ -233,29 +240,28 @@ fn wrong_parts_are_refused_and_change_nothing() {
     group.binder.remove(theirs.buffers[0].0).expect("remove");
     let held = group.lock();
     let most = service().getCapabilities().expect("capabilities").maxBuffersPerGroup as usize;
-    let part = |token, part: &[i64]| group.binder.unlockBuffers(token, part, &[]);
+    let part = |token, part: &[i64]| group.binder.unlock_some(token, part, &[]);
     let share = |token, part: &[i64]| group.binder.downgrade(token, part);
-    for wrong in [vec![], vec![first; most + 1]] {
-        assert!(is_illegal_argument(part(held.token, &wrong)));
-        assert!(is_illegal_argument(share(held.token, &wrong)));
-    }
+    let too_many = vec![first; most + 1];
+    assert!(is_illegal_argument(part(held.token, &too_many)));
+    assert!(is_illegal_argument(share(held.token, &too_many)));
     for wrong in [&[theirs.buffers[0].0][..], &[first, theirs.buffers[0].0], &[0], &[-1]] {
         assert_eq!(error(part(held.token, wrong)), ERROR_UNKNOWN_BUFFER);
         assert_eq!(error(share(held.token, wrong)), ERROR_UNKNOWN_BUFFER);
     }
-    for token in [theirs.token, 0, -1] {
-        assert_eq!(error(part(token, &[first])), ERROR_BAD_TOKEN);
-        assert_eq!(error(share(token, &[first])), ERROR_BAD_TOKEN);
+    for token in [held.token + 1, 0, -1] {
+        assert_eq!(error(part(token, &[first])), ERROR_BAD_LOCK);
+        assert_eq!(error(share(token, &[first])), ERROR_BAD_LOCK);
     }
     // While it waits for more.
     group.add(&all[2], Access::WRITE);
-    group.lock_must_wait();
-    assert_eq!(error(group.binder.unlockBuffers(held.token, &[first], &[])), ERROR_BUSY);
+    group.grow_must_wait();
+    assert_eq!(error(group.binder.unlock_some(held.token, &[first], &[])), ERROR_BUSY);
     assert_eq!(error(group.binder.downgrade(held.token, &[first])), ERROR_BUSY);
     group.binder.cancel().expect("cancel");
     for nth in [0, 1] {
         let mut reader = Group::of("vts/reader", &all[nth], Access::READ);
         assert!(try_lock(&mut reader).is_none(), "it is held as before");
     }
-    group.binder.unlockBuffers(held.token, &[first, second], &[]).expect("unlockBuffers");
+    group.binder.unlock_some(held.token, &[first, second], &[]).expect("unlockBuffers");
 }

@@ -12,6 +12,7 @@ use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::MAX_FENCES;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::user::User;
+use buffersync_vts::calls::Calls;
 use buffersync_vts::fence::{has_signalled, Pending};
 use buffersync_vts::hal::{
     at_rest, counter, error, eventually, fill_channel, handle, is_granted, long, service,
@@ -87,7 +88,7 @@ fn the_service_answers_while_64_locks_wait() {
     let held = holder.lock();
     let (answered, answers) = channel();
     for waiter in &waiters {
-        let (waiter, answered) = (waiter.binder.clone(), answered.clone());
+        let (waiter, answered) = (Calls::new(waiter.binder.object.clone()), answered.clone());
         std::thread::spawn(move || {
             answered.send(is_granted(&waiter.lock(0).expect("lock"))).expect("somebody listens");
         });
@@ -140,11 +141,11 @@ fn a_group_has_so_many_fences_pending_and_no_more() {
     leave_fences(&mut group, &pending, most);
     let grant = group.lock();
     assert_eq!(
-        error(group.binder.unlockWithFences(grant.token, &[whole(&pending.sync_file)])),
+        error(group.binder.unlock_with(grant.token, &[whole(&pending.sync_file)])),
         ERROR_QUOTA
     );
     let fences = [whole(&pending.sync_file)];
-    let refused = group.binder.unlockWithFencesAndLock(grant.token, &fences, group.key, 0);
+    let refused = group.binder.unlock_and_lock(grant.token, &fences, 0);
     assert_eq!(error(refused), ERROR_QUOTA);
     // The grant goes on, and the service keeps nothing of the refused fence.
     assert_eq!(counter("fences"), most as u64);
@@ -161,7 +162,7 @@ fn a_release_fence_is_made_of_so_many_fences_and_no_more() {
     let mut giver = Group::of("vts/giver", &buffer, Access::DMA_WRITE);
     let mut taker = Group::of("vts/taker", &buffer, Access::DMA_READ);
     let grant = giver.lock();
-    let refused = giver.binder.unlockWithFences(grant.token, &[whole(&too_many.sync_file)]);
+    let refused = giver.binder.unlock_with(grant.token, &[whole(&too_many.sync_file)]);
     assert_eq!(error(refused), ERROR_QUOTA);
     // The grant goes on.
     giver.unlock_fenced(&grant, &many.sync_file);
@@ -196,7 +197,7 @@ fn a_uid_has_so_many_memberships() {
     }
     assert_eq!((count, refused), (most, ERROR_QUOTA));
     // A closed group makes room for a new one.
-    filled[0].binder.removeAll().expect("removeAll");
+    filled[0].binder.remove_all().expect("removeAll");
     Group::of("vts/again", &buffers[0], Access::READ).cycle();
     drop(filled);
 }
@@ -209,7 +210,7 @@ fn a_uid_has_so_many_fences_pending() {
     let filled = leave_fences_of_many(&pending, &buffer, most);
     assert_eq!(counter("fences"), most as u64);
     let held = group.lock();
-    let refused = group.binder.unlockWithFences(held.token, &[whole(&another.sync_file)]);
+    let refused = group.binder.unlock_with(held.token, &[whole(&another.sync_file)]);
     assert_eq!(error(refused), ERROR_QUOTA);
     // The grant goes on, and can end with a fence when there is room again.
     pending.signal();
@@ -267,5 +268,5 @@ fn the_service_lives_with_what_makes_no_sense() {
         waiter.binder.lock(1).expect("lock");
     }
     holder.unlock(&held);
-    eventually("the ghosts are gone", || holder.binder.tryLock().is_ok());
+    eventually("the ghosts are gone", || holder.binder.try_lock().is_ok());
 }

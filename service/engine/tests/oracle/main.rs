@@ -500,7 +500,7 @@ impl Pair {
             _ => index.get(&members).0,
         });
         let buffers: Vec<_> = buffers.collect();
-        let accesses = want.accesses.iter().take(buffers.len());
+        let accesses = want.accesses.iter().take(buffers.len().max(1));
         (buffers, accesses.map(|access| self.world.access(*access)).collect())
     }
 
@@ -514,6 +514,10 @@ impl Pair {
         let (id, now, token) = (self.groups[at], self.now, Token(number));
         let (buffers, accesses) = self.wanted(at, want);
         let wants = Wants { buffers: &buffers, accesses: &accesses };
+        let ending = self.engine.locks(id).nth(number as usize % 3);
+        let refused = self.engine.check_lock(id, token, wants, ending);
+        let expected = self.naive.clone().check_lock(id, token, wants, ending);
+        assert_eq!(refused, expected.map(drop), "after the end of {ending:?}");
         let outcome = self.engine.lock(now, id, token, wants, wait, implicit, &mut self.fx);
         self.hint();
         let answer = self.naive.lock(now, id, token, wants, wait, implicit);
@@ -834,6 +838,8 @@ impl Pair {
             assert_eq!(self.engine.phase(id, token), self.naive.phase(id, token));
             let held = self.engine.held(id, token).map(|held| held.collect::<Vec<_>>());
             assert_eq!(held, self.naive.held(id, token));
+            let granted: Vec<_> = self.engine.granted(id, token).collect();
+            assert_eq!(granted, self.naive.granted(id, token));
             let mut fences: Vec<_> = self.engine.acquire_fences(id, token).collect();
             fences.sort_unstable();
             assert_eq!(fences, self.naive.acquire_fences(id, token));
@@ -928,19 +934,19 @@ fn the_engine_does_what_the_rules_say() {
     let thorough = std::env::var_os("BUFFERSYNC_THOROUGH").is_some_and(|value| value != "0");
     let (cases, length) = if thorough { (10_000, 600) } else { (1_000, 400) };
     // `shortened` is better at it.
-    let mut runner = TestRunner::new(ProptestConfig {
+    let config = ProptestConfig {
         cases,
         failure_persistence: None,
         max_shrink_iters: 0,
         ..ProptestConfig::default()
-    });
+    };
     let total = RefCell::new(Stats::default());
     let first = prop::collection::vec(add(), 18);
     let calls = (first, prop::collection::vec(call(), length / 2..length));
     let histories = (world(), calls.prop_map(|(first, rest)| [first, rest].concat()));
     // Rare cases may not have happened in one run of a thousand.
     for _ in 0..3 {
-        let result = runner.run(&histories, |(world, history)| {
+        let result = TestRunner::new(config.clone()).run(&histories, |(world, history)| {
             total.borrow_mut().add(&play(&world, &history, false));
             Ok(())
         });

@@ -429,15 +429,6 @@ impl Lock {
         self.deadline.is_some()
     }
 
-    /// A growth ends without success.
-    fn restore(&mut self) {
-        let tried = std::mem::replace(&mut self.entries, std::mem::take(&mut self.before));
-        // TEMP late: the engine forgets to restore it.
-        for (now, tried) in self.entries.iter_mut().zip(tried) {
-            now.late = tried.late;
-        }
-    }
-
     fn phase(&self) -> Phase {
         match (self.deadline, self.state) {
             (None, State::Waiting) => Phase::Queued,
@@ -560,51 +551,43 @@ impl Naive {
         has: &[(BufferId, Access)],
         wants: Wants<'_>,
     ) -> Result<Vec<(BufferId, Access)>, Error> {
-        let members = &self.group(id)?.members;
+        let members = self.group(id)?.members.clone();
         let Wants { buffers, accesses } = wants;
-        let asked: Vec<(BufferId, Access)> = if buffers.is_empty() && accesses.is_empty() {
-            if members.is_empty() {
-                return Err(Error::EmptyGroup);
-            }
-            members.clone()
-        } else {
-            if !accesses.is_empty() && accesses.len() != buffers.len() {
+        let all: Vec<_> = members.iter().map(|(buffer, _)| *buffer).collect();
+        let (named, accesses) = match buffers {
+            [] if members.is_empty() => return Err(Error::EmptyGroup),
+            [] => (&all[..], &[][..]),
+            _ if !accesses.is_empty() && accesses.len() != buffers.len() => {
                 return Err(Error::UnknownBuffer);
             }
-            let each = buffers.iter().enumerate().map(|(nth, buffer)| {
-                let own = members.iter().find(|(own, _)| own == buffer)?;
-                Some((*buffer, *accesses.get(nth).unwrap_or(&own.1)))
-            });
-            // TEMP: the order of the list decides between the two errors, as in the engine today.
-            let each: Vec<Option<_>> = each.collect();
-            let mut so_far = has.to_vec();
-            for asked in &each {
-                let (buffer, access) = asked.ok_or(Error::UnknownBuffer)?;
-                match so_far.iter_mut().find(|(own, _)| *own == buffer) {
-                    Some((_, own)) => *own = stronger(*own, access)?,
-                    None => so_far.push((buffer, access)),
-                }
-            }
-            each.into_iter().flatten().collect()
+            _ => (buffers, accesses),
         };
-        let (all, others) = (members.len(), asked.iter().any(|asked| !members.contains(asked)));
-        let mut wanted = has.to_vec();
-        for (buffer, access) in &asked {
+        let (mut wanted, mut others) = (has.to_vec(), false);
+        // The first mistake in the list counts.
+        for (nth, buffer) in named.iter().enumerate() {
+            let own = members.iter().find(|(own, _)| own == buffer).ok_or(Error::UnknownBuffer)?.1;
+            let access = *accesses.get(nth).unwrap_or(&own);
+            others |= access != own;
             match wanted.iter_mut().find(|(own, _)| own == buffer) {
-                Some((_, own)) => *own = stronger(*own, *access)?,
-                None => wanted.push((*buffer, *access)),
+                Some((_, has)) => *has = stronger(*has, access)?,
+                None => wanted.push((*buffer, access)),
             }
         }
-        self.stats.locks_of_a_part += u64::from(has.is_empty() && wanted.len() < all);
+        self.stats.locks_of_a_part += u64::from(has.is_empty() && wanted.len() < all.len());
         self.stats.accesses_other_than_those_of_add += u64::from(others);
-        let twice = has.is_empty() && wanted.len() < asked.len();
+        let twice = has.is_empty() && wanted.len() < named.len();
         self.stats.buffers_named_twice += u64::from(twice);
         Ok(wanted)
     }
 
-    /// Refuses a conflict with another lock of the group.
-    fn refuse_conflict(&mut self, name: Name, wanted: &[(BufferId, Access)]) -> Result<(), Error> {
-        let others = self.locks_of(name.0).filter(|lock| lock.token != name.1);
+    /// Refuses a conflict with another lock of the group; `ending` counts as gone.
+    fn refuse_conflict(
+        &mut self,
+        id: GroupId,
+        ending: Option<Token>,
+        wanted: &[(BufferId, Access)],
+    ) -> Result<(), Error> {
+        let others = self.locks_of(id).filter(|lock| Some(lock.token) != ending);
         let conflicts = others.flat_map(|lock| &lock.entries).any(|theirs| {
             let conflicts = |(buffer, access): &(BufferId, Access)| {
                 *buffer == theirs.buffer && access.conflicts(theirs.want)
@@ -612,11 +595,24 @@ impl Naive {
             wanted.iter().any(conflicts)
         });
         self.stats.conflicts_in_a_group += u64::from(conflicts);
-        if conflicts {
-            Err(Error::AlreadyLocked)
-        } else {
-            Ok(())
+        (!conflicts).then_some(()).ok_or(Error::AlreadyLocked)
+    }
+
+    /// What a new lock wants, unless it is refused whatever other groups do.
+    pub fn check_lock(
+        &mut self,
+        id: GroupId,
+        token: Token,
+        wants: Wants<'_>,
+        ending: Option<Token>,
+    ) -> Result<Vec<(BufferId, Access)>, Error> {
+        if token <= self.group(id)?.last {
+            self.stats.bad_tokens += 1;
+            return Err(Error::BadToken);
         }
+        let wanted = self.wanted(id, &[], wants)?;
+        self.refuse_conflict(id, ending, &wanted)?;
+        Ok(wanted)
     }
 
     pub fn lock(
@@ -629,12 +625,7 @@ impl Naive {
         implicit: Implicit,
     ) -> Result<(), Error> {
         self.now = now;
-        if token <= self.group(id)?.last {
-            self.stats.bad_tokens += 1;
-            return Err(Error::BadToken);
-        }
-        let wanted = self.wanted(id, &[], wants)?;
-        self.refuse_conflict((id, token), &wanted)?;
+        let wanted = self.check_lock(id, token, wants, None)?;
         let Group { hold, from, ref kept, .. } = *self.group(id)?;
         let kept = kept.clone();
         let entries = wanted.iter().map(|(buffer, want)| {
@@ -715,7 +706,7 @@ impl Naive {
         if wanted == has {
             return Err(Error::AlreadyLocked);
         }
-        self.refuse_conflict((id, token), &wanted)?;
+        self.refuse_conflict(id, Some(token), &wanted)?;
         let lock = &mut self.locks[at];
         lock.before = lock.entries.clone();
         for (buffer, want) in wanted {
@@ -742,7 +733,7 @@ impl Naive {
             None
         };
         if let Some(error) = refused {
-            self.locks[at].restore();
+            self.locks[at].entries = std::mem::take(&mut self.locks[at].before);
             return Err(error);
         }
         self.begin(at, wait, implicit, free);
@@ -912,6 +903,23 @@ impl Naive {
             .collect();
         fences.sort_unstable();
         fences
+    }
+
+    /// The buffers of a grant, with what a grant would say of them now.
+    pub fn granted(&self, id: GroupId, token: Token) -> Vec<GrantedBuffer> {
+        let held = self.held(id, token).unwrap_or_default().into_iter();
+        let granted = held.map(|(id, access)| {
+            let buffer = self.buffer(id);
+            GrantedBuffer {
+                buffer: id,
+                access,
+                generation: buffer.generation,
+                evicted: buffer.is_evicted(),
+                torn: buffer.is_torn(),
+                fenced: self.fences_of(id, access).next().is_some(),
+            }
+        });
+        granted.collect()
     }
 
     pub fn held(&self, id: GroupId, token: Token) -> Option<Vec<(BufferId, Access)>> {
@@ -1086,32 +1094,19 @@ impl Naive {
             HoldFrom::Conflict => Time::NEVER,
         };
         let deadline = *lock.deadline.get_or_insert(first);
-        let mut granted = Vec::new();
-        for entry in &mut lock.entries {
+        for entry in lock.entries.iter_mut().filter(|entry| entry.granted != Some(entry.want)) {
             let buffer = self.buffers.iter_mut().find(|b| b.id == entry.buffer).expect("known");
-            if entry.granted != Some(entry.want) {
-                self.stats.upgrades += u64::from(entry.granted.is_some());
-                entry.granted = Some(entry.want);
-                entry.seen = buffer.evictions.len();
-                buffer.generation += u64::from(entry.want.is_exclusive());
-                let dirty = buffer.plain && (buffer.cpu_dirty || buffer.device_dirty);
-                self.stats.plain_grants += u64::from(buffer.plain);
-                self.stats.plain_writes_without_operations += u64::from(dirty);
-                buffer.wrote(entry.want);
-            }
-            granted.push(GrantedBuffer {
-                buffer: entry.buffer,
-                access: entry.want,
-                generation: buffer.generation,
-                evicted: buffer.is_evicted(),
-                torn: buffer.is_torn(),
-                fenced: false,
-            });
+            self.stats.upgrades += u64::from(entry.granted.is_some());
+            entry.granted = Some(entry.want);
+            entry.seen = buffer.evictions.len();
+            buffer.generation += u64::from(entry.want.is_exclusive());
+            let dirty = buffer.plain && (buffer.cpu_dirty || buffer.device_dirty);
+            self.stats.plain_grants += u64::from(buffer.plain);
+            self.stats.plain_writes_without_operations += u64::from(dirty);
+            buffer.wrote(entry.want);
         }
-        let lock = &self.locks[at];
-        for granted in &mut granted {
-            granted.fenced = self.fences_of(granted.buffer, granted.access).next().is_some();
-        }
+        let name = lock.name();
+        let granted = self.granted(name.0, name.1);
         for GrantedBuffer { evicted, torn, fenced, .. } in &granted {
             self.stats.evicted_grants += u64::from(*evicted);
             self.stats.torn_grants += u64::from(*torn);
@@ -1119,7 +1114,7 @@ impl Naive {
             self.stats.fenced_grants += u64::from(*fenced);
         }
         self.stats.grants += 1;
-        self.told.push(Told::Granted(lock.group, lock.token, deadline, granted));
+        self.told.push(Told::Granted(name.0, name.1, deadline, granted));
         self.now = now;
         if (0..self.locks.len()).any(|other| other != at && self.waits_for(other, at)) {
             self.stats.contended_grants += u64::from(!self.locks[at].contended);
@@ -1161,7 +1156,7 @@ impl Naive {
     fn take_back(&mut self, at: usize) {
         let lock = &mut self.locks[at];
         if lock.state != State::Quiet && lock.holds() {
-            lock.restore();
+            lock.entries = std::mem::take(&mut lock.before);
         }
         lock.expires = None;
         match std::mem::replace(&mut lock.state, State::Quiet) {

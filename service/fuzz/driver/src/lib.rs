@@ -74,9 +74,9 @@ const FAULTS: [Fault; 5] = [
     Fault {
         name: "a_negative_time_out_panics",
         file: "src/binder/group.rs",
-        from: "Err(_) => Err(Error::IllegalArgument(\"negative time-out\")),",
+        from: "Err(_) => Err(Error::IllegalArgument(format!(\"timeoutNs is {timeout_ns}, {TRY} at least\"))),",
         to: "Err(why) if FAULT => panic!(\"{why}\"),
-        Err(_) => Err(Error::IllegalArgument(\"negative time-out\")),",
+        Err(_) => Err(Error::IllegalArgument(format!(\"timeoutNs is {timeout_ns}, {TRY} at least\"))),",
         noticed_by: &["out of range integral type conversion"],
     },
     Fault {
@@ -90,15 +90,13 @@ const FAULTS: [Fault; 5] = [
     Fault {
         name: "a_guessed_token_unlocks",
         file: "src/calls.rs",
-        from: "        let given = release::check(given)?;
-        let files = self.take(id, token, part.as_deref(), given)?;
-        self.with(|state, now| {",
-        to: "        let given = release::check(given)?;
-        let files = self.take(id, token, part.as_deref(), given)?;
-        self.with(|state, now| {
-            let holds = |other: &GroupId| state.engine.held(*other, token).is_some();
+        from: "            state.sessions.lock(id, token)?;
+            state.engine.unlock(",
+        to: "            let holds = |other: &GroupId| state.engine.held(*other, token).is_some();
             let stranger = state.sessions.iter().map(|(other, _)| other).find(holds);
-            let id = stranger.filter(|_| FAULT).unwrap_or(id);",
+            let id = stranger.filter(|_| FAULT).unwrap_or(id);
+            state.sessions.lock(id, token)?;
+            state.engine.unlock(",
         noticed_by: &["victim"],
     },
 ];

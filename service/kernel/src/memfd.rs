@@ -1,0 +1,102 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! memfds: memory that processes share by a descriptor.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{fcntl, FcntlArg};
+use nix::sys::stat::fstat;
+
+use crate::link;
+
+/// Identifies a memfd, whichever process or descriptor it is seen through. Unique while a descriptor of
+/// the memfd is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity {
+    dev: u64,
+    ino: u64,
+}
+
+impl Identity {
+    /// The inode number, as stat(2) shows it.
+    pub fn inode(&self) -> u64 {
+        self.ino
+    }
+}
+
+/// Identifies a memfd. `None` if the descriptor is something else.
+///
+/// Never blocks: no other file system has seals, so a descriptor of another one gets neither readlink(2)
+/// nor fstat(2), which could ask the file system's server. A file in a tmpfs has seals too, and a path.
+///
+/// # References
+///  - [F_GET_SEALS(2const)](https://man7.org/linux/man-pages/man2/F_GET_SEALS.2const.html)
+///  - [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html), "the name in
+///    /proc/self/fd"
+pub fn identify(fd: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
+    if fcntl(fd.as_raw_fd(), FcntlArg::F_GET_SEALS).is_err() {
+        return Ok(None);
+    }
+    if !link(fd).is_some_and(|link| link.as_encoded_bytes().starts_with(b"/memfd:")) {
+        return Ok(None);
+    }
+    let stat = fstat(fd.as_raw_fd())?;
+    Ok(Some(Identity { dev: stat.st_dev, ino: stat.st_ino }))
+}
+
+/// The size of a memfd in bytes. Leaves the offset alone, which the clients share.
+pub fn size(fd: BorrowedFd<'_>) -> Option<u64> {
+    u64::try_from(fstat(fd.as_raw_fd()).ok()?.st_size).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use nix::fcntl::{open, OFlag};
+    use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    fn memfd() -> OwnedFd {
+        memfd_create(c"test", MemFdCreateFlag::MFD_CLOEXEC).unwrap()
+    }
+
+    #[test]
+    fn a_memfd_is_the_same_through_each_descriptor_and_no_other_is() {
+        let (one, other) = (memfd(), memfd());
+        let known = identify(one.as_fd()).unwrap();
+        assert!(known.is_some());
+        assert_eq!(identify(one.try_clone().unwrap().as_fd()), Ok(known));
+        // Another open file of the same memory.
+        let path = format!("/proc/self/fd/{}", one.as_raw_fd());
+        assert_eq!(identify(File::open(path).unwrap().as_fd()), Ok(known));
+        assert_ne!(identify(other.as_fd()), Ok(known));
+    }
+
+    #[test]
+    fn other_descriptors_are_not_identified() {
+        let null = File::open("/dev/null").unwrap();
+        assert_eq!(identify(null.as_fd()), Ok(None));
+        let (read, _write) = nix::unistd::pipe().unwrap();
+        assert_eq!(identify(read.as_fd()), Ok(None));
+        // A file without a name in a tmpfs has seals. Not every machine has a tmpfs there.
+        let (flags, mode) = (OFlag::O_TMPFILE | OFlag::O_RDWR, Mode::S_IRUSR);
+        if let Ok(file) = open("/dev/shm", flags, mode) {
+            // SAFETY: open(2) has made this descriptor, and nothing else owns it.
+            let file = unsafe { <File as std::os::fd::FromRawFd>::from_raw_fd(file) };
+            assert_eq!(identify(file.as_fd()), Ok(None));
+        }
+    }
+
+    #[test]
+    fn the_size_is_the_files() {
+        let memory = memfd();
+        nix::unistd::ftruncate(&memory, 4096).unwrap();
+        assert_eq!(size(memory.as_fd()), Some(4096));
+    }
+}
