@@ -134,7 +134,7 @@ impl BufferSync {
         let binder = opened.group.ok_or(Error::Protocol("openGroup returned no group"))?;
         let events = opened.events.ok_or(Error::Protocol("openGroup returned no event channel"))?;
         let events = EventChannel::new(events.into())?;
-        Ok(Group::new(binder, opened.key, events, millis(opened.holdLimitMs)))
+        Ok(Group::new(binder, events, millis(opened.holdLimitMs)))
     }
 
     /// Returns the service's dump, as `dumpsys` prints it: buffers, holders, waiters, counters. `args`

@@ -19,7 +19,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// `ERROR_NOT_DMABUF`.
-    #[error("none of the descriptors is a dma-buf")]
+    #[error("none of the descriptors is a dma-buf or a memfd")]
     NotDmaBuf,
     /// `ERROR_QUOTA`.
     #[error("a quota of this uid or a limit of the group is reached")]
@@ -28,13 +28,13 @@ pub enum Error {
     #[error("the group has no buffer of that id")]
     UnknownBuffer,
     /// `ERROR_BUSY`.
-    #[error("the group waits for a lock, or holds the buffer")]
+    #[error("the lock waits, or a lock of the group has the buffer")]
     Busy,
     /// `ERROR_EMPTY_GROUP`.
     #[error("the group has no buffers")]
     EmptyGroup,
     /// `ERROR_ALREADY_LOCKED`.
-    #[error("the group already holds its buffers or waits for them")]
+    #[error("a lock of this group already has the buffers or waits for them")]
     AlreadyLocked,
     /// `ERROR_WOULD_BLOCK`.
     #[error("somebody holds one of the buffers or waits for it")]
@@ -42,9 +42,12 @@ pub enum Error {
     /// `ERROR_NOT_QUEUED`.
     #[error("no lock is waiting")]
     NotQueued,
-    /// `ERROR_BAD_TOKEN`.
-    #[error("the token names no grant of this group")]
-    BadToken,
+    /// `ERROR_BAD_LOCK`.
+    #[error("the number names no lock of this group")]
+    BadLock,
+    /// `ERROR_ENDED`: it was unlocked or cancelled, or it ended without a grant.
+    #[error("the lock has ended")]
+    Ended,
     /// `ERROR_EVICTED`.
     #[error("evicted: the grant was taken away at its deadline, work done after it may be lost")]
     Evicted,
@@ -65,11 +68,11 @@ pub enum Error {
     /// `ERROR_NO_RESOURCES`.
     #[error("the service is short of descriptors or memory")]
     NoResources,
-    /// `ERROR_DEADLOCK`, or a WOUNDED event: an older group waits for a buffer that this group holds,
-    /// and waiting for more could deadlock (the kernel's `-EDEADLK`). Or the life of this group's
-    /// ticket is over, and another group already waits for a buffer that it wants. Unlock and lock
-    /// again: the new lock has the old ticket while that lives. Until then the grant can't grow.
-    #[error("another group comes first: unlock, and lock again")]
+    /// `ERROR_DEADLOCK`, or a WOUNDED event: an older lock waits for a buffer that this grant has, and
+    /// waiting for more could deadlock (the kernel's `-EDEADLK`). Or the life of its ticket is over,
+    /// and another lock already waits for a buffer that it wants. Unlock and lock again: the new lock
+    /// has the old ticket while that lives. Until then the grant can't grow.
+    #[error("another lock comes first: unlock, and lock again")]
     Deadlock,
     /// `ERROR_UNSUPPORTED`: see [`crate::Capabilities`].
     #[error("the service or its kernel can't do that")]
@@ -81,11 +84,11 @@ pub enum Error {
     /// `EX_ILLEGAL_ARGUMENT`, with the service's message.
     #[error("illegal argument: {0}")]
     IllegalArgument(String),
-    /// The lock was not granted in time. The group still holds the buffers that it held before.
+    /// The lock was not granted in time. If it would grow a grant, that goes on as it was.
     #[error("the lock was not granted in time")]
     TimedOut,
     /// The lock ended without a grant: an implicit fence of a buffer did not signal in time, or its
-    /// cache maintenance failed. The group still holds the buffers that it held before.
+    /// cache maintenance failed. If it would grow a grant, that goes on as it was.
     #[error("{}", lock_failed(*buffer, *errno, *by_fence))]
     LockFailed {
         /// The buffer.
@@ -126,6 +129,10 @@ pub enum Error {
         /// The service manager's answer.
         reason: String,
     },
+    /// The answer of the service could not be delivered, mostly because this process has no free
+    /// descriptor for the acquire fence. The call says what has become of its lock.
+    #[error("the reply could not be delivered ({0}): close descriptors and try again")]
+    ReplyLost(String),
     /// A binder call failed below the interface.
     #[error("binder: {0}")]
     Binder(String),
@@ -149,13 +156,13 @@ impl Error {
             Self::AlreadyLocked => -12,
             Self::WouldBlock => -14,
             Self::NotQueued => -15,
-            Self::BadToken | Self::NotLocked => -13,
+            Self::NotLocked => -13,
             Self::Evicted => -19,
             Self::Closed => -2,
             Self::BadFence => -5,
             Self::EventsUnread => -21,
             Self::AccessConflict => -7,
-            Self::NoResources => -9,
+            Self::NoResources | Self::ReplyLost(_) => -9,
             Self::Deadlock => -18,
             Self::Unsupported => -22,
             Self::IllegalArgument(_) => -1,
@@ -165,6 +172,8 @@ impl Error {
             Self::BadFd => -3,
             Self::Cancelled => -17,
             Self::Forked => -26,
+            Self::BadLock => -28,
+            Self::Ended => -29,
             Self::NoBinder(_) => -23,
             Self::NoService { .. } => -24,
             Self::System(_, errno) if is_shortage(*errno) => -9,
@@ -187,7 +196,7 @@ impl Error {
             codes::ERROR_ALREADY_LOCKED => Self::AlreadyLocked,
             codes::ERROR_WOULD_BLOCK => Self::WouldBlock,
             codes::ERROR_NOT_QUEUED => Self::NotQueued,
-            codes::ERROR_BAD_TOKEN => Self::BadToken,
+            codes::ERROR_BAD_LOCK => Self::BadLock,
             codes::ERROR_EVICTED => Self::Evicted,
             codes::ERROR_CLOSED => Self::Closed,
             codes::ERROR_BAD_FENCE => Self::BadFence,
@@ -196,6 +205,7 @@ impl Error {
             codes::ERROR_NO_RESOURCES => Self::NoResources,
             codes::ERROR_DEADLOCK => Self::Deadlock,
             codes::ERROR_UNSUPPORTED => Self::Unsupported,
+            codes::ERROR_ENDED => Self::Ended,
             other => Self::UnknownCode(other),
         }
     }
@@ -240,13 +250,13 @@ mod tests {
 
     #[test]
     fn every_code_of_the_interface_has_its_own_error() {
-        let errors: Vec<Error> = (1..=17).map(Error::from_code).collect();
+        let errors: Vec<Error> = (1..=18).map(Error::from_code).collect();
         for (at, error) in errors.iter().enumerate() {
             assert!(!matches!(error, Error::UnknownCode(_)), "code {}", at + 1);
             assert!(!errors[..at].contains(error), "code {} is not alone", at + 1);
         }
         assert_eq!(errors[codes::ERROR_EVICTED as usize - 1], Error::Evicted);
-        assert_eq!(Error::from_code(18), Error::UnknownCode(18));
+        assert_eq!(Error::from_code(19), Error::UnknownCode(19));
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! The client's end of a group's event channel: turns messages into records, and records into [`Event`]s.
 //!
 //! Only [`EventChannel::wait`] blocks, until a deadline. This module knows the record layout. It knows
-//! nothing of binder or of the group's state: the group decides what a record of an old token means.
+//! nothing of binder or of the group's state: the group decides what a record of an old lock means.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use buffersync_aidl::event::{self, Record, MESSAGE_BYTES, RECORD_BYTES};
 use nix::errno::Errno;
@@ -17,7 +17,7 @@ use nix::poll::{ppoll, PollFd, PollFlags};
 use nix::sys::time::TimeSpec;
 
 use crate::error::{Error, Result};
-use crate::types::{monotonic, BufferId, GrantInfo, Token};
+use crate::types::{monotonic, BufferId, GrantInfo, LockId};
 
 /// An event of a group (`EventType.aidl`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +25,10 @@ use crate::types::{monotonic, BufferId, GrantInfo, Token};
 pub enum Event {
     /// A queued lock is granted.
     Granted(GrantInfo),
-    /// A queued lock ended without a grant. The group still holds the buffers that it held before.
+    /// A queued lock ended without a grant. If it would grow a grant, that goes on as it was.
     LockFailed {
         /// The lock.
-        token: Token,
+        lock: LockId,
         /// The buffer whose implicit fence did not signal, or whose cache maintenance failed.
         buffer: BufferId,
         /// `ETIMEDOUT` for an implicit fence, otherwise the error of the cache maintenance.
@@ -36,25 +36,48 @@ pub enum Event {
         /// True for an implicit fence, false for cache maintenance.
         by_fence: bool,
     },
-    /// The growth of a grant ended, because an older group waits for a buffer that this group holds:
+    /// The growth of a grant ended, because an older lock waits for a buffer that it has:
     /// unlock, and lock again. See [`Error::Deadlock`].
     Wounded {
-        /// The grant.
-        token: Token,
+        /// The lock.
+        lock: LockId,
     },
-    /// A queued lock was not granted before its time-out. The group still holds the buffers that it
-    /// held before.
+    /// A queued lock was not granted before its time-out. If it would grow a grant, that goes on as it
+    /// was.
     TimedOut {
         /// The lock.
-        token: Token,
+        lock: LockId,
     },
     /// A grant was taken away at its deadline: the next holder has the buffers.
     Evicted {
-        /// The grant.
-        token: Token,
-        /// The group had unlocked, but a release fence failed or did not signal in time.
+        /// The lock.
+        lock: LockId,
+        /// A release fence failed or did not signal in time. The lock had ended, or had let a part go:
+        /// the rest of its grant goes on.
         by_fence: bool,
     },
+    /// Somebody has to wait for a buffer of the grant. It does not end the grant, but who is done early
+    /// lets the others go on early.
+    Contended {
+        /// The lock.
+        lock: LockId,
+        /// At this time the grant is taken away: a reading of `CLOCK_MONOTONIC`.
+        deadline: Duration,
+    },
+}
+
+impl Event {
+    /// The lock that the event is about.
+    pub fn lock(&self) -> LockId {
+        match self {
+            Self::Granted(grant) => grant.lock,
+            Self::LockFailed { lock, .. }
+            | Self::Wounded { lock }
+            | Self::TimedOut { lock }
+            | Self::Evicted { lock, .. }
+            | Self::Contended { lock, .. } => *lock,
+        }
+    }
 }
 
 /// The non-blocking end of the channel, with the events that were read and not yet returned.
@@ -124,9 +147,9 @@ impl EventChannel {
         let mut partial: Option<(GrantInfo, usize)> = None;
         let mut records = message.chunks_exact(RECORD_BYTES);
         for record in records.by_ref().filter_map(<[u8]>::first_chunk).map(Record::from_bytes) {
-            let token = Token(record.token);
+            let lock = LockId(record.token);
             if record.kind == event::BUFFER {
-                let grant = partial.as_mut().filter(|(grant, _)| grant.token == token);
+                let grant = partial.as_mut().filter(|(grant, _)| grant.lock == lock);
                 let (grant, _) =
                     grant.ok_or(Error::Protocol("a BUFFER record without its GRANTED record"))?;
                 let Record { value0: id, value1: generation, flags, .. } = record;
@@ -137,9 +160,9 @@ impl EventChannel {
                     .filter(|count| *count <= event::MAX_BUFFERS_PER_GROUP)
                     .ok_or(Error::Protocol("a grant with an impossible number of buffers"))?;
                 let deadline = monotonic(record.value0);
-                partial = Some((GrantInfo { token, deadline, buffers: Vec::new() }, buffers));
+                partial = Some((GrantInfo { lock, deadline, buffers: Vec::new() }, buffers));
             } else {
-                self.read.extend(ending(&record));
+                self.read.extend(other(&record));
             }
             let whole = partial.take_if(|(grant, buffers)| grant.buffers.len() == *buffers);
             self.read.extend(whole.map(|(grant, _)| Event::Granted(grant)));
@@ -151,20 +174,20 @@ impl EventChannel {
     }
 }
 
-/// The event of a record other than GRANTED and BUFFER. `None` for unknown types (EventRecord.aidl), and for CONTENDED,
-/// which this client does not pass on yet.
-fn ending(record: &Record) -> Option<Event> {
-    let (token, by_fence) = (Token(record.token), record.flags & event::FLAG_FENCE != 0);
+/// The event of a record other than GRANTED and BUFFER. `None` for unknown types (EventRecord.aidl).
+fn other(record: &Record) -> Option<Event> {
+    let (lock, by_fence) = (LockId(record.token), record.flags & event::FLAG_FENCE != 0);
     match record.kind {
         event::LOCK_FAILED => Some(Event::LockFailed {
-            token,
+            lock,
             buffer: BufferId(record.value0),
             errno: Errno::from_raw(i32::try_from(record.value1).unwrap_or(0)),
             by_fence,
         }),
-        event::EVICTED => Some(Event::Evicted { token, by_fence }),
-        event::WOUNDED => Some(Event::Wounded { token }),
-        event::TIMED_OUT => Some(Event::TimedOut { token }),
+        event::EVICTED => Some(Event::Evicted { lock, by_fence }),
+        event::WOUNDED => Some(Event::Wounded { lock }),
+        event::TIMED_OUT => Some(Event::TimedOut { lock }),
+        event::CONTENDED => Some(Event::Contended { lock, deadline: monotonic(record.value0) }),
         _ => None,
     }
 }
@@ -180,7 +203,6 @@ mod tests {
     use super::*;
     use crate::types::GrantedBuffer;
     use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
-    use std::time::Duration;
 
     /// A channel whose other end stands for the service.
     fn channel() -> (EventChannel, OwnedFd) {
@@ -226,7 +248,7 @@ mod tests {
         let (mut channel, service) = channel();
         send(&service, &grant(7, &[(3, 10, event::FLAG_TORN), (4, 1, event::FLAG_EVICTED)]));
         let Ok(Some(Event::Granted(grant))) = channel.next() else { panic!("no grant") };
-        assert_eq!(grant.token, Token(7));
+        assert_eq!(grant.lock, LockId(7));
         assert_eq!(grant.deadline, Duration::new(5, 123));
         assert_eq!(
             grant.buffers,
@@ -282,18 +304,21 @@ mod tests {
         send(&service, &failed(event::FLAG_FENCE, Errno::ETIMEDOUT));
         send(&service, &failed(0, Errno::EIO));
         send(&service, &evicted(3, event::FLAG_FENCE));
+        let (kind, value0) = (event::CONTENDED, 2_000_000_001);
+        send(&service, &Record { kind, token: 4, value0, ..Record::default() }.to_bytes());
         let events: Vec<Event> = std::iter::from_fn(|| channel.next().unwrap()).collect();
         let failed = |errno, by_fence| {
-            let (token, buffer) = (Token(2), BufferId(6));
-            Event::LockFailed { token, buffer, errno, by_fence }
+            let (lock, buffer) = (LockId(2), BufferId(6));
+            Event::LockFailed { lock, buffer, errno, by_fence }
         };
         assert_eq!(
             events,
             [
-                Event::Evicted { token: Token(1), by_fence: false },
+                Event::Evicted { lock: LockId(1), by_fence: false },
                 failed(Errno::ETIMEDOUT, true),
                 failed(Errno::EIO, false),
-                Event::Evicted { token: Token(3), by_fence: true },
+                Event::Evicted { lock: LockId(3), by_fence: true },
+                Event::Contended { lock: LockId(4), deadline: Duration::new(2, 1) },
             ]
         );
     }

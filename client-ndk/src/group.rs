@@ -1,99 +1,104 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A group: its buffers, its state, its requests and events.
+//! A group: its buffers, its requests and events.
 //!
-//! A group is idle, waiting, holding or growing, as in `ISyncGroup.aidl`. [`State`] is the client's view
-//! of that. By its token the group tells a record of the current lock from a record of an earlier one.
+//! [`Locks`] has the client's view of the group's locks. A request names its lock by a number that the
+//! client chooses, and so does every event. So it is always clear which lock a reply or an event is about.
+//!
+//! [`crate::lock`] has the calls of the main lock, [`crate::lock_buffers`] those of locks by number, and
+//! [`crate::unlock`] what ends them.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use binder::{ParcelFileDescriptor, Strong};
+use buffersync_aidl::aidl::vendor::buffersync as aidl;
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
+use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
-use buffersync_aidl::reply::Granted;
+use buffersync_aidl::reply;
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
 use crate::events::{Event, EventChannel};
 use crate::fork::{self, Remote};
+use crate::locks::{Acquire, Granted, Locks};
 use crate::members::Members;
-use crate::types::{monotonic, to_aidl, Access, BufferId, GrantInfo, GrantedBuffer, Token};
+use crate::types::{to_aidl, Access, BufferId, GrantInfo, LockId};
 
 /// The wait for the record of a lock that can't be cancelled any more. The service writes the record
 /// before it answers, so only a faulty service lets this time pass.
 const RECORD_GRACE: Duration = Duration::from_secs(1);
 
+/// The time-out of a request that waits for nobody.
+pub(crate) const TRY: i64 = aidl::ISyncGroup::TRY;
+
 pub(crate) fn grace() -> Option<Instant> {
     Instant::now().checked_add(RECORD_GRACE)
 }
 
-/// A set of dma-bufs that are locked and unlocked together.
+/// What a lock asks for. Empty: all buffers of the group, each with the access of [`Group::add`].
+pub(crate) type Wants<'a> = &'a [(BufferId, Access)];
+
+/// A set of dma-bufs, which are locked for one use after the other, all of them or some.
 ///
-/// Dropping a group closes it in order, a waiting lock included. If the group still holds (its
-/// [`Grant`](crate::Grant) was forgotten), the service treats the drop as an eviction, because nobody
-/// said that the work was finished.
+/// Most programs have one lock at a time, of all buffers: [`Group::lock`] and its [`Grant`](crate::Grant).
+/// This is the group's *main lock*. Beside it a group can have more locks, of some of its buffers each:
+/// [`Group::lock_buffers`].
+///
+/// Dropping a group closes it in order, waiting locks included. If the group still holds (a
+/// [`Grant`](crate::Grant) was forgotten, or a lock by number was not unlocked), the service treats the
+/// drop as an eviction, because nobody said that the work was finished.
 pub struct Group {
     binder: Remote<dyn ISyncGroup>,
-    /// Names this group in an `unlockAndLock` call of another one.
-    pub(crate) key: i64,
     pub(crate) events: EventChannel,
     hold_limit: Duration,
-    pub(crate) state: State,
+    pub(crate) locks: Locks,
     pub(crate) members: Members,
     evictions: u64,
     /// The channel has no record that matters: since it was read empty no lock has waited, no fence was given, and
     /// every grant has ended by its unlock. Saves a read(2) for each lock.
     quiet: bool,
-    /// The memory of the last grant, for the next grant.
-    spare: Vec<GrantedBuffer>,
-}
-
-#[derive(Debug)]
-pub(crate) enum State {
-    Idle,
-    Waiting(Token),
-    Holding { grant: GrantInfo, evicted: bool, growing: bool, acquire: Acquire },
-}
-
-/// The acquire fence of a grant.
-#[derive(Debug)]
-pub(crate) enum Acquire {
-    /// The fence that came with the reply, if any.
-    Known(Option<OwnedFd>),
-    /// The grant came by event, which carries no descriptor, or the service had none for the reply: ask for it.
-    Ask,
+    /// Locks about which the client and the service may disagree, because a reply was lost: see
+    /// [`crate::lost`]. The next request puts them right before it does anything else, so these are few.
+    pub(crate) unclear: Vec<LockId>,
 }
 
 /// The result of [`Group::start_lock`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Started {
-    /// The group holds all its buffers: call [`Group::grant`]. No event follows.
+    /// The lock has all its buffers: call [`Group::grant`]. No event follows.
     Granted,
-    /// [`Group::read_event`] will report [`Event::Granted`] or [`Event::LockFailed`].
+    /// [`Group::read_event`] will report [`Event::Granted`], or how else the lock ended.
     Queued,
+}
+
+impl Started {
+    pub(crate) fn of(granted: bool) -> Self {
+        match granted {
+            true => Self::Granted,
+            false => Self::Queued,
+        }
+    }
 }
 
 impl Group {
     pub(crate) fn new(
         binder: Strong<dyn ISyncGroup>,
-        key: i64,
         events: EventChannel,
         hold_limit: Duration,
     ) -> Self {
-        let (binder, members) = (Remote::new(binder), Members::default());
         Self {
-            binder,
-            key,
+            binder: Remote::new(binder),
             events,
             hold_limit,
-            state: State::Idle,
-            members,
+            locks: Locks::default(),
+            members: Members::default(),
             evictions: 0,
             quiet: true,
-            spare: Vec::new(),
+            unclear: Vec::new(),
         }
     }
 
@@ -111,12 +116,14 @@ impl Group {
         self.evictions
     }
 
-    /// Adds one dma-buf. You may close the descriptor afterwards: the service has one of its own.
+    /// Adds one dma-buf, or a memfd (see [`Group::add_handle`]). You may close the descriptor afterwards:
+    /// the service has one of its own. The locks that the group has stay as they are; the next ones can
+    /// have the buffer.
     ///
     /// # Errors
     /// [`Error::BadFd`] for a descriptor that is not open, and those of `ISyncGroup.add`:
-    /// [`Error::NotDmaBuf`], [`Error::Busy`], [`Error::Quota`], [`Error::AccessConflict`],
-    /// [`Error::NoResources`].
+    /// [`Error::NotDmaBuf`], [`Error::Quota`], [`Error::AccessConflict`], [`Error::NoResources`]. After
+    /// [`Error::ReplyLost`] the group may have the buffer: add it again to learn its id.
     pub fn add(&mut self, fd: impl AsFd, access: Access) -> Result<BufferId> {
         match self.add_handle(&[fd.as_fd()], &[], access)?[..] {
             [id] => Ok(id),
@@ -124,8 +131,9 @@ impl Group {
         }
     }
 
-    /// Adds the dma-bufs of a native handle. Other descriptors in it are skipped. The ids are in the
-    /// order of the first descriptor of each dma-buf.
+    /// Adds the dma-bufs of a native handle. Other descriptors in it are skipped. In a handle without a
+    /// dma-buf, the memfds are the buffers: they are locked in the same way, and need no cache
+    /// maintenance. The ids are in the order of the first descriptor of each buffer.
     ///
     /// # Errors
     /// Those of [`Group::add`], and [`Error::IllegalArgument`] for no descriptors or too many.
@@ -137,78 +145,41 @@ impl Group {
     ) -> Result<Vec<BufferId>> {
         let fds = fds.iter().map(|fd| duplicate(*fd)).collect::<Result<Vec<_>>>()?;
         let handle = NativeHandle { fds, ints: ints.to_vec() };
-        let ids = self.remote()?.add(&handle, to_aidl(access))?;
+        let ids = self.remote()?.add(&handle, to_aidl(access)).map_err(|s| lost(s.into()))?;
         let ids: Vec<BufferId> = ids.into_iter().map(BufferId).collect();
         ids.iter().for_each(|id| self.members.add(*id, access));
         Ok(ids)
     }
 
-    /// Removes one buffer. The group must not hold it.
+    /// Removes one buffer. No lock of the group may have it or wait for it.
     ///
     /// # Errors
-    /// [`Error::UnknownBuffer`], [`Error::Busy`].
+    /// [`Error::UnknownBuffer`], [`Error::Busy`]. After [`Error::ReplyLost`] the buffer may be gone:
+    /// remove it again.
     pub fn remove(&mut self, buffer: BufferId) -> Result<()> {
-        self.remote()?.remove(buffer.0)?;
-        self.members.remove(buffer);
-        Ok(())
+        self.settle()?;
+        let removed = self.remote()?.remove(&[buffer.0]).map_err(|status| lost(status.into()));
+        if matches!(removed, Ok(()) | Err(Error::ReplyLost(_))) {
+            self.members.remove(buffer);
+        }
+        removed
     }
 
     /// Removes all buffers.
     ///
     /// # Errors
-    /// [`Error::Busy`].
+    /// [`Error::Busy`]. After [`Error::ReplyLost`] they may be gone.
     pub fn remove_all(&mut self) -> Result<()> {
-        self.remote()?.removeAll()?;
-        self.members.clear();
-        Ok(())
-    }
-
-    /// Asks for the lock and returns at once. The lock has its place in the queue from now on. For a
-    /// program with its own poll loop:
-    ///
-    /// ```no_run
-    /// # use buffersync_client::{Error, Event, Group, Started};
-    /// # fn my_poll(_: std::os::fd::BorrowedFd<'_>) {}
-    /// # fn f(group: &mut Group) -> Result<(), Error> {
-    /// if let Started::Queued = group.start_lock()? {
-    ///     loop {
-    ///         my_poll(group.event_fd()); // for POLLIN, beside other descriptors
-    ///         match group.read_event()? {
-    ///             Some(Event::Granted(_)) => break,
-    ///             Some(Event::LockFailed { buffer, errno, by_fence, .. }) => {
-    ///                 return Err(Error::LockFailed { buffer, errno, by_fence })
-    ///             }
-    ///             _ => {} // nothing yet, or news of an earlier grant
-    ///         }
-    ///     }
-    /// }
-    /// let grant = group.grant().expect("granted at once, or as just read");
-    /// grant.unlock()?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// Those of `ISyncGroup.lock`, and [`Error::ServiceDied`].
-    pub fn start_lock(&mut self) -> Result<Started> {
-        Ok(if self.request(Some(0))? { Started::Granted } else { Started::Queued })
-    }
-
-    /// Cancels a waiting lock.
-    ///
-    /// # Errors
-    /// [`Error::NotQueued`] if no lock waits. It may have been granted meanwhile: then
-    /// [`Group::read_event`] reports it.
-    pub fn cancel(&mut self) -> Result<()> {
-        self.remote()?.cancel()?;
-        match &mut self.state {
-            State::Holding { growing, .. } => *growing = false,
-            state => *state = State::Idle,
+        self.settle()?;
+        let removed = self.remote()?.remove(&[]).map_err(|status| lost(status.into()));
+        if matches!(removed, Ok(()) | Err(Error::ReplyLost(_))) {
+            self.members.clear();
         }
-        Ok(())
+        removed
     }
 
-    /// The event channel. Poll it for POLLIN; POLLHUP means that the service is gone.
+    /// The event channel. Poll it for POLLIN; POLLHUP means that the service is gone. A call that waits
+    /// reads events of other locks too: after it, call [`Group::read_event`] before you poll.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
@@ -220,41 +191,154 @@ impl Group {
     pub fn read_event(&mut self) -> Result<Option<Event>> {
         // A forked child shares the parent's channel, and must not take its records.
         fork::check()?;
-        let event = self.events.next()?;
-        if let Some(event) = &event {
-            self.note(event);
+        loop {
+            if let Some(event) = self.locks.next_unread() {
+                return Ok(Some(event));
+            }
+            if !self.absorb()? {
+                return Ok(None);
+            }
         }
-        Ok(event)
     }
 
-    /// Sends a lock with a time-out (see [`timeout_ns`](crate::types::timeout_ns)), or a try-lock for
-    /// `None`. Returns true if it is granted at once.
-    pub(crate) fn request(&mut self, timeout_ns: Option<i64>) -> Result<bool> {
-        let reply = self.with_room(|group| match timeout_ns {
-            Some(timeout_ns) => Ok(group.remote()?.lock(timeout_ns)?),
-            None => Ok(group.remote()?.tryLock()?),
-        })?;
-        if matches!(&self.state, State::Holding { grant, .. } if grant.token.0 != reply.token) {
-            // The grant was taken away before it could grow, so this is a new lock.
-            return self.discard(&reply);
+    /// Reads one event from the channel, and keeps it for [`Group::read_event`]. Returns false if there is
+    /// none now.
+    pub(crate) fn absorb(&mut self) -> Result<bool> {
+        fork::check()?;
+        let Some(event) = self.events.next()? else { return Ok(false) };
+        if matches!(event, Event::Evicted { .. }) {
+            self.evictions = self.evictions.wrapping_add(1);
         }
-        self.accept(reply)
+        let is_main = self.locks.is_main(event.lock());
+        if self.locks.note(&event) {
+            match &event {
+                Event::Granted(_) if is_main => self.members.granted(),
+                _ if is_main && self.locks.main().is_none() => self.members.let_go(&[]),
+                _ => {}
+            }
+            self.locks.keep(event);
+        }
+        Ok(true)
+    }
+
+    /// Sends a new lock, and makes its record. Returns true if it is granted at once. If the reply was
+    /// lost, ends the lock.
+    pub(crate) fn request_lock(
+        &mut self,
+        wants: Wants<'_>,
+        timeout_ns: i64,
+    ) -> Result<(LockId, bool)> {
+        self.settle()?;
+        let id = self.locks.next_id();
+        let (buffers, accesses) = split(wants);
+        let granted = self.with_room(id, |group| {
+            Ok(group.remote()?.lock(id.0, &buffers, &accesses, timeout_ns)?)
+        });
+        match granted {
+            Err(error) if is_unclear(&error) => {
+                self.end_lost(id);
+                Err(lost(error))
+            }
+            granted => Ok((id, self.begin(id, granted?))),
+        }
+    }
+
+    /// Sends the growth of a grant. Returns true if it is granted at once. If the reply was lost, asks
+    /// what has become of the growth.
+    pub(crate) fn request_growth(
+        &mut self,
+        id: LockId,
+        wants: Wants<'_>,
+        timeout_ns: i64,
+    ) -> Result<bool> {
+        self.settle()?;
+        match self.locks.find(id) {
+            None => return Err(Error::Ended),
+            Some(lock) if lock.evicted => return Err(Error::Evicted),
+            Some(lock) if lock.waiting => return Err(Error::Busy),
+            Some(_) => {}
+        }
+        if self.locks.is_main(id) {
+            self.members.ask(wants);
+        }
+        let (buffers, accesses) = split(wants);
+        let granted = self.with_room(id, |group| {
+            Ok(group.remote()?.grow(id.0, &buffers, &accesses, timeout_ns)?)
+        });
+        match granted {
+            Ok(granted) => Ok(self.grown(id, granted)),
+            Err(error) if is_unclear(&error) => self.ask_after_growth(id, error),
+            // A lock with a grant ends by itself only if the grant is taken away.
+            Err(Error::Evicted | Error::Ended) => {
+                self.take_away(id);
+                Err(Error::Evicted)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends the end of a grant together with a new lock, and changes the records. Returns true if the
+    /// new lock is granted at once. If the reply was lost, ends both.
+    pub(crate) fn request_exchange(
+        &mut self,
+        done: LockId,
+        fences: &[ReleaseFence],
+        wants: Wants<'_>,
+        timeout_ns: i64,
+    ) -> Result<(LockId, bool)> {
+        self.settle()?;
+        if self.locks.find(done).is_none() {
+            return Err(Error::Ended);
+        }
+        let id = self.locks.next_id();
+        let (buffers, accesses) = split(wants);
+        let granted = self.with_room(id, |group| {
+            let remote = group.remote()?;
+            Ok(remote.unlockAndLock(done.0, fences, id.0, &buffers, &accesses, timeout_ns)?)
+        });
+        if granted.is_err() || !fences.is_empty() {
+            self.may_hear_later();
+        }
+        match granted {
+            Ok(granted) => {
+                // The main lock has all buffers, and so does the next one.
+                let is_main = self.locks.is_main(done) && wants.is_empty();
+                self.forget(done);
+                let granted = self.begin(id, granted);
+                if is_main {
+                    self.make_main(id, granted);
+                }
+                Ok((id, granted))
+            }
+            Err(error) if is_unclear(&error) => {
+                self.end_lost_exchange(done, fences, id);
+                Err(lost(error))
+            }
+            Err(error @ (Error::Evicted | Error::Ended | Error::ServiceDied)) => {
+                let error = self.of_ended(done, error);
+                self.forget(done);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a lock of this group. Earlier grants may have left CONTENDED records, which nobody has read. If they fill
     /// the channel, this reads them and sends the lock again.
-    pub(crate) fn with_room(
+    fn with_room(
         &mut self,
+        id: LockId,
         ask: impl Fn(&Self) -> Result<LockReply>,
-    ) -> Result<LockReply> {
+    ) -> Result<Option<Granted>> {
         self.make_room()?;
-        match ask(self) {
-            Err(Error::EventsUnread) if !self.is_pending() => {
-                while self.read_event()?.is_some() {}
+        let reply = match ask(self) {
+            Err(Error::EventsUnread) => {
+                while self.absorb()? {}
                 ask(self)
             }
             reply => reply,
-        }
+        }?;
+        self.granted_of(id, reply)
     }
 
     /// Notes that a record may come after the lock it belongs to has ended.
@@ -264,84 +348,84 @@ impl Group {
 
     /// Reads the records that earlier locks left, so that they don't fill the channel
     /// (ERROR_EVENTS_UNREAD).
-    pub(crate) fn make_room(&mut self) -> Result<()> {
-        if matches!(self.state, State::Idle) && !self.quiet {
-            while self.read_event()?.is_some() {}
+    fn make_room(&mut self) -> Result<()> {
+        if self.locks.is_empty() && !self.quiet {
+            while self.absorb()? {}
             self.quiet = true;
         }
         Ok(())
     }
 
-    /// Updates the state after the reply to a request. Returns true if the lock is granted.
-    pub(crate) fn accept(&mut self, reply: LockReply) -> Result<bool> {
-        let granted = Granted::of(&reply);
-        match granted
-            .map_err(|_| Error::Protocol("a grant with an impossible number of buffers"))?
-        {
-            Some(granted) => {
-                let mut buffers = std::mem::take(&mut self.spare);
-                buffers.clear();
-                buffers.extend(granted.buffers().map(GrantedBuffer::from));
-                let (token, deadline) = (Token(reply.token), monotonic(granted.deadline_ns));
-                let acquire = match reply.acquireFence {
-                    // The service had no descriptor for the fence.
-                    None if buffers.iter().any(|buffer| buffer.fenced) => Acquire::Ask,
-                    fence => Acquire::Known(fence.map(Into::into)),
-                };
-                let grant = GrantInfo { token, deadline, buffers };
-                self.members.granted();
-                self.state = State::Holding { grant, evicted: false, growing: false, acquire };
-                Ok(true)
-            }
-            None => {
-                self.quiet = false;
-                match &mut self.state {
-                    State::Holding { growing, .. } => *growing = true,
-                    state => *state = State::Waiting(Token(reply.token)),
-                }
-                Ok(false)
-            }
-        }
+    /// The grant in a reply; `None` if the lock is queued.
+    fn granted_of(&mut self, id: LockId, reply: LockReply) -> Result<Option<Granted>> {
+        let granted = reply::Granted::of(&reply.grant).map_err(|_| MALFORMED)?;
+        let Some(granted) = granted else { return Ok(None) };
+        let info = GrantInfo::new(id, granted, self.locks.spare());
+        let acquire = match reply.acquireFence {
+            // The service had no descriptor for the fence.
+            None if info.buffers.iter().any(|buffer| buffer.fenced) => Acquire::Ask,
+            fence => Acquire::Known(fence.map(Into::into)),
+        };
+        Ok(Some((info, acquire)))
     }
 
-    /// Notes that the grant has ended.
-    pub(crate) fn released(&mut self) {
-        let held = std::mem::replace(&mut self.state, State::Idle);
-        if let State::Holding { grant, .. } = held {
-            self.spare = grant.buffers;
-        }
-        self.members.released();
+    fn begin(&mut self, id: LockId, granted: Option<Granted>) -> bool {
+        let is_granted = granted.is_some();
+        self.quiet &= is_granted;
+        self.locks.begin(id, granted);
+        is_granted
     }
 
-    /// A growth became a new lock, because the grant was evicted before the call. Gives the new lock
-    /// back and returns [`Error::Evicted`].
-    fn discard(&mut self, reply: &LockReply) -> Result<bool> {
-        let token = Token(reply.token);
-        if let State::Holding { evicted, .. } = &mut self.state {
-            *evicted = true;
-        }
-        let mut granted = !matches!(Granted::of(reply), Ok(None));
-        if !granted && self.remote()?.cancel().is_err() {
-            // It was granted or has ended meanwhile: its record is in the channel, or comes now.
-            while self.events.wait(grace())? {
-                match self.read_event()? {
-                    Some(Event::Granted(grant)) if grant.token == token => granted = true,
-                    Some(Event::LockFailed { token: ended, .. }) if ended == token => {}
-                    _ => continue,
-                }
-                break;
-            }
-        }
+    /// Makes a lock of all buffers the main lock.
+    pub(crate) fn make_main(&mut self, id: LockId, granted: bool) {
+        self.locks.set_main(id);
+        self.members.ask(&[]);
         if granted {
-            self.remote()?.unlock(token.0)?;
+            self.members.granted();
         }
-        Err(Error::Evicted)
     }
 
-    /// Waits until the pending lock is granted (true) or has ended (an error). Returns false if `until`
+    pub(crate) fn grown(&mut self, id: LockId, granted: Option<Granted>) -> bool {
+        let is_granted = granted.is_some();
+        self.quiet &= is_granted;
+        self.locks.grown(id, granted);
+        if is_granted && self.locks.is_main(id) {
+            self.members.granted();
+        }
+        is_granted
+    }
+
+    /// Notes that a grant was taken away.
+    pub(crate) fn take_away(&mut self, id: LockId) {
+        if let Some(lock) = self.locks.find_mut(id) {
+            (lock.evicted, lock.waiting) = (true, false);
+        }
+    }
+
+    /// Deletes the record of a lock that has ended.
+    pub(crate) fn forget(&mut self, id: LockId) {
+        if self.locks.is_main(id) {
+            self.members.let_go(&[]);
+        }
+        self.locks.forget(id);
+        self.unclear.retain(|unclear| *unclear != id);
+    }
+
+    /// The error for a lock that the service does not have. The service forgets old evictions, so it may
+    /// call them [`Error::Ended`]; their records are in the channel.
+    pub(crate) fn of_ended(&mut self, id: LockId, error: Error) -> Error {
+        let is_evicted = |group: &Self| group.locks.find(id).is_some_and(|lock| lock.evicted);
+        while error == Error::Ended && !is_evicted(self) && self.absorb() == Ok(true) {}
+        match error {
+            Error::Ended if is_evicted(self) => Error::Evicted,
+            error => error,
+        }
+    }
+
+    /// Waits until a pending lock is granted (true) or has ended (an error). Returns false if `until`
     /// comes first.
-    pub(crate) fn await_grant(&mut self, until: Option<Instant>) -> Result<bool> {
-        while !self.look()? {
+    pub(crate) fn await_grant(&mut self, id: LockId, until: Option<Instant>) -> Result<bool> {
+        while !self.look(id)? {
             if !self.events.wait(until)? {
                 return Ok(false);
             }
@@ -349,75 +433,45 @@ impl Group {
         Ok(true)
     }
 
-    /// Reads events until the pending lock is granted (true) or has ended (an error). Returns false if
+    /// Reads events until a pending lock is granted (true) or has ended (an error). Returns false if
     /// there are no more events.
-    pub(crate) fn look(&mut self) -> Result<bool> {
-        while self.is_pending() {
-            let Some(event) = self.read_event()? else { return Ok(false) };
-            // If nothing is pending after an event, it was about this lock.
-            match event {
-                _ if self.is_pending() => {}
-                Event::LockFailed { buffer, errno, by_fence, .. } => {
-                    return Err(Error::LockFailed { buffer, errno, by_fence })
-                }
-                Event::TimedOut { .. } => return Err(Error::TimedOut),
-                Event::Wounded { .. } => return Err(Error::Deadlock),
-                Event::Evicted { .. } => return Err(Error::Evicted),
-                Event::Granted(_) => {}
+    pub(crate) fn look(&mut self, id: LockId) -> Result<bool> {
+        while self.locks.find(id).is_some_and(|lock| lock.waiting) {
+            if !self.absorb()? {
+                return Ok(false);
             }
         }
-        Ok(true)
-    }
-
-    pub(crate) fn is_pending(&self) -> bool {
-        matches!(self.state, State::Waiting(_) | State::Holding { growing: true, .. })
-    }
-
-    /// Updates the state after an event. Records of earlier locks don't change it.
-    fn note(&mut self, event: &Event) {
-        match event {
-            Event::Granted(granted) => match &mut self.state {
-                State::Waiting(token) if *token == granted.token => {
-                    let (grant, acquire) = (granted.clone(), Acquire::Ask);
-                    self.members.granted();
-                    self.state = State::Holding { grant, evicted: false, growing: false, acquire };
-                }
-                State::Holding { grant, growing, acquire, .. } if grant.token == granted.token => {
-                    grant.clone_from(granted);
-                    self.members.granted();
-                    *growing = false;
-                    *acquire = Acquire::Ask;
-                }
-                _ => {}
-            },
-            Event::LockFailed { token, .. }
-            | Event::TimedOut { token }
-            | Event::Wounded { token } => match &mut self.state {
-                State::Waiting(waiting) if waiting == token => self.state = State::Idle,
-                State::Holding { grant, growing, .. } if grant.token == *token => *growing = false,
-                _ => {}
-            },
-            Event::Evicted { token, .. } => {
-                self.evictions = self.evictions.wrapping_add(1);
-                match &mut self.state {
-                    State::Holding { grant, evicted, growing, .. } if grant.token == *token => {
-                        *evicted = true;
-                        *growing = false;
-                    }
-                    _ => {}
-                }
-            }
-        }
+        self.locks.answer(id).map(|()| true)
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if let (false, Ok(binder)) = (matches!(self.state, State::Holding { .. }), self.remote()) {
+        if let (false, Ok(binder)) = (self.locks.holds_any(), self.remote()) {
             // An error can be ignored: the reference is dropped now in any case.
             let _ = binder.close();
         }
     }
+}
+
+pub(crate) const MALFORMED: Error = Error::Protocol("a grant with an impossible number of buffers");
+
+/// Tells if a failed call may have been done all the same: only its reply was lost, or is broken.
+pub(crate) fn is_unclear(error: &Error) -> bool {
+    matches!(error, Error::Binder(_) | Error::Protocol(_))
+}
+
+/// Says of a failure of the transport what it mostly is.
+pub(crate) fn lost(error: Error) -> Error {
+    match error {
+        Error::Binder(reason) => Error::ReplyLost(reason),
+        error => error,
+    }
+}
+
+/// The two arrays of a request.
+fn split(wants: Wants<'_>) -> (Vec<i64>, Vec<aidl::Access::Access>) {
+    wants.iter().map(|(buffer, access)| (buffer.0, to_aidl(*access))).unzip()
 }
 
 pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<ParcelFileDescriptor> {
@@ -427,4 +481,15 @@ pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<ParcelFileDescriptor> {
             error => error,
         }
     })
+}
+
+/// Converts release fences to AIDL.
+pub(crate) fn given(each: Vec<(BufferId, OwnedFd)>, rest: Option<OwnedFd>) -> Vec<ReleaseFence> {
+    each.into_iter()
+        .chain(rest.map(|fence| (BufferId(0), fence)))
+        .map(|(buffer, fence)| ReleaseFence {
+            bufferId: buffer.0,
+            fence: Some(ParcelFileDescriptor::new(fence)),
+        })
+        .collect()
 }

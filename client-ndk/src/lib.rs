@@ -3,8 +3,8 @@
 
 //! Rust client of the `vendor.buffersync` HAL: lock shared dma-bufs, work on them, unlock.
 //!
-//! A [`Group`] is a set of dma-bufs, each with a declared [`Access`], that are locked and unlocked
-//! together. [`Group::lock`] blocks in `poll()` on the group's own event channel. So a waiting client
+//! A [`Group`] has dma-bufs, each with a declared [`Access`], and locks them for one use after the other.
+//! [`Group::lock`] locks all of them together, and blocks in `poll()` on the group's own event channel. So a waiting client
 //! occupies no thread of the service or of a binder pool, and it needs no binder threads itself.
 //! A program with its own poll loop uses [`Group::start_lock`], [`Group::event_fd`],
 //! [`Group::read_event`] and [`Group::grant`] instead.
@@ -47,9 +47,21 @@
 //!
 //! # Threads and processes
 //!
-//! [`BufferSync`] and [`Group`] are `Send`. A group has one lock at a time, so every call that changes
-//! a group takes `&mut self`. Threads that lock independently open a group each. [`SharedGroup`] is
-//! for programs in which any thread may call.
+//! [`BufferSync`] and [`Group`] are `Send`. Every call that changes a group takes `&mut self`. Threads
+//! that lock independently open a group each, or share a [`SharedGroup`], where any thread may call.
+//!
+//! # Several locks at once
+//!
+//! [`Group::lock`] is the group's main lock: all its buffers, one at a time, with a guard. For more locks
+//! at once, of some buffers each, [`Group::lock_buffers`] returns a [`LockId`]. No guard belongs to it:
+//! end it with [`Group::unlock_buffers`]. [`Mapped`] needs the guard, so such locks are for devices and
+//! for mappings of your own.
+//!
+//! # Lost replies
+//!
+//! If the kernel can't deliver a reply, mostly because this process has no free descriptor for an acquire
+//! fence, the call returns [`Error::ReplyLost`], and its documentation says what has become of the lock:
+//! the client does not guess. Close descriptors and try again.
 //!
 //! A process has one connection. The first [`BufferSync::connect`] makes it, and a later call makes it
 //! again when the service has died and come back. A forked child can't use the connection: every call
@@ -88,12 +100,18 @@ mod group;
 mod handles;
 mod hardware_buffer;
 mod lock;
+mod lock_buffers;
+mod locks;
+mod lost;
 mod mapped;
 mod members;
+#[cfg(test)]
+mod scripted;
 mod shared;
 #[cfg(feature = "tokio")]
 mod tokio;
 mod types;
+mod unlock;
 
 pub use connection::{BufferSync, Options, DEFAULT_DEVICE};
 pub use error::{Error, Result};
@@ -106,7 +124,7 @@ pub use mapped::{
     AccessType, CpuAccess, Device, DmaAccess, DmaRead, DmaWrite, Mapped, Mapping, Read, Write,
 };
 pub use shared::SharedGroup;
-pub use types::{Access, BufferId, Capabilities, GrantInfo, GrantedBuffer, Token};
+pub use types::{Access, BufferId, Capabilities, GrantInfo, GrantedBuffer, LockId, LockStatus};
 
 /// Tells if this process is a forked child of the process that connected. Then every call returns
 /// [`Error::Forked`]. Takes no lock.

@@ -1,10 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The buffers that this process added to a group: the declared access, the granted access, and the
-//! mapping. The service limits the buffers of a group, and with that this list.
+//! The buffers that this process added to a group: the declared access, the access that the main lock
+//! asks for and has, and the mapping. The service limits the buffers of a group, and with that this list.
 //!
-//! Only the checks of [`crate::Mapped`] use it. Between processes the service decides.
+//! Only the checks of [`crate::Mapped`] use it, and a mapping needs a grant of the main lock. Between processes the service decides.
 
 use std::sync::{Arc, Weak};
 
@@ -18,6 +18,9 @@ pub(crate) struct Members(Vec<Member>);
 struct Member {
     id: BufferId,
     declared: Access,
+    /// The main lock has it when it is granted.
+    asked: Option<Access>,
+    /// The main lock has it.
     held: Option<Access>,
     /// Alive as long as the mapping is.
     mapping: Weak<()>,
@@ -33,7 +36,7 @@ impl Members {
             }
             None => {
                 let mapping = Weak::new();
-                self.0.push(Member { id, declared: access, held: None, mapping });
+                self.0.push(Member { id, declared: access, asked: None, held: None, mapping });
             }
         }
     }
@@ -46,14 +49,41 @@ impl Members {
         self.0.clear();
     }
 
-    /// Notes that every buffer is held with its declared access.
-    pub fn granted(&mut self) {
-        self.0.iter_mut().for_each(|member| member.held = Some(member.declared));
+    /// Notes what the main lock asks for, beside what it has: these buffers, or all of them with their
+    /// declared access.
+    pub fn ask(&mut self, wants: &[(BufferId, Access)]) {
+        for member in &mut self.0 {
+            member.asked = member.held;
+            if wants.is_empty() {
+                member.want(member.declared);
+            }
+            let id = member.id;
+            let named = wants.iter().filter(|(wanted, _)| *wanted == id);
+            named.for_each(|(_, access)| member.want(*access));
+        }
     }
 
-    /// Notes that no buffer is held.
-    pub fn released(&mut self) {
-        self.0.iter_mut().for_each(|member| member.held = None);
+    /// Notes that the main lock has what it asked for.
+    pub fn granted(&mut self) {
+        self.0.iter_mut().for_each(|member| member.held = member.asked);
+    }
+
+    /// Notes that the main lock has let these buffers go; none: all of them.
+    pub fn let_go(&mut self, buffers: &[BufferId]) {
+        self.change(buffers, |_| None);
+    }
+
+    /// Notes that the main lock shares these buffers; none: all of them.
+    pub fn share(&mut self, buffers: &[BufferId]) {
+        self.change(buffers, |held| held.map(Access::shared));
+    }
+
+    fn change(&mut self, buffers: &[BufferId], to: impl Fn(Option<Access>) -> Option<Access>) {
+        let named = |id: &BufferId| buffers.is_empty() || buffers.contains(id);
+        for member in self.0.iter_mut().filter(|member| named(&member.id)) {
+            member.held = to(member.held);
+            member.asked = member.held;
+        }
     }
 
     /// Tells if a buffer is held with at least this access and has this mapping.
@@ -81,6 +111,13 @@ impl Members {
     }
 }
 
+impl Member {
+    fn want(&mut self, access: Access) {
+        // The service refuses a mix of CPU and device before.
+        self.asked = Some(self.asked.and_then(|asked| asked.stronger(access)).unwrap_or(access));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,13 +131,38 @@ mod tests {
         let mapping = members.map(ID).unwrap();
         let holds = |members: &Members, access| members.holds_mapped(ID, access, &mapping);
         assert!(!holds(&members, Access::Read));
-        members.granted();
+        members.ask(&[]);
+        // Added while the lock waits: it does not ask for this.
         members.add(ID, Access::Write);
+        members.granted();
         assert!(holds(&members, Access::Read) && !holds(&members, Access::Write));
+        members.ask(&[]);
         members.granted();
         assert!(holds(&members, Access::Read) && holds(&members, Access::Write));
-        members.released();
+        members.share(&[ID]);
+        assert!(holds(&members, Access::Read) && !holds(&members, Access::Write));
+        members.let_go(&[]);
         assert!(!holds(&members, Access::Read));
+    }
+
+    #[test]
+    fn a_growth_of_one_buffer_holds_that_one_and_keeps_the_rest() {
+        let other = BufferId(2);
+        let mut members = Members::default();
+        members.add(ID, Access::Read);
+        members.ask(&[]);
+        members.granted();
+        members.add(other, Access::Read);
+        members.add(ID, Access::Write);
+        let (one, two) = (members.map(ID).unwrap(), members.map(other).unwrap());
+        members.ask(&[(other, Access::Write)]);
+        members.granted();
+        assert!(members.holds_mapped(other, Access::Write, &two));
+        assert!(members.holds_mapped(ID, Access::Read, &one));
+        assert!(!members.holds_mapped(ID, Access::Write, &one));
+        members.let_go(&[other]);
+        assert!(!members.holds_mapped(other, Access::Read, &two));
+        assert!(members.holds_mapped(ID, Access::Read, &one));
     }
 
     #[test]
@@ -108,6 +170,7 @@ mod tests {
         let (mut one, mut other) = (Members::default(), Members::default());
         for members in [&mut one, &mut other] {
             members.add(ID, Access::Read);
+            members.ask(&[]);
             members.granted();
         }
         let (mapping, _others) = (one.map(ID).unwrap(), other.map(ID).unwrap());

@@ -6,13 +6,17 @@
 //! There is no guard. What a guard proves is checked at run time instead: an unlock without a grant is
 //! [`Error::NotLocked`], a call after [`SharedGroup::close`] is [`Error::Closed`]. Any thread may call
 //! at any time. Calls take turns by a mutex. A call that waits for a grant releases the mutex while it
-//! waits, so another thread can cancel it or close the group.
+//! waits, so another thread can cancel it, close the group, or lock other buffers.
 //!
-//! The thread that waits for a lock consumes the group's events until the lock ends. Meanwhile
+//! Several threads can wait for a lock each. One of them polls the event channel; the others wait for
+//! their turn at a condition variable. The thread that polls lets all look at their locks after each
+//! message. A call of another thread may read the channel too, so it wakes the thread that polls.
+//!
+//! The threads that wait consume the group's events until their locks end. Meanwhile
 //! [`SharedGroup::read_event`] of another thread returns none.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -24,30 +28,35 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::fork;
 use crate::grant::Grant;
-use crate::group::{Group, Started};
-use crate::types::{timeout_ns, BufferId, GrantInfo};
+use crate::group::{given, Group, Started, TRY};
+use crate::types::{timeout_ns, Access, BufferId, GrantInfo, LockId, LockStatus};
 
 /// A [`Group`] that threads share, without a guard. `Send` and `Sync`.
 pub struct SharedGroup {
     state: Mutex<State>,
-    /// Wakes the thread that waits. The first wait makes it.
+    /// Wakes the thread that polls. The first wait makes it.
     wake: OnceCell<EventFd>,
+    /// The thread that polled has looked at the channel: the others can go on.
+    turn: Condvar,
 }
 
 struct State {
     /// `None` when closed.
     group: Option<Group>,
-    /// A thread waits for the lock.
-    waiting: bool,
-    /// Another thread has cancelled that lock.
-    cancelled: bool,
+    /// The locks for which threads wait, one each.
+    waited: Vec<LockId>,
+    /// Those of them that another thread has cancelled.
+    cancelled: Vec<LockId>,
+    /// One of these threads polls the event channel.
+    polling: bool,
 }
 
 impl SharedGroup {
     /// Takes over a group.
     pub fn new(group: Group) -> Self {
-        let state = State { group: Some(group), waiting: false, cancelled: false };
-        Self { state: Mutex::new(state), wake: OnceCell::new() }
+        let (waited, cancelled) = (Vec::new(), Vec::new());
+        let state = State { group: Some(group), waited, cancelled, polling: false };
+        Self { state: Mutex::new(state), wake: OnceCell::new(), turn: Condvar::new() }
     }
 
     /// Calls `call` with the group. It must not wait; [`Group::add`] is an example.
@@ -55,7 +64,7 @@ impl SharedGroup {
     /// # Errors
     /// [`Error::Closed`], [`Error::Forked`], and those of `call`.
     pub fn with<T>(&self, call: impl FnOnce(&mut Group) -> Result<T>) -> Result<T> {
-        call(self.state()?.group()?)
+        self.call(|state| call(state.group()?))
     }
 
     /// Calls `call` with the grant.
@@ -80,7 +89,7 @@ impl SharedGroup {
     /// [`SharedGroup::cancel`] and [`Error::Closed`] after [`SharedGroup::close`] by another thread.
     /// Those of [`Group::lock`] and [`Grant::grow`].
     pub fn lock(&self, timeout: impl Into<Option<Duration>>) -> Result<()> {
-        self.acquire(Some(timeout_ns(timeout.into())))
+        self.acquire(timeout_ns(timeout.into()))
     }
 
     /// Like [`SharedGroup::lock`], but does not wait for other clients, like [`Group::try_lock`].
@@ -88,7 +97,7 @@ impl SharedGroup {
     /// # Errors
     /// [`Error::WouldBlock`], and those of [`SharedGroup::lock`] except [`Error::TimedOut`].
     pub fn try_lock(&self) -> Result<()> {
-        self.acquire(None)
+        self.acquire(TRY)
     }
 
     /// Asks for the lock and returns at once, like [`Group::start_lock`]; `None` for no time-out.
@@ -96,22 +105,21 @@ impl SharedGroup {
     /// # Errors
     /// Those of [`Group::start_lock`].
     pub fn start_lock(&self, timeout: impl Into<Option<Duration>>) -> Result<Started> {
-        let mut state = self.state()?;
-        state.refuse_waiting()?;
-        let granted = state.group()?.request(Some(timeout_ns(timeout.into())))?;
-        Ok(if granted { Started::Granted } else { Started::Queued })
+        self.call(|state| {
+            state.refuse_waiting()?;
+            Ok(Started::of(state.group()?.request(timeout_ns(timeout.into()))?.1))
+        })
     }
 
-    /// Cancels a waiting lock, also one that another thread waits for.
+    /// Cancels the main lock if it waits, also if another thread waits for it.
     ///
     /// # Errors
-    /// [`Error::NotQueued`] if no lock waits: it may have been granted meanwhile.
+    /// [`Error::NotQueued`] if it does not wait: it may have been granted meanwhile.
     pub fn cancel(&self) -> Result<()> {
-        let mut state = self.state()?;
-        state.group()?.cancel()?;
-        state.cancelled = state.waiting;
-        self.wake();
-        Ok(())
+        self.call(|state| {
+            let id = state.main()?.ok_or(Error::NotQueued)?;
+            state.cancel(id)
+        })
     }
 
     /// Returns the next event; `None` if there is none now, or if a thread waits for a lock.
@@ -120,7 +128,7 @@ impl SharedGroup {
     /// [`Error::ServiceDied`], [`Error::Closed`].
     pub fn read_event(&self) -> Result<Option<Event>> {
         let mut state = self.state()?;
-        if state.waiting {
+        if !state.waited.is_empty() {
             return Ok(None);
         }
         state.group()?.read_event()
@@ -132,8 +140,8 @@ impl SharedGroup {
     /// [`Error::NotLocked`].
     pub fn granted(&self) -> Result<GrantInfo> {
         self.with_grant(|grant| {
-            let (token, deadline) = (grant.token(), grant.deadline());
-            Ok(GrantInfo { token, deadline, buffers: grant.buffers().to_vec() })
+            let (lock, deadline) = (grant.id(), grant.deadline());
+            Ok(GrantInfo { lock, deadline, buffers: grant.buffers().to_vec() })
         })
     }
 
@@ -141,54 +149,146 @@ impl SharedGroup {
     ///
     /// # Errors
     /// [`Error::NotLocked`]. [`Error::BadFence`] or [`Error::UnknownBuffer`]: the grant goes on.
-    /// [`Error::Evicted`], [`Error::ServiceDied`]: the grant has ended.
+    /// [`Error::Evicted`], [`Error::ServiceDied`], [`Error::ReplyLost`]: the grant has ended.
     pub fn unlock(&self, each: Vec<(BufferId, OwnedFd)>, rest: Option<OwnedFd>) -> Result<()> {
-        let mut state = self.state()?;
-        state.refuse_waiting()?;
-        let mut grant = state.group()?.grant().ok_or(Error::NotLocked)?;
-        let result = grant.release(each, rest);
-        if matches!(result, Err(Error::BadFence | Error::UnknownBuffer)) {
-            std::mem::forget(grant);
-        }
-        result
+        self.call(|state| {
+            let id = state.main_grant()?;
+            state.group()?.release(id, &given(each, rest))
+        })
     }
 
-    /// Ends the grant and locks another group in one call, like [`Grant::unlock_and_lock`].
+    /// Ends the grant and locks the group again in one call, like [`Grant::unlock_and_lock`].
     ///
     /// # Errors
-    /// [`Error::IllegalArgument`] if `next` is this group. [`Error::NotLocked`]. After
-    /// [`Error::Evicted`] and [`Error::ServiceDied`] the grant has ended; after any other error of the
-    /// request it goes on. Those of [`SharedGroup::lock`].
+    /// [`Error::NotLocked`]. After [`Error::Evicted`], [`Error::ServiceDied`] and [`Error::ReplyLost`] the
+    /// grant has ended, and nothing is locked; after any other error of the request it goes on. Those of
+    /// [`SharedGroup::lock`].
     pub fn unlock_and_lock(
         &self,
         each: Vec<(BufferId, OwnedFd)>,
         rest: Option<OwnedFd>,
-        next: &Self,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<()> {
-        if std::ptr::eq(self, next) {
-            return Err(Error::IllegalArgument("the next group is this one".into()));
-        }
-        // The mutexes are taken in the order of their addresses, because another thread may hand over
-        // from `next` to this group.
-        let (mut own, mut other) = if std::ptr::from_ref(self) < std::ptr::from_ref(next) {
-            let own = self.state()?;
-            (own, next.state()?)
-        } else {
-            let other = next.state()?;
-            (self.state()?, other)
+        self.request(|state| {
+            let id = state.main_grant()?;
+            let (fences, timeout_ns) = (given(each, rest), timeout_ns(timeout.into()));
+            state.group()?.request_exchange(id, &fences, &[], timeout_ns)
+        })
+        .map(drop)
+    }
+
+    /// Locks some buffers like [`Group::lock_buffers`]. Blocks this thread only; other threads can wait for
+    /// other locks meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] after [`SharedGroup::cancel_lock`] and [`Error::Closed`] after
+    /// [`SharedGroup::close`] by another thread. Those of [`Group::lock_buffers`].
+    pub fn lock_buffers(
+        &self,
+        wants: &[(BufferId, Access)],
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<LockId> {
+        let timeout_ns = timeout_ns(timeout.into());
+        self.request(|state| state.group()?.request_lock(wants, timeout_ns))
+    }
+
+    /// Like [`SharedGroup::lock_buffers`], but does not wait for other clients.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`], and those of [`SharedGroup::lock_buffers`] except [`Error::TimedOut`].
+    pub fn try_lock_buffers(&self, wants: &[(BufferId, Access)]) -> Result<LockId> {
+        self.request(|state| state.group()?.request_lock(wants, TRY))
+    }
+
+    /// Adds to a grant like [`Group::grow_buffers`]. Blocks this thread only.
+    ///
+    /// # Errors
+    /// Those of [`Group::grow_buffers`], and [`Error::Cancelled`] and [`Error::Closed`] as in
+    /// [`SharedGroup::lock_buffers`].
+    pub fn grow_buffers(
+        &self,
+        lock: LockId,
+        wants: &[(BufferId, Access)],
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<()> {
+        let timeout_ns = timeout_ns(timeout.into());
+        let request = |state: &mut State| {
+            state.refuse_waited(lock)?;
+            Ok((lock, state.group()?.request_growth(lock, wants, timeout_ns)?))
         };
-        own.refuse_waiting()?;
-        other.refuse_waiting()?;
-        let mut grant = own.group()?.grant().ok_or(Error::NotLocked)?;
-        let result = grant.exchange(each, rest, other.group()?, timeout_ns(timeout.into()));
-        if !grant.has_ended() {
-            std::mem::forget(grant);
-        } else {
-            drop(grant);
-        }
-        drop(own);
-        next.finish(other, result?)
+        self.request(request).map(drop)
+    }
+
+    /// Takes back what waits, like [`Group::cancel_lock`], also if another thread waits for it.
+    ///
+    /// # Errors
+    /// Those of [`Group::cancel_lock`].
+    pub fn cancel_lock(&self, lock: LockId) -> Result<()> {
+        self.call(|state| state.cancel(lock))
+    }
+
+    /// Ends a part of a grant, or a lock, like [`Group::unlock_buffers`].
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if a thread waits for the lock. Those of [`Group::unlock_buffers`].
+    pub fn unlock_buffers(
+        &self,
+        lock: LockId,
+        buffers: &[BufferId],
+        each: Vec<(BufferId, OwnedFd)>,
+        rest: Option<OwnedFd>,
+    ) -> Result<()> {
+        self.call(|state| {
+            state.refuse_waited(lock)?;
+            state.group()?.unlock_buffers(lock, buffers, each, rest)
+        })
+    }
+
+    /// Shares buffers of a grant like [`Group::downgrade`].
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if a thread waits for the lock. Those of [`Group::downgrade`].
+    pub fn downgrade(&self, lock: LockId, buffers: &[BufferId]) -> Result<()> {
+        self.call(|state| {
+            state.refuse_waited(lock)?;
+            state.group()?.downgrade(lock, buffers)
+        })
+    }
+
+    /// Ends a grant and locks buffers in one call, like [`Group::unlock_and_lock_buffers`].
+    ///
+    /// # Errors
+    /// Those of [`Group::unlock_and_lock_buffers`] and of [`SharedGroup::lock_buffers`].
+    pub fn unlock_and_lock_buffers(
+        &self,
+        done: LockId,
+        each: Vec<(BufferId, OwnedFd)>,
+        rest: Option<OwnedFd>,
+        wants: &[(BufferId, Access)],
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<LockId> {
+        let (fences, timeout_ns) = (given(each, rest), timeout_ns(timeout.into()));
+        self.request(|state| {
+            state.refuse_waited(done)?;
+            state.group()?.request_exchange(done, &fences, wants, timeout_ns)
+        })
+    }
+
+    /// Describes a lock, after the pending events were read. Asks this client, not the service.
+    ///
+    /// # Errors
+    /// [`Error::Evicted`]: unlock the lock to acknowledge that. [`Error::Ended`].
+    pub fn status(&self, lock: LockId) -> Result<LockStatus> {
+        self.with(|group| {
+            while group.absorb()? {}
+            let found = group.locks.find(lock).ok_or(Error::Ended)?;
+            match found.evicted {
+                true => Err(Error::Evicted),
+                false => {
+                    Ok(LockStatus { lock, waiting: found.waiting, grant: found.grant.clone() })
+                }
+            }
+        })
     }
 
     /// Closes the group. A waiting lock is cancelled. Unlock first: a grant that is still held ends as
@@ -203,55 +303,89 @@ impl SharedGroup {
         closed.map(drop).ok_or(Error::Closed)
     }
 
-    fn acquire(&self, timeout_ns: Option<i64>) -> Result<()> {
-        let mut state = self.state()?;
-        state.refuse_waiting()?;
-        let granted = state.group()?.request(timeout_ns)?;
-        self.finish(state, granted)
+    fn acquire(&self, timeout_ns: i64) -> Result<()> {
+        self.request(|state| {
+            state.refuse_waiting()?;
+            state.group()?.request(timeout_ns)
+        })
+        .map(drop)
     }
 
-    /// Waits for a requested lock, unless it is granted already.
-    fn finish<'a>(&'a self, mut state: MutexGuard<'a, State>, granted: bool) -> Result<()> {
-        if granted {
-            return Ok(());
+    /// Calls `call` under the mutex. It may read events for which other threads wait.
+    fn call<T>(&self, call: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let mut state = self.state()?;
+        let result = call(&mut state);
+        if state.polling {
+            self.wake();
         }
+        result
+    }
+
+    /// Sends a request, and waits for the lock unless it is granted already.
+    fn request(
+        &self,
+        request: impl FnOnce(&mut State) -> Result<(LockId, bool)>,
+    ) -> Result<LockId> {
+        let mut state = self.state()?;
+        let requested = request(&mut state);
+        if state.polling {
+            self.wake();
+        }
+        let (id, granted) = requested?;
+        if !granted {
+            self.finish(state, id)?;
+        }
+        Ok(id)
+    }
+
+    /// Waits for a lock.
+    fn finish<'a>(&'a self, mut state: MutexGuard<'a, State>, id: LockId) -> Result<()> {
         // A descriptor of its own: another thread may close the group, and with it the group's.
         let events = match self.prepare_wait(state.group()?) {
             Ok(events) => events,
             Err(error) => {
-                state.group()?.abandon();
+                state.group()?.abandon(id);
                 return Err(error);
             }
         };
-        state.waiting = true;
+        state.waited.push(id);
         let result = loop {
-            match state.progress() {
+            match state.progress(id) {
                 Ok(false) => {}
                 Ok(true) => break Ok(()),
                 Err(error) => break Err(error),
             }
+            if state.polling {
+                state = self.turn.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.polling = true;
+            if let Some(wake) = self.wake.get() {
+                // Clears earlier wake-ups: this thread has just looked.
+                let _ = wake.read();
+            }
             drop(state);
             let polled = self.wait(events.as_fd());
             state = self.state()?;
+            state.polling = false;
+            self.turn.notify_all();
             if let Err(error) = polled {
                 if let Ok(group) = state.group() {
-                    group.abandon();
+                    group.abandon(id);
                 }
                 break Err(error);
             }
         };
-        state.waiting = false;
-        state.cancelled = false;
+        state.waited.retain(|waited| *waited != id);
+        state.cancelled.retain(|cancelled| *cancelled != id);
         result
     }
 
     fn prepare_wait(&self, group: &Group) -> Result<OwnedFd> {
-        let wake = self.wake.get_or_try_init(|| {
+        self.wake.get_or_try_init(|| {
             EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
                 .map_err(|errno| Error::System("eventfd", errno))
         })?;
-        // Clears a wake-up of an earlier wait.
-        let _ = wake.read();
         let events = group.event_fd().try_clone_to_owned();
         events.map_err(|error| Error::io("dup of the event channel", &error))
     }
@@ -262,10 +396,7 @@ impl SharedGroup {
         let mut polled =
             [PollFd::new(events, PollFlags::POLLIN), PollFd::new(wake.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polled, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {
-                let _ = wake.read();
-                Ok(())
-            }
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(Error::System("poll on the event channel", errno)),
         }
     }
@@ -289,20 +420,48 @@ impl State {
         self.group.as_mut().ok_or(Error::Closed)
     }
 
+    fn main(&mut self) -> Result<Option<LockId>> {
+        Ok(self.group()?.locks.main().map(|lock| lock.id))
+    }
+
+    /// The main lock, if it is granted and no thread waits for its growth.
+    fn main_grant(&mut self) -> Result<LockId> {
+        self.refuse_waiting()?;
+        let main = self.group()?.locks.main();
+        let granted = main.filter(|lock| lock.grant.is_some());
+        granted.map(|lock| lock.id).ok_or(Error::NotLocked)
+    }
+
+    /// Refuses a call on the main lock while a thread waits for it.
     fn refuse_waiting(&mut self) -> Result<()> {
-        self.group()?;
-        if self.waiting {
-            Err(Error::AlreadyLocked)
-        } else {
-            Ok(())
+        match self.main()? {
+            Some(main) if self.waited.contains(&main) => Err(Error::AlreadyLocked),
+            _ => Ok(()),
         }
     }
 
-    /// Checks the waiting lock. Returns true if it is granted.
-    fn progress(&mut self) -> Result<bool> {
-        if self.cancelled {
+    /// Refuses a call on a lock while a thread waits for it.
+    fn refuse_waited(&mut self, id: LockId) -> Result<()> {
+        self.group()?;
+        match self.waited.contains(&id) {
+            true => Err(Error::Busy),
+            false => Ok(()),
+        }
+    }
+
+    fn cancel(&mut self, id: LockId) -> Result<()> {
+        self.group()?.cancel_lock(id)?;
+        if self.waited.contains(&id) {
+            self.cancelled.push(id);
+        }
+        Ok(())
+    }
+
+    /// Checks a waiting lock. Returns true if it is granted.
+    fn progress(&mut self, id: LockId) -> Result<bool> {
+        if self.cancelled.contains(&id) {
             return Err(Error::Cancelled);
         }
-        self.group()?.look()
+        self.group()?.look(id)
     }
 }

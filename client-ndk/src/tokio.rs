@@ -10,7 +10,6 @@
 //!
 //! A dropped future cancels the lock that it waited for.
 
-use std::ops::{Deref, DerefMut};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use tokio::io::Interest;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::group::Group;
-use crate::types::timeout_ns;
+use crate::types::{timeout_ns, LockId};
 
 impl Group {
     /// Like [`Group::lock`], for async code.
@@ -31,9 +30,9 @@ impl Group {
     /// # Panics
     /// Outside of a runtime with an I/O driver, like [`AsyncFd::register_with_interest`].
     pub async fn lock_async(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
-        let timeout_ns = timeout_ns(timeout.into());
-        if !self.request(Some(timeout_ns))? {
-            Pending(self).granted().await?;
+        let (id, granted) = self.request(timeout_ns(timeout.into()))?;
+        if !granted {
+            Pending { group: self, id }.granted().await?;
         }
         Grant::of(self)
     }
@@ -48,10 +47,10 @@ impl Grant<'_> {
     /// # Panics
     /// Like [`Group::lock_async`].
     pub async fn grow_async(&mut self, timeout: impl Into<Option<Duration>>) -> Result<()> {
-        let timeout_ns = timeout_ns(timeout.into());
+        let (id, timeout_ns) = (self.id(), timeout_ns(timeout.into()));
         let group = self.group_mut();
-        if !group.request(Some(timeout_ns))? {
-            Pending(group).granted().await?;
+        if !group.request_growth(id, &[], timeout_ns)? {
+            Pending { group, id }.granted().await?;
         }
         Ok(())
     }
@@ -73,35 +72,24 @@ impl Grant<'_> {
 }
 
 /// A lock that waits. If it is dropped before the grant, the lock is cancelled.
-struct Pending<'a>(&'a mut Group);
+struct Pending<'a> {
+    group: &'a mut Group,
+    id: LockId,
+}
 
 impl Pending<'_> {
-    async fn granted(mut self) -> Result<()> {
-        let events = watch(&self)?;
-        while !self.look()? {
+    async fn granted(self) -> Result<()> {
+        let events = watch(self.group)?;
+        while !self.group.look(self.id)? {
             ready(&events).await?;
         }
         Ok(())
     }
 }
 
-impl Deref for Pending<'_> {
-    type Target = Group;
-
-    fn deref(&self) -> &Group {
-        self.0
-    }
-}
-
-impl DerefMut for Pending<'_> {
-    fn deref_mut(&mut self) -> &mut Group {
-        self.0
-    }
-}
-
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.0.abandon();
+        self.group.abandon(self.id);
     }
 }
 

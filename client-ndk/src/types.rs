@@ -9,6 +9,7 @@ use std::time::Duration;
 pub use buffersync_access::Access;
 use buffersync_aidl::aidl::vendor::buffersync as aidl;
 use buffersync_aidl::event;
+use buffersync_aidl::reply::Granted;
 
 pub(crate) fn to_aidl(access: Access) -> aidl::Access::Access {
     match access {
@@ -30,11 +31,12 @@ impl fmt::Display for BufferId {
     }
 }
 
-/// The id of a lock and of the grant that it becomes. A service never uses a token twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Token(pub i64);
+/// The number of a lock, and of the grant that it becomes. The group counts its locks from 1, so a
+/// number is greater than all numbers of the group before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LockId(pub i64);
 
-impl fmt::Display for Token {
+impl fmt::Display for LockId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -78,12 +80,32 @@ impl From<event::Buffer> for GrantedBuffer {
 /// A grant and its buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantInfo {
-    /// The id of the grant.
-    pub token: Token,
+    /// The lock.
+    pub lock: LockId,
     /// At this time the grant is taken away: a reading of `CLOCK_MONOTONIC`.
     pub deadline: Duration,
-    /// Every buffer of the group, in the order in which they were added.
+    /// Every buffer of the lock, in the order in which they were added to the group.
     pub buffers: Vec<GrantedBuffer>,
+}
+
+impl GrantInfo {
+    /// Puts the numbers of the service into `buffers`, whose memory is used again.
+    pub(crate) fn new(lock: LockId, granted: Granted<'_>, mut buffers: Vec<GrantedBuffer>) -> Self {
+        buffers.clear();
+        buffers.extend(granted.buffers().map(GrantedBuffer::from));
+        Self { lock, deadline: monotonic(granted.deadline_ns), buffers }
+    }
+}
+
+/// A lock of a group, as the service knows it ([`crate::Group::locks`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockStatus {
+    /// The lock.
+    pub lock: LockId,
+    /// It waits: for its grant or, if it has one, for more.
+    pub waiting: bool,
+    /// Its grant, if it has one.
+    pub grant: Option<GrantInfo>,
 }
 
 /// Nanoseconds of `CLOCK_MONOTONIC` as a duration. The service sends no negative ones: they become 0.
@@ -106,6 +128,8 @@ pub struct Capabilities {
     pub max_groups_per_uid: usize,
     /// The number of buffers that one group may contain.
     pub max_buffers_per_group: usize,
+    /// The number of locks that one group may have at once, waiting or granted.
+    pub max_locks_per_group: usize,
     /// The number of (group, buffer) memberships that one uid may have at once.
     pub max_buffers_per_uid: usize,
     /// The number of locks that one uid may have waiting at once.
@@ -128,6 +152,7 @@ impl From<aidl::Capabilities::Capabilities> for Capabilities {
             max_hold: millis(caps.maxHoldMs),
             max_groups_per_uid: count(caps.maxGroupsPerUid),
             max_buffers_per_group: count(caps.maxBuffersPerGroup),
+            max_locks_per_group: count(caps.maxLocksPerGroup),
             max_buffers_per_uid: count(caps.maxBuffersPerUid),
             max_queued_per_uid: count(caps.maxQueuedPerUid),
             max_fences_per_uid: count(caps.maxFencesPerUid),

@@ -20,9 +20,8 @@ use std::sync::Arc;
 
 use buffersync_aidl::event::Record;
 use buffersync_engine::{
-    Access, BufferId, Close, Effects, Engine, EvictionCause, Failure, FailureCause,
-    FenceId, Grant, GrantedBuffer, GroupId, Implicit, JobId, LockOutcome, Phase, Span, Time, Token,
-    Wait, Wants,
+    Access, BufferId, Close, Effects, Engine, EvictionCause, Failure, FailureCause, FenceId, Grant,
+    GrantedBuffer, GroupId, Implicit, JobId, LockOutcome, Phase, Span, Time, Token, Wait, Wants,
 };
 use buffersync_kernel::dmabuf::Usage;
 use nix::poll::PollFlags;

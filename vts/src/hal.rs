@@ -396,7 +396,7 @@ impl Group {
 }
 
 /// More records than an event channel may have room for: a megabyte.
-const MORE_THAN_A_CHANNEL: usize = 1024 * 1024 / RECORD_BYTES;
+pub const MORE_THAN_A_CHANNEL: usize = 1024 * 1024 / RECORD_BYTES;
 
 /// Fills a group's event channel with grants that nobody reads. Both groups get `shared`. Returns the error
 /// with which the next lock is refused.

@@ -37,11 +37,11 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
 
     // No other holder.
     let mut grant = one.lock(None).expect("lock");
-    let (token, deadline) = (grant.token(), grant.deadline());
+    let (lock, deadline) = (grant.id(), grant.deadline());
     assert_eq!(grant.grow(None), Err(Error::AlreadyLocked));
     let added = grant.add(&y, Access::DmaWrite).expect("add");
     grant.grow(None).expect("grow");
-    assert_eq!((grant.token(), grant.deadline()), (token, deadline));
+    assert_eq!((grant.id(), grant.deadline()), (lock, deadline));
     assert!(grant.buffer(added).is_some());
     grant.unlock().expect("unlock");
     one.remove(added).expect("remove");

@@ -135,7 +135,7 @@ fn bindings(package: &Path, items: Vec<cbindgen::ItemType>, prefix: &str) -> Res
     // The header does not say what is in these.
     let opaque = ["ABufferSync", "ABufferSyncGroup", "AHardwareBuffer"];
     config.export.exclude = opaque.map(str::to_string).to_vec();
-    let structs = ["Event", "Grant", "BufferState", "Fence"];
+    let structs = ["Event", "Grant", "BufferState", "Fence", "Want", "LockStatus"];
     config.export.include = structs.map(|name| format!("ABufferSync{name}")).to_vec();
     let made = cbindgen::Builder::new().with_config(config).with_crate(package).generate();
     let made = made.map_err(|error| format!("cbindgen: {error}"))?;

@@ -8,11 +8,11 @@ use std::ffi::{c_char, c_int, CStr};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-use buffersync_client::{BufferId, Error};
+use buffersync_client::{Access, BufferId, Error};
 use nix::fcntl::{fcntl, FcntlArg};
 
 use crate::status::{Failure, Result};
-use crate::types::ABufferSyncFence;
+use crate::types::{ABufferSyncFence, ABufferSyncWant};
 
 /// An out-parameter.
 pub struct Out<T>(*mut T);
@@ -83,6 +83,27 @@ pub unsafe fn array<'a, T>(pointer: *const T, count: usize) -> Result<&'a [T]> {
     }
     // SAFETY: the caller vouches for the values; the rest is checked above.
     Ok(unsafe { std::slice::from_raw_parts(pointer, count) })
+}
+
+/// Like [`array`], but null stands for no values.
+///
+/// # Safety
+/// That of [`array`].
+pub unsafe fn optional_array<'a, T>(pointer: *const T, count: usize) -> Result<&'a [T]> {
+    if pointer.is_null() && count == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: the caller's promise is the same.
+    unsafe { array(pointer, count) }
+}
+
+/// What a lock asks for.
+pub fn wants(given: &[ABufferSyncWant]) -> Result<Vec<(BufferId, Access)>> {
+    let want = |want: &ABufferSyncWant| {
+        let access = crate::types::access(want.access).ok_or(Failure::Argument("access"))?;
+        Ok((BufferId(want.buffer), access))
+    };
+    given.iter().map(want).collect()
 }
 
 /// A descriptor that the caller keeps.

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `ABufferSyncGroup_*`: groups, locks and grants.
+//! `ABufferSyncGroup_*`: groups, and the main lock with its grant.
 
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
@@ -21,7 +21,7 @@ pub(crate) fn handle(group: SharedGroup) -> *mut ABufferSyncGroup {
     GROUPS.insert(group) as *mut ABufferSyncGroup
 }
 
-fn find(group: *mut ABufferSyncGroup) -> Result<Arc<SharedGroup>> {
+pub(crate) fn find(group: *mut ABufferSyncGroup) -> Result<Arc<SharedGroup>> {
     GROUPS.get(group as usize).ok_or(Failure::Handle)
 }
 
@@ -250,7 +250,7 @@ pub unsafe extern "C" fn ABufferSyncGroup_getGrant(
             }
             let numBuffers = i64::try_from(grant.buffers().len()).unwrap_or(i64::MAX);
             let deadlineNanos = nanos(grant.deadline());
-            Ok(ABufferSyncGrant { id: grant.token().0, deadlineNanos, numBuffers })
+            Ok(ABufferSyncGrant { id: grant.id().0, deadlineNanos, numBuffers })
         })?);
         Ok(())
     })
@@ -325,13 +325,9 @@ pub unsafe extern "C" fn ABufferSyncGroup_unlockWithFences(
 pub extern "C" fn ABufferSyncGroup_unlockAndLock(
     group: *mut ABufferSyncGroup,
     releaseFence: c_int,
-    next: *mut ABufferSyncGroup,
     timeoutNanos: i64,
 ) -> ABufferSyncStatus {
     // First of all, because the function takes the descriptor in any case.
     let fence = taken(releaseFence);
-    call(|| {
-        let (group, next) = (find(group)?, find(next)?);
-        Ok(group.unlock_and_lock(Vec::new(), fence?, &next, timeout(timeoutNanos))?)
-    })
+    call(|| Ok(find(group)?.unlock_and_lock(Vec::new(), fence?, timeout(timeoutNanos))?))
 }

@@ -6,7 +6,8 @@
 //! | module | content |
 //! |---|---|
 //! | [`sync`] | `ABufferSync_*` |
-//! | [`group`] | `ABufferSyncGroup_*` |
+//! | [`group`] | `ABufferSyncGroup_*`: groups, and the main lock |
+//! | [`locks`] | `ABufferSyncGroup_*`: locks by number |
 //! | [`types`] | the structs and constants of the header |
 //! | `status` | errors as numbers and messages; the end of every call |
 //! | `arguments` | checks and converts pointers, strings and descriptors from C |
@@ -36,6 +37,7 @@
 
 mod arguments;
 pub mod group;
+pub mod locks;
 mod status;
 pub mod sync;
 pub mod types;

@@ -86,21 +86,23 @@ pub fn text(status: ABufferSyncStatus) -> &'static CStr {
         ABUFFERSYNC_ERROR_INVALID_ARGUMENT => c"invalid argument",
         ABUFFERSYNC_ERROR_INVALID_HANDLE => c"the handle was closed, or was never opened",
         ABUFFERSYNC_ERROR_BAD_FD => c"bad file descriptor",
-        ABUFFERSYNC_ERROR_NOT_DMABUF => c"none of the descriptors is a dma-buf",
+        ABUFFERSYNC_ERROR_NOT_DMABUF => c"none of the descriptors is a dma-buf or a memfd",
         ABUFFERSYNC_ERROR_BAD_FENCE => c"a release fence is not a sync_file",
         ABUFFERSYNC_ERROR_UNKNOWN_BUFFER => c"the group has no buffer of that id",
         ABUFFERSYNC_ERROR_ACCESS_CONFLICT => c"the buffer is in the group for the CPU and for DMA",
         ABUFFERSYNC_ERROR_QUOTA => c"a quota of this uid or a limit of the group is reached",
         ABUFFERSYNC_ERROR_NO_RESOURCES => c"short of descriptors or memory",
         ABUFFERSYNC_ERROR_EMPTY_GROUP => c"the group has no buffers",
-        ABUFFERSYNC_ERROR_BUSY => c"the group waits for a lock, or holds the buffer",
-        ABUFFERSYNC_ERROR_ALREADY_LOCKED => c"the group holds its buffers or waits for them",
+        ABUFFERSYNC_ERROR_BUSY => c"the lock waits, or a lock of the group has the buffer",
+        ABUFFERSYNC_ERROR_ALREADY_LOCKED => {
+            c"a lock of this group has the buffers or waits for them"
+        }
         ABUFFERSYNC_ERROR_NOT_LOCKED => c"the group holds nothing",
         ABUFFERSYNC_ERROR_WOULD_BLOCK => c"somebody holds a buffer or waits for it; or no event",
         ABUFFERSYNC_ERROR_NOT_QUEUED => c"no lock is waiting",
         ABUFFERSYNC_ERROR_TIMED_OUT => c"the lock was not granted in time",
         ABUFFERSYNC_ERROR_CANCELLED => c"the lock was cancelled",
-        ABUFFERSYNC_ERROR_DEADLOCK => c"another group comes first: unlock, and lock again",
+        ABUFFERSYNC_ERROR_DEADLOCK => c"another lock comes first: unlock, and lock again",
         ABUFFERSYNC_ERROR_EVICTED => c"the grant was taken away at its deadline",
         ABUFFERSYNC_ERROR_LOCK_FAILED => {
             c"an implicit fence did not signal in time, or cache maintenance of a buffer failed"
@@ -115,6 +117,8 @@ pub fn text(status: ABufferSyncStatus) -> &'static CStr {
         ABUFFERSYNC_ERROR_SERVICE_DIED => c"the service died",
         ABUFFERSYNC_ERROR_FORKED => c"this process is a forked child of the process that connected",
         ABUFFERSYNC_ERROR_INTERNAL => c"binder failed, or the service broke its rules",
+        ABUFFERSYNC_ERROR_BAD_LOCK => c"the number names no lock of this group",
+        ABUFFERSYNC_ERROR_ENDED => c"the lock has ended",
         _ => c"unknown status",
     }
 }
@@ -125,7 +129,7 @@ mod tests {
 
     #[test]
     fn every_status_has_its_own_text() {
-        let texts: Vec<_> = (ABUFFERSYNC_ERROR_INTERNAL..=0).map(text).collect();
+        let texts: Vec<_> = (ABUFFERSYNC_ERROR_ENDED..=0).map(text).collect();
         for (nth, one) in texts.iter().enumerate() {
             assert!(!texts[..nth].contains(one) && *one != text(1), "{one:?}");
         }
@@ -151,6 +155,9 @@ mod tests {
             (Error::Busy, ABUFFERSYNC_ERROR_BUSY),
             (Error::AlreadyLocked, ABUFFERSYNC_ERROR_ALREADY_LOCKED),
             (Error::NotLocked, ABUFFERSYNC_ERROR_NOT_LOCKED),
+            (Error::BadLock, ABUFFERSYNC_ERROR_BAD_LOCK),
+            (Error::Ended, ABUFFERSYNC_ERROR_ENDED),
+            (Error::ReplyLost(nothing()), ABUFFERSYNC_ERROR_NO_RESOURCES),
             (Error::WouldBlock, ABUFFERSYNC_ERROR_WOULD_BLOCK),
             (Error::NotQueued, ABUFFERSYNC_ERROR_NOT_QUEUED),
             (Error::TimedOut, ABUFFERSYNC_ERROR_TIMED_OUT),

@@ -99,6 +99,7 @@ fn value_of(capabilities: &Capabilities, which: ABufferSyncCapability) -> Option
         ABUFFERSYNC_CAPABILITY_MAX_FENCES_PER_UID => count(capabilities.max_fences_per_uid),
         ABUFFERSYNC_CAPABILITY_MAX_FENCES_PER_GROUP => count(capabilities.max_fences_per_group),
         ABUFFERSYNC_CAPABILITY_MAX_FDS_PER_HANDLE => count(capabilities.max_fds_per_handle),
+        ABUFFERSYNC_CAPABILITY_MAX_LOCKS_PER_GROUP => count(capabilities.max_locks_per_group),
         _ => return None,
     })
 }

@@ -6,7 +6,9 @@
 
 use std::ffi::c_int;
 
-use buffersync_client::{Access, Event, GrantedBuffer};
+use buffersync_client::{Access, Event, GrantInfo, GrantedBuffer, LockStatus};
+
+use crate::arguments::nanos;
 
 #[repr(C)]
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct ABufferSyncGroup {
 pub use buffersync_client::AHardwareBuffer;
 
 pub type ABufferSyncBufferId = i64;
+/// The number of a lock.
+pub type ABufferSyncLock = i64;
 /// `ABUFFERSYNC_OK` or one of `ABUFFERSYNC_ERROR_*`.
 pub type ABufferSyncStatus = i32;
 /// One of `ABUFFERSYNC_ACCESS_*`.
@@ -60,6 +64,8 @@ pub const ABUFFERSYNC_ERROR_NO_SERVICE: ABufferSyncStatus = -24;
 pub const ABUFFERSYNC_ERROR_SERVICE_DIED: ABufferSyncStatus = -25;
 pub const ABUFFERSYNC_ERROR_FORKED: ABufferSyncStatus = -26;
 pub const ABUFFERSYNC_ERROR_INTERNAL: ABufferSyncStatus = -27;
+pub const ABUFFERSYNC_ERROR_BAD_LOCK: ABufferSyncStatus = -28;
+pub const ABUFFERSYNC_ERROR_ENDED: ABufferSyncStatus = -29;
 pub const ABUFFERSYNC_ACCESS_READ: ABufferSyncAccess = 0x1;
 pub const ABUFFERSYNC_ACCESS_WRITE: ABufferSyncAccess = 0x2;
 pub const ABUFFERSYNC_ACCESS_DMA_READ: ABufferSyncAccess = 0x5;
@@ -77,12 +83,14 @@ pub const ABUFFERSYNC_CAPABILITY_MAX_QUEUED_PER_UID: ABufferSyncCapability = 7;
 pub const ABUFFERSYNC_CAPABILITY_MAX_FENCES_PER_UID: ABufferSyncCapability = 8;
 pub const ABUFFERSYNC_CAPABILITY_MAX_FENCES_PER_GROUP: ABufferSyncCapability = 9;
 pub const ABUFFERSYNC_CAPABILITY_MAX_FDS_PER_HANDLE: ABufferSyncCapability = 10;
+pub const ABUFFERSYNC_CAPABILITY_MAX_LOCKS_PER_GROUP: ABufferSyncCapability = 11;
 pub const ABUFFERSYNC_EVENT_GRANTED: ABufferSyncEventType = 1;
 pub const ABUFFERSYNC_EVENT_LOCK_FAILED: ABufferSyncEventType = 2;
 pub const ABUFFERSYNC_EVENT_WOUNDED: ABufferSyncEventType = 3;
 pub const ABUFFERSYNC_EVENT_TIMED_OUT: ABufferSyncEventType = 4;
 pub const ABUFFERSYNC_EVENT_EVICTED: ABufferSyncEventType = 5;
 pub const ABUFFERSYNC_EVENT_FENCE_EVICTED: ABufferSyncEventType = 6;
+pub const ABUFFERSYNC_EVENT_CONTENDED: ABufferSyncEventType = 7;
 pub const ABUFFERSYNC_BUFFER_EVICTED: u32 = 0x1;
 pub const ABUFFERSYNC_BUFFER_FENCED: u32 = 0x2;
 pub const ABUFFERSYNC_BUFFER_TORN: u32 = 0x8;
@@ -92,14 +100,15 @@ pub const ABUFFERSYNC_BUFFER_TORN: u32 = 0x8;
 pub struct ABufferSyncEvent {
     pub r#type: ABufferSyncEventType,
     pub error: i32,
-    pub grant: i64,
+    pub grant: ABufferSyncLock,
     pub buffer: ABufferSyncBufferId,
+    pub deadlineNanos: i64,
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ABufferSyncGrant {
-    pub id: i64,
+    pub id: ABufferSyncLock,
     pub deadlineNanos: i64,
     pub numBuffers: i64,
 }
@@ -120,6 +129,22 @@ pub struct ABufferSyncFence {
     pub fd: c_int,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ABufferSyncWant {
+    pub buffer: ABufferSyncBufferId,
+    pub access: ABufferSyncAccess,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ABufferSyncLockStatus {
+    pub lock: ABufferSyncLock,
+    pub deadlineNanos: i64,
+    pub numBuffers: i64,
+    pub waiting: bool,
+}
+
 pub(crate) fn access(value: ABufferSyncAccess) -> Option<Access> {
     match value {
         ABUFFERSYNC_ACCESS_READ => Some(Access::Read),
@@ -133,22 +158,43 @@ pub(crate) fn access(value: ABufferSyncAccess) -> Option<Access> {
 impl ABufferSyncEvent {
     /// Converts an event. `None` if the header has no such event.
     pub(crate) fn of(event: &Event) -> Option<Self> {
-        let plain = |r#type, grant| Self { r#type, error: 0, grant, buffer: 0 };
+        let grant = event.lock().0;
+        let plain = |r#type| Self { r#type, error: 0, grant, buffer: 0, deadlineNanos: 0 };
         Some(match event {
-            Event::Granted(grant) => plain(ABUFFERSYNC_EVENT_GRANTED, grant.token.0),
-            Event::LockFailed { token, buffer, errno, .. } => Self {
+            Event::Granted(grant) => {
+                Self { deadlineNanos: nanos(grant.deadline), ..plain(ABUFFERSYNC_EVENT_GRANTED) }
+            }
+            Event::LockFailed { buffer, errno, .. } => Self {
                 error: *errno as i32,
                 buffer: buffer.0,
-                ..plain(ABUFFERSYNC_EVENT_LOCK_FAILED, token.0)
+                ..plain(ABUFFERSYNC_EVENT_LOCK_FAILED)
             },
-            Event::Wounded { token } => plain(ABUFFERSYNC_EVENT_WOUNDED, token.0),
-            Event::TimedOut { token } => plain(ABUFFERSYNC_EVENT_TIMED_OUT, token.0),
-            Event::Evicted { token, by_fence: false } => plain(ABUFFERSYNC_EVENT_EVICTED, token.0),
-            Event::Evicted { token, by_fence: true } => {
-                plain(ABUFFERSYNC_EVENT_FENCE_EVICTED, token.0)
+            Event::Wounded { .. } => plain(ABUFFERSYNC_EVENT_WOUNDED),
+            Event::TimedOut { .. } => plain(ABUFFERSYNC_EVENT_TIMED_OUT),
+            Event::Evicted { by_fence: false, .. } => plain(ABUFFERSYNC_EVENT_EVICTED),
+            Event::Evicted { by_fence: true, .. } => plain(ABUFFERSYNC_EVENT_FENCE_EVICTED),
+            Event::Contended { deadline, .. } => {
+                Self { deadlineNanos: nanos(*deadline), ..plain(ABUFFERSYNC_EVENT_CONTENDED) }
             }
             _ => return None,
         })
+    }
+}
+
+impl From<&GrantInfo> for ABufferSyncGrant {
+    fn from(grant: &GrantInfo) -> Self {
+        let numBuffers = i64::try_from(grant.buffers.len()).unwrap_or(i64::MAX);
+        Self { id: grant.lock.0, deadlineNanos: nanos(grant.deadline), numBuffers }
+    }
+}
+
+impl From<&LockStatus> for ABufferSyncLockStatus {
+    fn from(status: &LockStatus) -> Self {
+        let (lock, waiting) = (status.lock.0, status.waiting);
+        let grant = status.grant.as_ref().map(ABufferSyncGrant::from);
+        let (deadlineNanos, numBuffers) =
+            grant.map_or((0, 0), |grant| (grant.deadlineNanos, grant.numBuffers));
+        Self { lock, deadlineNanos, numBuffers, waiting }
     }
 }
 

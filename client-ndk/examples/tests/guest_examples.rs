@@ -21,6 +21,7 @@ use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::stack::{patient, Stack};
 use buffersync_testbed_guest::user::User;
 use nix::fcntl::{fcntl, FcntlArg, FdFlag};
+use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 
 const SIZE: usize = 64 * 1024;
 const FRAMES: u32 = 60;
@@ -292,6 +293,7 @@ fn java(user: User, class: &str) -> Command {
 fn rust_client(sync: &BufferSync, stack: &mut Stack) {
     let [one, other] = buffers();
     typed_access(sync, &one, &other);
+    several_locks(sync, &one, &other);
     awaited_locks(sync, &one);
     a_connection_survives_the_service(sync, stack, &one);
 }
@@ -343,6 +345,83 @@ fn typed_access(sync: &BufferSync, one: &DmaBuf, other: &DmaBuf) {
     assert_eq!(strong.bytes_mut(&grant).err(), Some(Error::UnknownBuffer), "held for reading");
     grant.grow(PATIENCE).expect("grow");
     assert!(strong.bytes_mut(&grant).is_ok());
+}
+
+/// Many locks in one group, each named by its number.
+fn several_locks(sync: &BufferSync, one: &DmaBuf, other: &DmaBuf) {
+    use buffersync_client::{Access, Error, Event, LockId, Started};
+    let mut group = sync.open_group("several/one", Options::default()).expect("open_group");
+    let mut rival = sync.open_group("several/rival", Options::default()).expect("open_group");
+    let memory = memfd_create(c"memory", MemFdCreateFlag::MFD_CLOEXEC).expect("memfd");
+    nix::unistd::ftruncate(&memory, 4096).expect("ftruncate");
+    let ids = [
+        group.add(one, Access::Write).expect("add"),
+        group.add(other, Access::Write).expect("add"),
+        group.add(&memory, Access::Write).expect("a memfd"),
+    ];
+    rival.add(one, Access::Write).expect("add");
+
+    let first = group.lock_buffers(&[(ids[0], Access::Write)], PATIENCE).expect("lock");
+    let wants = [(ids[1], Access::DmaRead), (ids[2], Access::Read)];
+    let (second, started) = group.start_lock_buffers(&wants, PATIENCE).expect("lock");
+    assert!(first < second && group.locks().expect("locks").len() == 2);
+    if started == Started::Queued {
+        // Cache maintenance.
+        await_event(
+            &mut group,
+            |event| matches!(event, Event::Granted(grant) if grant.lock == second),
+        );
+    }
+    let buffers = |group: &Group, lock| group.granted(lock).map(|grant| grant.buffers.len());
+    assert_eq!(buffers(&group, second), Some(2));
+    let conflicts = group.try_lock_buffers(&[(ids[2], Access::Write)]);
+    assert_eq!(conflicts, Err(Error::AlreadyLocked));
+    assert_eq!(group.lock(PATIENCE).err(), Some(Error::AlreadyLocked));
+    assert!(group.acquire_fence(first).expect("a fence of nobody").is_none());
+    assert_eq!(group.remove(ids[0]), Err(Error::Busy));
+
+    // Somebody waits, and reads when the holder shares.
+    let (theirs, started) =
+        rival.start_lock_buffers(&[(ids[0], Access::Read)], None).expect("lock");
+    assert_eq!(started, Started::Queued);
+    await_event(
+        &mut group,
+        |event| matches!(event, Event::Contended { lock, .. } if *lock == first),
+    );
+    group.downgrade(first, &[]).expect("downgrade");
+    await_event(&mut rival, |event| matches!(event, Event::Granted(grant) if grant.lock == theirs));
+    let stronger = group.grow_buffers(first, &[(ids[0], Access::Write)], Duration::from_millis(20));
+    assert_eq!(stronger, Err(Error::TimedOut));
+    rival.unlock_buffers(theirs, &[], Vec::new(), None).expect("unlock");
+
+    group.grow_buffers(first, &[(ids[2], Access::Read)], PATIENCE).expect("grow");
+    group.unlock_buffers(first, &[ids[0]], Vec::new(), None).expect("a part");
+    assert_eq!(buffers(&group, first), Some(1));
+    let third = group.unlock_and_lock_buffers(first, Vec::new(), None, &[], PATIENCE);
+    assert_eq!(third, Err(Error::AlreadyLocked), "the second lock has some of all buffers");
+    let wants = [(ids[0], Access::Write)];
+    let third = group.unlock_and_lock_buffers(first, Vec::new(), None, &wants, PATIENCE);
+    let third = third.expect("unlock_and_lock");
+    assert_eq!(group.granted(first), None);
+    let locks: Vec<LockId> = group.locks().expect("locks").iter().map(|lock| lock.lock).collect();
+    assert_eq!(locks, [second, third]);
+    for lock in locks {
+        group.unlock_buffers(lock, &[], Vec::new(), None).expect("unlock");
+        assert_eq!(group.unlock_buffers(lock, &[], Vec::new(), None), Err(Error::Ended));
+    }
+    let grant = group.lock(PATIENCE).expect("lock");
+    assert_eq!(grant.buffers().len(), 3);
+    grant.unlock_and_lock(PATIENCE).expect("again").unlock().expect("unlock");
+    assert_eq!(group.locks(), Ok(Vec::new()));
+}
+
+/// Reads events until this one comes.
+fn await_event(group: &mut Group, is_it: impl Fn(&buffersync_client::Event) -> bool) {
+    let begin = Instant::now();
+    while !group.read_event().expect("events").is_some_and(|event| is_it(&event)) {
+        assert!(begin.elapsed() < PATIENCE, "no such event");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn awaited_locks(sync: &BufferSync, buffer: &DmaBuf) {

@@ -8,10 +8,12 @@
  * @brief Locks on dma-bufs that processes share. A lock decides who may use a buffer, and the
  * service does the cache maintenance between one holder and the next.
  *
- * A group is a set of dma-bufs, each with a declared access. It is locked and unlocked as a whole.
- * Groups that want the same buffers are served by age, so no order of locking can deadlock. A grant
- * ends when it is unlocked, or at its deadline. At the deadline the holder is evicted, and the next
- * holder is told that the content may be half written.
+ * A group is a set of dma-bufs, each with a declared access. ABufferSyncGroup_lock() locks all of them:
+ * this is the group's main lock, and it has one at a time. ABufferSyncGroup_lockBuffers() locks some of
+ * them, and a group can have many such locks at once, each named by its number. Locks that want the
+ * same buffers are served by age, so no order of locking can deadlock. A grant ends when it is unlocked,
+ * or at its deadline. At the deadline the holder is evicted, and the next holder is told that the
+ * content may be half written.
  *
  * Results. Every function returns an ABufferSyncStatus, 0 for success, and writes its out-parameters
  * only on success. A call that fails has changed nothing unless its comment says otherwise.
@@ -24,13 +26,19 @@
  *   (exec first);
  * - ABUFFERSYNC_ERROR_SERVICE_DIED: the service is gone, and every group and lock with it. Close the
  *   groups and open them anew: the ABufferSync finds the service when it is back;
+ * - ABUFFERSYNC_ERROR_NO_RESOURCES: the answer of the service could not be delivered, mostly because
+ *   this process has no free descriptor for an acquire fence (ABufferSync_getLastErrorMessage() says
+ *   so). A call that locks has locked nothing then; after a growth the grant goes on, with the buffers
+ *   that it names; a call that ends a lock and locks has ended the old lock and locked nothing; an
+ *   unlock of a whole lock has ended it.
+ *   Other calls may or may not be done: close descriptors and call again;
  * - ABUFFERSYNC_ERROR_INTERNAL: binder failed, or the service broke its rules.
  *
  * Handles are names, not addresses: a closed handle is refused, never followed.
  *
- * Threads. Every function may be called from any thread. Calls on one group take turns. Only
- * ABufferSyncGroup_lock() and ABufferSyncGroup_tryLock() wait for other clients, and other threads can
- * call on the group meanwhile; ABufferSyncGroup_unlock() may wait for a fence, see there. A grant
+ * Threads. Every function may be called from any thread. Calls on one group take turns. Only the
+ * functions that lock or grow wait for other clients, and other threads can call on the group
+ * meanwhile; ABufferSyncGroup_unlock() may wait for a fence, see there. A grant
  * belongs to the group, not to a thread: any thread may unlock it. No function may be called from a
  * signal handler. In an atexit handler, or in a destructor of a thread that is ending (a pthread key,
  * C++'s thread_local), a call that needs the service may return ABUFFERSYNC_ERROR_INTERNAL; a handle
@@ -89,7 +97,7 @@ typedef struct AHardwareBuffer AHardwareBuffer;
 /** The connection to the service. */
 typedef struct ABufferSync ABufferSync;
 
-/** A set of dma-bufs that are locked and unlocked together. */
+/** A set of dma-bufs, and its locks. */
 typedef struct ABufferSyncGroup ABufferSyncGroup;
 
 /**
@@ -97,6 +105,12 @@ typedef struct ABufferSyncGroup ABufferSyncGroup;
  * long as any group has it. Ids are positive; some functions take 0 for all buffers of a grant.
  */
 typedef int64_t ABufferSyncBufferId;
+
+/**
+ * The number of a lock, and of the grant that it becomes. Numbers are positive. A later lock of a group
+ * has a greater number.
+ */
+typedef int64_t ABufferSyncLock;
 
 /** The result of a call. */
 ABUFFERSYNC_ENUM(ABufferSyncStatus) {
@@ -108,7 +122,7 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
     ABUFFERSYNC_ERROR_INVALID_HANDLE = -2,
     /** A descriptor is not open. */
     ABUFFERSYNC_ERROR_BAD_FD = -3,
-    /** None of the descriptors is a dma-buf. */
+    /** None of the descriptors is a dma-buf or a memfd. */
     ABUFFERSYNC_ERROR_NOT_DMABUF = -4,
     /** A release fence is not a sync_file. */
     ABUFFERSYNC_ERROR_BAD_FENCE = -5,
@@ -122,9 +136,9 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
     ABUFFERSYNC_ERROR_NO_RESOURCES = -9,
     /** The group has no buffers. */
     ABUFFERSYNC_ERROR_EMPTY_GROUP = -10,
-    /** The group waits for a lock, or holds the buffer. */
+    /** The lock waits, or a lock of the group has the buffer. */
     ABUFFERSYNC_ERROR_BUSY = -11,
-    /** The group holds all of its buffers, or waits for them. */
+    /** A lock of this group already has the buffers, or waits for them. */
     ABUFFERSYNC_ERROR_ALREADY_LOCKED = -12,
     /** The group holds nothing: it was not granted, or was unlocked before. */
     ABUFFERSYNC_ERROR_NOT_LOCKED = -13,
@@ -132,23 +146,22 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
     ABUFFERSYNC_ERROR_WOULD_BLOCK = -14,
     /** No lock is waiting. */
     ABUFFERSYNC_ERROR_NOT_QUEUED = -15,
-    /** The lock was not granted in time. The group still holds the buffers that it held before. */
+    /** The lock was not granted in time. If it would grow a grant, that goes on as it was. */
     ABUFFERSYNC_ERROR_TIMED_OUT = -16,
     /** Another thread took the lock back. */
     ABUFFERSYNC_ERROR_CANCELLED = -17,
     /**
-     * An older group waits for a buffer that this group holds, so waiting for more could deadlock
-     * (the kernel's EDEADLK): unlock, and lock again. The new lock keeps the old place in line for
-     * ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS from the first request. After that time, a lock that would
-     * pass another group that already waits for a buffer also ends with this error.
+     * An older lock waits for a buffer that this grant has, so waiting for more could deadlock (the
+     * kernel's EDEADLK): unlock, and lock again. The new lock keeps the old place in line for
+     * ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS from the first request. After that time, a growth that
+     * would pass another lock that already waits for a buffer also ends with this error.
      */
     ABUFFERSYNC_ERROR_DEADLOCK = -18,
     /** The grant was taken away at its deadline: work done after it may be lost. */
     ABUFFERSYNC_ERROR_EVICTED = -19,
     /**
      * An implicit fence of a buffer did not signal in time, or its cache maintenance failed:
-     * ABufferSync_getLastErrorMessage() says which. The group still holds the buffers that it held
-     * before.
+     * ABufferSync_getLastErrorMessage() says which. If it would grow a grant, that goes on as it was.
      */
     ABUFFERSYNC_ERROR_LOCK_FAILED = -20,
     /** Too many unread events: call ABufferSyncGroup_getEvent() until there are none. */
@@ -165,6 +178,10 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
     ABUFFERSYNC_ERROR_FORKED = -26,
     /** Binder failed, or the service broke its rules. */
     ABUFFERSYNC_ERROR_INTERNAL = -27,
+    /** The number names no lock of this group. */
+    ABUFFERSYNC_ERROR_BAD_LOCK = -28,
+    /** The lock has ended: it was unlocked or cancelled, or it ended without a grant. */
+    ABUFFERSYNC_ERROR_ENDED = -29,
 };
 
 /**
@@ -218,6 +235,8 @@ ABUFFERSYNC_ENUM(ABufferSyncCapability) {
     ABUFFERSYNC_CAPABILITY_MAX_FENCES_PER_GROUP = 9,
     /** The number of descriptors that one native handle may have. */
     ABUFFERSYNC_CAPABILITY_MAX_FDS_PER_HANDLE = 10,
+    /** The number of locks that one group may have at once, waiting or granted. */
+    ABUFFERSYNC_CAPABILITY_MAX_LOCKS_PER_GROUP = 11,
 };
 
 /** Types of events. */
@@ -235,8 +254,13 @@ ABUFFERSYNC_ENUM(ABufferSyncEventType) {
     ABUFFERSYNC_EVENT_TIMED_OUT = 4,
     /** A grant was taken away at its deadline. */
     ABUFFERSYNC_EVENT_EVICTED = 5,
-    /** The release fence of a grant that had been unlocked failed, or did not signal in time. */
+    /** The release fence of an earlier unlock failed, or did not signal in time. */
     ABUFFERSYNC_EVENT_FENCE_EVICTED = 6,
+    /**
+     * Somebody has to wait for a buffer of the grant, which goes on until .deadlineNanos. Who is done
+     * early lets the others go on early.
+     */
+    ABUFFERSYNC_EVENT_CONTENDED = 7,
 };
 
 /** An event of a group. */
@@ -244,16 +268,18 @@ typedef struct ABufferSyncEvent {
     ABufferSyncEventType type;
     /** LOCK_FAILED: the errno. Otherwise 0. */
     int32_t error;
-    /** The id of the lock, and of the grant that it became: ABufferSyncGrant.id. */
-    int64_t grant;
+    /** The number of the lock, and of the grant that it became: ABufferSyncGrant.id. */
+    ABufferSyncLock grant;
     /** LOCK_FAILED: the buffer. Otherwise 0. */
     ABufferSyncBufferId buffer;
+    /** GRANTED, CONTENDED: at this time the grant is taken away. Otherwise 0. */
+    int64_t deadlineNanos;
 } ABufferSyncEvent;
 
-/** The grant of a group that holds its buffers. */
+/** The grant of a lock. */
 typedef struct ABufferSyncGrant {
-    /** The id of the grant. A service never uses an id twice. */
-    int64_t id;
+    /** The number of the lock. A group uses no number twice. */
+    ABufferSyncLock id;
     /** At this time the grant is taken away. */
     int64_t deadlineNanos;
     /** The number of buffers in the grant. */
@@ -298,6 +324,25 @@ typedef struct ABufferSyncFence {
     /** A sync_file. */
     int fd;
 } ABufferSyncFence;
+
+/** A buffer that a lock asks for. */
+typedef struct ABufferSyncWant {
+    /** A buffer of the group. */
+    ABufferSyncBufferId buffer;
+    /** How this lock uses it. It need not be the access with which the buffer was added. */
+    ABufferSyncAccess access;
+} ABufferSyncWant;
+
+/** A lock of a group. */
+typedef struct ABufferSyncLockStatus {
+    ABufferSyncLock lock;
+    /** At this time its grant is taken away; 0 if it has none. */
+    int64_t deadlineNanos;
+    /** The number of buffers in its grant; 0 if it has none. */
+    int64_t numBuffers;
+    /** It waits: for its grant or, if it has one, for more. */
+    bool waiting;
+} ABufferSyncLockStatus;
 
 /**
  * Describes a status. Returns a constant string, never null.
@@ -378,16 +423,17 @@ ABufferSyncStatus ABufferSyncGroup_getHoldLimit(ABufferSyncGroup* _Nonnull group
                                                 int64_t* _Nonnull outNanos) __INTRODUCED_IN(35);
 
 /**
- * Adds one dma-buf. If the group has it already, the stronger of both accesses applies. Neither this
+ * Adds one dma-buf, or a memfd (memfd_create(2)): it is locked in the same way, and needs no cache
+ * maintenance. If the group has the buffer already, the stronger of both accesses applies. Neither this
  * library nor the service keeps the descriptor.
  *
- * A group that holds its buffers may add more, or a stronger access to one of them: the next
- * ABufferSyncGroup_lock() gets them.
+ * The locks that the group has stay as they are. If it holds its main lock, the next
+ * ABufferSyncGroup_lock() gets what was added.
  *
  * @param outBuffer may be null.
- * @return ABUFFERSYNC_ERROR_BAD_FD, ABUFFERSYNC_ERROR_NOT_DMABUF, ABUFFERSYNC_ERROR_BUSY,
- *         ABUFFERSYNC_ERROR_QUOTA, ABUFFERSYNC_ERROR_ACCESS_CONFLICT,
- *         ABUFFERSYNC_ERROR_NO_RESOURCES.
+ * @return ABUFFERSYNC_ERROR_BAD_FD, ABUFFERSYNC_ERROR_NOT_DMABUF, ABUFFERSYNC_ERROR_QUOTA,
+ *         ABUFFERSYNC_ERROR_ACCESS_CONFLICT, ABUFFERSYNC_ERROR_NO_RESOURCES. If the answer of the
+ *         service was lost, the group may have the buffer: add it again to learn its id.
  */
 ABufferSyncStatus ABufferSyncGroup_addDmaBuf(ABufferSyncGroup* _Nonnull group, int dmaBufFd,
                                              ABufferSyncAccess access,
@@ -396,7 +442,7 @@ ABufferSyncStatus ABufferSyncGroup_addDmaBuf(ABufferSyncGroup* _Nonnull group, i
 
 /**
  * Adds the dma-bufs among the descriptors of a native handle. Other descriptors are skipped: a gralloc
- * handle carries metadata memory too.
+ * handle carries metadata memory too. In a handle without a dma-buf, the memfds are the buffers.
  *
  * @param fds native_handle_t.data, or an array of your own.
  * @param numFds native_handle_t.numFds: 1 to ABUFFERSYNC_CAPABILITY_MAX_FDS_PER_HANDLE.
@@ -431,7 +477,7 @@ ABufferSyncStatus ABufferSyncGroup_addHardwareBuffer(ABufferSyncGroup* _Nonnull 
         __INTRODUCED_IN(35);
 
 /**
- * Removes one buffer from the group. The group must not hold it.
+ * Removes one buffer from the group. No lock of the group may have it or wait for it.
  *
  * @return ABUFFERSYNC_ERROR_UNKNOWN_BUFFER, ABUFFERSYNC_ERROR_BUSY.
  */
@@ -441,7 +487,7 @@ ABufferSyncStatus ABufferSyncGroup_remove(ABufferSyncGroup* _Nonnull group,
 /**
  * Removes all buffers from the group.
  *
- * @return ABUFFERSYNC_ERROR_BUSY if the group waits or holds.
+ * @return ABUFFERSYNC_ERROR_BUSY if a lock of the group has a buffer or waits for it.
  */
 ABufferSyncStatus ABufferSyncGroup_removeAll(ABufferSyncGroup* _Nonnull group) __INTRODUCED_IN(35);
 
@@ -456,7 +502,8 @@ ABufferSyncStatus ABufferSyncGroup_removeAll(ABufferSyncGroup* _Nonnull group) _
  *        holders bound the wait in any case.
  * @return ABUFFERSYNC_ERROR_TIMED_OUT; ABUFFERSYNC_ERROR_CANCELLED by another thread;
  *         ABUFFERSYNC_ERROR_LOCK_FAILED; ABUFFERSYNC_ERROR_EMPTY_GROUP;
- *         ABUFFERSYNC_ERROR_ALREADY_LOCKED if the group holds all its buffers, or another thread waits;
+ *         ABUFFERSYNC_ERROR_ALREADY_LOCKED if the group holds all its buffers, another thread waits, or
+ *         a lock of ABufferSyncGroup_lockBuffers() has one of the buffers;
  *         ABUFFERSYNC_ERROR_DEADLOCK; ABUFFERSYNC_ERROR_EVICTED if the group held a grant that was
  *         taken away: call ABufferSyncGroup_unlock() to acknowledge it; ABUFFERSYNC_ERROR_QUOTA,
  *         ABUFFERSYNC_ERROR_NO_RESOURCES, ABUFFERSYNC_ERROR_EVENTS_UNREAD.
@@ -500,8 +547,8 @@ ABufferSyncStatus ABufferSyncGroup_getEventFd(ABufferSyncGroup* _Nonnull group,
                                               int* _Nonnull outFd) __INTRODUCED_IN(35);
 
 /**
- * Gets the next event. Never blocks. While a thread waits in ABufferSyncGroup_lock(), that thread
- * consumes the events.
+ * Gets the next event. Never blocks. While a thread waits for a lock, that thread consumes the events.
+ * It keeps those of other locks: after it, call this function before you poll.
  *
  * @return ABUFFERSYNC_ERROR_WOULD_BLOCK if there is no event now.
  */
@@ -510,7 +557,7 @@ ABufferSyncStatus ABufferSyncGroup_getEvent(ABufferSyncGroup* _Nonnull group,
         __INTRODUCED_IN(35);
 
 /**
- * Describes the grant that the group holds. Reads the pending events first, so it knows of an eviction
+ * Describes the grant of the main lock. Reads the pending events first, so it knows of an eviction
  * at once.
  *
  * @return ABUFFERSYNC_ERROR_NOT_LOCKED; ABUFFERSYNC_ERROR_EVICTED if the grant was taken away: call
@@ -573,22 +620,201 @@ ABufferSyncStatus ABufferSyncGroup_unlockWithFences(ABufferSyncGroup* _Nonnull g
                                                     size_t numFences) __INTRODUCED_IN(35);
 
 /**
- * Ends the grant and locks another group in one call of the service, for a pipeline that has a group
- * per frame. Blocks like ABufferSyncGroup_lock() of the next group.
+ * Ends the grant and locks the group again in one call of the service. Others that wait for the buffers
+ * come first. Blocks like ABufferSyncGroup_lock().
  *
  * @param releaseFence as for ABufferSyncGroup_unlock(), but the call does not wait for a fence that
  *        the service can't take.
- * @param next another group of this process, which neither waits nor holds.
  * @param timeoutNanos as for ABufferSyncGroup_lock().
  * @return the errors of ABufferSyncGroup_unlock() and ABufferSyncGroup_lock(), ABUFFERSYNC_ERROR_QUOTA,
- *         ABUFFERSYNC_ERROR_NO_RESOURCES, and ABUFFERSYNC_ERROR_INVALID_ARGUMENT if both groups are the
- *         same. After ABUFFERSYNC_ERROR_TIMED_OUT, ABUFFERSYNC_ERROR_CANCELLED,
- *         ABUFFERSYNC_ERROR_LOCK_FAILED and ABUFFERSYNC_ERROR_EVICTED the grant has ended. After any
- *         other error it goes on.
+ *         ABUFFERSYNC_ERROR_NO_RESOURCES. After ABUFFERSYNC_ERROR_TIMED_OUT,
+ *         ABUFFERSYNC_ERROR_CANCELLED, ABUFFERSYNC_ERROR_LOCK_FAILED and ABUFFERSYNC_ERROR_EVICTED the
+ *         grant has ended, and so have both if the answer of the service was lost. After any other
+ *         error it goes on.
  */
 ABufferSyncStatus ABufferSyncGroup_unlockAndLock(ABufferSyncGroup* _Nonnull group, int releaseFence,
-                                                 ABufferSyncGroup* _Nonnull next,
                                                  int64_t timeoutNanos) __INTRODUCED_IN(35);
+
+/**
+ * Locks some buffers of the group, all or nothing. Blocks the calling thread until the lock is granted or
+ * has ended. The group can have other locks meanwhile, of other buffers or with shared accesses; other
+ * threads can wait for them. The lock lasts until ABufferSyncGroup_unlockBuffers(), or until its deadline.
+ *
+ * @param wants the buffers and their accesses; null for all buffers of the group, with the accesses with
+ *        which they were added.
+ * @param numWants the number of wants; 0 for null.
+ * @param timeoutNanos as for ABufferSyncGroup_lock().
+ * @param outLock receives the number of the lock.
+ * @return ABUFFERSYNC_ERROR_ALREADY_LOCKED if another lock of this group has one of the buffers with a
+ *         conflicting access, or waits for it; ABUFFERSYNC_ERROR_UNKNOWN_BUFFER;
+ *         ABUFFERSYNC_ERROR_ACCESS_CONFLICT if a buffer is named for the CPU and for a device;
+ *         ABUFFERSYNC_ERROR_TIMED_OUT, ABUFFERSYNC_ERROR_CANCELLED, ABUFFERSYNC_ERROR_LOCK_FAILED,
+ *         ABUFFERSYNC_ERROR_EMPTY_GROUP, ABUFFERSYNC_ERROR_QUOTA, ABUFFERSYNC_ERROR_NO_RESOURCES,
+ *         ABUFFERSYNC_ERROR_EVENTS_UNREAD. After any error nothing is locked.
+ */
+ABufferSyncStatus ABufferSyncGroup_lockBuffers(ABufferSyncGroup* _Nonnull group,
+                                               const ABufferSyncWant* _Nullable wants,
+                                               size_t numWants, int64_t timeoutNanos,
+                                               ABufferSyncLock* _Nonnull outLock)
+        __INTRODUCED_IN(35);
+
+/**
+ * Like ABufferSyncGroup_lockBuffers(), but waits for cache maintenance only, not for other clients or
+ * fences.
+ *
+ * @return ABUFFERSYNC_ERROR_WOULD_BLOCK, and the errors of ABufferSyncGroup_lockBuffers().
+ */
+ABufferSyncStatus ABufferSyncGroup_tryLockBuffers(ABufferSyncGroup* _Nonnull group,
+                                                  const ABufferSyncWant* _Nullable wants,
+                                                  size_t numWants,
+                                                  ABufferSyncLock* _Nonnull outLock)
+        __INTRODUCED_IN(35);
+
+/**
+ * Asks for a lock of some buffers and returns at once, like ABufferSyncGroup_startLock().
+ *
+ * @param outLock receives the number of the lock. Its events have this number.
+ * @param outGranted true: the lock has all its buffers, and no event follows.
+ * @return the errors of ABufferSyncGroup_lockBuffers().
+ */
+ABufferSyncStatus ABufferSyncGroup_startLockBuffers(ABufferSyncGroup* _Nonnull group,
+                                                    const ABufferSyncWant* _Nullable wants,
+                                                    size_t numWants, int64_t timeoutNanos,
+                                                    ABufferSyncLock* _Nonnull outLock,
+                                                    bool* _Nonnull outGranted)
+        __INTRODUCED_IN(35);
+
+/**
+ * Adds buffers, or stronger accesses, to a grant. Blocks like ABufferSyncGroup_lockBuffers(). The deadline
+ * stays the same, and the grant keeps what it has even if this call fails.
+ *
+ * @param wants as for ABufferSyncGroup_lockBuffers(). What the grant has already may be named.
+ * @return ABUFFERSYNC_ERROR_DEADLOCK; ABUFFERSYNC_ERROR_EVICTED; ABUFFERSYNC_ERROR_ENDED;
+ *         ABUFFERSYNC_ERROR_BUSY if the lock waits; ABUFFERSYNC_ERROR_ALREADY_LOCKED if it has all of
+ *         this; and the errors of ABufferSyncGroup_lockBuffers().
+ */
+ABufferSyncStatus ABufferSyncGroup_growBuffers(ABufferSyncGroup* _Nonnull group,
+                                               ABufferSyncLock lock,
+                                               const ABufferSyncWant* _Nullable wants,
+                                               size_t numWants, int64_t timeoutNanos)
+        __INTRODUCED_IN(35);
+
+/**
+ * Takes back what waits, also if another thread waits for it: a lock ends, a growth ends and its grant
+ * goes on as it was. No event of it follows.
+ *
+ * @return ABUFFERSYNC_ERROR_NOT_QUEUED if the lock does not wait; it may have been granted meanwhile.
+ */
+ABufferSyncStatus ABufferSyncGroup_cancelLock(ABufferSyncGroup* _Nonnull group,
+                                              ABufferSyncLock lock) __INTRODUCED_IN(35);
+
+/**
+ * Describes the grant of a lock. Reads the pending events first, so it knows of an eviction at once.
+ *
+ * @return ABUFFERSYNC_ERROR_BUSY if the lock waits for its grant; ABUFFERSYNC_ERROR_EVICTED if the grant
+ *         was taken away: call ABufferSyncGroup_unlockBuffers() to acknowledge it;
+ *         ABUFFERSYNC_ERROR_ENDED.
+ */
+ABufferSyncStatus ABufferSyncGroup_getLockGrant(ABufferSyncGroup* _Nonnull group,
+                                                ABufferSyncLock lock,
+                                                ABufferSyncGrant* _Nonnull outGrant)
+        __INTRODUCED_IN(35);
+
+/**
+ * Describes a buffer of the grant of a lock, as it was when it was granted.
+ *
+ * @return ABUFFERSYNC_ERROR_UNKNOWN_BUFFER, and the errors of ABufferSyncGroup_getLockGrant().
+ */
+ABufferSyncStatus ABufferSyncGroup_getLockBufferState(ABufferSyncGroup* _Nonnull group,
+                                                      ABufferSyncLock lock,
+                                                      ABufferSyncBufferId buffer,
+                                                      ABufferSyncBufferState* _Nonnull outState)
+        __INTRODUCED_IN(35);
+
+/**
+ * Gets the release fences of earlier holders, like ABufferSyncGroup_getAcquireFence().
+ *
+ * @param buffer a buffer of the grant; 0 for all of them.
+ * @param outFence a sync_file, or -1 if no fence is pending.
+ * @return the errors of ABufferSyncGroup_getAcquireFence().
+ */
+ABufferSyncStatus ABufferSyncGroup_getLockAcquireFence(ABufferSyncGroup* _Nonnull group,
+                                                       ABufferSyncLock lock,
+                                                       ABufferSyncBufferId buffer,
+                                                       int* _Nonnull outFence)
+        __INTRODUCED_IN(35);
+
+/**
+ * Ends a part of a grant, or a lock. The work on the buffers is finished, or ends when their fences
+ * signal: see ABufferSyncGroup_unlock(). After a part the grant goes on for the rest, with the same
+ * deadline. The group still has the buffers: ABufferSyncGroup_growBuffers() gets them again.
+ *
+ * @param buffers null: ends the lock, whatever it is: a grant, a growth with its grant, or a lock that
+ *        waits.
+ * @param numBuffers the number of buffers; 0 for null.
+ * @param fences fences for these buffers, or null; the function takes the descriptors.
+ * @param numFences the number of fences; 0 for null.
+ * @return ABUFFERSYNC_ERROR_EVICTED: the grant had been taken away; without named buffers the lock has
+ *         ended now. ABUFFERSYNC_ERROR_ENDED. ABUFFERSYNC_ERROR_BAD_FD, ABUFFERSYNC_ERROR_BAD_FENCE,
+ *         ABUFFERSYNC_ERROR_UNKNOWN_BUFFER, ABUFFERSYNC_ERROR_QUOTA, ABUFFERSYNC_ERROR_BUSY if a part
+ *         of a lock that waits is named or another thread waits for it: the lock goes on as it was. If
+ *         the answer for named buffers was lost (ABUFFERSYNC_ERROR_NO_RESOURCES), call again:
+ *         ABUFFERSYNC_ERROR_UNKNOWN_BUFFER means that they were let go.
+ */
+ABufferSyncStatus ABufferSyncGroup_unlockBuffers(ABufferSyncGroup* _Nonnull group,
+                                                 ABufferSyncLock lock,
+                                                 const ABufferSyncBufferId* _Nullable buffers,
+                                                 size_t numBuffers,
+                                                 const ABufferSyncFence* _Nullable fences,
+                                                 size_t numFences) __INTRODUCED_IN(35);
+
+/**
+ * Makes exclusive accesses of a grant shared, when the writes are finished. Readers that wait are then
+ * granted. ABufferSyncGroup_growBuffers() can make an access exclusive again.
+ *
+ * @param buffers null for all buffers of the grant.
+ * @param numBuffers the number of buffers; 0 for null.
+ * @return ABUFFERSYNC_ERROR_EVICTED, ABUFFERSYNC_ERROR_ENDED, ABUFFERSYNC_ERROR_UNKNOWN_BUFFER,
+ *         ABUFFERSYNC_ERROR_BUSY if the lock waits.
+ */
+ABufferSyncStatus ABufferSyncGroup_downgrade(ABufferSyncGroup* _Nonnull group, ABufferSyncLock lock,
+                                             const ABufferSyncBufferId* _Nullable buffers,
+                                             size_t numBuffers) __INTRODUCED_IN(35);
+
+/**
+ * Ends a grant and locks buffers, the same or others, in one call of the service. Both happen, or
+ * neither. Blocks like ABufferSyncGroup_lockBuffers().
+ *
+ * @param done the lock that ends.
+ * @param fences as for ABufferSyncGroup_unlockBuffers(), but the call does not wait for fences that the
+ *        service can't take.
+ * @param wants as for ABufferSyncGroup_lockBuffers().
+ * @param outLock receives the number of the new lock.
+ * @return the errors of ABufferSyncGroup_unlockBuffers() and ABufferSyncGroup_lockBuffers(). After
+ *         ABUFFERSYNC_ERROR_TIMED_OUT, ABUFFERSYNC_ERROR_CANCELLED, ABUFFERSYNC_ERROR_LOCK_FAILED and
+ *         ABUFFERSYNC_ERROR_EVICTED the old grant has ended, and so have both if the answer of the
+ *         service was lost. After any other error the old grant goes on.
+ */
+ABufferSyncStatus ABufferSyncGroup_unlockAndLockBuffers(ABufferSyncGroup* _Nonnull group,
+                                                        ABufferSyncLock done,
+                                                        const ABufferSyncFence* _Nullable fences,
+                                                        size_t numFences,
+                                                        const ABufferSyncWant* _Nullable wants,
+                                                        size_t numWants, int64_t timeoutNanos,
+                                                        ABufferSyncLock* _Nonnull outLock)
+        __INTRODUCED_IN(35);
+
+/**
+ * Asks the service for the group's locks, the main lock too. What is not there has ended or never was.
+ *
+ * @param outLocks null, or room for maxLocks locks. Receives the first maxLocks locks, the oldest number
+ *        first.
+ * @param outNumLocks receives the number of locks of the group.
+ */
+ABufferSyncStatus ABufferSyncGroup_getLocks(ABufferSyncGroup* _Nonnull group,
+                                            ABufferSyncLockStatus* _Nullable outLocks,
+                                            size_t maxLocks, size_t* _Nonnull outNumLocks)
+        __INTRODUCED_IN(35);
 
 #if defined(__cplusplus)
 }

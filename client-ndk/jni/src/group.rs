@@ -1,12 +1,12 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The native methods of `SyncGroup` and `Grant`.
+//! The native methods of `SyncGroup` and `Grant`, except those of locks by number.
 
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
-use buffersync_client::{Access, BufferId, Error, Event, Handles, SharedGroup, Started};
+use buffersync_client::{Access, BufferId, Error, Event, GrantInfo, Handles, SharedGroup, Started};
 use jni::objects::{JIntArray, JLongArray, JObject};
 use jni::sys::{jint, jlong};
 use jni::{JNIEnv, NativeMethod};
@@ -35,7 +35,7 @@ pub fn methods() -> Vec<NativeMethod> {
         native!(evicted(group: jlong) -> bool),
         native!(acquire_fence(group: jlong, buffer: jlong) -> jint),
         native!(unlock(group: jlong, buffers: JLongArray, fences: JIntArray) -> ()),
-        native!(unlock_and_lock(group: jlong, fence: jint, next: jlong, limit: jlong) -> ()),
+        native!(unlock_and_lock(group: jlong, fence: jint, timeout: jlong) -> ()),
     ]
 }
 
@@ -105,20 +105,22 @@ fn event_fd(_: &mut JNIEnv<'_>, group: jlong) -> Result<jint> {
     Ok(find(group)?.with(|group| Ok(group.event_fd().as_raw_fd()))?)
 }
 
-/// Returns type, grant, errno and buffer; null if there is no event. The type is the ordinal of
+/// Returns type, lock, errno, buffer and deadline; null if there is no event. The type is the ordinal of
 /// `Event.Type`.
 fn event<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'local>> {
     let group = find(group)?;
     while let Some(event) = group.read_event()? {
+        let lock = event.lock().0;
         let values = match event {
-            Event::Granted(grant) => [0, grant.token.0, 0, 0],
-            Event::LockFailed { token, buffer, errno, .. } => {
-                [1, token.0, jlong::from(errno as i32), buffer.0]
+            Event::Granted(grant) => [0, lock, 0, 0, nanos(grant.deadline)],
+            Event::LockFailed { buffer, errno, .. } => {
+                [1, lock, jlong::from(errno as i32), buffer.0, 0]
             }
-            Event::Wounded { token } => [2, token.0, 0, 0],
-            Event::TimedOut { token } => [3, token.0, 0, 0],
-            Event::Evicted { token, by_fence: false } => [4, token.0, 0, 0],
-            Event::Evicted { token, by_fence: true } => [5, token.0, 0, 0],
+            Event::Wounded { .. } => [2, lock, 0, 0, 0],
+            Event::TimedOut { .. } => [3, lock, 0, 0, 0],
+            Event::Evicted { by_fence: false, .. } => [4, lock, 0, 0, 0],
+            Event::Evicted { by_fence: true, .. } => [5, lock, 0, 0, 0],
+            Event::Contended { deadline, .. } => [6, lock, 0, 0, nanos(deadline)],
             // Java has no name for this event.
             _ => continue,
         };
@@ -127,17 +129,21 @@ fn event<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'l
     Ok(JObject::null().into())
 }
 
-/// Returns id and deadline; then id, generation and flags (1: evicted, 2: fenced, 8: torn) of each
-/// buffer.
+/// Returns id and deadline; then the buffers (see [`buffers_of`]).
 fn grant<'local>(env: &mut JNIEnv<'local>, group: jlong) -> Result<JLongArray<'local>> {
     let grant = find(group)?.granted()?;
-    let mut values = vec![grant.token.0, nanos(grant.deadline)];
-    for buffer in &grant.buffers {
+    let values: Vec<_> =
+        [grant.lock.0, nanos(grant.deadline)].into_iter().chain(buffers_of(&grant)).collect();
+    longs(env, &values)
+}
+
+/// The id, the generation and the flags (1: evicted, 2: fenced, 8: torn) of each buffer.
+pub fn buffers_of(grant: &GrantInfo) -> impl Iterator<Item = jlong> + '_ {
+    grant.buffers.iter().flat_map(|buffer| {
         let marks = jlong::from(buffer.evicted) | jlong::from(buffer.torn) << 3;
         let flags = marks | jlong::from(buffer.fenced) << 1;
-        values.extend([buffer.id.0, buffer.generation, flags]);
-    }
-    longs(env, &values)
+        [buffer.id.0, buffer.generation, flags]
+    })
 }
 
 fn evicted(_: &mut JNIEnv<'_>, group: jlong) -> Result<bool> {
@@ -154,14 +160,14 @@ fn acquire_fence(_: &mut JNIEnv<'_>, group: jlong, buffer: jlong) -> Result<jint
 }
 
 /// Takes the fences. Each is for the buffer at the same index; 0 stands for the rest.
-fn unlock<'local>(
-    env: &mut JNIEnv<'local>,
-    group: jlong,
-    buffers: JLongArray<'_>,
-    fences: JIntArray<'_>,
-) -> Result<()> {
-    let ids = long_values(env, &buffers)?;
-    let fds = int_values(env, &fences)?;
+#[allow(clippy::type_complexity)]
+pub fn fences(
+    env: &mut JNIEnv<'_>,
+    buffers: &JLongArray<'_>,
+    fences: &JIntArray<'_>,
+) -> Result<(Vec<(BufferId, OwnedFd)>, Option<OwnedFd>)> {
+    let ids = long_values(env, buffers)?;
+    let fds = int_values(env, fences)?;
     // All of them first, because they are taken in any case.
     let fences: Vec<_> = fds.into_iter().map(owned).collect();
     let (mut each, mut rest) = (Vec::new(), None);
@@ -171,6 +177,16 @@ fn unlock<'local>(
             id => each.push((BufferId(id), fence?)),
         }
     }
+    Ok((each, rest))
+}
+
+fn unlock(
+    env: &mut JNIEnv<'_>,
+    group: jlong,
+    buffers: JLongArray<'_>,
+    given: JIntArray<'_>,
+) -> Result<()> {
+    let (each, rest) = fences(env, &buffers, &given)?;
     Ok(find(group)?.unlock(each, rest)?)
 }
 
@@ -179,10 +195,8 @@ fn unlock_and_lock(
     _: &mut JNIEnv<'_>,
     group: jlong,
     fence: jint,
-    next: jlong,
-    limit: jlong,
+    timeout_nanos: jlong,
 ) -> Result<()> {
     let fence = if fence == -1 { None } else { Some(owned(fence)?) };
-    let (group, next) = (find(group)?, find(next)?);
-    Ok(group.unlock_and_lock(Vec::new(), fence, &next, timeout(limit))?)
+    Ok(find(group)?.unlock_and_lock(Vec::new(), fence, timeout(timeout_nanos))?)
 }

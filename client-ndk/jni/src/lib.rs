@@ -10,7 +10,8 @@
 //! | module | content |
 //! |---|---|
 //! | `sync` | the connection |
-//! | `group` | groups, locks, grants |
+//! | `group` | groups, the main lock and its grant |
+//! | `locks` | locks by number |
 //! | `memory` | mapped buffers, descriptors, fences |
 //! | `bridge` | makes a Rust function a native method: types, conversions, exceptions |
 
@@ -33,6 +34,7 @@
 
 mod bridge;
 mod group;
+mod locks;
 mod memory;
 mod sync;
 
@@ -61,7 +63,7 @@ pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_vo
 
 fn register(env: &mut JNIEnv<'_>) -> jni::errors::Result<()> {
     let class = env.find_class(CLASS)?;
-    for methods in [sync::methods(), group::methods(), memory::methods()] {
+    for methods in [sync::methods(), group::methods(), locks::methods(), memory::methods()] {
         env.register_native_methods(&class, &methods)?;
     }
     Ok(())

@@ -62,6 +62,7 @@ fn capabilities<'local>(env: &mut JNIEnv<'local>, sync: jlong) -> Result<JLongAr
         count(caps.max_fences_per_uid),
         count(caps.max_fences_per_group),
         count(caps.max_fds_per_handle),
+        count(caps.max_locks_per_group),
     ];
     longs(env, &values)
 }

@@ -97,23 +97,26 @@ fn bare_locks(count: usize) -> impl FnMut() {
         let handle = NativeHandle { fds: vec![ParcelFileDescriptor::new(fd)], ints: Vec::new() };
         group.add(&handle, AidlAccess::DMA_WRITE).expect("add");
     }
+    let mut number = 0;
     move || {
-        let reply = group.lock(0).expect("lock");
-        group.unlock(reply.token).expect("unlock");
+        number += 1;
+        group.lock(number, &[], &[], 0).expect("lock");
+        group.unlock(number).expect("unlock");
     }
 }
 
-/// Goes from one group of four buffers to another: ends the grant and locks the next in one call.
+/// Goes from four buffers of a group to four others: ends the grant and locks the next in one call.
 pub fn exchanges(sync: &BufferSync) -> impl FnMut() {
-    let mut groups =
-        ["bench/even", "bench/odd"].map(|name| group(sync, name, &buffers(4), Access::DmaWrite));
-    std::mem::forget(groups[0].lock(None).expect("lock"));
+    let mut group = group(sync, "bench/exchange", &[], Access::DmaWrite);
+    let mut add = |buffer: &DmaBuf| group.add(buffer, Access::DmaWrite).expect("add");
+    let mut next = [buffers(4), buffers(4)]
+        .map(|buffers| buffers.iter().map(|one| (add(one), Access::DmaWrite)).collect::<Vec<_>>());
+    let mut held = group.lock_buffers(&next[1], None).expect("lock");
     move || {
-        let [held, next] = &mut groups;
-        let grant = held.grant().expect("it holds");
-        // The group holds until the next turn, which makes a new guard.
-        std::mem::forget(grant.unlock_and_lock(next, None).expect("unlock_and_lock"));
-        groups.swap(0, 1);
+        let wants = &next[0];
+        let exchanged = group.unlock_and_lock_buffers(held, Vec::new(), None, wants, None);
+        held = exchanged.expect("unlock_and_lock");
+        next.swap(0, 1);
     }
 }
 

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! camera -> codec -> preview, three processes with four frames between them: frames per second, with groups
+//! camera -> codec -> preview, three processes with four frames between them: frames per second, with locks
 //! of the service, and with record locks and hand-written ioctls.
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use buffersync_client::{Access, BufferSync, Group, Options};
+use buffersync_client::{Access, BufferId, BufferSync, Group, LockId, Options};
 use buffersync_testbed_guest::dmabuf::{DmaBuf, Mapping};
 use buffersync_testbed_guest::heap;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -26,7 +26,8 @@ const DONE: usize = 16;
 
 /// The kind of lock that a stage uses.
 enum Guard {
-    Groups(Vec<Group>),
+    /// A group, what it locks for each frame, and the lock that it has.
+    Group(Box<Group>, Vec<[(BufferId, Access); 1]>, Option<LockId>),
     ByHand(Vec<[DmaBuf; 1]>),
 }
 
@@ -37,18 +38,18 @@ impl Guard {
         }
         let sync = BufferSync::connect().expect("connect");
         let access = if number == 0 { Access::Write } else { Access::Read };
-        let groups = buffers.iter().map(|buffer| {
-            let mut group = sync.open_group("bench/frame", Options::default()).expect("openGroup");
-            group.add(buffer, access).expect("add");
-            group
-        });
-        Self::Groups(groups.collect())
+        let mut group = sync.open_group("bench/frames", Options::default()).expect("openGroup");
+        let add = |buffer| [(group.add(buffer, access).expect("add"), access)];
+        let frames = buffers.iter().map(add).collect();
+        Self::Group(Box::new(group), frames, None)
     }
 
     /// Locks a frame.
     fn enter(&mut self, frame: usize) {
         match self {
-            Self::Groups(groups) => std::mem::forget(groups[frame].lock(None).expect("lock")),
+            Self::Group(group, frames, held) => {
+                *held = Some(group.lock_buffers(&frames[frame], None).expect("lock"));
+            }
             Self::ByHand(buffers) => {
                 peers::lock(&buffers[frame]);
                 peers::bracket(&buffers[frame], false);
@@ -59,16 +60,16 @@ impl Guard {
     /// Unlocks a frame, and locks the next one if it is there already.
     fn leave(&mut self, frame: usize, next: Option<usize>) {
         match (self, next) {
-            (Self::Groups(groups), Some(next)) if next != frame => {
-                let pair = groups.get_disjoint_mut([frame, next]).expect("two frames");
-                let [group, next] = pair;
-                let grant = group.grant().expect("it holds");
-                std::mem::forget(grant.unlock_and_lock(next, None).expect("unlock_and_lock"));
-            }
-            (Self::Groups(groups), next) => {
-                groups[frame].grant().expect("it holds").unlock().expect("unlock");
-                if let Some(next) = next {
-                    std::mem::forget(groups[next].lock(None).expect("lock"));
+            (Self::Group(group, frames, held), next) => {
+                let done = held.take().expect("it holds");
+                match next {
+                    Some(next) => {
+                        let wants = &frames[next];
+                        let next =
+                            group.unlock_and_lock_buffers(done, Vec::new(), None, wants, None);
+                        *held = Some(next.expect("unlock_and_lock"));
+                    }
+                    None => group.unlock_buffers(done, &[], Vec::new(), None).expect("unlock"),
                 }
             }
             (by_hand @ Self::ByHand(_), next) => {

@@ -292,9 +292,11 @@ pub const FAULTS: &[Fault] = &[
         "accesses.get(nth).copied()",
         "accesses.get(nth).copied().filter(|_| !FAULT)",
         &["locks::a_lock_names_accesses_or_takes_those_of_add"]),
-    fault("a_number_may_come_twice", "engine/src/engine.rs",
-        "        if token <= last {\n",
-        "        if token <= last && !(FAULT && token == last) {\n",
+    fault("a_number_may_come_twice", "src/state.rs",
+        "        self.sessions.check_number(id, token)?;\n        let buffers = self.size(id, token, wants);\n        // Before",
+        "        let again = FAULT && self.sessions.check_number(id, token).is_err() && token != Token(0);
+        let token = if again { Token(token.0 + 1) } else { token };
+        self.sessions.check_number(id, token)?;\n        let buffers = self.size(id, token, wants);\n        // Before",
         &["locks::numbers_grow_and_a_refused_call_uses_up_none"]),
     fault("a_refused_lock_uses_up_its_number", "engine/src/engine.rs",
         "        let at = self.new_lock(id, token, wants)?;",
@@ -305,9 +307,9 @@ pub const FAULTS: &[Fault] = &[
         }
         let at = made?;",
         &["locks::numbers_grow_and_a_refused_call_uses_up_none"]),
-    fault("a_number_that_is_over_is_forgotten", "engine/src/engine.rs",
-        "None if token == Token(0) || token > *last => Err(Error::BadToken),",
-        "None if FAULT || token == Token(0) || token > *last => Err(Error::BadToken),",
+    fault("a_number_that_is_over_is_forgotten", "src/sessions.rs",
+        "            _ => Error::Ended,",
+        "            _ if FAULT => Error::BadLock(group.last.0),\n            _ => Error::Ended,",
         &["locks::a_number_that_is_over_says_so"]),
     fault("a_lock_that_waits_can_not_be_unlocked", "engine/src/engine.rs",
         "let bare = fences.is_empty();",
@@ -342,9 +344,9 @@ pub const FAULTS: &[Fault] = &[
         }
         let mut next = self.slots[slot].untold;",
         &["contention::a_holder_is_told_once_that_somebody_waits"]),
-    fault("a_buffer_with_a_lock_can_be_removed", "engine/src/engine.rs",
-        "if group.members[nth].wanted != Holders::default() {",
-        "if !FAULT && group.members[nth].wanted != Holders::default() {",
+    fault("a_refused_remove_has_removed_some", "src/state.rs",
+        "            conflict.map_err(|error| match error {",
+        "            let conflict = if FAULT { Ok(()) } else { conflict };\n            conflict.map_err(|error| match error {",
         &["locks::buffers_without_locks_come_and_go"]),
     fault("the_channel_is_a_stream", "src/events.rs",
         "(SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);",
@@ -412,11 +414,11 @@ pub const FAULTS: &[Fault] = &[
     // Who waits counts as a writer: so all others stand behind it.
     fault("a_wait_gates_everybody", "engine/src/prepare.rs",
         "self.locks[at].entries[nth].waits = Some(flags);",
-        "self.locks[at].entries[nth].waits = Some(flags);\n            if FAULT {\n                let entry = &mut self.groups[at].entries[nth];\n                self.slots[entry.slot].holders.hold(&mut entry.hold, Some(Access::Write));\n            }",
+        "self.locks[at].entries[nth].waits = Some(flags);\n            if FAULT {\n                let entry = &mut self.locks[at].entries[nth];\n                self.slots[entry.slot].holders.hold(&mut entry.hold, Some(Access::Write));\n            }",
         &["implicit::a_device_that_reads_goes_past_a_cpu_readers_implicit_fence"]),
     fault("try_lock_waits_for_implicit_fences", "engine/src/engine.rs",
         "Wait::Never => (None, Some(now)),",
-        "patience: if FAULT { None } else { Some(now) }",
+        "Wait::Never => (None, Some(now).filter(|_| !FAULT)),",
         &["implicit::try_lock_looks_once_and_waits_for_no_implicit_fence"]),
     // Where it is known that a call will be refused, what it has found is left for the next one.
     fault("idle_is_remembered", "src/state.rs",
@@ -438,7 +440,7 @@ pub const FAULTS: &[Fault] = &[
         &["implicit::a_fence_that_comes_while_a_release_fence_is_pending_is_waited_for"]),
     fault("a_closed_group_is_not_cleaned", "engine/src/release.rs",
         "self.end_wait(now, at, false);",
-        "self.end_wait(now, at, false);\n                if FAULT {\n                    for entry in &self.groups[at].entries { self.slots[entry.slot].coherence = Default::default(); }\n                }",
+        "self.end_wait(now, at, false);\n                if FAULT {\n                    for entry in &self.locks[at].entries { self.slots[entry.slot].coherence = Default::default(); }\n                }",
         &["implicit::what_the_cpu_wrote_is_cleaned_when_its_group_is_closed_while_it_waits"]),
     // Bounds and errors.
     fault("lock_blocks_the_pool", "src/binder/group.rs",

@@ -222,7 +222,7 @@ fn a_fence_that_never_signals_is_an_eviction_when_the_hold_limit_has_passed_from
     let unlocked = now_ns();
     giver.unlock_fenced(&held, &pending.sync_file);
     taker.lock_must_wait();
-    assert!(dump(&[]).contains("(fence of vts/forgetful, WRITE|DMA, "));
+    assert!(dump(&[]).contains("(fence of vts/forgetful/1, WRITE|DMA, "));
     assert_eq!(giver.next_eviction(held.token) & event::FLAG_FENCE, event::FLAG_FENCE);
     let grant = taker.next_grant();
     let granted = grant.deadline - i64::from(taker.hold_ms) * 1_000_000;

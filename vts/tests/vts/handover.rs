@@ -14,8 +14,8 @@ use buffersync_testbed_guest::heap;
 use buffersync_vts::calls::Reply;
 use buffersync_vts::fence::Pending;
 use buffersync_vts::hal::{
-    counter, error, fill_channel, is_granted, is_illegal_argument, of_buffer, service, whole,
-    Grant, Group, SHORT,
+    counter, error, eventually, fill_channel, is_granted, is_illegal_argument, of_buffer, service,
+    whole, Grant, Group, MORE_THAN_A_CHANNEL, SHORT,
 };
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
@@ -177,23 +177,39 @@ fn a_call_that_is_refused_has_ended_nothing_and_locked_nothing() {
     group.unlock(&grant);
 }
 
+/// Each exchange that has to wait leaves a record that nobody reads, until one is refused.
 fn a_full_channel_refuses_the_exchange_and_the_grant_goes_on() {
     // Nobody waits for its frame, so it may hold it while the channel is filled.
     let patient = GroupOptions { holdFrom: HoldFrom::CONFLICT, ..Default::default() };
     let mut unread = Group::with_options("vts/unread", &patient);
     let own = [unread.add(buffer(), Access::DMA_WRITE)];
+    let shared = buffer();
+    let of_both = [unread.add(&shared, Access::DMA_WRITE)];
+    let mut holder = Group::of("vts/holder", &shared, Access::DMA_WRITE);
     let reply = unread.binder.lock_some(&own, &[], 0).expect("lock");
-    let held = unread.granted(&reply);
-    let mut holder = Group::open("vts/holder");
-    assert_eq!(fill_channel(&unread, &mut holder, buffer()), ERROR_EVENTS_UNREAD);
+    let mut held = unread.granted(&reply).token;
+    assert_eq!(fill_channel(&unread, &mut holder, &shared), ERROR_EVENTS_UNREAD);
+    let refused = (0..MORE_THAN_A_CHANNEL).find_map(|_| {
+        let theirs = holder.lock();
+        holder.read_all();
+        let (object, next) = (&unread.binder.object, unread.binder.number());
+        let asked = object.unlockAndLock(held, &[], next, &of_both, &[], 0);
+        holder.unlock(&theirs);
+        if asked.is_err() {
+            return Some(error(asked));
+        }
+        held = next;
+        let waits = || object.getLocks().expect("getLocks").iter().any(|lock| lock.waiting);
+        eventually("the lock is granted", || !waits());
+        None
+    });
+    assert_eq!(refused, Some(ERROR_EVENTS_UNREAD));
     let pending = Pending::new();
-    for fences in [&[][..], &[whole(&pending.sync_file)]] {
-        let refused = unread.binder.unlock_and_lock(held.token, fences, 0);
-        assert_eq!(error(refused), ERROR_EVENTS_UNREAD);
-    }
-    unread.binder.acquire_fence(held.token, 0).expect("the grant goes on");
+    let refused = unread.binder.unlock_and_lock(held, &[whole(&pending.sync_file)], 0);
+    assert_eq!(error(refused), ERROR_EVENTS_UNREAD);
+    unread.binder.acquire_fence(held, 0).expect("the grant goes on");
     unread.read_all();
-    let reply = exchange(&unread, held.token, &own, 0);
+    let reply = exchange(&unread, held, &own, 0);
     let grant = unread.granted(&reply);
     unread.unlock(&grant);
 }

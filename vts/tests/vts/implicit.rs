@@ -8,7 +8,9 @@ use std::time::Duration;
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::Capabilities::FEATURE_IMPLICIT_FENCES;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
-use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::ERROR_UNKNOWN_BUFFER;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
+    ERROR_EVENTS_UNREAD, ERROR_UNKNOWN_BUFFER,
+};
 use buffersync_aidl::event;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::vgem::{self, Buffer, Vgem};
@@ -251,6 +253,7 @@ fn a_lock_that_was_refused_has_to_look_for_fences_again() {
     let mut holder = Group::open("vts/holder");
     // The last lock is refused after no fence was seen.
     fill_channel(&silent, &mut holder, &other);
+    assert_eq!(error(silent.binder.lock(0)), ERROR_EVENTS_UNREAD);
     silent.read_all();
     let fence = Fence::attach(&vgem, &buffer, true);
     silent.lock_must_wait();

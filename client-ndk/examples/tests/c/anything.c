@@ -97,6 +97,11 @@ static ABufferSyncBufferId any_buffer(void) {
     return PICK(0, 1, 2, 3, 4, 5, -1, INT64_MAX, INT64_MIN);
 }
 
+/* Mostly a lock that lives, or has ended. */
+static ABufferSyncLock any_lock(void) {
+    return seldom() ? PICK(0, -1, INT64_MAX, INT64_MIN) : (ABufferSyncLock)(any() % 40);
+}
+
 static void open_any_group(size_t at) {
     /* The old group is closed, and its handle stays among the stale ones. */
     ABufferSyncGroup_close(groups[at]);
@@ -133,9 +138,53 @@ static void unlock_with_fences(void) {
     ABufferSyncGroup_unlockWithFences(any_group(), none ? NULL : fences, given);
 }
 
+/* The calls of locks by number. */
+static void any_numbered_call(void) {
+    ABufferSyncGroup* group = any_group();
+    ABufferSyncWant wants[4];
+    ABufferSyncBufferId ids[4];
+    ABufferSyncFence fence = {any_buffer(), -1};
+    for (size_t i = 0; i < COUNT(wants); i++) {
+        wants[i] = (ABufferSyncWant){any_buffer(), any_access()};
+        ids[i] = any_buffer();
+    }
+    size_t count = seldom() ? SIZE_MAX / 4 : any() % (COUNT(wants) + 1);
+    bool none = seldom();
+    const ABufferSyncWant* some = none ? NULL : wants;
+    ABufferSyncBufferId* buffers = none ? NULL : ids;
+    switch (any() % 12) {
+    case 0: ABufferSyncGroup_lockBuffers(group, some, count, any_timeout(), any_out()); break;
+    case 1: ABufferSyncGroup_tryLockBuffers(group, some, count, any_out()); break;
+    case 2: ABufferSyncGroup_startLockBuffers(group, some, count, any_timeout(), any_out(), any_out()); break;
+    case 3: ABufferSyncGroup_growBuffers(group, any_lock(), some, count, any_timeout()); break;
+    case 4: ABufferSyncGroup_cancelLock(group, any_lock()); break;
+    case 5: ABufferSyncGroup_getLockGrant(group, any_lock(), any_out()); break;
+    case 6: ABufferSyncGroup_getLockBufferState(group, any_lock(), any_buffer(), any_out()); break;
+    case 7: {
+        int received = -1;
+        if (ABufferSyncGroup_getLockAcquireFence(group, any_lock(), any_buffer(), &received) == ABUFFERSYNC_OK &&
+            received >= 0) {
+            close(received);
+        }
+        break;
+    }
+    case 8: {
+        size_t fences = any() % 2;
+        fence.fd = fences == 0 ? -1 : any_taken();
+        ABufferSyncGroup_unlockBuffers(group, any_lock(), buffers, count, &fence, fences);
+        break;
+    }
+    case 9: ABufferSyncGroup_downgrade(group, any_lock(), buffers, count); break;
+    case 10:
+        ABufferSyncGroup_unlockAndLockBuffers(group, any_lock(), NULL, 0, some, count, any_timeout(), any_out());
+        break;
+    case 11: ABufferSyncGroup_getLocks(group, any_out(), any() % 8, any_out()); break;
+    }
+}
+
 static void any_call(int null) {
-    switch (any() % 27) {
-    case 0: ABufferSyncStatus_toString((ABufferSyncStatus)PICK(0, 1, -1, -27, INT_MIN, INT_MAX)); break;
+    switch (any() % 39) {
+    case 0: ABufferSyncStatus_toString((ABufferSyncStatus)PICK(0, 1, -1, -29, INT_MIN, INT_MAX)); break;
     case 1: strlen(ABufferSync_getLastErrorMessage()); break;
     case 2: seldom() ? ABufferSync_open(NULL) : ABufferSync_getCapability(syncs[0], 0, any_out()); break;
     case 3: {
@@ -146,7 +195,7 @@ static void any_call(int null) {
         break;
     }
     case 4: ABufferSync_close(syncs[1 + any() % (COUNT(syncs) - 1)]); break;
-    case 5: ABufferSync_getCapability(any_sync(), (ABufferSyncCapability)PICK(0, 1, 5, 99, -1, INT_MIN), any_out()); break;
+    case 5: ABufferSync_getCapability(any_sync(), (ABufferSyncCapability)PICK(0, 1, 5, 11, 99, -1, INT_MIN), any_out()); break;
     case 6: ABufferSync_dump(any_sync(), (int)PICK(null, null, -1, 1 << 20)); break;
     case 7: open_any_group(any() % GROUPS); break;
     case 8: ABufferSyncGroup_getHoldLimit(any_group(), any_out()); break;
@@ -174,7 +223,8 @@ static void any_call(int null) {
     }
     case 24: ABufferSyncGroup_unlock(any_group(), any_taken()); break;
     case 25: unlock_with_fences(); break;
-    case 26: ABufferSyncGroup_unlockAndLock(any_group(), any_taken(), any_group(), any_timeout()); break;
+    case 26: ABufferSyncGroup_unlockAndLock(any_group(), any_taken(), any_timeout()); break;
+    default: any_numbered_call(); break;
     }
 }
 

@@ -94,7 +94,7 @@ final class Anything {
             case "unlock":
                 return new Object[] {group(), numbers(), fds(true)};
             case "unlockAndLock":
-                return new Object[] {group(), takenFd(), group(), timeout()};
+                return new Object[] {group(), takenFd(), timeout()};
             case "openGroup":
                 return new Object[] {sync(), seldom() ? text() : "anything", hold(), seldom()};
             case "waitFence":
@@ -102,6 +102,20 @@ final class Anything {
             case "lock":
             case "startLock":
                 return new Object[] {group(), timeout()};
+            case "lockBuffers":
+            case "startLockBuffers":
+                return new Object[] {group(), numbers(), accesses(), timeout()};
+            case "tryLockBuffers":
+                return new Object[] {group(), numbers(), accesses()};
+            case "growBuffers":
+                return new Object[] {group(), number(), numbers(), accesses(), timeout()};
+            case "unlockBuffers":
+                return new Object[] {group(), number(), numbers(), numbers(), fds(true)};
+            case "downgrade":
+                return new Object[] {group(), number(), numbers()};
+            case "unlockAndLockBuffers":
+                return new Object[] {group(), number(), numbers(), fds(true), numbers(), accesses(),
+                        timeout()};
             case "disconnect":
             case "capabilities":
             case "dump":
@@ -156,6 +170,12 @@ final class Anything {
         long[] numbers = new long[random.nextInt(4)];
         Arrays.setAll(numbers, i -> number());
         return numbers;
+    }
+
+    private int[] accesses() {
+        int[] accesses = new int[random.nextInt(4)];
+        Arrays.setAll(accesses, i -> ACCESSES[random.nextInt(ACCESSES.length)]);
+        return accesses;
     }
 
     /** A handle that the library gave, maybe a stale one. The newest are mostly open. */

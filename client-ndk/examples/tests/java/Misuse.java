@@ -90,6 +90,7 @@ final class Misuse {
         misuse.threads();
         misuse.fences();
         misuse.exchange();
+        misuse.manyLocks();
         misuse.android();
         misuse.forgotten();
     }
@@ -270,24 +271,78 @@ final class Misuse {
         }
     }
 
-    /** From one group to the next in one call. */
+    /** From one lock to the next in one call. */
     private void exchange() throws Exception {
-        try (SyncGroup group = open(Access.DMA_WRITE);
-                SyncGroup empty = sync.openGroup("misuse/empty");
-                SyncGroup next = sync.openGroup("misuse/next")) {
-            next.add(other, Access.DMA_WRITE);
+        try (SyncGroup group = open(Access.DMA_WRITE)) {
             Grant grant = group.lock(HUNG);
-            fails(ErrorCode.EMPTY_GROUP, () -> grant.unlockAndLock(null, empty, HUNG));
             Fence none = Fence.ofFd(group.eventFd());
-            refuses(NullPointerException.class, () -> grant.unlockAndLock(none, null, HUNG));
-            fails(ErrorCode.BAD_FENCE, () -> grant.unlockAndLock(none, next, HUNG));
+            refuses(
+                    IllegalArgumentException.class,
+                    () -> grant.unlockAndLock(none, HUNG.negated()));
+            fails(ErrorCode.BAD_FENCE, () -> grant.unlockAndLock(none, HUNG));
             check(!grant.isEvicted(), "the grant is gone");
-            try (Grant second = grant.unlockAndLock(null, next, HUNG)) {
-                fails(ErrorCode.NOT_LOCKED, () -> grant.unlockAndLock(null, next, HUNG));
-                try (Grant again = second.unlockAndLock(null, group, null)) {
-                    check(again.id() != grant.id(), "the same grant again");
+            try (Grant second = grant.unlockAndLock(null, HUNG)) {
+                check(second.id() > grant.id(), "the same grant again");
+                fails(ErrorCode.NOT_LOCKED, () -> grant.unlockAndLock(null, HUNG));
+                try (Grant third = second.unlockAndLock(null, null)) {
+                    check(third.buffers().size() == 1, "not granted");
                 }
             }
+        }
+    }
+
+    /** Many locks in one group, each named by its number. */
+    private void manyLocks() throws Exception {
+        try (SyncGroup group = sync.openGroup("misuse/many");
+                SyncGroup rival = sync.openGroup("misuse/rival")) {
+            long a = group.add(one, Access.WRITE)[0];
+            long b = group.add(other, Access.WRITE)[0];
+            rival.add(one, Access.WRITE);
+            check(sync.capabilities().maxLocksPerGroup() >= 3, "capabilities");
+            fails(ErrorCode.UNKNOWN_BUFFER, () -> group.tryLockBuffers(Map.of(-1L, Access.READ)));
+            refuses(NullPointerException.class, () -> group.lockBuffers(null, HUNG));
+            fails(ErrorCode.ENDED, () -> group.lockStatus(1000));
+            fails(ErrorCode.ENDED, () -> group.unlockBuffers(1000, new long[0], Map.of()));
+
+            long first = group.lockBuffers(Map.of(a, Access.WRITE), HUNG);
+            long second = group.tryLockBuffers(Map.of(b, Access.READ));
+            fails(
+                    ErrorCode.ALREADY_LOCKED,
+                    () -> group.startLockBuffers(Map.of(a, Access.READ), HUNG));
+            fails(ErrorCode.ALREADY_LOCKED, () -> group.lock(HUNG));
+            check(group.locks().size() == 2 && second > first, group.locks().toString());
+            check(group.acquireFence(first, 0) == null, "a fence of nobody");
+            fails(ErrorCode.NOT_QUEUED, () -> group.cancelLock(first));
+
+            long waits = rival.startLockBuffers(Map.of(a, Access.READ), null);
+            check(rival.lockStatus(waits).isWaiting(), "granted to two");
+            Event contended = group.pollEvent();
+            check(contended.type() == Event.Type.CONTENDED, contended.toString());
+            check(contended.grant() == first, "another lock");
+            check(contended.deadlineNanos() == group.lockStatus(first).deadlineNanos(), "deadline");
+            group.downgrade(first, a);
+            while (rival.lockStatus(waits).isWaiting()) {
+                Thread.sleep(5);
+            }
+            check(rival.lockStatus(waits).isGranted(), "not granted");
+            rival.unlockBuffers(waits, new long[0], Map.of());
+
+            Fence none = Fence.ofFd(group.eventFd());
+            fails(
+                    ErrorCode.BAD_FENCE,
+                    () -> group.unlockBuffers(first, new long[] {a}, Map.of(0L, none)));
+            refuses(IllegalStateException.class, none::detachFd);
+            group.growBuffers(first, Map.of(b, Access.READ), HUNG);
+            check(group.lockStatus(first).buffers().size() == 2, "not grown");
+            group.unlockBuffers(first, new long[] {a}, Map.of());
+            check(group.lockStatus(first).buffers().get(0).id() == b, "another part");
+            long third =
+                    group.unlockAndLockBuffers(first, Map.of(), Map.of(a, Access.WRITE), HUNG);
+            fails(ErrorCode.ENDED, () -> group.lockStatus(first));
+            check(group.locks().get(1).lock() == third, "not the newest");
+            group.unlockBuffers(second, new long[0], Map.of());
+            group.unlockBuffers(third, new long[0], Map.of());
+            check(group.locks().isEmpty(), "still locked");
         }
     }
 

@@ -114,4 +114,13 @@ public final class Capabilities {
     public long maxFdsPerHandle() {
         return values[10];
     }
+
+    /**
+     * The number of locks that one group may have at once, waiting or granted.
+     *
+     * @return the number
+     */
+    public long maxLocksPerGroup() {
+        return values[11];
+    }
 }

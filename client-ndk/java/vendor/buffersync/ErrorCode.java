@@ -13,7 +13,7 @@ public enum ErrorCode {
     CLOSED(-2),
     /** A descriptor is not open. */
     BAD_FD(-3),
-    /** None of the descriptors is a dma-buf. */
+    /** None of the descriptors is a dma-buf or a memfd. */
     NOT_DMABUF(-4),
     /** A release fence is not a sync_file. */
     BAD_FENCE(-5),
@@ -23,13 +23,17 @@ public enum ErrorCode {
     ACCESS_CONFLICT(-7),
     /** A quota of this uid or a limit of the group is reached. */
     QUOTA(-8),
-    /** The service or this process is short of descriptors or memory. */
+    /**
+     * The service or this process is short of descriptors or memory. The message says if the service's
+     * answer could not be delivered; then the method says what has become of its lock. Close descriptors
+     * and try again.
+     */
     NO_RESOURCES(-9),
     /** The group has no buffers. */
     EMPTY_GROUP(-10),
-    /** The group waits for a lock, or holds the buffer. */
+    /** The lock waits, or a lock of the group has the buffer. */
     BUSY(-11),
-    /** The group holds all of its buffers, or waits for them. */
+    /** A lock of this group already has the buffers, or waits for them. */
     ALREADY_LOCKED(-12),
     /** The group holds nothing: it was not granted, or was unlocked before. */
     NOT_LOCKED(-13),
@@ -37,14 +41,14 @@ public enum ErrorCode {
     WOULD_BLOCK(-14),
     /** No lock is waiting. */
     NOT_QUEUED(-15),
-    /** The lock was not granted in time. The group still holds the buffers that it held before. */
+    /** The lock was not granted in time. If it would grow a grant, that goes on as it was. */
     TIMED_OUT(-16),
     /** Another thread took the lock back. */
     CANCELLED(-17),
     /**
-     * An older group waits for a buffer that this group holds (the kernel's EDEADLK): unlock, and lock
+     * An older lock waits for a buffer that this grant has (the kernel's EDEADLK): unlock, and lock
      * again. The new lock keeps the old place in line for {@link Capabilities#maxHold} from the first
-     * request. After that time, a lock that would pass another group that already waits for a buffer
+     * request. After that time, a growth that would pass another lock that already waits for a buffer
      * also ends with this error.
      */
     DEADLOCK(-18),
@@ -72,7 +76,11 @@ public enum ErrorCode {
     /** This process is a fork of the one that connected. */
     FORKED(-26),
     /** Binder failed, or the service broke its rules. */
-    INTERNAL(-27);
+    INTERNAL(-27),
+    /** The number names no lock of this group. */
+    BAD_LOCK(-28),
+    /** The lock has ended: it was unlocked or cancelled, or it ended without a grant. */
+    ENDED(-29);
 
     private final int number;
 

@@ -22,8 +22,13 @@ public final class Event {
         TIMED_OUT,
         /** A grant was taken away at its deadline. */
         EVICTED,
-        /** The release fence of an earlier grant failed, or did not signal in time. */
-        FENCE_EVICTED
+        /** The release fence of an earlier unlock failed, or did not signal in time. */
+        FENCE_EVICTED,
+        /**
+         * Somebody has to wait for a buffer of the grant, which goes on. Who is done early lets the
+         * others go on early.
+         */
+        CONTENDED
     }
 
     private final long[] values;
@@ -42,9 +47,9 @@ public final class Event {
     }
 
     /**
-     * The id of the lock, and of the grant that it became.
+     * The number of the lock, and of the grant that it became.
      *
-     * @return the same as {@link Grant#id}
+     * @return the same as {@link Grant#id}, and as {@link SyncGroup#lockBuffers} returns
      */
     public long grant() {
         return values[1];
@@ -67,6 +72,15 @@ public final class Event {
      */
     public long buffer() {
         return values[3];
+    }
+
+    /**
+     * The time at which the grant is taken away, for {@link Type#GRANTED} and {@link Type#CONTENDED}.
+     *
+     * @return a reading of {@code CLOCK_MONOTONIC} in nanoseconds; 0 for other types of events
+     */
+    public long deadlineNanos() {
+        return values[4];
     }
 
     @Override

@@ -7,6 +7,7 @@ package vendor.buffersync;
 
 import java.lang.ref.Cleaner;
 import java.time.Duration;
+import java.util.Map;
 
 /** A sync_file: it signals when a device has finished. Owns its descriptor. */
 public final class Fence implements AutoCloseable {
@@ -76,6 +77,17 @@ public final class Fence implements AutoCloseable {
             throw new IllegalStateException("the fence is closed");
         }
         return fd;
+    }
+
+    /** Takes the descriptors of fences, and tells the buffer of each. */
+    static int[] detach(Map<Long, Fence> fences, long[] buffers) {
+        int[] fds = new int[fences.size()];
+        int at = 0;
+        for (Map.Entry<Long, Fence> entry : fences.entrySet()) {
+            buffers[at] = entry.getKey();
+            fds[at++] = entry.getValue().detachFd();
+        }
+        return fds;
     }
 
     /**

@@ -37,8 +37,13 @@ public final class Grant implements AutoCloseable {
     }
 
     private static List<BufferState> buffersOf(long[] values) {
+        return buffersOf(values, HEADER, values.length);
+    }
+
+    /** The buffers in a part of an array: three numbers each. */
+    static List<BufferState> buffersOf(long[] values, int from, int to) {
         List<BufferState> buffers = new ArrayList<>();
-        for (int at = HEADER; at + PER_BUFFER <= values.length; at += PER_BUFFER) {
+        for (int at = from; at + PER_BUFFER <= to; at += PER_BUFFER) {
             buffers.add(new BufferState(values[at], values[at + 1], values[at + 2]));
         }
         return Collections.unmodifiableList(buffers);
@@ -49,7 +54,7 @@ public final class Grant implements AutoCloseable {
     }
 
     /**
-     * The id of the grant. A service never uses an id twice.
+     * The number of the lock. A group uses no number twice.
      *
      * @return the same as in {@link Event#grant}
      */
@@ -180,30 +185,22 @@ public final class Grant implements AutoCloseable {
      */
     public void unlock(Map<Long, Fence> fences) throws BufferSyncException {
         long[] buffers = new long[fences.size()];
-        int[] fds = new int[fences.size()];
-        int at = 0;
-        for (Map.Entry<Long, Fence> entry : fences.entrySet()) {
-            buffers[at] = entry.getKey();
-            fds[at++] = entry.getValue().detachFd();
-        }
-        end(buffers, fds);
+        end(buffers, Fence.detach(fences, buffers));
     }
 
     /**
-     * Ends the grant and locks another group in one call of the service, for a pipeline that has a group
-     * per frame. Blocks like {@link SyncGroup#lock} of the next group.
+     * Ends the grant and locks the group again in one call of the service. Others that wait for the
+     * buffers come first. Blocks like {@link SyncGroup#lock}.
      *
      * @param fence as for {@link #unlock(Fence)}; null if the work is finished
-     * @param next another group, which neither waits nor holds
      * @param timeout as for {@link SyncGroup#lock}
-     * @return the grant of the next group, which the caller must close
+     * @return the new grant, which the caller must close
      * @throws BufferSyncException the errors of {@link #unlock(Fence)} and {@link SyncGroup#lock}; if
-     *     the next lock did not begin, this grant goes on
+     *     the new lock did not begin, this grant goes on. If the answer of the service was lost ({@link
+     *     ErrorCode#NO_RESOURCES}), both have ended
      */
-    public Grant unlockAndLock(Fence fence, SyncGroup next, Duration timeout)
-            throws BufferSyncException {
-        // These may throw, so they come before the fence is taken.
-        long nextHandle = next.handle();
+    public Grant unlockAndLock(Fence fence, Duration timeout) throws BufferSyncException {
+        // This may throw, so it comes before the fence is taken.
         long nanos = SyncGroup.nanos(timeout);
         int fd = fence == null ? -1 : fence.detachFd();
         synchronized (this) {
@@ -212,14 +209,14 @@ public final class Grant implements AutoCloseable {
             }
             refuseIfEnded();
             try {
-                Native.unlockAndLock(group.handle(), fd, nextHandle, nanos);
+                Native.unlockAndLock(group.handle(), fd, nanos);
                 ended = true;
             } catch (BufferSyncException e) {
                 ended = !isHeld();
                 throw e;
             }
         }
-        return next.grant();
+        return group.grant();
     }
 
     private boolean isHeld() {
@@ -241,9 +238,7 @@ public final class Grant implements AutoCloseable {
             Native.unlock(group.handle(), buffers, fences);
             ended = true;
         } catch (BufferSyncException e) {
-            ended = e.code() != ErrorCode.BAD_FENCE
-                    && e.code() != ErrorCode.BAD_FD
-                    && e.code() != ErrorCode.UNKNOWN_BUFFER;
+            ended = !isHeld();
             throw e;
         }
     }

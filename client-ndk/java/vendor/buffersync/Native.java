@@ -56,8 +56,46 @@ final class Native {
 
     static native void unlock(long group, long[] buffers, int[] fences) throws BufferSyncException;
 
-    static native void unlockAndLock(long group, int fence, long next, long timeout)
+    static native void unlockAndLock(long group, int fence, long timeout)
             throws BufferSyncException;
+
+    static native long lockBuffers(long group, long[] buffers, int[] accesses, long timeout)
+            throws BufferSyncException;
+
+    static native long tryLockBuffers(long group, long[] buffers, int[] accesses)
+            throws BufferSyncException;
+
+    static native long startLockBuffers(long group, long[] buffers, int[] accesses, long timeout)
+            throws BufferSyncException;
+
+    static native void growBuffers(
+            long group, long lock, long[] buffers, int[] accesses, long timeout)
+            throws BufferSyncException;
+
+    static native void cancelLock(long group, long lock) throws BufferSyncException;
+
+    static native long[] lockStatus(long group, long lock) throws BufferSyncException;
+
+    static native int lockAcquireFence(long group, long lock, long buffer)
+            throws BufferSyncException;
+
+    static native void unlockBuffers(
+            long group, long lock, long[] buffers, long[] fenced, int[] fences)
+            throws BufferSyncException;
+
+    static native void downgrade(long group, long lock, long[] buffers) throws BufferSyncException;
+
+    static native long unlockAndLockBuffers(
+            long group,
+            long done,
+            long[] fenced,
+            int[] fences,
+            long[] buffers,
+            int[] accesses,
+            long timeout)
+            throws BufferSyncException;
+
+    static native long[] locks(long group) throws BufferSyncException;
 
     static native long[] map(int fd, boolean writable) throws BufferSyncException;
 

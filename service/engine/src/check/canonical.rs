@@ -47,7 +47,8 @@ impl Engine {
 
     /// The tickets that locks have or groups keep, the oldest first.
     fn tickets(&self) -> Vec<Ticket> {
-        let kept = self.groups.iter().filter_map(|(_, group)| Some(group.kept.as_ref()?.ticket));
+        let kept = self.groups.iter().filter_map(|(_, group)| group.kept.as_ref());
+        let kept = kept.filter(|kept| kept.life > Time(0)).map(|kept| kept.ticket);
         let mut tickets: Vec<Ticket> =
             self.locks.iter().map(|(_, lock)| lock.ticket).chain(kept).collect();
         tickets.sort_unstable();
@@ -59,12 +60,9 @@ impl Engine {
         let Group { id: _, hold: _, hold_from, members, locks, last: _, kept } = group;
         let rank = |ticket| tickets.binary_search(&ticket).map_or(0, |rank| rank as u8 + 1);
         let mut bytes = vec![*hold_from as u8, locks.len() as u8];
-        match kept {
-            None => bytes.push(0),
-            Some(Kept { ticket, life, left: _, stood: _ }) => {
-                bytes.extend([rank(*ticket), u8::from(*life == Time(0))]);
-            }
-        }
+        // A ticket whose life is over is like none.
+        let kept = kept.as_ref().filter(|kept| kept.life > Time(0));
+        bytes.push(kept.map_or(0, |kept| rank(kept.ticket)));
         for buffer in order {
             let slot = self.slot_ids.get(buffer).copied();
             let Some(member) = members.iter().find(|member| Some(member.slot) == slot) else {
@@ -76,11 +74,14 @@ impl Engine {
             bytes.push(code(Some(*access)));
             if let Some(Kept { left, stood, .. }) = kept {
                 let stood = stood.iter().find(|(stood, _)| stood == slot);
-                bytes.push(stood.map_or(0, |(_, exclusive)| 1 + u8::from(*exclusive)));
-                // Whether a reader or a writer has come while the group was away.
+                // Whether somebody has come meanwhile who conflicts with what the next lock may want in time.
                 let queue = &self.slots[*slot].queue;
-                let [reader, writer] = [false, true].map(|w| queue.has_come_since(*left, w));
-                bytes.push(u8::from(reader) | u8::from(writer) << 1);
+                let come = |exclusive| u8::from(queue.has_come_since(*left, exclusive));
+                bytes.push(match stood {
+                    None => 0,
+                    Some((_, false)) => 1 + come(false),
+                    Some((_, true)) => 3 + come(false) + come(true),
+                });
             }
         }
         let locks = locks.iter().map(|at| &self.locks[*at]);

@@ -349,7 +349,7 @@ impl Locking {
 
     fn unlock_fenced(&mut self, at: usize, count: u64, fx: &mut Effects) {
         let Place { group, token, ref holds, ref since } = self.locks[at];
-        let ending = self.last_fence;
+        let ending = self.last_fence + 1;
         let mut given = Vec::new();
         for _ in 0..count {
             self.last_fence += 1;
@@ -709,13 +709,23 @@ fn three_groups_two_buffers() {
 }
 
 #[test]
+fn three_groups_one_buffer() {
+    explore("3 groups x 1 buffer", Locking::new(3, 1), some());
+}
+
+#[test]
 fn four_groups_one_buffer() {
-    explore("4 groups x 1 buffer", Locking::new(4, 1), some());
+    explore("4 groups x 1 buffer", Locking::new(4, 1), a_million());
 }
 
 #[test]
 fn three_groups_three_buffers() {
     explore("3 groups x 3 buffers", Locking::new(3, 3), a_million());
+}
+
+#[test]
+fn two_locks_of_a_group_and_two_of_another_and_one_buffer() {
+    explore("2 + 2 locks x 1 buffer", Locking::with_locks(&[2, 2], 1), some());
 }
 
 #[test]

@@ -1042,3 +1042,61 @@ fn a_wait_that_succeeds_ends_the_row() {
         lock(2, None),
     ]);
 }
+
+/// A lock of such a group, of some of its buffers for a device's write.
+fn lock_some(at: usize, buffers: &[usize]) -> Call {
+    Call::Lock(at, writes(buffers), None, Implicit::Unknown)
+}
+
+/// The positions of the buffers in their group, which has three.
+fn writes(buffers: &[usize]) -> Want {
+    let buffers = buffers.iter().map(|nth| Index(3 + nth)).collect();
+    Want { buffers, accesses: vec![DMA_WRITE; 3] }
+}
+
+/// All four groups have all three buffers.
+fn all_have_all() -> Vec<Call> {
+    (0..12).map(|nth| Call::Add(nth as usize / 3, nth % 3, 0)).collect()
+}
+
+/// A grant that became exclusive later, and was wounded, leaves a ticket that is late for this buffer.
+#[test]
+fn an_upgrade_stays_late() {
+    let read = Want { buffers: vec![Index(3)], accesses: vec![] };
+    let grow = |buffer| Call::GrowBy(Index(0), writes(&[buffer]), false, None, Implicit::Unknown);
+    let history = [
+        lock_some(3, &[2]),
+        lock_some(1, &[2]),
+        Call::Cancel(Index(1)),
+        Call::Lock(0, read, None, Implicit::Unknown),
+        grow(0),
+        // It has the older ticket.
+        lock_some(1, &[2, 0]),
+        lock_some(2, &[1]),
+        grow(1),
+        lock_some(2, &[0]),
+        Call::Unlock(Index(0), vec![]),
+        lock_some(0, &[0]),
+    ];
+    play_by_hand(&[all_have_all(), history.into()].concat());
+}
+
+/// The last ticket is kept, even if its life is over.
+#[test]
+fn a_group_keeps_one_ticket() {
+    let history = [
+        lock_some(3, &[2]),
+        lock_some(1, &[2]),
+        lock_some(0, &[2]),
+        Call::Pass(4),
+        Call::Pass(4),
+        Call::Pass(4),
+        Call::Pass(2),
+        lock_some(2, &[0]),
+        lock_some(0, &[0]),
+        Call::Cancel(Index(4)),
+        Call::Cancel(Index(0)),
+        lock_some(0, &[0]),
+    ];
+    play_by_hand(&[all_have_all(), history.into()].concat());
+}

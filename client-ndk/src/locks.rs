@@ -1,0 +1,372 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The client's books: one record for each lock of a group that has not ended, and the events that nobody
+//! has asked for yet. No I/O and no calls.
+//!
+//! A record is made when the service has accepted a request. It goes when the client ends the lock, or
+//! when an event tells that the lock ended without a grant. A grant that was taken away keeps its record
+//! until the client unlocks it, so that the client learns of it. The service limits the locks of a group,
+//! and with that the records.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use crate::error::{Error, Result};
+use crate::events::Event;
+use crate::types::{BufferId, GrantInfo, GrantedBuffer, LockId};
+
+/// More unread events than this are not kept. Events only report what the records have, except why a
+/// lock ended without a grant.
+const MAX_UNREAD: usize = 64;
+
+#[derive(Debug, Default)]
+pub(crate) struct Locks {
+    /// The oldest number is the first.
+    living: Vec<Lock>,
+    /// The lock of [`crate::Group::lock`].
+    main: Option<LockId>,
+    /// The greatest number so far.
+    last: LockId,
+    /// Events that a call has read while it waited for others.
+    unread: VecDeque<Event>,
+    /// The memory of the last grant, for the next grant.
+    spare: Vec<GrantedBuffer>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lock {
+    pub id: LockId,
+    /// `None` until the first grant.
+    pub grant: Option<GrantInfo>,
+    /// It waits: for its grant or for more.
+    pub waiting: bool,
+    /// The grant was taken away.
+    pub evicted: bool,
+    pub acquire: Acquire,
+}
+
+/// The acquire fence of a grant.
+#[derive(Debug)]
+pub(crate) enum Acquire {
+    /// The fence that came with the reply, if any.
+    Known(Option<OwnedFd>),
+    /// The grant came by event, which carries no descriptor, or the service had none for the reply: ask for it.
+    Ask,
+}
+
+/// A grant, and its fence.
+pub(crate) type Granted = (GrantInfo, Acquire);
+
+impl Locks {
+    /// A number for a new lock. It is never used again, whatever becomes of the request.
+    pub fn next_id(&mut self) -> LockId {
+        self.last = LockId(self.last.0.saturating_add(1));
+        self.last
+    }
+
+    /// Notes a lock that the service has accepted; with its grant, or it waits.
+    pub fn begin(&mut self, id: LockId, granted: Option<Granted>) {
+        let waiting = granted.is_none();
+        let (grant, acquire) = match granted {
+            Some((grant, acquire)) => (Some(grant), acquire),
+            None => (None, Acquire::Ask),
+        };
+        self.living.push(Lock { id, grant, waiting, evicted: false, acquire });
+    }
+
+    /// Notes that a growth was granted (or queued, for `None`).
+    pub fn grown(&mut self, id: LockId, granted: Option<Granted>) {
+        let Some(lock) = self.find_mut(id) else { return };
+        lock.waiting = granted.is_none();
+        if let Some((grant, acquire)) = granted {
+            (lock.grant, lock.acquire) = (Some(grant), acquire);
+        }
+    }
+
+    /// Notes that a part of a grant was let go. Returns true if nothing is left.
+    pub fn let_go(&mut self, id: LockId, buffers: &[BufferId]) -> bool {
+        let grant = self.find_mut(id).and_then(|lock| lock.grant.as_mut());
+        grant.is_some_and(|grant| {
+            grant.buffers.retain(|buffer| !buffers.contains(&buffer.id));
+            grant.buffers.is_empty()
+        })
+    }
+
+    /// Deletes a record: the lock has ended.
+    pub fn forget(&mut self, id: LockId) {
+        if let Some(at) = self.living.iter().position(|lock| lock.id == id) {
+            if let Some(grant) = self.living.remove(at).grant {
+                self.spare = grant.buffers;
+            }
+        }
+        self.unread.retain(|event| event.lock() != id || is_late_fence(event));
+        if self.main == Some(id) {
+            self.main = None;
+        }
+    }
+
+    pub fn find(&self, id: LockId) -> Option<&Lock> {
+        self.living.iter().find(|lock| lock.id == id)
+    }
+
+    pub fn find_mut(&mut self, id: LockId) -> Option<&mut Lock> {
+        self.living.iter_mut().find(|lock| lock.id == id)
+    }
+
+    pub fn main(&self) -> Option<&Lock> {
+        self.main.and_then(|main| self.find(main))
+    }
+
+    pub fn is_main(&self, id: LockId) -> bool {
+        self.main == Some(id)
+    }
+
+    pub fn set_main(&mut self, id: LockId) {
+        self.main = Some(id);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.living.is_empty()
+    }
+
+    /// Tells if a lock has a grant, or had one that was taken away.
+    pub fn holds_any(&self) -> bool {
+        self.living.iter().any(|lock| lock.grant.is_some())
+    }
+
+    /// Memory for the buffers of a grant.
+    pub fn spare(&mut self) -> Vec<GrantedBuffer> {
+        std::mem::take(&mut self.spare)
+    }
+
+    /// Updates the records after an event. Returns false for an event of a lock that has ended, which
+    /// nobody wants to know of.
+    pub fn note(&mut self, event: &Event) -> bool {
+        let id = event.lock();
+        if is_late_fence(event) {
+            // A lock that lives goes on.
+            return true;
+        }
+        let Some(lock) = self.find_mut(id) else { return false };
+        match event {
+            Event::Granted(granted) => {
+                lock.grant = Some(granted.clone());
+                lock.waiting = false;
+                lock.acquire = Acquire::Ask;
+                true
+            }
+            Event::LockFailed { .. } | Event::TimedOut { .. } | Event::Wounded { .. } => {
+                let waited = std::mem::take(&mut lock.waiting);
+                if lock.grant.is_none() {
+                    self.living.retain(|lock| lock.id != id);
+                    if self.main == Some(id) {
+                        self.main = None;
+                    }
+                }
+                waited
+            }
+            Event::Evicted { .. } => {
+                lock.evicted = true;
+                lock.waiting = false;
+                true
+            }
+            Event::Contended { deadline, .. } => match &mut lock.grant {
+                Some(grant) if !lock.evicted => {
+                    grant.deadline = *deadline;
+                    true
+                }
+                _ => false,
+            },
+        }
+    }
+
+    /// Keeps an event for [`Locks::next_unread`].
+    pub fn keep(&mut self, event: Event) {
+        if self.unread.len() >= MAX_UNREAD {
+            self.unread.pop_front();
+        }
+        self.unread.push_back(event);
+    }
+
+    pub fn next_unread(&mut self) -> Option<Event> {
+        self.unread.pop_front()
+    }
+
+    /// Tells how a request ended that waits no more. The events that told it are not reported again.
+    pub fn answer(&mut self, id: LockId) -> Result<()> {
+        let mut last = None;
+        self.unread.retain(|event| {
+            let answers = event.lock() == id && !matches!(event, Event::Contended { .. });
+            if !answers || is_late_fence(event) {
+                return true;
+            }
+            last = Some(event.clone());
+            false
+        });
+        match last {
+            Some(Event::LockFailed { buffer, errno, by_fence, .. }) => {
+                Err(Error::LockFailed { buffer, errno, by_fence })
+            }
+            Some(Event::TimedOut { .. }) => Err(Error::TimedOut),
+            Some(Event::Wounded { .. }) => Err(Error::Deadlock),
+            Some(Event::Evicted { .. }) => Err(Error::Evicted),
+            _ => match self.find(id) {
+                Some(lock) if lock.evicted => Err(Error::Evicted),
+                Some(_) => Ok(()),
+                None => Err(Error::Ended),
+            },
+        }
+    }
+}
+
+/// An event about the release fence of an earlier unlock. It changes no lock.
+fn is_late_fence(event: &Event) -> bool {
+    matches!(event, Event::Evicted { by_fence: true, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ONE: LockId = LockId(1);
+    const TWO: LockId = LockId(2);
+
+    fn info(lock: LockId, buffers: &[i64]) -> GrantInfo {
+        let buffer = |id: &i64| GrantedBuffer {
+            id: BufferId(*id),
+            generation: 1,
+            evicted: false,
+            torn: false,
+            fenced: false,
+        };
+        let buffers = buffers.iter().map(buffer).collect();
+        GrantInfo { lock, deadline: Duration::from_secs(1), buffers }
+    }
+
+    /// Lock 1 is granted with buffers 1 and 2, lock 2 waits.
+    fn locks() -> Locks {
+        let mut locks = Locks::default();
+        assert_eq!((locks.next_id(), locks.next_id()), (ONE, TWO));
+        locks.begin(ONE, Some((info(ONE, &[1, 2]), Acquire::Known(None))));
+        locks.begin(TWO, None);
+        locks
+    }
+
+    fn evicted(lock: LockId, by_fence: bool) -> Event {
+        Event::Evicted { lock, by_fence }
+    }
+
+    #[test]
+    fn an_event_changes_the_lock_of_its_number_only() {
+        let mut locks = locks();
+        assert!(locks.note(&Event::Granted(info(TWO, &[3]))));
+        assert!(locks.note(&evicted(ONE, false)));
+        let (one, two) = (locks.find(ONE).unwrap(), locks.find(TWO).unwrap());
+        assert!(one.evicted && !two.evicted && !two.waiting);
+        assert_eq!(two.grant.as_ref().unwrap().buffers.len(), 1);
+    }
+
+    #[test]
+    fn events_of_unknown_numbers_are_skipped_except_those_of_fences() {
+        let mut locks = locks();
+        locks.forget(ONE);
+        let deadline = Duration::from_secs(2);
+        for event in [
+            Event::Granted(info(ONE, &[1])),
+            Event::TimedOut { lock: ONE },
+            Event::Wounded { lock: LockId(9) },
+            Event::Contended { lock: ONE, deadline },
+            evicted(ONE, false),
+        ] {
+            assert!(!locks.note(&event), "{event:?}");
+        }
+        assert!(locks.note(&evicted(ONE, true)));
+        assert!(locks.find(ONE).is_none() && locks.find(TWO).is_some());
+    }
+
+    #[test]
+    fn a_late_fence_does_not_end_a_lock_that_lives() {
+        let mut locks = locks();
+        assert!(locks.note(&evicted(ONE, true)));
+        assert!(!locks.find(ONE).unwrap().evicted);
+        locks.grown(ONE, None);
+        assert!(locks.note(&evicted(ONE, true)));
+        assert!(locks.find(ONE).unwrap().waiting);
+    }
+
+    #[test]
+    fn a_lock_that_ends_without_a_grant_is_gone_and_a_growth_leaves_its_grant() {
+        let mut locks = locks();
+        locks.set_main(TWO);
+        locks.grown(ONE, None);
+        for lock in [ONE, TWO] {
+            let event = Event::TimedOut { lock };
+            assert!(locks.note(&event));
+            locks.keep(event);
+            assert_eq!(locks.answer(lock), Err(Error::TimedOut));
+        }
+        assert!(locks.find(TWO).is_none() && locks.main().is_none());
+        let one = locks.find(ONE).unwrap();
+        assert!(one.grant.is_some() && !one.waiting);
+        assert_eq!(locks.next_unread(), None);
+        // A growth that was cancelled has no event. If there is one all the same, it is old.
+        assert!(!locks.note(&Event::Wounded { lock: ONE }));
+    }
+
+    #[test]
+    fn a_contention_is_told_once_and_gives_the_deadline() {
+        let mut locks = locks();
+        let deadline = Duration::from_secs(7);
+        assert!(locks.note(&Event::Contended { lock: ONE, deadline }));
+        assert_eq!(locks.find(ONE).unwrap().grant.as_ref().unwrap().deadline, deadline);
+        assert!(!locks.note(&Event::Contended { lock: TWO, deadline }), "it has no grant");
+    }
+
+    #[test]
+    fn the_last_answer_counts_and_other_events_stay() {
+        let mut locks = locks();
+        locks.grown(ONE, None);
+        for event in [
+            Event::TimedOut { lock: ONE },
+            Event::Granted(info(TWO, &[3])),
+            evicted(ONE, true),
+            Event::Granted(info(ONE, &[1, 2, 3])),
+        ] {
+            locks.note(&event);
+            locks.keep(event);
+        }
+        assert_eq!(locks.answer(ONE), Ok(()));
+        assert!(matches!(locks.next_unread(), Some(Event::Granted(grant)) if grant.lock == TWO));
+        assert_eq!(locks.next_unread(), Some(evicted(ONE, true)));
+        assert_eq!(locks.next_unread(), None);
+    }
+
+    #[test]
+    fn unread_events_are_bounded_and_end_with_their_lock() {
+        let mut locks = locks();
+        for _ in 0..2 * MAX_UNREAD {
+            locks.keep(evicted(ONE, false));
+        }
+        assert_eq!(locks.unread.len(), MAX_UNREAD);
+        locks.forget(ONE);
+        assert_eq!(locks.next_unread(), None);
+    }
+
+    #[test]
+    fn a_grant_without_buffers_has_ended() {
+        let mut locks = locks();
+        assert!(!locks.let_go(ONE, &[BufferId(1)]));
+        assert!(locks.let_go(ONE, &[BufferId(2), BufferId(1)]));
+        assert!(!locks.let_go(TWO, &[BufferId(1)]), "it waits");
+    }
+
+    #[test]
+    fn numbers_grow_and_never_overflow() {
+        let mut locks = Locks { last: LockId(i64::MAX - 1), ..Locks::default() };
+        assert_eq!(locks.next_id(), LockId(i64::MAX));
+        assert_eq!(locks.next_id(), LockId(i64::MAX));
+    }
+}

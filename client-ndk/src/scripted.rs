@@ -1,0 +1,513 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Tests of a group over a service that follows a script, call by call: lost replies, and records that come
+//! at any time.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use binder::{Interface, ParcelFileDescriptor, Status, StatusCode};
+use buffersync_aidl::aidl::vendor::buffersync::Access::Access as AidlAccess;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as codes;
+use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::{BnSyncGroup, ISyncGroup};
+use buffersync_aidl::aidl::vendor::buffersync::LockReply::LockReply;
+use buffersync_aidl::aidl::vendor::buffersync::LockState::LockState;
+use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
+use buffersync_aidl::aidl::NativeHandle;
+use buffersync_aidl::event::{self, Record};
+use buffersync_aidl::runtime;
+use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
+
+use crate::error::Error;
+use crate::events::{Event, EventChannel};
+use crate::group::{Group, Started};
+use crate::shared::SharedGroup;
+use crate::types::{Access, BufferId, LockId};
+
+/// What the service answers.
+enum Answer {
+    Done,
+    /// The reply is lost. Only the next answers tell if the call was done.
+    Lost,
+    Code(i32),
+    Granted(Vec<i64>),
+    Queued,
+    States(Vec<LockState>),
+    /// First sends these records.
+    Then(Vec<Record>, Box<Answer>),
+}
+use Answer::{Code, Done, Granted, Lost, Queued, States, Then};
+
+#[derive(Default)]
+struct Script {
+    calls: VecDeque<(String, Answer)>,
+    /// A call that the script did not have.
+    wrong: Option<String>,
+}
+
+struct Service {
+    script: Arc<Mutex<Script>>,
+    events: OwnedFd,
+}
+
+type BinderResult<T> = std::result::Result<T, Status>;
+
+impl Service {
+    fn answer(&self, call: &str) -> BinderResult<Answer> {
+        let mut script = self.script.lock().unwrap();
+        let mut answer = match script.calls.pop_front() {
+            Some((expected, answer)) if expected == call => answer,
+            other => {
+                let expected = other.map(|(expected, _)| expected);
+                script.wrong = Some(format!("{call} instead of {expected:?}"));
+                Code(99)
+            }
+        };
+        loop {
+            match answer {
+                Then(records, next) => {
+                    for record in records {
+                        let bytes = record.to_bytes();
+                        assert_eq!(nix::unistd::write(&self.events, &bytes), Ok(bytes.len()));
+                    }
+                    answer = *next;
+                }
+                Lost => return Err(StatusCode::FailedTransaction.into()),
+                Code(code) => return Err(runtime::service_specific(code, "scripted")),
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    fn done(&self, call: &str) -> BinderResult<()> {
+        self.answer(call).map(drop)
+    }
+
+    fn lock_reply(&self, call: &str) -> BinderResult<LockReply> {
+        Ok(match self.answer(call)? {
+            Granted(grant) => LockReply { grant, ..LockReply::default() },
+            _ => LockReply::default(),
+        })
+    }
+}
+
+impl Interface for Service {}
+
+impl ISyncGroup for Service {
+    fn add(&self, _: &NativeHandle, _: AidlAccess) -> BinderResult<Vec<i64>> {
+        self.answer("add").map(|_| vec![1])
+    }
+
+    fn remove(&self, buffers: &[i64]) -> BinderResult<()> {
+        self.done(&format!("remove {buffers:?}"))
+    }
+
+    fn lock(&self, lock: i64, b: &[i64], _: &[AidlAccess], _: i64) -> BinderResult<LockReply> {
+        self.lock_reply(&format!("lock {lock} {b:?}"))
+    }
+
+    fn grow(&self, lock: i64, b: &[i64], _: &[AidlAccess], _: i64) -> BinderResult<LockReply> {
+        self.lock_reply(&format!("grow {lock} {b:?}"))
+    }
+
+    fn cancel(&self, lock: i64) -> BinderResult<()> {
+        self.done(&format!("cancel {lock}"))
+    }
+
+    fn getAcquireFence(&self, lock: i64, _: i64) -> BinderResult<Option<ParcelFileDescriptor>> {
+        self.done(&format!("fence {lock}")).map(|()| None)
+    }
+
+    fn unlock(&self, lock: i64) -> BinderResult<()> {
+        self.done(&format!("unlock {lock}"))
+    }
+
+    fn unlockBuffers(&self, lock: i64, b: &[i64], _: &[ReleaseFence]) -> BinderResult<()> {
+        self.done(&format!("unlock {lock} {b:?}"))
+    }
+
+    fn downgrade(&self, lock: i64, buffers: &[i64]) -> BinderResult<()> {
+        self.done(&format!("downgrade {lock} {buffers:?}"))
+    }
+
+    fn unlockAndLock(
+        &self,
+        done: i64,
+        _: &[ReleaseFence],
+        lock: i64,
+        buffers: &[i64],
+        _: &[AidlAccess],
+        _: i64,
+    ) -> BinderResult<LockReply> {
+        self.lock_reply(&format!("unlock {done} lock {lock} {buffers:?}"))
+    }
+
+    fn getLocks(&self) -> BinderResult<Vec<LockState>> {
+        Ok(match self.answer("locks")? {
+            States(states) => states,
+            _ => Vec::new(),
+        })
+    }
+
+    fn close(&self) -> BinderResult<()> {
+        // The end of each test.
+        Ok(())
+    }
+}
+
+/// A group whose service answers these calls, and no others.
+fn group<'a>(calls: impl IntoIterator<Item = (&'a str, Answer)>) -> (Group, Ending) {
+    let kind = SockType::SeqPacket;
+    let ends = socketpair(AddressFamily::Unix, kind, None, SockFlag::empty()).unwrap();
+    let calls = calls.into_iter().map(|(call, answer)| (call.to_string(), answer)).collect();
+    let script = Arc::new(Mutex::new(Script { calls, wrong: None }));
+    let service = Service { script: Arc::clone(&script), events: ends.1 };
+    let binder = buffersync_aidl::new_binder!(BnSyncGroup, service);
+    let events = EventChannel::new(ends.0).unwrap();
+    (Group::new(binder, events, Duration::from_secs(5)), Ending(script))
+}
+
+/// Checks at the end that the script was followed.
+struct Ending(Arc<Mutex<Script>>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let script = self.0.lock().unwrap();
+        let left: Vec<&String> = script.calls.iter().map(|(call, _)| call).collect();
+        assert_eq!((&script.wrong, left), (&None, Vec::new()));
+    }
+}
+
+/// A grant of buffers, each with its generation.
+fn granted(buffers: &[(i64, i64)]) -> Vec<i64> {
+    let mut numbers = vec![i64::MAX];
+    numbers.extend(buffers.iter().flat_map(|(id, generation)| [*id, *generation, 0]));
+    numbers
+}
+
+fn state(lock: i64, waiting: bool, buffers: &[(i64, i64)]) -> LockState {
+    LockState { lock, waiting, grant: granted(buffers) }
+}
+
+fn record(kind: i32, token: i64) -> Record {
+    Record { kind, token, ..Record::default() }
+}
+
+fn is_lost<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
+    matches!(result, Err(Error::ReplyLost(_)))
+}
+
+const ONE: (BufferId, Access) = (BufferId(1), Access::Read);
+const TWO: (BufferId, Access) = (BufferId(2), Access::Read);
+
+#[test]
+fn a_lock_whose_reply_is_lost_is_ended() {
+    for ended in [Done, Code(codes::ERROR_BAD_LOCK), Code(codes::ERROR_ENDED)] {
+        // A record of the lock may be there already.
+        let lost = Then(vec![record(event::CONTENDED, 1)], Box::new(Lost));
+        let (mut group, _ending) = group([
+            ("lock 1 []", lost),
+            ("unlock 1", ended),
+            ("lock 2 []", Granted(granted(&[(1, 1)]))),
+            ("unlock 2", Done),
+        ]);
+        assert!(matches!(group.lock(None).map(drop), Err(Error::ReplyLost(_))));
+        assert_eq!(group.read_event(), Ok(None), "of a lock that has ended");
+        let grant = group.lock(None).unwrap();
+        assert_eq!(grant.id(), LockId(2));
+        grant.unlock().unwrap();
+    }
+}
+
+#[test]
+fn a_lock_that_could_not_be_ended_is_ended_before_the_next_request() {
+    let (mut group, _ending) = group([
+        ("lock 1 [1]", Lost),
+        ("unlock 1", Lost),
+        ("unlock 1", Lost),
+        ("unlock 1", Code(codes::ERROR_ENDED)),
+        ("lock 2 [1]", Granted(granted(&[(1, 1)]))),
+    ]);
+    assert!(is_lost(group.lock_buffers(&[ONE], None)));
+    assert!(is_lost(group.lock_buffers(&[ONE], None)), "still unclear: no number is used");
+    assert_eq!(group.lock_buffers(&[ONE], None), Ok(LockId(2)));
+    assert!(group.granted(LockId(2)).is_some());
+}
+
+#[test]
+fn a_growth_whose_reply_is_lost_is_what_the_service_says() {
+    let before = [(1, 7)];
+    let first = || ("lock 1 [1]", Granted(granted(&before)));
+    let buffers = |group: &Group| group.granted(LockId(1)).map(|grant| grant.buffers.len());
+
+    // It was done: another buffer, or a stronger access.
+    for after in [&[(1, 7), (2, 1)][..], &[(1, 8)]] {
+        let states = States(vec![state(1, false, after)]);
+        let (mut group, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", states)]);
+        let lock = group.lock_buffers(&[ONE], None).unwrap();
+        assert_eq!(group.grow_buffers(lock, &[TWO], None), Ok(()));
+        assert_eq!(buffers(&group), Some(after.len()));
+    }
+
+    // It was not done.
+    let states = States(vec![state(1, false, &before)]);
+    let (mut unchanged, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", states)]);
+    let lock = unchanged.lock_buffers(&[ONE], None).unwrap();
+    assert!(is_lost(unchanged.grow_buffers(lock, &[TWO], None)));
+    assert_eq!(buffers(&unchanged), Some(1));
+
+    // It waits, and times out later.
+    let timed_out = Then(vec![record(event::TIMED_OUT, 1)], Box::new(Done));
+    let states = || States(vec![state(1, true, &before)]);
+    let calls =
+        [first(), ("grow 1 [2]", Lost), ("locks", states()), ("downgrade 1 [1]", timed_out)];
+    let (mut waits, _ending) = group(calls);
+    let lock = waits.lock_buffers(&[ONE], None).unwrap();
+    assert_eq!(waits.request_growth(lock, &[TWO], 0), Ok(false));
+    waits.downgrade(lock, &[BufferId(1)]).unwrap();
+    assert_eq!(waits.await_grant(lock, None), Err(Error::TimedOut));
+    assert_eq!(buffers(&waits), Some(1));
+
+    // It waited, and was wounded before the client asked.
+    let wounded = Then(vec![record(event::WOUNDED, 1)], Box::new(states()));
+    let (mut told, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", wounded)]);
+    let lock = told.lock_buffers(&[ONE], None).unwrap();
+    assert_eq!(told.grow_buffers(lock, &[TWO], None), Err(Error::Deadlock));
+    assert_eq!((buffers(&told), told.read_event()), (Some(1), Ok(None)));
+
+    // The grant was taken away.
+    let (mut gone, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", States(Vec::new()))]);
+    let lock = gone.lock_buffers(&[ONE], None).unwrap();
+    assert_eq!(gone.grow_buffers(lock, &[TWO], None), Err(Error::Evicted));
+    assert_eq!(buffers(&gone), None);
+}
+
+#[test]
+fn a_growth_that_stays_unclear_is_given_up_before_the_next_request() {
+    let states = States(vec![state(1, true, &[(1, 7)])]);
+    let (mut group, _ending) = group([
+        ("lock 1 []", Granted(granted(&[(1, 7)]))),
+        ("grow 1 []", Lost),
+        ("locks", Lost),
+        ("locks", states),
+        ("cancel 1", Done),
+        ("grow 1 []", Code(codes::ERROR_ALREADY_LOCKED)),
+        ("grow 1 []", Lost),
+        ("locks", Lost),
+        ("locks", States(vec![state(1, false, &[(1, 7), (2, 1)])])),
+        ("grow 1 []", Code(codes::ERROR_ALREADY_LOCKED)),
+        ("unlock 1", Done),
+    ]);
+    let mut grant = group.lock(None).unwrap();
+    assert!(is_lost(grant.grow(None)));
+    assert_eq!(grant.grow(None), Err(Error::AlreadyLocked));
+    assert!(is_lost(grant.grow(None)));
+    std::mem::forget(grant);
+    assert_eq!(group.lock(None).err(), Some(Error::AlreadyLocked));
+    let grant = group.grant().unwrap();
+    assert_eq!(grant.buffers().len(), 2);
+    grant.unlock().unwrap();
+}
+
+#[test]
+fn after_an_exchange_whose_reply_is_lost_both_locks_have_ended() {
+    let exchange = "unlock 1 lock 2 []";
+    // It was done: the new lock is there, or has ended again.
+    for ended in [Done, Code(codes::ERROR_EVICTED)] {
+        let (mut group, _ending) = group([
+            ("lock 1 []", Granted(granted(&[(1, 1)]))),
+            (exchange, Lost),
+            ("unlock 2", ended),
+            ("lock 3 []", Granted(granted(&[(1, 2)]))),
+            ("unlock 3", Done),
+        ]);
+        let grant = group.lock(None).unwrap();
+        assert!(matches!(grant.unlock_and_lock(None).map(drop), Err(Error::ReplyLost(_))));
+        assert!(group.grant().is_none());
+        group.lock(None).unwrap().unlock().unwrap();
+    }
+    // It was not done, or nobody knows.
+    let not_done = vec![("unlock 2", Code(codes::ERROR_BAD_LOCK)), ("unlock 1", Done)];
+    let unknown =
+        vec![("unlock 2", Lost), ("unlock 1", Lost), ("unlock 1", Done), ("unlock 2", Done)];
+    for then in [not_done, unknown] {
+        let first = [("lock 1 []", Granted(granted(&[(1, 1)]))), (exchange, Lost)];
+        let last = [("lock 3 []", Queued)];
+        let (mut group, _ending) = group(first.into_iter().chain(then).chain(last));
+        let grant = group.lock(None).unwrap();
+        assert!(matches!(grant.unlock_and_lock(None).map(drop), Err(Error::ReplyLost(_))));
+        assert!(group.grant().is_none());
+        assert_eq!(group.start_lock(), Ok(Started::Queued));
+    }
+}
+
+#[test]
+fn an_unlock_whose_reply_is_lost_is_repeated() {
+    for (second, expected) in [
+        (Done, Ok(())),
+        (Code(codes::ERROR_ENDED), Ok(())),
+        (Code(codes::ERROR_EVICTED), Err(Error::Evicted)),
+    ] {
+        let (mut group, _ending) = group([
+            ("lock 1 []", Granted(granted(&[(1, 1)]))),
+            ("unlock 1", Lost),
+            ("unlock 1", second),
+        ]);
+        assert_eq!(group.lock(None).unwrap().unlock(), expected);
+        assert!(group.grant().is_none());
+    }
+    let (mut group, _ending) = group([
+        ("lock 1 [1]", Granted(granted(&[(1, 1)]))),
+        ("unlock 1", Lost),
+        ("unlock 1", Lost),
+        ("unlock 1", Done),
+        ("remove []", Done),
+    ]);
+    let lock = group.lock_buffers(&[ONE], None).unwrap();
+    assert!(is_lost(group.unlock_buffers(lock, &[], Vec::new(), None)));
+    assert_eq!(group.unlock_buffers(lock, &[], Vec::new(), None), Err(Error::Ended));
+    group.remove_all().unwrap();
+}
+
+#[test]
+fn a_part_whose_unlock_is_lost_is_let_go_once() {
+    let both = granted(&[(1, 1), (2, 1)]);
+    let (mut group, _ending) = group([
+        ("lock 1 []", Granted(both)),
+        ("unlock 1 [1]", Lost),
+        ("unlock 1 [1]", Code(codes::ERROR_UNKNOWN_BUFFER)),
+        ("unlock 1 [2]", Lost),
+        ("unlock 1 [2]", Code(codes::ERROR_ENDED)),
+    ]);
+    let lock = group.lock_buffers(&[], None).unwrap();
+    let mut part = |id| group.unlock_buffers(lock, &[BufferId(id)], Vec::new(), None);
+    assert_eq!(part(1), Ok(()));
+    assert_eq!(part(1), Err(Error::UnknownBuffer), "without a call");
+    assert_eq!(part(2), Ok(()));
+    assert_eq!(part(2), Err(Error::Ended), "nothing is left");
+}
+
+#[test]
+fn a_cancel_whose_reply_is_lost_is_told_from_a_grant() {
+    // It was done.
+    let (mut done, _ending) =
+        group([("lock 1 []", Queued), ("cancel 1", Lost), ("cancel 1", Code(codes::ERROR_ENDED))]);
+    done.start_lock().unwrap();
+    assert_eq!(done.cancel(), Ok(()));
+    // The lock timed out before.
+    let timed_out = Then(vec![record(event::TIMED_OUT, 1)], Box::new(Lost));
+    let (mut late, _ending) = group([
+        ("lock 1 []", Queued),
+        ("cancel 1", timed_out),
+        ("cancel 1", Code(codes::ERROR_ENDED)),
+    ]);
+    late.start_lock().unwrap();
+    assert_eq!(late.cancel(), Err(Error::NotQueued));
+    assert_eq!(late.read_event(), Ok(Some(Event::TimedOut { lock: LockId(1) })));
+}
+
+#[test]
+fn a_wait_keeps_the_events_of_other_locks() {
+    let others = vec![
+        record(event::TIMED_OUT, 1),
+        record(event::CONTENDED, 9),
+        Record { flags: event::FLAG_FENCE, ..record(event::EVICTED, 9) },
+        record(event::TIMED_OUT, 2),
+    ];
+    let (mut group, _ending) =
+        group([("lock 1 [1]", Queued), ("lock 2 [2]", Then(others, Box::new(Queued)))]);
+    assert_eq!(group.start_lock_buffers(&[ONE], None), Ok((LockId(1), Started::Queued)));
+    assert_eq!(group.lock_buffers(&[TWO], None), Err(Error::TimedOut));
+    assert_eq!(group.read_event(), Ok(Some(Event::TimedOut { lock: LockId(1) })));
+    let late = Event::Evicted { lock: LockId(9), by_fence: true };
+    assert_eq!(group.read_event(), Ok(Some(late)));
+    assert_eq!((group.read_event(), group.evictions()), (Ok(None), 1));
+}
+
+#[test]
+fn a_full_channel_is_read_and_the_lock_is_sent_again() {
+    let news = vec![record(event::CONTENDED, 1)];
+    let full = Then(news, Box::new(Code(codes::ERROR_EVENTS_UNREAD)));
+    let (mut group, _ending) = group([
+        ("lock 1 [1]", Granted(granted(&[(1, 1)]))),
+        ("lock 2 [2]", full),
+        ("lock 2 [2]", Granted(granted(&[(2, 1)]))),
+    ]);
+    group.lock_buffers(&[ONE], None).unwrap();
+    group.lock_buffers(&[TWO], None).unwrap();
+    assert!(matches!(group.read_event(), Ok(Some(Event::Contended { lock: LockId(1), .. }))));
+}
+
+#[test]
+fn an_old_eviction_is_one_even_if_the_service_has_forgotten_it() {
+    let evicted = Then(vec![record(event::EVICTED, 1)], Box::new(Code(codes::ERROR_ENDED)));
+    let (mut group, _ending) =
+        group([("lock 1 []", Granted(granted(&[(1, 1)]))), ("unlock 1", evicted)]);
+    assert_eq!(group.lock(None).unwrap().unlock(), Err(Error::Evicted));
+}
+
+#[test]
+fn threads_wait_for_a_lock_each_and_learn_of_its_end() {
+    let three = (BufferId(3), Access::Read);
+    let timed_out = Then(vec![record(event::TIMED_OUT, 2)], Box::new(Done));
+    let (group, ending) = group([
+        ("lock 1 [1]", Queued),
+        ("lock 2 [2]", Queued),
+        ("lock 3 [3]", Queued),
+        ("remove [9]", timed_out),
+        ("cancel 1", Done),
+    ]);
+    let shared = SharedGroup::new(group);
+    let wait_until = |left| {
+        while ending.0.lock().unwrap().calls.len() > left {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    std::thread::scope(|scope| {
+        // The first one polls, so the others hear from it.
+        let first = scope.spawn(|| shared.lock_buffers(&[ONE], None));
+        wait_until(4);
+        let second = scope.spawn(|| shared.lock_buffers(&[TWO], None));
+        wait_until(3);
+        let third = scope.spawn(|| shared.lock_buffers(&[three], None));
+        wait_until(2);
+        shared.with(|group| group.remove(BufferId(9))).unwrap();
+        assert_eq!(second.join().unwrap(), Err(Error::TimedOut));
+        shared.cancel_lock(LockId(1)).unwrap();
+        assert_eq!(first.join().unwrap(), Err(Error::Cancelled));
+        let busy = shared.unlock_buffers(LockId(3), &[], Vec::new(), None);
+        assert_eq!((busy, shared.read_event()), (Err(Error::Busy), Ok(None)));
+        shared.close().unwrap();
+        assert_eq!(third.join().unwrap(), Err(Error::Closed));
+    });
+}
+
+#[test]
+fn a_call_that_reads_the_answer_of_a_waiting_thread_wakes_it() {
+    // The request of another lock reads the channel, and with it the event of the first.
+    let full = Then(vec![record(event::WOUNDED, 1)], Box::new(Code(codes::ERROR_EVENTS_UNREAD)));
+    let (group, ending) = group([
+        ("lock 1 [1]", Granted(granted(&[(1, 1)]))),
+        ("grow 1 [2]", Queued),
+        ("lock 2 [3]", full),
+        ("lock 2 [3]", Code(codes::ERROR_QUOTA)),
+    ]);
+    let shared = SharedGroup::new(group);
+    let lock = shared.lock_buffers(&[ONE], None).unwrap();
+    std::thread::scope(|scope| {
+        let growth = scope.spawn(|| shared.grow_buffers(lock, &[TWO], None));
+        while ending.0.lock().unwrap().calls.len() > 2 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let refused = shared.lock_buffers(&[(BufferId(3), Access::Read)], None);
+        assert_eq!(refused, Err(Error::Quota));
+        assert_eq!(growth.join().unwrap(), Err(Error::Deadlock));
+    });
+    assert!(shared.status(lock).unwrap().grant.is_some());
+}

@@ -1,0 +1,181 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! The ends of locks: whole or in part, with fences or without, and what to do if the service can't take
+//! the fences. [`Grant`](crate::Grant) and the calls by number use it.
+
+use std::time::Duration;
+
+use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
+use nix::time::{clock_gettime, ClockId};
+
+use crate::error::{Error, Result};
+use crate::group::{lost, Group};
+use crate::types::{BufferId, LockId};
+
+impl Group {
+    /// Ends a lock. If the service can't take the fences, or if it is not clear that it has, waits for them
+    /// until the deadline. After an error the lock has ended if it has no record any more.
+    pub(crate) fn release(&mut self, id: LockId, fences: &[ReleaseFence]) -> Result<()> {
+        let unclear = match self.end(id, fences) {
+            Err(Error::Quota | Error::NoResources) if !fences.is_empty() => false,
+            // The kernel could not deliver the request or the reply, mostly for want of a descriptor.
+            Err(Error::Binder(_)) => true,
+            result => return result,
+        };
+        match self.end_after(id, fences) {
+            // The first request was done, and only its reply was lost.
+            Err(Error::Ended) if unclear => Ok(()),
+            result => result,
+        }
+    }
+
+    /// Waits for the fences, until the deadline, and ends the lock without them. If the answer is lost,
+    /// the number is unclear.
+    pub(crate) fn end_after(&mut self, id: LockId, fences: &[ReleaseFence]) -> Result<()> {
+        for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
+            // An error is ignored: at the deadline the grant is over in any case.
+            let _ = crate::fence::wait(fence.as_ref(), self.time_left(id));
+        }
+        match self.end(id, &[]) {
+            Err(error @ Error::Binder(_)) => {
+                self.give_up(id);
+                Err(lost(error))
+            }
+            result => result,
+        }
+    }
+
+    /// Deletes the record of a lock that could not be ended, if it is still there. The next request ends
+    /// the lock.
+    pub(crate) fn give_up(&mut self, id: LockId) {
+        if self.locks.find(id).is_some() {
+            self.forget(id);
+            self.unclear.push(id);
+        }
+    }
+
+    /// Ends a lock, and deletes its record if the service does not have it any more.
+    fn end(&mut self, id: LockId, fences: &[ReleaseFence]) -> Result<()> {
+        let group = self.remote()?;
+        let result = match fences.is_empty() {
+            true => group.unlock(id.0),
+            false => group.unlockBuffers(id.0, &[], fences),
+        };
+        let result = result.map_err(Error::from);
+        if result.is_err() || !fences.is_empty() {
+            self.may_hear_later();
+        }
+        match result {
+            Ok(()) => {
+                self.forget(id);
+                Ok(())
+            }
+            Err(
+                error @ (Error::Evicted
+                | Error::Ended
+                | Error::BadLock
+                | Error::Closed
+                | Error::ServiceDied),
+            ) => {
+                let error = self.of_ended(id, error);
+                self.forget(id);
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Ends a part of a grant.
+    pub(crate) fn release_part(
+        &mut self,
+        id: LockId,
+        buffers: &[BufferId],
+        fences: &[ReleaseFence],
+    ) -> Result<()> {
+        self.has_all(id, buffers)?;
+        let ids: Vec<i64> = buffers.iter().map(|buffer| buffer.0).collect();
+        let call = || -> Result<()> { Ok(self.remote()?.unlockBuffers(id.0, &ids, fences)?) };
+        let result = match call() {
+            // The grant had all of them. If it lacks one now, the first request was done.
+            Err(Error::Binder(_)) => match call() {
+                Err(Error::UnknownBuffer | Error::Ended) => Ok(()),
+                result => result,
+            },
+            // Records that nobody has read fill the channel.
+            Err(Error::EventsUnread) => {
+                while self.absorb()? {}
+                Ok(self.remote()?.unlockBuffers(id.0, &ids, fences)?)
+            }
+            result => result,
+        };
+        if result.is_err() || !fences.is_empty() {
+            self.may_hear_later();
+        }
+        let is_main = self.locks.is_main(id);
+        match result {
+            Ok(()) => {
+                if is_main {
+                    self.members.let_go(buffers);
+                }
+                if self.locks.let_go(id, buffers) {
+                    self.forget(id);
+                }
+                Ok(())
+            }
+            Err(error @ Error::Binder(_)) => {
+                // Nobody may use them until it is clear.
+                if is_main {
+                    self.members.let_go(buffers);
+                }
+                Err(lost(error))
+            }
+            Err(error) => Err(self.noted(id, error)),
+        }
+    }
+
+    /// Makes accesses of a grant shared; none named: all of them.
+    pub(crate) fn share(&mut self, id: LockId, buffers: &[BufferId]) -> Result<()> {
+        self.has_all(id, buffers)?;
+        let ids: Vec<i64> = buffers.iter().map(|buffer| buffer.0).collect();
+        let call = || -> Result<()> { Ok(self.remote()?.downgrade(id.0, &ids)?) };
+        // To share what is shared changes nothing, so the call can be repeated.
+        let result = match call() {
+            Err(Error::Binder(_)) => call(),
+            result => result,
+        };
+        if matches!(result, Ok(()) | Err(Error::Binder(_))) && self.locks.is_main(id) {
+            self.members.share(buffers);
+        }
+        result.map_err(|error| self.noted(id, lost(error)))
+    }
+
+    /// Refuses a lock without a record, and buffers that its grant does not have.
+    fn has_all(&self, id: LockId, buffers: &[BufferId]) -> Result<()> {
+        let lock = self.locks.find(id).ok_or(Error::Ended)?;
+        let grant = lock.grant.as_ref().ok_or(Error::Busy)?;
+        let has = |id: &BufferId| grant.buffers.iter().any(|buffer| buffer.id == *id);
+        buffers.iter().all(has).then_some(()).ok_or(Error::UnknownBuffer)
+    }
+
+    /// Notes an eviction that a call has told. The record stays until the lock is unlocked.
+    fn noted(&mut self, id: LockId, error: Error) -> Error {
+        match error {
+            // A lock with a grant ends by itself only if the grant is taken away.
+            Error::Evicted | Error::Ended => {
+                self.take_away(id);
+                Error::Evicted
+            }
+            error => error,
+        }
+    }
+
+    /// The time that is left until the deadline of a grant; zero when it has passed.
+    pub(crate) fn time_left(&self, id: LockId) -> Duration {
+        let grant = self.locks.find(id).and_then(|lock| lock.grant.as_ref());
+        let deadline = grant.map_or(Duration::ZERO, |grant| grant.deadline);
+        // CLOCK_MONOTONIC with a valid pointer can't fail (clock_gettime(2)).
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::MAX, Duration::from);
+        deadline.saturating_sub(now)
+    }
+}
