@@ -32,7 +32,7 @@ use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::{runtime, Failure};
 use buffersync_testbed_guest::fdpass;
-use nix::sys::resource::{getrlimit, setrlimit, Resource};
+use nix::libc;
 
 use crate::fence::has_signalled;
 use crate::hal::{dump, error, service, Group};
@@ -119,8 +119,9 @@ fn lose(group: &Group) -> String {
     let mut holes = Vec::new();
     let top = std::iter::from_fn(|| std::io::stdin().as_fd().try_clone_to_owned().ok());
     let limit = top.take(1).map(|fd| fd.as_raw_fd() as u64 + 1).next().expect("a descriptor");
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
-    setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("setrlimit");
+    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    // SAFETY: setrlimit(2) reads one struct, which lives until it returns.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0, "setrlimit");
     while let Ok(fd) = std::io::stdin().as_fd().try_clone_to_owned() {
         holes.push(fd);
     }

@@ -240,7 +240,8 @@ fn unlock(short: &Short, who: Who, part: bool) {
             false => giver.binder.unlock_with(held.token, &fences),
         });
         let ended = done(ended, true).is_some();
-        assert!(ended || who == Who::Service && free < ENOUGH - 1);
+        // The runtime duplicates what it sends, so a client needs a descriptor, too.
+        assert!(ended || free < ENOUGH - 1);
         assert_eq!(counter("fences"), u64::from(ended), "{free} free");
         assert_eq!(is_free(&other), ended && !part, "{free} free");
         assert_eq!(books(&giver).is_empty(), ended && !part, "{free} free");

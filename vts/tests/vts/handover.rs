@@ -184,25 +184,28 @@ fn a_full_channel_refuses_the_exchange_and_the_grant_goes_on() {
     let mut unread = Group::with_options("vts/unread", &patient);
     let own = [unread.add(buffer(), Access::DMA_WRITE)];
     let shared = buffer();
-    let of_both = [unread.add(&shared, Access::DMA_WRITE)];
+    let theirs_too = [unread.add(&shared, Access::DMA_WRITE)];
     let mut holder = Group::of("vts/holder", &shared, Access::DMA_WRITE);
     let reply = unread.binder.lock_some(&own, &[], 0).expect("lock");
     let mut held = unread.granted(&reply).token;
     assert_eq!(fill_channel(&unread, &mut holder, &shared), ERROR_EVENTS_UNREAD);
+    let object = unread.binder.object.clone();
+    let mut go_to = |frame: &[i64]| {
+        let next = unread.binder.number();
+        object.unlockAndLock(held, &[], next, frame, &[], 0)?;
+        held = next;
+        binder::Result::Ok(())
+    };
     let refused = (0..MORE_THAN_A_CHANNEL).find_map(|_| {
         let theirs = holder.lock();
         holder.read_all();
-        let (object, next) = (&unread.binder.object, unread.binder.number());
-        let asked = object.unlockAndLock(held, &[], next, &of_both, &[], 0);
+        let asked = go_to(&theirs_too);
         holder.unlock(&theirs);
-        if asked.is_err() {
-            return Some(error(asked));
-        }
-        held = next;
         let waits = || object.getLocks().expect("getLocks").iter().any(|lock| lock.waiting);
         eventually("the lock is granted", || !waits());
-        None
+        asked.and_then(|()| go_to(&own)).err()
     });
+    let refused = refused.map(|refused| error(Err::<(), _>(refused)));
     assert_eq!(refused, Some(ERROR_EVENTS_UNREAD));
     let pending = Pending::new();
     let refused = unread.binder.unlock_and_lock(held, &[whole(&pending.sync_file)], 0);

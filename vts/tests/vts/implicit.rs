@@ -251,6 +251,8 @@ fn a_lock_that_was_refused_has_to_look_for_fences_again() {
     let other = heap::allocate(SIZE).expect("heap");
     let mut silent = Group::of("vts/silent", &buffer.dmabuf, Access::WRITE);
     let mut holder = Group::open("vts/holder");
+    // Afterwards nothing is to be done for the cache: only a fence can be in the way.
+    silent.cycle();
     // The last lock is refused after no fence was seen.
     fill_channel(&silent, &mut holder, &other);
     assert_eq!(error(silent.binder.lock(0)), ERROR_EVENTS_UNREAD);

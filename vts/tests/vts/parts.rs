@@ -162,7 +162,8 @@ fn a_channel_that_nobody_reads_takes_no_fences_of_parts() {
     let group = Group::with_options("vts/holder", &options);
     let ids: [i64; 10] = std::array::from_fn(|nth| group.add(&all[nth], Access::DMA_WRITE));
     let token = group.binder.lock(0).expect("lock").token;
-    let most = service().getCapabilities().expect("capabilities").maxFencesPerGroup;
+    let limits = service().getCapabilities().expect("capabilities");
+    let most = limits.maxFencesPerGroup.min(limits.maxBuffersPerGroup);
     let fences: Vec<_> = (0..most).map(|_| whole(&never.sync_file)).collect();
     let refused = ids[..9].iter().find_map(|id| {
         let refused = group.binder.unlock_some(token, &[*id], &fences).err();

@@ -493,7 +493,7 @@ impl Crowd {
                         return Err("an operation on plain memory");
                     }
                     drop(named);
-                    // A group has no other lock beside an exclusive one.
+                    // Beside an exclusive lock of a buffer, the group has no other lock there.
                     let views = self.engine.buffers().into_iter();
                     let writes = views.flat_map(|view| {
                         let holders = view.holders.into_iter();

@@ -35,7 +35,7 @@ type Wish = Vec<Option<Access>>;
 #[derive(Clone)]
 struct Locking {
     engine: Engine,
-    /// The places for locks. Neighbours may be of one group.
+    /// Each place has one lock at a time. The places of one group are neighbours.
     locks: Vec<Place>,
     buffers: u64,
     /// Grants may end with fences, and the CPU takes part.

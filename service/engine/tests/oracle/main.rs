@@ -43,7 +43,7 @@ struct World {
     /// How many groups and buffers take part. A few of them meet more often.
     groups: usize,
     buffers: u64,
-    /// A group that has so many locks begins no more. (It may, by [`Call::Lock`].)
+    /// [`Call::LockOneMore`] needs a group with fewer locks.
     locks: usize,
     /// How many of the buffers are plain: the last ones.
     plain: u64,
@@ -1043,12 +1043,12 @@ fn a_wait_that_succeeds_ends_the_row() {
     ]);
 }
 
-/// A lock of such a group, of some of its buffers for a device's write.
+/// A group locks some of its buffers for a device's write.
 fn lock_some(at: usize, buffers: &[usize]) -> Call {
     Call::Lock(at, writes(buffers), None, Implicit::Unknown)
 }
 
-/// The positions of the buffers in their group, which has three.
+/// Names buffers by their positions in a group that has three.
 fn writes(buffers: &[usize]) -> Want {
     let buffers = buffers.iter().map(|nth| Index(3 + nth)).collect();
     Want { buffers, accesses: vec![DMA_WRITE; 3] }

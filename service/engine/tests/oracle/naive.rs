@@ -161,7 +161,8 @@ pub struct Naive {
     pub issued: Vec<(u64, Told)>,
     /// The rules do not say which of two buffers is older if one call lets both go. So the engine says it.
     pub order: Vec<BufferId>,
-    /// Nor which of two locks of a group ends last if both time out in one call.
+    /// The rules do not say which of two locks of a group ends last if both time out in one call. So the
+    /// engine says it.
     pub time_outs: Vec<Name>,
     pub stats: Stats,
 }
@@ -178,14 +179,14 @@ struct Group {
     kept: Option<Kept>,
 }
 
-/// The ticket that the last lock without success left to the next lock of its group.
+/// A ticket that a lock left to the next lock of its group.
 #[derive(Clone, Debug)]
 struct Kept {
     ticket: u64,
     life: Time,
     /// The last arrival anywhere at that time.
     left: u64,
-    /// What that lock asked for: the buffer, whether exclusively, and whether late.
+    /// The entries of that lock: the buffer, exclusive or not, late or not.
     entries: Vec<(BufferId, bool, bool)>,
 }
 
@@ -205,11 +206,11 @@ struct Lock {
     ticket: u64,
     /// The end of the ticket's life.
     life: Time,
-    /// When it was asked for, or for its growth.
+    /// The moment of the last call of `lock` or `grow` for it.
     asked: Time,
     deadline: Option<Time>,
     expires: Option<Time>,
-    /// The own time limit for implicit fences: from its first wait, or now if it never waits.
+    /// Its own time limit for implicit fences: from its first wait, or now if it never waits.
     patience: Option<Time>,
 }
 
@@ -243,7 +244,8 @@ struct Entry {
     granted: Option<Access>,
     /// The number of evictions of the buffer when it was granted.
     seen: usize,
-    /// The lock that drew the ticket did not ask for this, or not exclusively.
+    /// Others may have come to the buffer first: the lock that drew the ticket did not ask for it, or not
+    /// exclusively.
     late: bool,
 }
 
@@ -544,7 +546,7 @@ impl Naive {
         Ok(())
     }
 
-    /// What a lock of a group wants, each buffer once, if it has so much already.
+    /// Adds what a call asks for to what the lock has. Each buffer is there once.
     fn wanted(
         &mut self,
         id: GroupId,
@@ -598,7 +600,7 @@ impl Naive {
         (!conflicts).then_some(()).ok_or(Error::AlreadyLocked)
     }
 
-    /// What a new lock wants, unless it is refused whatever other groups do.
+    /// Checks a new lock against its own group. Returns its wants.
     pub fn check_lock(
         &mut self,
         id: GroupId,
@@ -1152,7 +1154,7 @@ impl Naive {
         group.kept = Some(Kept { ticket, life, left, entries });
     }
 
-    /// Ends a wait. The entries of a grant are again as they were.
+    /// Ends a wait. A grant gets the entries back that it had before it grew.
     fn take_back(&mut self, at: usize) {
         let lock = &mut self.locks[at];
         if lock.state != State::Quiet && lock.holds() {
