@@ -105,6 +105,21 @@ fn bare_locks(count: usize) -> impl FnMut() {
     }
 }
 
+/// Locks and unlocks four buffers of a group of `count`: those that were added last.
+fn some_locks(sync: &BufferSync, count: usize) -> impl FnMut() {
+    let mut group = group(sync, "bench/some", &[], Access::DmaWrite);
+    let all = buffers(count);
+    let wants: Vec<_> = all
+        .iter()
+        .map(|one| (group.add(one, Access::DmaWrite).expect("add"), Access::DmaWrite))
+        .collect();
+    let wants = wants[count - 4..].to_vec();
+    move || {
+        let lock = group.lock_buffers(&wants, None).expect("lock");
+        group.unlock_buffers(lock, &[], Vec::new(), None).expect("unlock");
+    }
+}
+
 /// Goes from four buffers of a group to four others: ends the grant and locks the next in one call.
 pub fn exchanges(sync: &BufferSync) -> impl FnMut() {
     let mut group = group(sync, "bench/exchange", &[], Access::DmaWrite);
@@ -145,6 +160,9 @@ fn peers_of(sync: &BufferSync) -> Vec<Peer> {
     ));
     peers.push(("bare AIDL, 4 DMA".into(), Box::new(bare_locks(4))));
     peers.push(("exchange, 4 DMA".into(), Box::new(exchanges(sync))));
+    for count in [4, 40] {
+        peers.push((format!("4 of {count} DMA"), Box::new(some_locks(sync, count))));
+    }
     for count in SIZES {
         let device = locks(sync, count, Access::DmaWrite);
         peers.push((format!("buffersync, {count} DMA"), Box::new(device)));
