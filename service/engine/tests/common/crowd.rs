@@ -1,9 +1,9 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Clients that do anything at any time. The caller makes the choices, so that a seed or a fuzzer can.
+//! Clients that do anything at any time, each with several locks. The caller makes the choices, so that a seed or a fuzzer can.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
 use buffersync_engine::*;
 
@@ -23,21 +23,14 @@ pub struct Crowd {
     pub world: World,
     choose: Choose,
     groups: Vec<GroupId>,
-    tokens: BTreeMap<GroupId, Token>,
     fences: Vec<FenceId>,
     buffers: u64,
 }
 
 impl Crowd {
     pub fn new(groups: usize, buffers: u64, choose: Choose) -> Self {
-        let mut crowd = Self {
-            world: World::new(),
-            choose,
-            groups: Vec::new(),
-            tokens: BTreeMap::new(),
-            fences: Vec::new(),
-            buffers,
-        };
+        let mut crowd =
+            Self { world: World::new(), choose, groups: Vec::new(), fences: Vec::new(), buffers };
         crowd.groups = (0..groups).map(|_| crowd.open()).collect();
         crowd
     }
@@ -75,35 +68,60 @@ impl Crowd {
             let access = Access::ALL[(self.choose)(4) as usize];
             let buffer = BufferId((self.choose)(self.buffers));
             // The engine refuses a mix of CPU and device. Then the group has fewer buffers.
-            let _ = self.world.engine.add(group, buffer, access);
+            let _ = match buffer.0 % 4 {
+                3 => self.world.engine.add_plain(group, buffer, access),
+                _ => self.world.engine.add(group, buffer, access),
+            };
         }
+    }
+
+    /// A lock of the group, or the last token of all, which is seldom its own.
+    fn some_lock(&mut self, group: GroupId) -> Token {
+        let mut locks: Vec<Token> = self.world.engine.locks(group).collect();
+        locks.push(Token(self.world.last_token));
+        locks[(self.choose)(locks.len() as u64) as usize]
+    }
+
+    /// A new lock or a growth, of all buffers of the group or of some.
+    fn ask(&mut self, group: GroupId, grows: bool) {
+        let all = (self.choose)(2) == 0;
+        let buffers = if all { Vec::new() } else { self.some_members(group) };
+        let accesses = match (self.choose)(2) {
+            0 => Vec::new(),
+            _ => buffers.iter().map(|_| Access::ALL[(self.choose)(4) as usize]).collect(),
+        };
+        let wants = Wants { buffers: &buffers, accesses: &accesses };
+        let wait = match (self.choose)(6) {
+            0 => Wait::Never,
+            1 | 2 => Wait::AtMost(Duration::from_millis((self.choose)(50))),
+            _ => Wait::UntilGranted,
+        };
+        // The engine refuses what conflicts with the group's other locks, and more.
+        let _ = if grows {
+            let token = self.some_lock(group);
+            self.world.grow_some(group, token, wants, wait)
+        } else {
+            self.world.lock_some(group, wants, wait)
+        };
     }
 
     pub fn step(&mut self) {
         let at = (self.choose)(self.groups.len() as u64) as usize;
         let group = self.groups[at];
         match (self.choose)(21) {
-            0..=5 => {
-                let timeout = ((self.choose)(3) == 0).then_some((self.choose)(50));
-                let timeout = timeout.map(std::time::Duration::from_millis);
-                let token = self.world.try_to_lock_for(group, timeout);
-                self.note(group, token);
-            }
-            6 => {
-                let token = self.world.try_lock(group);
-                self.note(group, token);
-            }
+            0..=4 => self.ask(group, false),
+            5 | 6 => self.ask(group, true),
             7..=9 => {
-                if let Some(token) = self.tokens.get(&group).copied() {
-                    let given = self.some_fences();
-                    let done =
-                        self.world.call(|e, now, fx| e.unlock(now, group, token, &given, fx));
-                    if done.is_ok() {
-                        self.fences.extend(given.iter().map(|given| given.fence));
-                    }
+                let (token, given) = (self.some_lock(group), self.some_fences());
+                let done = self.world.call(|e, now, fx| e.unlock(now, group, token, &given, fx));
+                if done.is_ok() {
+                    self.fences.extend(given.iter().map(|given| given.fence));
                 }
             }
-            10 => drop(self.world.cancel(group)),
+            10 => {
+                let token = self.some_lock(group);
+                let _ = self.world.call(|e, now, fx| e.cancel(now, group, token, fx));
+            }
             11 => {
                 if !self.fences.is_empty() {
                     let at = (self.choose)(self.fences.len() as u64) as usize;
@@ -119,31 +137,20 @@ impl Crowd {
             13 => self.world.pass((self.choose)(40)),
             14 => self.add_some(group),
             15 | 16 => {
-                if let Some(token) = self.tokens.get(&group).copied() {
-                    let (mut part, given) = (self.some_members(group), self.some_fences());
-                    let done = self.world.call(|e, now, fx| {
-                        e.unlock_part(now, group, token, &mut part, &given, &[], fx)
-                    });
-                    if done.is_ok() {
-                        self.fences.extend(given.iter().map(|given| given.fence));
-                    }
+                let (token, given) = (self.some_lock(group), self.some_fences());
+                let mut part = self.some_members(group);
+                let done = self.world.call(|e, now, fx| {
+                    e.unlock_part(now, group, token, &mut part, &given, &[], fx)
+                });
+                if done.is_ok() {
+                    self.fences.extend(given.iter().map(|given| given.fence));
                 }
             }
             17 => {
-                if let Some(token) = self.tokens.get(&group).copied() {
-                    let mut part = self.some_members(group);
-                    let _ =
-                        self.world.call(|e, now, fx| e.downgrade(now, group, token, &mut part, fx));
-                }
+                let (token, mut part) = (self.some_lock(group), self.some_members(group));
+                let _ = self.world.call(|e, now, fx| e.downgrade(now, group, token, &mut part, fx));
             }
             _ => self.finish_a_job(),
-        }
-    }
-
-    fn note(&mut self, group: GroupId, token: Result<Token, Error>) {
-        if let Ok(token) = token {
-            let last = self.tokens.insert(group, token);
-            assert!(last.is_none_or(|last| last <= token), "a token was used again");
         }
     }
 
