@@ -129,17 +129,17 @@ impl Group {
 
     /// Ends a part of a grant, or a lock. The work on the buffers is finished, or ends when their fences
     /// have signalled: `each` has fences for single buffers, `rest` is for the others. After a part the
-    /// grant goes on for the rest.
+    /// grant goes on for the rest. The call may wait for fences, as [`crate::Grant::unlock_with_fence`] does.
     ///
     /// `buffers` empty: ends the lock, whatever it is: a grant, a growth with its grant, or a lock that
-    /// waits. The call may wait for fences then, as [`crate::Grant::unlock_with_fence`] does.
+    /// waits.
     ///
     /// # Errors
     /// [`Error::Evicted`] if the grant was taken away before; without named buffers the lock has ended
     /// now. [`Error::Ended`]. [`Error::BadFence`], [`Error::UnknownBuffer`], [`Error::Busy`] if a part of
-    /// a lock that waits is named, [`Error::Quota`], [`Error::NoResources`], [`Error::EventsUnread`]: the
-    /// lock goes on as it was. After [`Error::ReplyLost`] the lock has ended, or, of named buffers, it is
-    /// not clear: call again, and [`Error::UnknownBuffer`] means that they were let go.
+    /// a lock that waits is named, [`Error::EventsUnread`]: the lock goes on as it was. After
+    /// [`Error::ReplyLost`] the lock has ended, or, of named buffers, it is not clear: call again, and
+    /// [`Error::UnknownBuffer`] means that they were let go.
     pub fn unlock_buffers(
         &mut self,
         lock: LockId,

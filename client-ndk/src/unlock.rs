@@ -33,16 +33,21 @@ impl Group {
     /// Waits for the fences, until the deadline, and ends the lock without them. If the answer is lost,
     /// the number is unclear.
     pub(crate) fn end_after(&mut self, id: LockId, fences: &[ReleaseFence]) -> Result<()> {
-        for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
-            // An error is ignored: at the deadline the grant is over in any case.
-            let _ = crate::fence::wait(fence.as_ref(), self.time_left(id));
-        }
+        self.await_fences(id, fences);
         match self.end(id, &[]) {
             Err(error @ Error::Binder(_)) => {
                 self.give_up(id);
                 Err(lost(error))
             }
             result => result,
+        }
+    }
+
+    /// Waits for fences, until the deadline of the grant. At the deadline it is over in any case, so an error is
+    /// ignored.
+    fn await_fences(&self, id: LockId, fences: &[ReleaseFence]) {
+        for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
+            let _ = crate::fence::wait(fence.as_ref(), self.time_left(id));
         }
     }
 
@@ -86,7 +91,8 @@ impl Group {
         }
     }
 
-    /// Ends a part of a grant.
+    /// Ends a part of a grant. If the service can't take the fences, or if it is not clear that it has, waits for
+    /// them until the deadline.
     pub(crate) fn release_part(
         &mut self,
         id: LockId,
@@ -95,17 +101,28 @@ impl Group {
     ) -> Result<()> {
         self.has_all(id, buffers)?;
         let ids: Vec<i64> = buffers.iter().map(|buffer| buffer.0).collect();
-        let call = || -> Result<()> { Ok(self.remote()?.unlockBuffers(id.0, &ids, fences)?) };
-        let result = match call() {
-            // The grant had all of them. If it lacks one now, the first request was done.
-            Err(Error::Binder(_)) => match call() {
-                Err(Error::UnknownBuffer | Error::Ended) => Ok(()),
-                result => result,
-            },
+        let end = |group: &Self, fences: &[ReleaseFence]| -> Result<()> {
+            Ok(group.remote()?.unlockBuffers(id.0, &ids, fences)?)
+        };
+        let mut result = end(self, fences);
+        if result == Err(Error::EventsUnread) {
             // Records that nobody has read fill the channel.
-            Err(Error::EventsUnread) => {
-                while self.absorb()? {}
-                Ok(self.remote()?.unlockBuffers(id.0, &ids, fences)?)
+            while self.absorb()? {}
+            result = end(self, fences);
+        }
+        let result = match result {
+            Err(Error::Quota | Error::NoResources) if !fences.is_empty() => {
+                self.await_fences(id, fences);
+                end(self, &[])
+            }
+            // The kernel could not deliver the request or the reply.
+            Err(Error::Binder(_)) => {
+                self.await_fences(id, fences);
+                match end(self, &[]) {
+                    // The grant had all of them. If it lacks one now, the first request was done.
+                    Err(Error::UnknownBuffer | Error::Ended) => Ok(()),
+                    result => result,
+                }
             }
             result => result,
         };

@@ -71,12 +71,10 @@ pub fn wounded(token: Token) -> Record {
 /// for them, so each device's buffer of a group that takes part counts as fenced.
 fn buffer(granted: &GrantedBuffer, implicit: bool) -> event::Buffer {
     let fenced = granted.fenced || implicit && granted.access.is_dma();
-    let flags = [
-        (granted.evicted, event::FLAG_EVICTED),
-        (granted.torn, event::FLAG_TORN),
-        (fenced, event::FLAG_FENCED),
-    ];
-    let flags = flags.into_iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag);
+    let flag = |set: bool, flag: i32| if set { flag } else { 0 };
+    let flags = flag(granted.evicted, event::FLAG_EVICTED)
+        | flag(granted.torn, event::FLAG_TORN)
+        | flag(fenced, event::FLAG_FENCED);
     event::Buffer { id: wire(granted.buffer.0), generation: wire(granted.generation), flags }
 }
 

@@ -71,7 +71,7 @@ impl Lock {
     }
 
     /// The number of buffers that count for the group's limit.
-    fn buffers(&self) -> usize {
+    pub fn buffers(&self) -> usize {
         self.waits_for.unwrap_or(0).max(self.held)
     }
 }

@@ -187,18 +187,14 @@ impl State {
         all.chain(named)
     }
 
-    /// The number of buffers that the grant will have: those that it has, and those that are asked for.
-    fn size(&self, id: GroupId, token: Token, wants: Wants<'_>) -> usize {
-        let Wants { buffers, .. } = wants;
-        if buffers.is_empty() {
-            return self.engine.members(id).count();
+    /// At most so many buffers the grant will have: the `had` that it has, and those that are asked for. A
+    /// buffer that is named twice counts twice.
+    fn size(&self, id: GroupId, had: usize, wants: Wants<'_>) -> usize {
+        let all = self.engine.member_count(id);
+        match wants.buffers.len() {
+            0 => all,
+            named => all.min(had + named),
         }
-        let is_first = |(nth, buffer): &(usize, &BufferId)| {
-            buffers.iter().take(*nth).all(|before| before != *buffer)
-        };
-        let had = self.engine.held(id, token).into_iter().flatten();
-        buffers.iter().enumerate().filter(is_first).count()
-            + had.filter(|(had, _)| !buffers.contains(had)).count()
     }
 
     /// The dma-bufs that a lock asks for with a CPU access, and the events that say that no fence is pending.
@@ -217,6 +213,14 @@ impl State {
     /// The group's uid, and the looks that a lock for the CPU needs; `None` if it needs none.
     pub fn looks_of_cpu(&mut self, id: GroupId, wants: Wants<'_>) -> Option<(u32, Looked)> {
         let uid = self.sessions.get(id)?.uid;
+        let Wants { buffers, accesses } = wants;
+        // The common cases first: all for devices, or no buffer of the group for the CPU.
+        let of_group = buffers.is_empty() || accesses.is_empty();
+        if !of_group && accesses.iter().all(|access| access.is_dma())
+            || of_group && matches!(self.polled.get(id), Some(None))
+        {
+            return None;
+        }
         let looks = |state: &Self| {
             let looks = state.to_look_at(id, wants);
             let looks =
@@ -224,7 +228,7 @@ impl State {
             let looks: Vec<Look> = looks.collect();
             (!looks.is_empty()).then(|| Arc::new(looks))
         };
-        if !wants.buffers.is_empty() {
+        if !buffers.is_empty() {
             return Some((uid, looks(self)?));
         }
         if self.polled.get(id).is_none() {
@@ -267,7 +271,7 @@ impl State {
     ) -> Result<Locked, Error> {
         let Request { token, wants, wait } = request;
         self.sessions.check_number(id, token)?;
-        let buffers = self.size(id, token, wants);
+        let buffers = self.size(id, 0, wants);
         // Before the engine is asked, so that a refusal has changed nothing.
         self.sessions.check_room(id, None, buffers, 0)?;
         let implicit = self.implicit(id, wants, looked);
@@ -286,10 +290,11 @@ impl State {
         now: Time,
     ) -> Result<Locked, Error> {
         let Request { token, wants, wait } = request;
-        if self.sessions.lock(id, token)?.is_waiting() {
+        let lock = self.sessions.lock(id, token)?;
+        if lock.is_waiting() {
             return Err(Error::Busy);
         }
-        let buffers = self.size(id, token, wants);
+        let buffers = self.size(id, lock.buffers(), wants);
         self.sessions.check_room(id, Some(token), buffers, 0)?;
         let implicit = self.implicit(id, wants, looked);
         let Self { engine, effects, .. } = self;
@@ -332,7 +337,7 @@ impl State {
         let Request { token, wants, wait: _ } = request;
         self.sessions.check_number(id, token)?;
         self.engine.check_lock(id, token, wants, Some(done))?;
-        let buffers = self.size(id, token, wants);
+        let buffers = self.size(id, 0, wants);
         self.sessions.check_room(id, Some(done), buffers, failed)
     }
 

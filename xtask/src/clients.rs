@@ -25,7 +25,7 @@ struct Program {
     standard: &'static str,
 }
 
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 10] = [
     Program { name: "camera", source: "c/camera.c", compiler: "cc", standard: "-std=gnu11" },
     Program { name: "codec", source: "cpp/codec.cc", compiler: "c++", standard: "-std=c++17" },
     Program {
@@ -38,6 +38,36 @@ const PROGRAMS: [Program; 5] = [
     Program {
         name: "anything",
         source: "tests/c/anything.c",
+        compiler: "cc",
+        standard: "-std=gnu11",
+    },
+    Program {
+        name: "reply_without_descriptor",
+        source: "tests/c/reply_without_descriptor.c",
+        compiler: "cc",
+        standard: "-std=gnu11",
+    },
+    Program {
+        name: "service_without_descriptor",
+        source: "tests/c/service_without_descriptor.c",
+        compiler: "cc",
+        standard: "-std=gnu11",
+    },
+    Program {
+        name: "lock_of_own_group",
+        source: "tests/c/lock_of_own_group.c",
+        compiler: "cc",
+        standard: "-std=gnu11",
+    },
+    Program {
+        name: "media_sessions",
+        source: "tests/c/media_sessions.c",
+        compiler: "cc",
+        standard: "-std=gnu11",
+    },
+    Program {
+        name: "encoder",
+        source: "tests/c/encoder.c",
         compiler: "cc",
         standard: "-std=gnu11",
     },

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+mod requests;
+
 use buffersync_client::{BufferSync, Group, Mapped, Options, Read, Write};
 use buffersync_examples::{check_frame, frame_word, words, write_frame};
 use buffersync_testbed_guest::dmabuf::DmaBuf;
@@ -229,6 +231,22 @@ fn examples_exchange_frames_and_leak_nothing() {
         let run = ["3000".to_string(), "1".to_string()];
         Example::start(java(User::STUCK, "Anything"), &[&one, &other], &run).finish();
     });
+    step("a client without a free descriptor", || {
+        Example::start(program(User::STUCK, "reply_without_descriptor"), &[], &[]).finish();
+    });
+    step("a service without a free descriptor", || {
+        let numbers = [stack.service_pid(), User::STUCK.0].map(|number| number.to_string());
+        Example::start(program(User::ROOT, "service_without_descriptor"), &[], &numbers).finish();
+    });
+    step("a lock of the own group", || {
+        let [one, other] = buffers();
+        let own = program(User::PREVIEW, "lock_of_own_group");
+        Example::start(own, &[&one, &other], &[]).finish();
+    });
+    step("40 media sessions", || {
+        Example::start(program(User::CODEC, "media_sessions"), &[], &[]).finish();
+    });
+    step("three requests in flight", || requests::one_call_for_each_lock_and_buffer(&sync));
     step("the Rust client", || rust_client(&sync, &mut stack));
 }
 

@@ -747,7 +747,8 @@ ABufferSyncStatus ABufferSyncGroup_getLockAcquireFence(ABufferSyncGroup* _Nonnul
 /**
  * Ends a part of a grant, or a lock. The work on the buffers is finished, or ends when their fences
  * signal: see ABufferSyncGroup_unlock(). After a part the grant goes on for the rest, with the same
- * deadline. The group still has the buffers: ABufferSyncGroup_growBuffers() gets them again.
+ * deadline. The group still has the buffers: ABufferSyncGroup_growBuffers() gets them again. If the service
+ * can't take a fence, this call waits for it like ABufferSyncGroup_unlock().
  *
  * @param buffers null: ends the lock, whatever it is: a grant, a growth with its grant, or a lock that
  *        waits.
@@ -756,10 +757,10 @@ ABufferSyncStatus ABufferSyncGroup_getLockAcquireFence(ABufferSyncGroup* _Nonnul
  * @param numFences the number of fences; 0 for null.
  * @return ABUFFERSYNC_ERROR_EVICTED: the grant had been taken away; without named buffers the lock has
  *         ended now. ABUFFERSYNC_ERROR_ENDED. ABUFFERSYNC_ERROR_BAD_FD, ABUFFERSYNC_ERROR_BAD_FENCE,
- *         ABUFFERSYNC_ERROR_UNKNOWN_BUFFER, ABUFFERSYNC_ERROR_QUOTA, ABUFFERSYNC_ERROR_BUSY if a part
- *         of a lock that waits is named or another thread waits for it: the lock goes on as it was. If
- *         the answer for named buffers was lost (ABUFFERSYNC_ERROR_NO_RESOURCES), call again:
- *         ABUFFERSYNC_ERROR_UNKNOWN_BUFFER means that they were let go.
+ *         ABUFFERSYNC_ERROR_UNKNOWN_BUFFER, ABUFFERSYNC_ERROR_BUSY if a part of a lock that waits is named
+ *         or another thread waits for it: the lock goes on as it was. If the answer for named buffers was
+ *         lost (ABUFFERSYNC_ERROR_NO_RESOURCES), call again: ABUFFERSYNC_ERROR_UNKNOWN_BUFFER means that
+ *         they were let go.
  */
 ABufferSyncStatus ABufferSyncGroup_unlockBuffers(ABufferSyncGroup* _Nonnull group,
                                                  ABufferSyncLock lock,

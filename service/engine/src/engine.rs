@@ -225,7 +225,7 @@ impl Engine {
         // Exactly one more: most groups never grow again.
         let group = &mut self.groups[at];
         group.members.reserve_exact(1);
-        group.members.push(Member { slot, access, wanted: Holders::default() });
+        group.members.push(Member { buffer, slot, access, wanted: Holders::default() });
         Ok(access)
     }
 
@@ -593,7 +593,12 @@ impl Engine {
     pub fn members(&self, id: GroupId) -> impl Iterator<Item = (BufferId, Access)> + '_ {
         let members = self.find(id).ok().map(|at| &self.groups[at].members);
         let members = members.into_iter().flatten();
-        members.map(|member| (self.slots[member.slot].id, member.access))
+        members.map(|member| (member.buffer, member.access))
+    }
+
+    /// How many buffers a group has. None for unknown groups.
+    pub fn member_count(&self, id: GroupId) -> usize {
+        self.find(id).map_or(0, |at| self.groups[at].members.len())
     }
 
     /// A lock that is granted.
@@ -681,7 +686,7 @@ impl Engine {
 
     /// The position of a buffer in a group.
     fn member_of(&self, group: GroupIx, buffer: BufferId) -> Option<usize> {
-        self.groups[group].position_of(*self.slot_ids.get(&buffer)?)
+        self.groups[group].position_of(buffer)
     }
 }
 

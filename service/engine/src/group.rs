@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::holders::Holders;
 use crate::index::{LockIx, SlotIx};
 use crate::lock::{Entry, Lock};
-use crate::{Access, Arrival, GroupId, HoldFrom, Ticket, Time, Token};
+use crate::{Access, Arrival, BufferId, GroupId, HoldFrom, Ticket, Time, Token};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
@@ -29,6 +29,7 @@ pub(crate) struct Group {
 /// A buffer of a group.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
+    pub buffer: BufferId,
     pub slot: SlotIx,
     /// The access of locks that name none.
     pub access: Access,
@@ -55,8 +56,8 @@ impl Group {
         Self { id, hold, hold_from, members, locks, last: Token(0), kept: None }
     }
 
-    pub fn position_of(&self, slot: SlotIx) -> Option<usize> {
-        self.members.iter().position(|member| member.slot == slot)
+    pub fn position_of(&self, buffer: BufferId) -> Option<usize> {
+        self.members.iter().position(|member| member.buffer == buffer)
     }
 }
 

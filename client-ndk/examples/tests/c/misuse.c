@@ -19,34 +19,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#define MILLIS INT64_C(1000000)
-#define SECONDS (1000 * MILLIS)
-/* After this time a call counts as hung. */
-#define HUNG (60 * SECONDS)
+#include "expect.h"
 
 static int one_fd, other_fd;
-static int failures;
-
-static void expect_at(int line, const char* what, int64_t found, int64_t expected) {
-    if (found != expected) {
-        fprintf(stderr, "misuse.c:%d: %s is %lld, not %lld (%s)\n", line, what, (long long)found,
-                (long long)expected, ABufferSync_getLastErrorMessage());
-        failures++;
-    }
-}
-
-#define EXPECT(what, expected) expect_at(__LINE__, #what, (int64_t)(what), (int64_t)(expected))
-#define OK(what) EXPECT(what, ABUFFERSYNC_OK)
-#define FAILS(what, error) EXPECT(what, ABUFFERSYNC_ERROR_##error)
-
-static void sleep_millis(long millis) {
-    struct timespec time = {millis / 1000, millis % 1000 * 1000000};
-    while (nanosleep(&time, &time) != 0) {
-    }
-}
 
 static bool is_open(int fd) {
     return fcntl(fd, F_GETFD) >= 0;
@@ -520,28 +497,6 @@ static void evicted(ABufferSync* sync) {
     OK(ABufferSyncGroup_unlock(next, -1));
     OK(ABufferSyncGroup_close(group));
     OK(ABufferSyncGroup_close(next));
-}
-
-/* The next event of this type. Others that wait may have made CONTENDED before. */
-static void wait_for_event(ABufferSyncGroup* group, ABufferSyncEventType type) {
-    ABufferSyncEvent event = {0};
-    int events = -1;
-    OK(ABufferSyncGroup_getEventFd(group, &events));
-    struct pollfd ready = {.fd = events, .events = POLLIN};
-    for (;;) {
-        ABufferSyncStatus status = ABufferSyncGroup_getEvent(group, &event);
-        if (status == ABUFFERSYNC_OK && event.type != ABUFFERSYNC_EVENT_CONTENDED) {
-            break;
-        }
-        if (status != ABUFFERSYNC_OK) {
-            EXPECT(status, ABUFFERSYNC_ERROR_WOULD_BLOCK);
-            EXPECT(poll(&ready, 1, (int)(HUNG / MILLIS)), 1);
-        }
-        if (failures != 0) {
-            return;
-        }
-    }
-    EXPECT(event.type, type);
 }
 
 /* Growth, and a younger group that is wounded by an older one. */

@@ -326,7 +326,8 @@ public final class SyncGroup implements AutoCloseable {
 
     /**
      * Ends a part of a grant, or a lock. The work on the buffers is finished, or ends when their fences
-     * signal. After a part the grant goes on for the rest.
+     * signal. After a part the grant goes on for the rest. If the service can't take a fence, this call
+     * waits for it, until the deadline.
      *
      * @param lock the number of the lock
      * @param buffers the buffers; none: ends the lock, whatever it is, a waiting one too
@@ -334,8 +335,7 @@ public final class SyncGroup implements AutoCloseable {
      *     closes the fences in any case
      * @throws BufferSyncException {@link ErrorCode#EVICTED} if the grant had been taken away; without
      *     named buffers the lock has ended now. {@link ErrorCode#ENDED}. {@link ErrorCode#BAD_FENCE},
-     *     {@link ErrorCode#UNKNOWN_BUFFER}, {@link ErrorCode#BUSY}, {@link ErrorCode#QUOTA}: the lock
-     *     goes on as it was
+     *     {@link ErrorCode#UNKNOWN_BUFFER}, {@link ErrorCode#BUSY}: the lock goes on as it was
      */
     public void unlockBuffers(long lock, long[] buffers, Map<Long, Fence> fences)
             throws BufferSyncException {

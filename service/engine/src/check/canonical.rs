@@ -70,7 +70,7 @@ impl Engine {
                 continue;
             };
             // What the locks want follows from the locks.
-            let Member { slot, access, wanted: _ } = member;
+            let Member { buffer: _, slot, access, wanted: _ } = member;
             bytes.push(code(Some(*access)));
             if let Some(Kept { left, stood, .. }) = kept {
                 let stood = stood.iter().find(|(stood, _)| stood == slot);

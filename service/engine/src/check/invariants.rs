@@ -183,6 +183,7 @@ impl Engine {
         ensure(tokens.len() == locks.len(), "two locks with one token")?;
         ensure(tokens.last().is_none_or(|last| *last <= group.last), "a token from the future")?;
         for (nth, member) in group.members.iter().enumerate() {
+            ensure(self.slots[member.slot].id == member.buffer, "a member has another slot")?;
             let mut wanted = Holders::default();
             for entry in locks.iter().flat_map(|(_, lock)| &lock.entries) {
                 let same = entry.slot == member.slot;
@@ -196,7 +197,7 @@ impl Engine {
             ensure(wanted == member.wanted, "miscounted what a group wants")?;
         }
         let kept = group.kept.iter().flat_map(|kept| &kept.stood);
-        let all = kept.map(|(slot, _)| group.position_of(*slot));
+        let all = kept.map(|(slot, _)| group.position_of(self.slots[*slot].id));
         ensure({ all }.all(|position| position.is_some()), "stood where the group has no buffer")
     }
 

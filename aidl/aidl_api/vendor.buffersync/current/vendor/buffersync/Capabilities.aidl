@@ -26,6 +26,7 @@ parcelable Capabilities {
   int maxHoldMs;
   int maxGroupsPerUid;
   int maxBuffersPerGroup;
+  int maxLocksPerGroup;
   int maxBuffersPerUid;
   int maxQueuedPerUid;
   int maxFencesPerUid;

@@ -23,7 +23,7 @@ package vendor.buffersync;
 parcelable EventRecord {
   vendor.buffersync.EventType type = vendor.buffersync.EventType.GRANTED;
   int flags;
-  long token;
+  long lock;
   long value0;
   long value1;
   const int MAX_MESSAGE_BYTES = 4096;

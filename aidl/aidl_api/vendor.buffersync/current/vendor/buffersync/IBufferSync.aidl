@@ -31,7 +31,7 @@ interface IBufferSync {
   const int ERROR_ALREADY_LOCKED = 6;
   const int ERROR_WOULD_BLOCK = 7;
   const int ERROR_NOT_QUEUED = 8;
-  const int ERROR_BAD_TOKEN = 9;
+  const int ERROR_BAD_LOCK = 9;
   const int ERROR_EVICTED = 10;
   const int ERROR_CLOSED = 11;
   const int ERROR_BAD_FENCE = 12;
@@ -40,5 +40,6 @@ interface IBufferSync {
   const int ERROR_NO_RESOURCES = 15;
   const int ERROR_DEADLOCK = 16;
   const int ERROR_UNSUPPORTED = 17;
+  const int ERROR_ENDED = 18;
   const int MAX_NAME_BYTES = 64;
 }

@@ -22,17 +22,16 @@ package vendor.buffersync;
 @VintfStability
 interface ISyncGroup {
   long[] add(in android.hardware.common.NativeHandle handle, in vendor.buffersync.Access access);
-  void remove(long bufferId);
-  void removeAll();
-  vendor.buffersync.LockReply lock(long timeoutNs);
-  vendor.buffersync.LockReply tryLock();
-  void cancel();
-  @nullable ParcelFileDescriptor getAcquireFence(long token, long bufferId);
-  void unlock(long token);
-  void unlockWithFences(long token, in vendor.buffersync.ReleaseFence[] fences);
-  vendor.buffersync.LockReply unlockAndLock(long token, long nextKey, long timeoutNs);
-  vendor.buffersync.LockReply unlockWithFencesAndLock(long token, in vendor.buffersync.ReleaseFence[] fences, long nextKey, long timeoutNs);
-  void unlockBuffers(long token, in long[] buffers, in vendor.buffersync.ReleaseFence[] fences);
-  void downgrade(long token, in long[] buffers);
+  void remove(in long[] buffers);
+  vendor.buffersync.LockReply lock(long lock, in long[] buffers, in vendor.buffersync.Access[] accesses, long timeoutNs);
+  vendor.buffersync.LockReply grow(long lock, in long[] buffers, in vendor.buffersync.Access[] accesses, long timeoutNs);
+  void cancel(long lock);
+  @nullable ParcelFileDescriptor getAcquireFence(long lock, long buffer);
+  void unlock(long lock);
+  void unlockBuffers(long lock, in long[] buffers, in vendor.buffersync.ReleaseFence[] fences);
+  void downgrade(long lock, in long[] buffers);
+  vendor.buffersync.LockReply unlockAndLock(long done, in vendor.buffersync.ReleaseFence[] fences, long lock, in long[] buffers, in vendor.buffersync.Access[] accesses, long timeoutNs);
+  vendor.buffersync.LockState[] getLocks();
   void close();
+  const long TRY = (-1) /* -1 */;
 }

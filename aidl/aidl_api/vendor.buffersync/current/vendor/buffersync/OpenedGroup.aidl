@@ -24,5 +24,4 @@ parcelable OpenedGroup {
   vendor.buffersync.ISyncGroup group;
   ParcelFileDescriptor events;
   int holdLimitMs;
-  long key;
 }
