@@ -158,7 +158,7 @@ fn only_the_own_tokens_of_a_grant_unlock_it() {
     let mut other = Group::of("vts/other", &y, Access::DMA_WRITE);
     let stale = group.cycle();
     let held = group.lock();
-    let other_only = other.add(&heap::allocate(SIZE).expect("heap"), Access::DMA_WRITE);
+    let other_only = other.add(heap::allocate(SIZE).expect("heap"), Access::DMA_WRITE);
     let first = [other.cycle().buffers[0].0];
     let reply = other.binder.lock_some(&first, &[], 0).expect("lock");
     let foreign = other.granted(&reply);

@@ -141,6 +141,9 @@ fn a_lock_names_accesses_or_takes_those_of_add() {
     assert_eq!(with(&[], &[]), (id.to_vec(), true));
 }
 
+/// Asks for these buffers, with these accesses and this time-out.
+type Asks<'a> = dyn Fn(&[i64], &[Access], i64) -> binder::Result<()> + 'a;
+
 fn a_lock_of_what_the_group_lacks_is_refused() {
     let all = buffers::<2>();
     let (mut camera, id) = group(&all, Access::DMA_WRITE);
@@ -153,7 +156,7 @@ fn a_lock_of_what_the_group_lacks_is_refused() {
     let ask = |buffers: &[i64], accesses: &[Access], limit| {
         camera.binder.lock_some(buffers, accesses, limit).map(drop)
     };
-    let calls: [&dyn Fn(&[i64], &[Access], i64) -> binder::Result<()>; 2] = [&ask, &grow];
+    let calls: [&Asks<'_>; 2] = [&ask, &grow];
     for call in calls {
         for stranger in [i64::MAX, 0, -1] {
             assert_eq!(error(call(&[id[1], stranger], &[], 0)), ERROR_UNKNOWN_BUFFER);

@@ -4,8 +4,8 @@
  */
 
 /*
- * A consumer of a camera's frames: for each index on standard input it locks that buffer for reading, unlocks it, and
- * prints the index. It makes two calls of the service for a frame.
+ * A consumer of a camera's frames. For each index on standard input it asks for that buffer, prints the index, waits
+ * for the grant, unlocks, and prints the index again. It makes two calls of the service for a frame.
  *
  *   encoder DMABUF_FD...
  */
@@ -37,7 +37,13 @@ int main(int argc, char** argv) {
     while (failures == 0 && scanf("%u", &index) == 1 && index < (unsigned)count) {
         ABufferSyncWant want = {frames[index], ABUFFERSYNC_ACCESS_DMA_READ};
         ABufferSyncLock lock = 0;
-        OK(ABufferSyncGroup_lockBuffers(group, &want, 1, HUNG, &lock));
+        bool granted = false;
+        OK(ABufferSyncGroup_startLockBuffers(group, &want, 1, -1, &lock, &granted));
+        printf("%u\n", index);
+        fflush(stdout);
+        if (!granted) {
+            wait_for_event(group, ABUFFERSYNC_EVENT_GRANTED);
+        }
         OK(ABufferSyncGroup_unlockBuffers(group, lock, NULL, 0, NULL, 0));
         printf("%u\n", index);
         fflush(stdout);

@@ -24,7 +24,8 @@ const BUFFERS: usize = 30;
 /// The streams of a request: preview, video, still.
 const STREAMS: usize = 3;
 const IN_FLIGHT: usize = 3;
-const REQUESTS: usize = 400;
+/// Their events don't fit the camera's channel, if nobody reads them.
+const REQUESTS: usize = 600;
 
 /// The calls that each process of this binder device has made so far (`BC_TRANSACTION` and its variants), by the
 /// driver's number of the process. A process does not know its number if it runs in a PID namespace.
@@ -87,13 +88,31 @@ struct Request {
     buffers: [BufferId; STREAMS],
 }
 
+/// How the camera and the encoder meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// The encoder waits for each request, and the camera never. So the camera gets an event with each request, and
+    /// has no reason to read events.
+    InStep,
+    /// Whoever is late waits.
+    Free,
+}
+
+/// The index of a request's first buffer.
+fn first_of(number: usize) -> u32 {
+    u32::try_from(number * STREAMS % BUFFERS).expect("an index")
+}
+
 /// Runs the requests. Returns the numbers of locks and of returned buffers.
-fn run(group: &mut Group, ids: &[BufferId], encoder: &mut Example) -> (u64, u64) {
+fn run(group: &mut Group, ids: &[BufferId], encoder: &mut Example, pace: Pace) -> (u64, u64) {
     let fence = finished_fence();
     let (mut locks, mut returned) = (0, 0);
     let mut in_flight = VecDeque::new();
     for number in 0..REQUESTS + IN_FLIGHT {
-        if in_flight.len() == IN_FLIGHT || number >= REQUESTS {
+        if let Some(oldest) = number.checked_sub(IN_FLIGHT) {
+            if pace == Pace::InStep {
+                assert_eq!(encoder.next(), first_of(oldest), "it waits for this request");
+            }
             let request: Request = in_flight.pop_front().expect("a request");
             for (stream, buffer) in request.buffers.into_iter().enumerate() {
                 // Each stream's buffer comes back by itself, with a fence of its own or without.
@@ -102,17 +121,25 @@ fn run(group: &mut Group, ids: &[BufferId], encoder: &mut Example) -> (u64, u64)
                 done.expect("unlock_buffers");
                 returned += 1;
             }
+            if pace == Pace::InStep {
+                assert_eq!(encoder.next(), first_of(oldest), "it is done");
+            }
         }
         if number < REQUESTS {
-            let first = number * STREAMS % BUFFERS;
-            let buffers = std::array::from_fn(|stream| ids[(first + stream) % BUFFERS]);
+            let first = first_of(number);
+            let buffers = std::array::from_fn(|stream| ids[first as usize + stream]);
             let wants = buffers.map(|buffer| (buffer, Access::DmaWrite));
             let lock = group.lock_buffers(&wants, PATIENCE).expect("lock_buffers");
             locks += 1;
             assert_eq!(group.granted(lock).map(|grant| grant.buffers.len()), Some(STREAMS));
             in_flight.push_back(Request { lock, buffers });
             // The camera has the frame, so the encoder waits for it.
-            encoder.send(u32::try_from(first).expect("an index"));
+            encoder.send(first);
+        }
+    }
+    if pace == Pace::Free {
+        for number in 0..REQUESTS {
+            assert_eq!((encoder.next(), encoder.next()), (first_of(number), first_of(number)));
         }
     }
     (locks, returned)
@@ -128,16 +155,15 @@ pub fn one_call_for_each_lock_and_buffer(sync: &BufferSync) {
     assert_eq!(encoder.next(), 0, "it is ready");
     let own = own_number(&group);
 
-    let before = calls();
-    let (locks, returned) = run(&mut group, &ids, &mut encoder);
-    for number in 0..REQUESTS {
-        assert_eq!(encoder.next() as usize, number * STREAMS % BUFFERS);
+    for pace in [Pace::InStep, Pace::Free] {
+        let before = calls();
+        let (locks, returned) = run(&mut group, &ids, &mut encoder, pace);
+        let mut made = made(&before);
+        println!("   {pace:?}: {locks} locks, {returned} returned buffers, calls: {made:?}");
+        assert_eq!(made.remove(&own), Some(locks + returned));
+        let others: Vec<u64> = made.into_values().collect();
+        assert_eq!(others, [2 * REQUESTS as u64], "the encoder's, and nobody else's");
+        assert_eq!(group.locks(), Ok(Vec::new()));
     }
-    let mut made = made(&before);
-    println!("   {locks} locks, {returned} returned buffers, calls of each process: {made:?}");
-    assert_eq!(made.remove(&own), Some(locks + returned));
-    let others: Vec<u64> = made.into_values().collect();
-    assert_eq!(others, [2 * REQUESTS as u64], "the encoder's, and nobody else's");
-    assert_eq!(group.locks(), Ok(Vec::new()));
     encoder.finish();
 }
