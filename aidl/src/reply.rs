@@ -50,7 +50,7 @@ impl<'a> Granted<'a> {
             Vec::with_capacity(buffers.len().saturating_mul(NUMBERS).saturating_add(1));
         numbers.push(deadline_ns);
         for Buffer { id, generation, flags } in buffers {
-            numbers.extend([id, generation, i64::from(flags)]);
+            numbers.extend_from_slice(&[id, generation, i64::from(flags)]);
         }
         numbers
     }

@@ -192,14 +192,18 @@ impl Arbiter {
         let (state, looked) = self.look_for_implicit_fences(state, id, request.wants);
         self.with_state(state, |state, now| {
             let (_, failed) = release::records(&files);
-            if let Err(error) = state.check_exchange(id, (done, failed), request) {
-                release::discard(files, &mut state.garbage);
-                return Err(error);
-            }
+            let checked = match state.check_exchange(id, (done, failed), request) {
+                Ok(checked) => checked,
+                Err(error) => {
+                    release::discard(files, &mut state.garbage);
+                    return Err(error);
+                }
+            };
             self.end_grant(state, (id, done), None, given, files, now)?;
             // The grants that follow from the unlock come before the new lock.
             self.carry_out(state, now);
-            state.lock(id, request, looked.as_ref(), now)
+            // Nothing is checked again that could refuse it now.
+            state.lock_checked(id, checked, request, looked.as_ref(), now)
         })
     }
 

@@ -282,10 +282,13 @@ impl Sessions {
 
     /// A lock is granted, or its grant has grown or ended in part. It has so many buffers now.
     pub fn hold(&mut self, id: GroupId, token: Token, buffers: usize) {
-        self.end_wait(id, token);
         let Some(group) = self.groups.get_mut(id) else { return };
         let Some(lock) = group.lock_mut(token) else { return };
-        if std::mem::replace(&mut lock.held, buffers) == 0 {
+        let began = std::mem::replace(&mut lock.held, buffers) == 0;
+        if lock.is_waiting() {
+            self.end_wait(id, token);
+        }
+        if let Some(group) = self.groups.get(id).filter(|_| began) {
             self.slices.holds(group.traced(id, token));
         }
     }

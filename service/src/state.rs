@@ -20,8 +20,9 @@ use std::sync::Arc;
 
 use buffersync_aidl::event::Record;
 use buffersync_engine::{
-    Access, BufferId, Close, Effects, Engine, EvictionCause, Failure, FailureCause, FenceId, Grant,
-    GrantedBuffer, GroupId, Implicit, JobId, LockOutcome, Phase, Span, Time, Token, Wait, Wants,
+    Access, BufferId, Checked, Close, Effects, Engine, EvictionCause, Failure, FailureCause,
+    FenceId, Grant, GrantedBuffer, GroupId, Implicit, JobId, LockOutcome, Phase, Span, Time, Token,
+    Wait, Wants,
 };
 use buffersync_kernel::dmabuf::Usage;
 use nix::poll::PollFlags;
@@ -269,14 +270,28 @@ impl State {
         looked: Option<&Looked>,
         now: Time,
     ) -> Result<Locked, Error> {
-        let Request { token, wants, wait } = request;
+        let Request { token, wants, .. } = request;
         self.sessions.check_number(id, token)?;
         let buffers = self.size(id, 0, wants);
         // Before the engine is asked, so that a refusal has changed nothing.
         self.sessions.check_room(id, None, buffers, 0)?;
+        let checked = self.engine.check_lock(id, token, wants, None)?;
+        self.lock_checked(id, (checked, buffers), request, looked, now)
+    }
+
+    /// [`State::lock`] for a lock that was checked, of so many buffers.
+    pub fn lock_checked(
+        &mut self,
+        id: GroupId,
+        (checked, buffers): (Checked, usize),
+        request: Request<'_>,
+        looked: Option<&Looked>,
+        now: Time,
+    ) -> Result<Locked, Error> {
+        let Request { token, wants, wait } = request;
         let implicit = self.implicit(id, wants, looked);
         let Self { engine, effects, .. } = self;
-        let outcome = engine.lock(now, id, token, wants, wait, implicit, effects)?;
+        let outcome = engine.lock_checked(now, checked, wait, implicit, effects)?;
         self.sessions.begin_lock(id, token);
         self.accepted(id, outcome, buffers)
     }
@@ -326,19 +341,19 @@ impl State {
     }
 
     /// Refuses an exchange that could not be carried out as a whole. `failed` of the fences with which `done`
-    /// ends have failed.
+    /// ends have failed. Returns what [`State::lock_checked`] needs when `done` has ended.
     pub fn check_exchange(
         &mut self,
         id: GroupId,
         (done, failed): (Token, usize),
         request: Request<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<(Checked, usize), Error> {
         self.check_granted(id, done, None)?;
-        let Request { token, wants, wait: _ } = request;
+        let Request { token, wants, .. } = request;
         self.sessions.check_number(id, token)?;
-        self.engine.check_lock(id, token, wants, Some(done))?;
         let buffers = self.size(id, 0, wants);
-        self.sessions.check_room(id, Some(done), buffers, failed)
+        self.sessions.check_room(id, Some(done), buffers, failed)?;
+        Ok((self.engine.check_lock(id, token, wants, Some(done))?, buffers))
     }
 
     /// The living locks of a group, the oldest number first.

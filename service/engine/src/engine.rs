@@ -93,6 +93,14 @@ pub enum LockOutcome {
     Granted(Grant),
 }
 
+/// A lock that was checked and is not made yet: [`Engine::check_lock`].
+#[derive(Debug)]
+pub struct Checked {
+    id: GroupId,
+    token: Token,
+    entries: Vec<Entry>,
+}
+
 impl Engine {
     /// An empty lock table.
     pub fn new(limits: Limits) -> Self {
@@ -267,13 +275,8 @@ impl Engine {
         implicit: Implicit,
         fx: &mut Effects,
     ) -> Result<LockOutcome, Error> {
-        fx.reuse();
-        let at = self.new_lock(id, token, wants)?;
-        let outcome = self.acquire(now, at, wait, implicit, fx);
-        if outcome.is_err() {
-            self.free(at);
-        }
-        outcome
+        let checked = self.check_lock(id, token, wants, None)?;
+        self.lock_checked(now, checked, wait, implicit, fx)
     }
 
     /// Adds to a grant: more buffers, or a stronger access. The token and the deadline stay.
@@ -327,59 +330,67 @@ impl Engine {
         outcome
     }
 
-    /// Why [`Engine::lock`] would be refused when the lock `ending` has ended; [`Error::WouldBlock`] is left
-    /// out.
+    /// The checks of [`Engine::lock`], as if the lock `ending` had ended: for a call that ends one lock and begins
+    /// another, both or neither. All but [`Error::WouldBlock`].
     pub fn check_lock(
         &mut self,
         id: GroupId,
         token: Token,
         wants: Wants<'_>,
         ending: Option<Token>,
-    ) -> Result<(), Error> {
+    ) -> Result<Checked, Error> {
         let at = self.find(id)?;
         if token <= self.groups[at].last {
             return Err(Error::BadToken);
         }
         let mut entries = self.spare.pop().unwrap_or_default();
-        let wanted = self.want(at, wants, false, &mut entries);
-        let group = &self.groups[at];
-        let others = || group.locks.iter().map(|lock| &self.locks[*lock]);
-        let others = || others().filter(|lock| Some(lock.token) != ending);
-        let conflicts = |entry: &Entry| {
-            let mut theirs = others().flat_map(|lock| &lock.entries);
-            theirs.any(|other| other.slot == entry.slot && other.want.conflicts(entry.want))
-        };
-        // Only if somebody in the group wants it: the search would take long in large groups.
-        let suits = |entry: &Entry| self.suits(at, entry) || !conflicts(entry);
-        let suit = entries.iter().all(suits).then_some(()).ok_or(Error::AlreadyLocked);
-        entries.clear();
-        self.spare.push(entries);
-        wanted.and(suit)
+        let checked = self.want(at, wants, false, &mut entries).and_then(|()| {
+            let suit = entries.iter().all(|entry| self.suits_after(at, entry, ending));
+            suit.then_some(()).ok_or(Error::AlreadyLocked)
+        });
+        match checked {
+            Ok(()) => Ok(Checked { id, token, entries }),
+            Err(error) => {
+                entries.clear();
+                self.spare.push(entries);
+                Err(error)
+            }
+        }
+    }
+
+    /// [`Engine::lock`] for a lock that was checked. Nothing of its group may have changed since, but that a lock
+    /// has ended.
+    pub fn lock_checked(
+        &mut self,
+        now: Time,
+        checked: Checked,
+        wait: Wait,
+        implicit: Implicit,
+        fx: &mut Effects,
+    ) -> Result<LockOutcome, Error> {
+        fx.reuse();
+        let at = self.new_lock(checked)?;
+        let outcome = self.acquire(now, at, wait, implicit, fx);
+        if outcome.is_err() {
+            self.free(at);
+        }
+        outcome
     }
 
     /// Makes a lock that is not in its group's list yet.
-    fn new_lock(&mut self, id: GroupId, token: Token, wants: Wants<'_>) -> Result<LockIx, Error> {
+    fn new_lock(&mut self, checked: Checked) -> Result<LockIx, Error> {
+        let Checked { id, token, mut entries } = checked;
         let at = self.find(id)?;
-        let Group { hold, hold_from, last, .. } = self.groups[at];
-        if token <= last {
-            return Err(Error::BadToken);
+        let suit = entries.iter().all(|entry| self.suits(at, entry));
+        let Group { hold, hold_from, last, members, kept, .. } = &mut self.groups[at];
+        if !suit || token <= *last {
+            return Err(Error::AlreadyLocked);
         }
-        let mut entries = self.spare.pop().unwrap_or_default();
-        let wanted = self.want(at, wants, false, &mut entries);
-        let suits = wanted.and_then(|()| {
-            let suit = entries.iter().all(|entry| self.suits(at, entry));
-            suit.then_some(()).ok_or(Error::AlreadyLocked)
-        });
-        if let Err(error) = suits {
-            entries.clear();
-            self.spare.push(entries);
-            return Err(error);
-        }
-        let Group { members, kept, .. } = &mut self.groups[at];
         for entry in &mut entries {
             members[entry.member as usize].wanted.hold(&mut None, Some(entry.want));
             entry.late = kept.as_ref().is_some_and(|kept| kept.is_late(entry));
         }
+        let (hold, hold_from) = (*hold, *hold_from);
         let (ticket, life, request, grant) = (Ticket(0), Time(0), None, None);
         let lock =
             Lock { group: id, token, hold, hold_from, entries, ticket, life, request, grant };
@@ -418,8 +429,24 @@ impl Engine {
 
     /// Whether an entry does not conflict with other locks of its group.
     fn suits(&self, at: GroupIx, entry: &Entry) -> bool {
-        let wanted = &self.groups[at].members[entry.member as usize].wanted;
-        wanted.admits(entry.want.is_exclusive(), entry.granted.is_some())
+        let member = self.groups[at].members.get(entry.member as usize);
+        member.is_some_and(|member| {
+            member.slot == entry.slot
+                && member.wanted.admits(entry.want.is_exclusive(), entry.granted.is_some())
+        })
+    }
+
+    /// [`Engine::suits`] when the lock `ending` has ended.
+    fn suits_after(&self, at: GroupIx, entry: &Entry, ending: Option<Token>) -> bool {
+        // The search takes long in large groups, so it comes last.
+        self.suits(at, entry)
+            || ending.is_some() && {
+                let locks = self.groups[at].locks.iter().map(|lock| &self.locks[*lock]);
+                let others = locks.filter(|lock| Some(lock.token) != ending);
+                let conflicts =
+                    |other: &Entry| other.slot == entry.slot && other.want.conflicts(entry.want);
+                !others.flat_map(|lock| &lock.entries).any(conflicts)
+            }
     }
 
     /// Gets what a lock lacks: at once, or later. A refusal leaves the lock as it is.

@@ -132,7 +132,7 @@ mod work;
 pub use buffersync_access::Access;
 pub use coherence::{Coherence, FenceWait, SyncFlags, SyncKind, SyncOp};
 pub use effects::{Effect, Effects, EvictionCause, FailureCause, Grant, GrantedBuffer, Span};
-pub use engine::{Engine, LockOutcome};
+pub use engine::{Checked, Engine, LockOutcome};
 pub use index::{BuildIdHasher, IdHasher};
 pub(crate) use types::Arrival;
 pub use types::{

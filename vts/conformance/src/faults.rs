@@ -272,8 +272,8 @@ pub const FAULTS: &[Fault] = &[
         "    if FAULT || found.is_empty() {\n        found.extend(each_once(fds, memory)?);\n    }\n",
         &["locks::memfds_beside_a_dma_buf_and_other_files_are_no_buffers"]),
     fault("a_lock_waits_for_its_own_group", "engine/src/engine.rs",
-        "suit.then_some(()).ok_or(Error::AlreadyLocked)",
-        "(suit || FAULT).then_some(()).ok_or(Error::AlreadyLocked)",
+        "member.wanted.admits(entry.want.is_exclusive(), entry.granted.is_some())",
+        "(FAULT && entry.hold.is_none() || member.wanted.admits(entry.want.is_exclusive(), entry.granted.is_some()))",
         &["locks::a_lock_never_waits_for_its_own_group"]),
     fault("growth_waits_for_its_own_group", "engine/src/engine.rs",
         "entry.lacks() && !self.suits(id.at(), entry)",
@@ -299,13 +299,13 @@ pub const FAULTS: &[Fault] = &[
         self.sessions.check_number(id, token)?;\n        let buffers = self.size(id, 0, wants);\n        // Before",
         &["locks::numbers_grow_and_a_refused_call_uses_up_none"]),
     fault("a_refused_lock_uses_up_its_number", "engine/src/engine.rs",
-        "        let at = self.new_lock(id, token, wants)?;",
-        "        let made = self.new_lock(id, token, wants);
-        if let (true, Err(_), Ok(group)) = (FAULT, &made, self.find(id)) {
+        "        let checked = self.check_lock(id, token, wants, None)?;",
+        "        let checked = self.check_lock(id, token, wants, None);
+        if let (true, Err(_), Ok(group)) = (FAULT, &checked, self.find(id)) {
             let last = &mut self.groups[group].last;
             *last = token.max(*last);
         }
-        let at = made?;",
+        let checked = checked?;",
         &["locks::numbers_grow_and_a_refused_call_uses_up_none"]),
     fault("a_number_that_is_over_is_forgotten", "src/sessions.rs",
         "            _ => Error::Ended,",
@@ -422,17 +422,17 @@ pub const FAULTS: &[Fault] = &[
         &["implicit::try_lock_looks_once_and_waits_for_no_implicit_fence"]),
     // Where it is known that a call will be refused, what it has found is left for the next one.
     fault("idle_is_remembered", "src/state.rs",
-        "        self.sessions.check_room(id, None, buffers, 0)?;\n        let implicit = self.implicit(id, wants, looked);\n",
+        "        self.sessions.check_room(id, None, buffers, 0)?;\n",
         "        static LEFT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
         let relaxed = std::sync::atomic::Ordering::Relaxed;
         let idle = self.implicit(id, wants, looked) == Implicit::Idle;
-        let own = self.polled.get(id).and_then(Option::as_ref);
-        let own = own.map_or(0, |polled| Arc::as_ptr(polled) as usize);
+        let polled = self.polled.get(id).and_then(Option::as_ref).cloned();
+        let own = polled.as_ref().map_or(0, |polled| Arc::as_ptr(polled) as usize);
         let room = self.sessions.check_room(id, None, buffers, 0);
         if FAULT && room.is_err() && idle { LEFT.store(own, relaxed); }
         room?;
-        let idle = idle || own != 0 && LEFT.compare_exchange(own, 0, relaxed, relaxed).is_ok();
-        let implicit = if idle { Implicit::Idle } else { Implicit::Unknown };\n",
+        let left = own != 0 && LEFT.compare_exchange(own, 0, relaxed, relaxed).is_ok();
+        let looked = if left { polled.as_ref() } else { looked };\n",
         &["implicit::a_lock_that_was_refused_has_to_look_for_fences_again"]),
     fault("idle_is_remembered_behind_a_release_fence", "engine/src/acquire.rs",
         "self.prepare_and_tell(now, at, Implicit::Unknown, fx)",
@@ -456,8 +456,9 @@ pub const FAULTS: &[Fault] = &[
         "Self::EmptyGroup if FAULT => aidl::ERROR_ALREADY_LOCKED,\n            Self::EmptyGroup => aidl::ERROR_EMPTY_GROUP,",
         &["errors::an_empty_group_has_nothing_to_lock"]),
     fault("an_exchange_that_fails_has_ended_the_grant", "src/state.rs",
-        "        self.engine.check_lock(id, token, wants, Some(done))?;\n",
-        "        if !FAULT { self.engine.check_lock(id, token, wants, Some(done))?; }\n",
+        "        self.sessions.check_room(id, Some(done), buffers, failed)?;\n",
+        "        if FAULT { self.engine.unlock(crate::clock::now(), id, done, &[], &mut self.effects)?; }
+        self.sessions.check_room(id, Some(done), buffers, failed)?;\n",
         &["handover::a_call_that_is_refused_has_ended_nothing_and_locked_nothing"]),
     fault("negative_time_outs_are_taken", "src/binder/group.rs",
         "Err(_) if timeout_ns == TRY => Ok(Wait::Never),",

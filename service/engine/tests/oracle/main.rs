@@ -515,7 +515,7 @@ impl Pair {
         let (buffers, accesses) = self.wanted(at, want);
         let wants = Wants { buffers: &buffers, accesses: &accesses };
         let ending = self.engine.locks(id).nth(number as usize % 3);
-        let refused = self.engine.check_lock(id, token, wants, ending);
+        let refused = self.engine.check_lock(id, token, wants, ending).map(drop);
         let expected = self.naive.clone().check_lock(id, token, wants, ending);
         assert_eq!(refused, expected.map(drop), "after the end of {ending:?}");
         let outcome = self.engine.lock(now, id, token, wants, wait, implicit, &mut self.fx);

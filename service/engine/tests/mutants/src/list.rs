@@ -173,7 +173,7 @@ pub const MUTANTS: &[Mutant] = &[
         "acquire.rs", "if lock.grant.is_some() {\n            return lock.ticket;", "if lock.grant.is_some() && false {\n            return lock.ticket;"),
     // Many locks of one group.
     mutant("a lock waits for a lock of its own group",
-        "engine.rs", "suit.then_some(()).ok_or(Error::AlreadyLocked)", "(suit || true).then_some(()).ok_or(Error::AlreadyLocked)"),
+        "engine.rs", "&& member.wanted.admits(entry.want.is_exclusive(), entry.granted.is_some())", "&& (entry.hold.is_none() || member.wanted.admits(entry.want.is_exclusive(), entry.granted.is_some()))"),
     mutant("growth waits for a lock of its own group",
         "engine.rs", "entry.lacks() && !self.suits(id.at(), entry)", "entry.lacks() && false && !self.suits(id.at(), entry)"),
     mutant("growth is in its own way",
@@ -193,7 +193,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("a lock that shares is in its group's way like a writer",
         "release.rs", "            wanted.hold(&mut Some(entry.want), Some(access.shared()));\n", "            let _ = wanted;\n"),
     mutant("a number may come twice",
-        "engine.rs", "        if token <= last {", "        if token < last {"),
+        "engine.rs", "if token <= self.groups[at].last {", "if token < self.groups[at].last {"),
     mutant("a lock that is over was never there",
         "engine.rs", "None if token == Token(0) || token > *last => Err(Error::BadToken),", "None if *last >= Token(0) => Err(Error::BadToken),"),
     mutant("a lock that never was is over",
@@ -215,7 +215,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("a check refuses a lock because of the grant that ends",
         "engine.rs", ".filter(|lock| Some(lock.token) != ending);", ".filter(|lock| ending.is_some() || Some(lock.token) != ending);"),
     mutant("a check allows a lock against the group's other locks",
-        "engine.rs", "theirs.any(|other| other.slot == entry.slot && other.want.conflicts(entry.want))", "theirs.any(|other| other.slot == entry.slot && false)"),
+        "engine.rs", "other.slot == entry.slot && other.want.conflicts(entry.want)", "other.slot == entry.slot && false"),
     // Memory without caches.
     mutant("memory without caches has operations",
         "coherence.rs", "        if self.plain {\n            return NOTHING;\n        }\n", ""),
