@@ -212,6 +212,7 @@ impl Grant<'_> {
         rest: Option<OwnedFd>,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Self> {
+        self.group.keep_up()?;
         let (fences, timeout_ns) = (given(each, rest), timeout_ns(timeout.into()));
         let (id, granted) = self.group.request_exchange(self.id, &fences, &[], timeout_ns)?;
         self.id = id;

@@ -32,6 +32,10 @@ use crate::types::{to_aidl, Access, BufferId, GrantInfo, LockId};
 /// before it answers, so only a faulty service lets this time pass.
 const RECORD_GRACE: Duration = Duration::from_secs(1);
 
+/// A call that may wait reads the channel after so many locks. A lock leaves two records at most for which nobody
+/// waits (CONTENDED, EVICTED), and the service has room for more than 32 unread ones.
+const READ_AFTER: u32 = 16;
+
 /// The time-out of a request that waits for nobody.
 pub(crate) const TRY: i64 = aidl::ISyncGroup::TRY;
 
@@ -61,6 +65,8 @@ pub struct Group {
     /// The channel has no record that matters: since it was read empty no lock has waited, no fence was given, and
     /// every grant has ended by its unlock. Saves a read(2) for each lock.
     quiet: bool,
+    /// The locks that have begun since the channel was read empty.
+    begun: u32,
     /// Locks about which the client and the service may disagree, because a reply was lost: see
     /// [`crate::lost`]. The next request puts them right before it does anything else, so these are few.
     pub(crate) unclear: Vec<LockId>,
@@ -98,6 +104,7 @@ impl Group {
             members: Members::default(),
             evictions: 0,
             quiet: true,
+            begun: 0,
             unclear: Vec::new(),
         }
     }
@@ -178,7 +185,7 @@ impl Group {
         removed
     }
 
-    /// The event channel. Poll it for POLLIN; POLLHUP means that the service is gone. A call that waits
+    /// The event channel. Poll it for POLLIN; POLLHUP means that the service is gone. A call that may wait
     /// reads events of other locks too: after it, call [`Group::read_event`] before you poll.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
@@ -205,7 +212,10 @@ impl Group {
     /// none now.
     pub(crate) fn absorb(&mut self) -> Result<bool> {
         fork::check()?;
-        let Some(event) = self.events.next()? else { return Ok(false) };
+        let Some(event) = self.events.next()? else {
+            self.begun = 0;
+            return Ok(false);
+        };
         if matches!(event, Event::Evicted { .. }) {
             self.evictions = self.evictions.wrapping_add(1);
         }
@@ -341,6 +351,15 @@ impl Group {
         self.granted_of(id, reply)
     }
 
+    /// Reads the channel now and then, for calls that may wait. A program that only makes such calls does not read
+    /// it, and a full channel costs a second call (ERROR_EVENTS_UNREAD). Programs that poll read it themselves.
+    pub(crate) fn keep_up(&mut self) -> Result<()> {
+        if self.begun >= READ_AFTER {
+            while self.absorb()? {}
+        }
+        Ok(())
+    }
+
     /// Notes that a record may come after the lock it belongs to has ended.
     pub(crate) fn may_hear_later(&mut self) {
         self.quiet = false;
@@ -372,6 +391,7 @@ impl Group {
     fn begin(&mut self, id: LockId, granted: Option<Granted>) -> bool {
         let is_granted = granted.is_some();
         self.quiet &= is_granted;
+        self.begun = self.begun.saturating_add(1);
         self.locks.begin(id, granted);
         is_granted
     }

@@ -28,6 +28,7 @@ impl Group {
     /// [`Error::AlreadyLocked`] (also if a lock by number has one of the buffers), [`Error::Quota`],
     /// [`Error::EventsUnread`]. After [`Error::ReplyLost`] nothing is locked.
     pub fn lock(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
+        self.keep_up()?;
         let (id, granted) = self.request(timeout_ns(timeout.into()))?;
         if !granted {
             self.await_grant(id, None)?;
@@ -42,6 +43,7 @@ impl Group {
     /// [`Error::WouldBlock`], and those of [`Group::lock`] except [`Error::TimedOut`].
     /// [`Error::LockFailed`] also if an implicit fence is pending: this call does not wait for it.
     pub fn try_lock(&mut self) -> Result<Grant<'_>> {
+        self.keep_up()?;
         let (id, granted) = self.request(TRY)?;
         if !granted {
             self.await_grant(id, None)?;

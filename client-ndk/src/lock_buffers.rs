@@ -40,6 +40,7 @@ impl Group {
         wants: &[(BufferId, Access)],
         timeout: impl Into<Option<Duration>>,
     ) -> Result<LockId> {
+        self.keep_up()?;
         let (id, granted) = self.request_lock(wants, timeout_ns(timeout.into()))?;
         self.await_new(id, granted)
     }
@@ -50,6 +51,7 @@ impl Group {
     /// # Errors
     /// [`Error::WouldBlock`], and those of [`Group::lock_buffers`] except [`Error::TimedOut`].
     pub fn try_lock_buffers(&mut self, wants: &[(BufferId, Access)]) -> Result<LockId> {
+        self.keep_up()?;
         let (id, granted) = self.request_lock(wants, TRY)?;
         self.await_new(id, granted)
     }
@@ -181,6 +183,7 @@ impl Group {
         wants: &[(BufferId, Access)],
         timeout: impl Into<Option<Duration>>,
     ) -> Result<LockId> {
+        self.keep_up()?;
         let (fences, timeout_ns) = (given(each, rest), timeout_ns(timeout.into()));
         let (id, granted) = self.request_exchange(done, &fences, wants, timeout_ns)?;
         self.await_new(id, granted)

@@ -327,7 +327,7 @@ impl SharedGroup {
         request: impl FnOnce(&mut State) -> Result<(LockId, bool)>,
     ) -> Result<LockId> {
         let mut state = self.state()?;
-        let requested = request(&mut state);
+        let requested = state.group().and_then(Group::keep_up).and_then(|()| request(&mut state));
         if state.polling {
             self.wake();
         }
@@ -457,11 +457,44 @@ impl State {
         Ok(())
     }
 
-    /// Checks a waiting lock. Returns true if it is granted.
+    /// Checks a waiting lock. Returns true if it is granted. Leaves the channel to the thread that polls it: that
+    /// thread would not wake up for an event that is gone.
     fn progress(&mut self, id: LockId) -> Result<bool> {
         if self.cancelled.contains(&id) {
             return Err(Error::Cancelled);
         }
-        self.group()?.look(id)
+        let polling = self.polling;
+        let group = self.group()?;
+        if polling && group.locks.find(id).is_some_and(|lock| lock.waiting) {
+            return Ok(false);
+        }
+        group.look(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use buffersync_aidl::event;
+
+    use super::*;
+    use crate::scripted::{group, record, Done, Queued, Then, ONE, TWO};
+
+    #[test]
+    fn a_thread_leaves_the_events_to_the_thread_that_polls() {
+        let timed_out = Then(vec![record(event::TIMED_OUT, 1)], Box::new(Done));
+        let calls = [("lock 1 [1]", Queued), ("lock 2 [2]", Queued), ("remove [9]", timed_out)];
+        let (group, _ending) = group(calls);
+        let shared = SharedGroup::new(group);
+        let mut state = shared.state().unwrap();
+        for want in [ONE, TWO] {
+            state.group().unwrap().start_lock_buffers(&[want], None).unwrap();
+        }
+        // Another thread polls, for lock 1.
+        state.polling = true;
+        state.group().unwrap().remove(BufferId(9)).unwrap();
+        assert_eq!(state.progress(LockId(2)), Ok(false));
+        state.polling = false;
+        assert_eq!(state.group().unwrap().absorb(), Ok(true), "the event is there");
+        assert_eq!(state.progress(LockId(1)), Err(Error::TimedOut));
     }
 }

@@ -30,6 +30,7 @@ impl Group {
     /// # Panics
     /// Outside of a runtime with an I/O driver, like [`AsyncFd::register_with_interest`].
     pub async fn lock_async(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
+        self.keep_up()?;
         let (id, granted) = self.request(timeout_ns(timeout.into()))?;
         if !granted {
             Pending { group: self, id }.granted().await?;

@@ -38,7 +38,7 @@
  *
  * Threads. Every function may be called from any thread. Calls on one group take turns. Only the
  * functions that lock or grow wait for other clients, and other threads can call on the group
- * meanwhile; ABufferSyncGroup_unlock() may wait for a fence, see there. A grant
+ * meanwhile; those that unlock may wait for a fence, see ABufferSyncGroup_unlock(). A grant
  * belongs to the group, not to a thread: any thread may unlock it. No function may be called from a
  * signal handler. In an atexit handler, or in a destructor of a thread that is ending (a pthread key,
  * C++'s thread_local), a call that needs the service may return ABUFFERSYNC_ERROR_INTERNAL; a handle
@@ -548,7 +548,8 @@ ABufferSyncStatus ABufferSyncGroup_getEventFd(ABufferSyncGroup* _Nonnull group,
 
 /**
  * Gets the next event. Never blocks. While a thread waits for a lock, that thread consumes the events.
- * It keeps those of other locks: after it, call this function before you poll.
+ * A function that locks, but for _startLock() and _startLockBuffers(), may read events even if it does not
+ * wait. It keeps those of other locks: after it, call this function before you poll.
  *
  * @return ABUFFERSYNC_ERROR_WOULD_BLOCK if there is no event now.
  */

@@ -346,7 +346,7 @@ pub const FAULTS: &[Fault] = &[
         &["contention::a_holder_is_told_once_that_somebody_waits"]),
     fault("a_refused_remove_has_removed_some", "src/state.rs",
         "            conflict.map_err(|error| match error {",
-        "            let conflict = if FAULT { Ok(()) } else { conflict };\n            conflict.map_err(|error| match error {",
+        "            let conflict = conflict.map(drop).or_else(|error| if FAULT { Ok(()) } else { Err(error) });\n            conflict.map_err(|error| match error {",
         &["locks::buffers_without_locks_come_and_go"]),
     fault("the_channel_is_a_stream", "src/events.rs",
         "(SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);",
