@@ -119,7 +119,7 @@ fn lose(group: &Group) -> String {
     let mut holes = Vec::new();
     let top = std::iter::from_fn(|| std::io::stdin().as_fd().try_clone_to_owned().ok());
     let limit = top.take(1).map(|fd| fd.as_raw_fd() as u64 + 1).next().expect("a descriptor");
-    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
+    let limit = libc::rlimit { rlim_cur: limit as _, rlim_max: limit as _ };
     // SAFETY: setrlimit(2) reads one struct, which lives until it returns.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0, "setrlimit");
     while let Ok(fd) = std::io::stdin().as_fd().try_clone_to_owned() {

@@ -298,14 +298,14 @@ pub const FAULTS: &[Fault] = &[
         let token = if again { Token(token.0 + 1) } else { token };
         self.sessions.check_number(id, token)?;\n        let buffers = self.size(id, 0, wants);\n        // Before",
         &["locks::numbers_grow_and_a_refused_call_uses_up_none"]),
-    fault("a_refused_lock_uses_up_its_number", "engine/src/engine.rs",
-        "        let checked = self.check_lock(id, token, wants, None)?;",
-        "        let checked = self.check_lock(id, token, wants, None);
-        if let (true, Err(_), Ok(group)) = (FAULT, &checked, self.find(id)) {
-            let last = &mut self.groups[group].last;
-            *last = token.max(*last);
+    fault("a_refused_lock_uses_up_its_number", "src/state.rs",
+        "        let checked = self.engine.check_lock(id, token, wants, None)?;\n",
+        "        let checked = self.engine.check_lock(id, token, wants, None);
+        if FAULT && checked.is_err() {
+            self.sessions.begin_lock(id, token);
+            self.sessions.end_lock(id, token);
         }
-        let checked = checked?;",
+        let checked = checked?;\n",
         &["locks::numbers_grow_and_a_refused_call_uses_up_none"]),
     fault("a_number_that_is_over_is_forgotten", "src/sessions.rs",
         "            _ => Error::Ended,",
