@@ -14,8 +14,8 @@ import vendor.buffersync.OpenedGroup;
  * A client opens a group, adds dma-bufs with the access it needs, locks some of them or all at
  * once, works, and unlocks. Locks are served by age (wound-wait), so no order of buffers can
  * deadlock. Only the buffers of one lock are taken together: a client that keeps one lock while it
- * waits for another can wait for a client that does the same, until a deadline. It asks for all of
- * them in one lock, or grows the one that it has.
+ * waits for another can wait for a client that does the same, until a deadline. To avoid that,
+ * it asks for all of them in one lock, or grows the one that it has.
  *
  * Errors: bad arguments are EX_ILLEGAL_ARGUMENT; everything else is EX_SERVICE_SPECIFIC with one of
  * the ERROR_* constants. A call that fails has changed nothing, but see ERROR_DEADLOCK. Every
@@ -35,7 +35,9 @@ interface IBufferSync {
     const int ERROR_QUOTA = 2;
     /** The group, or the grant, has no buffer of that id. */
     const int ERROR_UNKNOWN_BUFFER = 3;
-    /** The lock waits, so the call can't be done now; or a lock of the group has the buffer. */
+    /**
+     * The lock waits or grows, so the call can't be done now; or a lock of the group has the buffer.
+     */
     const int ERROR_BUSY = 4;
     /** The group has no buffers. */
     const int ERROR_EMPTY_GROUP = 5;

@@ -14,24 +14,25 @@ import vendor.buffersync.ReleaseFence;
  * a set of the group's buffers, each with an access, that are granted together. A group can have
  * many locks at once. Every method may throw ERROR_CLOSED. See IBufferSync for errors in general.
  *
- * The client names each lock with a positive number, greater than every number of this group before.
- * The service invents no names, so whatever message is lost, the client can name the lock:
+ * The client names each lock with a positive number, greater than every number of this group
+ * before. The service invents no names, so whatever message is lost, the client can name the lock:
  * unlock() ends it in any state, and getLocks() tells what there is. A lock is waiting (queued),
  * granted, or growing: it is granted and waits for more. When it has ended, its number is dead: a
  * call with it throws ERROR_EVICTED if the grant was taken away, or if a release fence of it has
- * failed (the group remembers its last 16), ERROR_ENDED otherwise. A number that the group has passed over counts as ended. A greater number,
- * 0 or less is ERROR_BAD_LOCK: no lock has been accepted with it.
+ * failed (the group remembers its last 16), ERROR_ENDED otherwise. A number that the group has
+ * passed over counts as ended. A greater number, 0 or less is ERROR_BAD_LOCK: no lock has been
+ * accepted with it.
  *
  * A lock never waits for another lock of its own group: lock() and grow() throw
  * ERROR_ALREADY_LOCKED instead.
  *
  * Locks are served by age: a lock has a ticket from its request until it has been granted and
- * unlocked. A lock that is cancelled, times out or fails, and a grant that was wounded, leaves its
- * ticket to the group's next lock(). The group keeps one such ticket, the last. A ticket lives for
- * Capabilities.maxHoldMs from the request that drew it, and nothing renews it. A ticket that was kept
- * passes no lock that came while the group was not in line: if a younger conflicting lock waits for
- * a buffer for which somebody has asked meanwhile, or which the old lock did not have, or not with
- * such a strong access, the lock draws a new ticket.
+ * unlocked. A lock that ends without a grant (cancelled, unlocked, timed out or failed), and a
+ * grant that was wounded, leave their ticket to the group's next lock(). The group keeps one such
+ * ticket, the last. A ticket lives for Capabilities.maxHoldMs from the request that drew it, and
+ * nothing renews it. A ticket that was kept passes no lock that came while it was kept: the new lock
+ * draws a new ticket if a younger conflicting lock waits for a buffer for which somebody has asked
+ * meanwhile, or which the old lock did not ask for, or not with such a strong access.
  *
  * The pictures show who waits for what when work is handed over with a fence (">" asks, "*" is
  * granted, "F" is the fence that the driver of the work made, "!" it signals; unlock(F) is
@@ -158,11 +159,11 @@ interface ISyncGroup {
     LockReply grow(long lock, in long[] buffers, in Access[] accesses, long timeoutNs);
 
     /**
-     * Takes back what waits: a lock ends, a growth ends and its grant goes on as it was. No record
-     * of the wait follows. Unlike unlock(), it does not end a grant that came meanwhile.
+     * Takes back what waits: a lock ends, or a growth ends and its grant goes on as it was. No
+     * record of the wait follows. Unlike unlock(), it does not end a grant that came meanwhile.
      *
-     * @throws ERROR_NOT_QUEUED if the lock is granted and does not grow: its record is in the event
-     *         channel.
+     * @throws ERROR_NOT_QUEUED if the lock is granted and does not grow; if it has waited, its
+     *         record is in the event channel.
      * @throws ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED.
      */
     void cancel(long lock);
@@ -194,13 +195,13 @@ interface ISyncGroup {
 
     /**
      * Ends a part of a grant, or all of it, with or without fences. The buffers with fences still
-     * belong to the group until the fences have signalled. A device that is next is granted such a
-     * buffer at once and gets the fences as its acquire fence; the CPU is granted it when the fences
-     * have signalled. Only writers wait for a reader's fence. A fence that fails, or has not
+     * belong to their holder until the fences have signalled. A device that is next is granted such
+     * a buffer at once and gets the fences as its acquire fence; the CPU is granted it when the
+     * fences have signalled. Only writers wait for a reader's fence. A fence that fails, or has not
      * signalled when the group's hold limit has passed since the unlock, counts as an eviction.
      *
-     * After a part the grant goes on for the others, with the same number and deadline. When the
-     * last one is let go, it has ended. The group still has the buffers: another lock, or grow(),
+     * After a part the grant goes on for the others, with the same number and deadline. When its
+     * last buffer is let go, it has ended. The group still has the buffers: another lock, or grow(),
      * can have them again.
      *
      * @param lock a lock that is granted.
@@ -232,8 +233,8 @@ interface ISyncGroup {
      *
      * @param lock a lock that is granted.
      * @param buffers at most Capabilities.maxBuffersPerGroup; none: all buffers of the grant.
-     * @throws EX_ILLEGAL_ARGUMENT, ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED, ERROR_BUSY,
-     *         ERROR_UNKNOWN_BUFFER as in unlockBuffers().
+     * @throws EX_ILLEGAL_ARGUMENT, ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED, ERROR_UNKNOWN_BUFFER
+     *         as in unlockBuffers(); ERROR_BUSY if the lock waits or grows.
      */
     void downgrade(long lock, in long[] buffers);
 
