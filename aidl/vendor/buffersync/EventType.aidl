@@ -48,8 +48,8 @@ enum EventType {
      */
     EVICTED = 4,
     /**
-     * A queued growth ended: an older lock wants a buffer that the grant has, and more waiting could
-     * deadlock (the kernel's -EDEADLK). The grant goes on as it was. unlock() it, then lock()
+     * A queued growth ended: an older lock wants a buffer that the grant has, and more waiting
+     * could deadlock (the kernel's -EDEADLK). The grant goes on as it was. unlock() it, then lock()
      * everything: the new lock has the old ticket while that lives (see ISyncGroup). Until then
      * grow() throws ERROR_DEADLOCK.
      */
@@ -68,8 +68,8 @@ enum EventType {
      * record in a grant, for the first lock that has to wait; a reader beside a reader and a
      * refused ISyncGroup.TRY do not wait. It comes after the GRANTED record. If lock() itself
      * grants, it may be readable before lock() returns, and after unlock() it may still be there:
-     * skip it if its lock has ended. It does not end the grant: a holder that is done early lets the
-     * others go on early.
+     * skip it if its lock has ended. It does not end the grant: a holder that is done early lets
+     * the others go on early.
      */
     CONTENDED = 7,
 }

@@ -36,7 +36,8 @@ interface IBufferSync {
     /** The group, or the grant, has no buffer of that id. */
     const int ERROR_UNKNOWN_BUFFER = 3;
     /**
-     * The lock waits or grows, so the call can't be done now; or a lock of the group has the buffer.
+     * The lock waits or grows, so the call can't be done now; or a lock of the group has the
+     * buffer.
      */
     const int ERROR_BUSY = 4;
     /** The group has no buffers. */

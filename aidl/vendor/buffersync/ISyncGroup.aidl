@@ -30,9 +30,9 @@ import vendor.buffersync.ReleaseFence;
  * unlocked. A lock that ends without a grant (cancelled, unlocked, timed out or failed), and a
  * grant that was wounded, leave their ticket to the group's next lock(). The group keeps one such
  * ticket, the last. A ticket lives for Capabilities.maxHoldMs from the request that drew it, and
- * nothing renews it. A ticket that was kept passes no lock that came while it was kept: the new lock
- * draws a new ticket if a younger conflicting lock waits for a buffer for which somebody has asked
- * meanwhile, or which the old lock did not ask for, or not with such a strong access.
+ * nothing renews it. A ticket that was kept passes no lock that came while it was kept: the new
+ * lock draws a new ticket if a younger conflicting lock waits for a buffer for which somebody has
+ * asked meanwhile, or which the old lock did not ask for, or not with such a strong access.
  *
  * The pictures show who waits for what when work is handed over with a fence (">" asks, "*" is
  * granted, "F" is the fence that the driver of the work made, "!" it signals; unlock(F) is
@@ -59,8 +59,8 @@ interface ISyncGroup {
     /**
      * timeoutNs of a lock that waits for no other client: ERROR_WOULD_BLOCK instead, also if the
      * CPU would have to wait for a release fence (a device is granted with the fence). The answer
-     * can still be QUEUED, if the lock has all buffers and only cache maintenance must finish, or if
-     * the service must look for a pending implicit fence. The service does not wait for such a
+     * can still be QUEUED, if the lock has all buffers and only cache maintenance must finish, or
+     * if the service must look for a pending implicit fence. The service does not wait for such a
      * fence: if one is pending, LOCK_FAILED with FLAG_FENCE follows at once.
      */
     const long TRY = -1;
@@ -108,10 +108,10 @@ interface ISyncGroup {
     void remove(in long[] buffers);
 
     /**
-     * Locks buffers of the group, all or nothing. Returns at once: with GRANTED, or with QUEUED, and
-     * then the grant comes through the event channel. The lock takes its place by age (its ticket):
-     * on a buffer that two locks want with conflicting access, the older lock is served first; a
-     * lock that conflicts with no lock ahead of it is granted without waiting.
+     * Locks buffers of the group, all or nothing. Returns at once: with GRANTED, or with QUEUED,
+     * and then the grant comes through the event channel. The lock takes its place by age (its
+     * ticket): on a buffer that two locks want with conflicting access, the older lock is served
+     * first; a lock that conflicts with no lock ahead of it is granted without waiting.
      *
      * The group's hold limit counts from the grant, or from the first conflict
      * (GroupOptions.holdFrom); when it is over, the grant is taken away.
@@ -126,8 +126,8 @@ interface ISyncGroup {
      * @param accesses how each buffer is used, in the order of `buffers`; none: as add() said. It
      *         need not be the access of add().
      * @param timeoutNs the longest time to wait, in nanoseconds; 0 for no time-out: the deadlines
-     *         of other holders bound the wait. After that time a TIMED_OUT record ends the lock. TRY
-     *         (-1): do not wait for others.
+     *         of other holders bound the wait. After that time a TIMED_OUT record ends the lock.
+     *         TRY (-1): do not wait for others.
      * @throws EX_ILLEGAL_ARGUMENT for a time-out below -1, too many buffers, an unknown access, or
      *         accesses that are not as many as the buffers.
      * @throws ERROR_BAD_LOCK for a number that is not greater than all before.
@@ -142,9 +142,9 @@ interface ISyncGroup {
     /**
      * Adds to a grant: more buffers, or a stronger access. The number and the deadline stay the
      * same, and the reply or the GRANTED record names all buffers. The lock keeps what it holds,
-     * even if the growth fails. If it would have to wait while an older lock waits for a buffer that
-     * it holds, the answer is ERROR_DEADLOCK; if an older lock comes later, the wait ends with a
-     * WOUNDED record. If the life of its ticket is over, the answer is ERROR_DEADLOCK also if it
+     * even if the growth fails. If it would have to wait while an older lock waits for a buffer
+     * that it holds, the answer is ERROR_DEADLOCK; if an older lock comes later, the wait ends with
+     * a WOUNDED record. If the life of its ticket is over, the answer is ERROR_DEADLOCK also if it
      * would pass a conflicting lock that already waits for the buffer.
      *
      * @param lock a lock that is granted.
@@ -201,8 +201,8 @@ interface ISyncGroup {
      * signalled when the group's hold limit has passed since the unlock, counts as an eviction.
      *
      * After a part the grant goes on for the others, with the same number and deadline. When its
-     * last buffer is let go, it has ended. The group still has the buffers: another lock, or grow(),
-     * can have them again.
+     * last buffer is let go, it has ended. The group still has the buffers: another lock, or
+     * grow(), can have them again.
      *
      * @param lock a lock that is granted.
      * @param buffers at most Capabilities.maxBuffersPerGroup; none: all buffers of the grant, and
@@ -228,8 +228,8 @@ interface ISyncGroup {
      * Makes exclusive accesses of a grant shared: WRITE becomes READ, DMA_WRITE becomes DMA_READ.
      * Call it when the writes are finished, by devices too. Waiting readers are then granted, and
      * no other lock can write until this grant has ended. As a writer the grant has ended in order:
-     * it clears FLAG_TORN, and leaves no torn content if it is taken away later. Buffers that it has
-     * shared already stay as they are. grow() can make the access exclusive again.
+     * it clears FLAG_TORN, and leaves no torn content if it is taken away later. Buffers that it
+     * has shared already stay as they are. grow() can make the access exclusive again.
      *
      * @param lock a lock that is granted.
      * @param buffers at most Capabilities.maxBuffersPerGroup; none: all buffers of the grant.
@@ -240,8 +240,8 @@ interface ISyncGroup {
 
     /**
      * Ends a grant like unlockBuffers() without named buffers, then locks like lock(): a frame's
-     * next use in one call instead of two. Both happen, or neither. The new lock may have buffers of
-     * the old one.
+     * next use in one call instead of two. Both happen, or neither. The new lock may have buffers
+     * of the old one.
      *
      * @param done the grant that ends.
      * @param fences as for unlockBuffers().
