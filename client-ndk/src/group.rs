@@ -185,8 +185,12 @@ impl Group {
         removed
     }
 
-    /// The event channel. Poll it for POLLIN; POLLHUP means that the service is gone. A call that may wait
-    /// reads events of other locks too: after it, call [`Group::read_event`] before you poll.
+    /// The event channel. Poll it for POLLIN; POLLHUP means that the service is gone. Other calls may read
+    /// events too, even if they do not wait: those that lock, unlock or cancel, and [`Grant::is_evicted`].
+    /// They keep the events of other locks for [`Group::read_event`]: call it until it returns `None`, before
+    /// you poll.
+    ///
+    /// [`Grant::is_evicted`]: crate::Grant::is_evicted
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
