@@ -57,8 +57,8 @@ interface IBufferSync {
      */
     const int ERROR_BAD_LOCK = 9;
     /**
-     * The grant was taken away: work done after that may be lost. A group remembers the numbers of
-     * its last 16 such grants; an older one is ERROR_ENDED.
+     * The grant was taken away, or a release fence of it failed: its work may be lost. A group
+     * remembers the numbers of its last 16 such grants; an older one is ERROR_ENDED.
      */
     const int ERROR_EVICTED = 10;
     /** The group is closed. */
@@ -67,7 +67,7 @@ interface IBufferSync {
     const int ERROR_BAD_FENCE = 12;
     /** The event channel has too many unread records for a new lock or fence: read them first. */
     const int ERROR_EVENTS_UNREAD = 13;
-    /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
+    /** A buffer would be in the group, or in one lock, for the CPU and for DMA at once. */
     const int ERROR_ACCESS_CONFLICT = 14;
     /** The service has too few file descriptors or too little memory. */
     const int ERROR_NO_RESOURCES = 15;
@@ -81,7 +81,10 @@ interface IBufferSync {
     const int ERROR_DEADLOCK = 16;
     /** The kernel cannot do what the call asks for: see Capabilities.features. */
     const int ERROR_UNSUPPORTED = 17;
-    /** The lock has ended: the client unlocked or cancelled it, or it ended without a grant. */
+    /**
+     * The lock has ended: the client unlocked or cancelled it, it ended without a grant, or the
+     * group has passed its number over.
+     */
     const int ERROR_ENDED = 18;
 
     /** The longest name of a group, in bytes of UTF-8. */

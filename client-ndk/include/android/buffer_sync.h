@@ -128,7 +128,7 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
     ABUFFERSYNC_ERROR_BAD_FENCE = -5,
     /** The group, or the grant, has no buffer of that id. */
     ABUFFERSYNC_ERROR_UNKNOWN_BUFFER = -6,
-    /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
+    /** A buffer would be in the group, or in one lock, for the CPU and for DMA at once. */
     ABUFFERSYNC_ERROR_ACCESS_CONFLICT = -7,
     /** A quota of this uid or a limit of the group is reached. */
     ABUFFERSYNC_ERROR_QUOTA = -8,

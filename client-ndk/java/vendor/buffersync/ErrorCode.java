@@ -19,7 +19,7 @@ public enum ErrorCode {
     BAD_FENCE(-5),
     /** The group, or the grant, has no such buffer. */
     UNKNOWN_BUFFER(-6),
-    /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
+    /** A buffer would be in the group, or in one lock, for the CPU and for DMA at once. */
     ACCESS_CONFLICT(-7),
     /** A quota of this uid or a limit of the group is reached. */
     QUOTA(-8),
