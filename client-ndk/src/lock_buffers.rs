@@ -3,7 +3,7 @@
 
 //! The calls of locks by number: a group can have many at once, each of some of its buffers.
 //!
-//! There is no guard yet. A lock lasts until it is unlocked by its number, or until its deadline.
+//! Such a lock has no guard. It lasts until it is unlocked by its number, or until its deadline.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;

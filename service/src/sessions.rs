@@ -4,6 +4,8 @@
 //! The groups as the service sees them: name, event channel, locks with the records that they may still lead
 //! to, charges to the uid's quotas, grants that were taken away. Writes log lines and slices. Knows neither the
 //! engine's table nor buffers and fences.
+//!
+//! The engine has the same locks. This file keeps of each what decides about room in the channel and about quotas.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -438,7 +438,7 @@ impl Engine {
 
     /// [`Engine::suits`] as if the lock `ending` had ended.
     fn suits_after(&self, at: GroupIx, entry: &Entry, ending: Option<Token>) -> bool {
-        // The search takes long in large groups, so it comes last.
+        // The search goes through all locks of the group, so it comes last.
         self.suits(at, entry)
             || ending.is_some() && {
                 let locks = self.groups[at].locks.iter().map(|lock| &self.locks[*lock]);
