@@ -105,7 +105,7 @@ pub enum Error {
     /// A descriptor is not open.
     #[error("bad file descriptor")]
     BadFd,
-    /// The group holds nothing: it was not granted, or was unlocked before.
+    /// The lock has no grant: it was not granted, or was unlocked before.
     #[error("the group holds nothing")]
     NotLocked,
     /// Another thread took the lock back ([`crate::SharedGroup::cancel`]).

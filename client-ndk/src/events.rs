@@ -52,11 +52,11 @@ pub enum Event {
     Evicted {
         /// The lock.
         lock: LockId,
-        /// A release fence failed or did not signal in time. The lock had ended, or had let a part go:
-        /// the rest of its grant goes on.
+        /// A release fence failed or did not signal in time. The lock had ended; or it had let a part go, and goes
+        /// on with the rest.
         by_fence: bool,
     },
-    /// Somebody has to wait for a buffer of the grant. It does not end the grant, but who is done early
+    /// Somebody has to wait for a buffer of the grant. It does not end the grant, but a holder that is done early
     /// lets the others go on early.
     Contended {
         /// The lock.

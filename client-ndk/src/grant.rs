@@ -3,7 +3,7 @@
 
 //! The guard of a group's main lock.
 //!
-//! A [`Grant`] borrows its group. So this file has every call that a group allows while it holds.
+//! A [`Grant`] borrows its group. So this file has every call that is possible during a grant.
 //! `ISyncGroup.aidl` has the rules of growth and fences.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,10 +14,10 @@ use crate::error::{Error, Result};
 use crate::group::{given, Group, TRY};
 use crate::types::{timeout_ns, Access, BufferId, GrantInfo, GrantedBuffer, LockId};
 
-/// The group holds all its buffers, and they are coherent. Unlocks when dropped.
+/// The main lock is granted: it holds the group's buffers, and they are coherent. Unlocks when dropped.
 ///
 /// The service takes the grant away at its deadline. Long work should check [`Grant::time_left`], or
-/// poll [`Grant::event_fd`] and call [`Grant::is_evicted`]. After `std::mem::forget` the group holds
+/// poll [`Grant::event_fd`] and call [`Grant::is_evicted`]. After `std::mem::forget` the grant lasts
 /// until the deadline; [`Group::grant`] returns the guard again.
 pub struct Grant<'a> {
     group: &'a mut Group,
@@ -98,7 +98,7 @@ impl Grant<'_> {
         Ok(self.known_evicted())
     }
 
-    /// Adds a dma-buf, or a stronger access to one that the group holds; [`Grant::grow`] gets it.
+    /// Adds a dma-buf, or a stronger access to one that the grant has; [`Grant::grow`] gets it.
     ///
     /// # Errors
     /// Those of [`Group::add`].
@@ -115,7 +115,7 @@ impl Grant<'_> {
     }
 
     /// Gets the buffers that were added since the grant. Waits up to `timeout` (`None`: no time-out).
-    /// The deadline stays the same, and the group keeps what it holds even if this call fails.
+    /// The deadline stays the same, and the grant keeps what it has even if this call fails.
     ///
     /// # Errors
     /// [`Error::Deadlock`]: unlock, and lock the group again; the new lock includes the added buffers
@@ -222,7 +222,7 @@ impl Grant<'_> {
         Ok(self)
     }
 
-    /// Tells if the group holds the buffer with at least this access, and has this mapping.
+    /// Tells if the grant has the buffer with at least this access, and the group has this mapping.
     pub(crate) fn holds_mapped(&self, id: BufferId, access: Access, mapping: &Arc<()>) -> bool {
         self.group.members.holds_mapped(id, access, mapping)
     }
@@ -232,7 +232,7 @@ impl Grant<'_> {
     }
 
     fn info(&self) -> Option<&GrantInfo> {
-        // `None` can't happen: the guard borrows the group while it holds.
+        // `None` can't happen: the guard borrows the group during the grant.
         self.group.locks.find(self.id)?.grant.as_ref()
     }
 

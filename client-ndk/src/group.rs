@@ -49,10 +49,10 @@ pub(crate) type Wants<'a> = &'a [(BufferId, Access)];
 /// A set of dma-bufs, which are locked for one use after the other, all of them or some.
 ///
 /// Most programs have one lock at a time, of all buffers: [`Group::lock`] and its [`Grant`](crate::Grant).
-/// This is the group's *main lock*. Beside it a group can have more locks, of some of its buffers each:
+/// This is the group's *main lock*. A group can also have many locks at once, of some of its buffers each:
 /// [`Group::lock_buffers`].
 ///
-/// Dropping a group closes it in order, waiting locks included. If the group still holds (a
+/// Dropping a group closes it in order, waiting locks included. If a lock is still granted (a
 /// [`Grant`](crate::Grant) was forgotten, or a lock by number was not unlocked), the service treats the
 /// drop as an eviction, because nobody said that the work was finished.
 pub struct Group {
@@ -185,8 +185,12 @@ impl Group {
         removed
     }
 
-    /// The event channel. Poll it for POLLIN; POLLHUP means that the service is gone. A call that may wait
-    /// reads events of other locks too: after it, call [`Group::read_event`] before you poll.
+    /// The event channel. Poll it for POLLIN; POLLHUP means that the service is gone. Other calls may read
+    /// events too, even if they do not wait: those that lock, unlock or cancel, and [`Grant::is_evicted`].
+    /// They keep the events of other locks for [`Group::read_event`]: call it until it returns `None`, before
+    /// you poll.
+    ///
+    /// [`Grant::is_evicted`]: crate::Grant::is_evicted
     pub fn event_fd(&self) -> BorrowedFd<'_> {
         self.events.as_fd()
     }
@@ -333,8 +337,8 @@ impl Group {
         }
     }
 
-    /// Sends a lock of this group. Earlier grants may have left CONTENDED records, which nobody has read. If they fill
-    /// the channel, this reads them and sends the lock again.
+    /// Sends a request for a lock. Earlier grants may have left CONTENDED records, which nobody has read. If they fill
+    /// the channel, this reads them and sends the request again.
     fn with_room(
         &mut self,
         id: LockId,
@@ -360,7 +364,7 @@ impl Group {
         Ok(())
     }
 
-    /// Notes that a record may come after the lock it belongs to has ended.
+    /// Notes that a record may still come for a lock that has ended.
     pub(crate) fn may_hear_later(&mut self) {
         self.quiet = false;
     }
@@ -481,7 +485,7 @@ pub(crate) fn is_unclear(error: &Error) -> bool {
     matches!(error, Error::Binder(_) | Error::Protocol(_))
 }
 
-/// Says of a failure of the transport what it mostly is.
+/// Calls a failure of the transport a lost reply, which it mostly is.
 pub(crate) fn lost(error: Error) -> Error {
     match error {
         Error::Binder(reason) => Error::ReplyLost(reason),

@@ -62,7 +62,7 @@ impl Group {
 }
 
 impl Grant<'_> {
-    /// Like [`Group::add_hardware_buffer`], while the group holds; [`Grant::grow`] gets the buffers.
+    /// Like [`Group::add_hardware_buffer`], during a grant; [`Grant::grow`] gets the buffers.
     ///
     /// # Safety
     /// That of [`Group::add_hardware_buffer`].

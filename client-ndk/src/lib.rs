@@ -4,9 +4,9 @@
 //! Rust client of the `vendor.buffersync` HAL: lock shared dma-bufs, work on them, unlock.
 //!
 //! A [`Group`] has dma-bufs, each with a declared [`Access`], and locks them for one use after the other.
-//! [`Group::lock`] locks all of them together, and blocks in `poll()` on the group's own event channel. So a waiting client
-//! occupies no thread of the service or of a binder pool, and it needs no binder threads itself.
-//! A program with its own poll loop uses [`Group::start_lock`], [`Group::event_fd`],
+//! [`Group::lock`] locks all of them together, and blocks in `poll()` on the group's own event channel. So a
+//! waiting client occupies no thread of the service or of a binder pool, and it needs no binder threads
+//! itself. A program with its own poll loop uses [`Group::start_lock`], [`Group::event_fd`],
 //! [`Group::read_event`] and [`Group::grant`] instead.
 //!
 //! ```no_run
@@ -50,23 +50,23 @@
 //! [`BufferSync`] and [`Group`] are `Send`. Every call that changes a group takes `&mut self`. Threads
 //! that lock independently open a group each, or share a [`SharedGroup`], where any thread may call.
 //!
+//! A process has one connection. The first [`BufferSync::connect`] makes it, and a later call makes it
+//! again when the service has died and come back. A forked child can't use the connection: every call
+//! returns [`Error::Forked`], and objects that the child drops are not released, so the parent is not
+//! disturbed. The child can connect after exec.
+//!
 //! # Several locks at once
 //!
-//! [`Group::lock`] is the group's main lock: all its buffers, one at a time, with a guard. For more locks
-//! at once, of some buffers each, [`Group::lock_buffers`] returns a [`LockId`]. No guard belongs to it:
-//! end it with [`Group::unlock_buffers`]. [`Mapped`] needs the guard, so such locks are for devices and
-//! for mappings of your own.
+//! [`Group::lock`] is the group's main lock: all its buffers, one at a time, with a guard that borrows the
+//! group. For more locks at once, of some buffers each, [`Group::lock_buffers`] returns a [`LockId`]. It has
+//! no guard: end it with [`Group::unlock_buffers`]. [`Mapped`] needs the guard, so such locks are for devices
+//! and for mappings of your own.
 //!
 //! # Lost replies
 //!
 //! If the kernel can't deliver a reply, mostly because this process has no free descriptor for an acquire
 //! fence, the call returns [`Error::ReplyLost`], and its documentation says what has become of the lock:
 //! the client does not guess. Close descriptors and try again.
-//!
-//! A process has one connection. The first [`BufferSync::connect`] makes it, and a later call makes it
-//! again when the service has died and come back. A forked child can't use the connection: every call
-//! returns [`Error::Forked`], and objects that the child drops are not released, so the parent is not
-//! disturbed. The child can connect after exec.
 //!
 //! The AIDL files define what each call means. This crate adds blocking, guards and types. It knows
 //! nothing of the service's code.

@@ -23,10 +23,9 @@ impl Group {
     /// [`Grant::grow`].
     ///
     /// # Errors
-    /// [`Error::TimedOut`], [`Error::LockFailed`],
-    /// [`Error::ServiceDied`], and those of `ISyncGroup.lock`: [`Error::EmptyGroup`],
-    /// [`Error::AlreadyLocked`] (also if a lock by number has one of the buffers), [`Error::Quota`],
-    /// [`Error::EventsUnread`]. After [`Error::ReplyLost`] nothing is locked.
+    /// [`Error::TimedOut`], [`Error::LockFailed`], [`Error::ServiceDied`], and those of `ISyncGroup.lock`:
+    /// [`Error::EmptyGroup`], [`Error::AlreadyLocked`] (also if a lock by number has one of the buffers),
+    /// [`Error::Quota`], [`Error::EventsUnread`]. After [`Error::ReplyLost`] nothing is locked.
     pub fn lock(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
         self.keep_up()?;
         let (id, granted) = self.request(timeout_ns(timeout.into()))?;
@@ -125,7 +124,7 @@ impl Group {
     }
 
     /// Returns the guard of a grant that [`Group::read_event`] reported, or whose guard was forgotten.
-    /// `None` if the group does not hold.
+    /// `None` if the main lock has no grant.
     pub fn grant(&mut self) -> Option<Grant<'_>> {
         Grant::of(self).ok()
     }

@@ -3,7 +3,7 @@
 
 //! The calls of locks by number: a group can have many at once, each of some of its buffers.
 //!
-//! There is no guard yet. A lock lasts until it is unlocked by its number, or until its deadline.
+//! Such a lock has no guard. It lasts until it is unlocked by its number, or until its deadline.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -98,7 +98,7 @@ impl Group {
         Ok(())
     }
 
-    /// Takes back what waits: a lock ends, a growth ends and its grant goes on as it was. No event follows.
+    /// Takes back what waits: a lock ends, or a growth ends and its grant goes on as it was. No event follows.
     ///
     /// # Errors
     /// [`Error::NotQueued`] if the lock does not wait. If it was granted or has ended meanwhile,
@@ -140,8 +140,8 @@ impl Group {
     /// [`Error::Evicted`] if the grant was taken away before; without named buffers the lock has ended
     /// now. [`Error::Ended`]. [`Error::BadFence`], [`Error::UnknownBuffer`], [`Error::Busy`] if a part of
     /// a lock that waits is named, [`Error::EventsUnread`]: the lock goes on as it was. After
-    /// [`Error::ReplyLost`] the lock has ended, or, of named buffers, it is not clear: call again, and
-    /// [`Error::UnknownBuffer`] means that they were let go.
+    /// [`Error::ReplyLost`] the lock has ended. But if buffers were named, it is not clear if they were let
+    /// go: call again, and [`Error::UnknownBuffer`] means that they were.
     pub fn unlock_buffers(
         &mut self,
         lock: LockId,

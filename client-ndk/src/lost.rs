@@ -10,9 +10,9 @@
 //!
 //! | lost reply of | the client |
 //! |---|---|
-//! | a new lock | ends the number. `BAD_LOCK` and `ENDED` mean that there is no such lock |
+//! | a new lock | ends the lock by its number. `BAD_LOCK` and `ENDED` mean that there is no such lock |
 //! | a growth | asks for the group's locks: the growth is granted, it waits, or there was none |
-//! | unlock and lock | ends the new number, and the old one if the call was not done: both have ended |
+//! | unlock and lock | ends the new lock, and the old one if the call was not done: both have ended |
 //! | an unlock | unlocks again (see [`crate::unlock`]). `ENDED` means that it was done |
 //! | cancel, downgrade, a part of an unlock | repeats the call |
 //! | add, remove | nothing: to call again does no harm |
@@ -77,7 +77,7 @@ impl Group {
         }
     }
 
-    /// Ends a number that has no record. Returns false if the service never had such a lock.
+    /// Ends a lock of which the client has only the number. Returns false if the service never had such a lock.
     fn end_number(&mut self, id: LockId) -> Result<bool> {
         self.may_hear_later();
         match self.remote()?.unlock(id.0).map_err(Error::from) {

@@ -168,7 +168,7 @@ impl Group {
     /// While a slice of [`Mapped::bytes`] or [`Mapped::bytes_mut`] exists, nobody else may write to
     /// the buffer (nor read it, for `bytes_mut`), as for any shared memory. The service guarantees
     /// that under two conditions. Every process, every other group of this process, and every other
-    /// mapping uses the buffer only while its group holds it, with the declared access. And the slices
+    /// mapping uses the buffer only while a lock of its group holds it, with the access of that lock. And the slices
     /// are not used after the grant's deadline ([`Grant::time_left`]), because the next holder has the
     /// buffer then.
     ///
@@ -186,7 +186,7 @@ impl Group {
 }
 
 impl Grant<'_> {
-    /// Like [`Group::map`], while the group holds; [`Grant::grow`] gets the buffer.
+    /// Like [`Group::map`], during a grant; [`Grant::grow`] gets the buffer.
     ///
     /// # Safety
     /// That of [`Group::map`].

@@ -4,7 +4,8 @@
 //! The buffers that this process added to a group: the declared access, the access that the main lock
 //! asks for and has, and the mapping. The service limits the buffers of a group, and with that this list.
 //!
-//! Only the checks of [`crate::Mapped`] use it, and a mapping needs a grant of the main lock. Between processes the service decides.
+//! Only the checks of [`crate::Mapped`] use it, and a mapping needs a grant of the main lock. Between processes
+//! the service decides.
 
 use std::sync::{Arc, Weak};
 

@@ -291,7 +291,7 @@ impl SharedGroup {
         })
     }
 
-    /// Closes the group. A waiting lock is cancelled. Unlock first: a grant that is still held ends as
+    /// Closes the group. Waiting locks are cancelled. Unlock first: a grant that is still held ends as
     /// an eviction, because nobody said that the work was finished. Later calls return
     /// [`Error::Closed`], a second close too.
     ///

@@ -59,7 +59,7 @@ pub struct GrantedBuffer {
     /// release fences have signalled. A reader should not use the content; a writer should overwrite
     /// all of it.
     pub torn: bool,
-    /// Other devices may still work on the buffer: wait for [`crate::Grant::acquire_fence`] before
+    /// Other devices may still work on the buffer: wait for [`crate::Group::acquire_fence`] before
     /// your device begins. Never set for CPU accesses.
     pub fenced: bool,
 }
@@ -84,7 +84,8 @@ pub struct GrantInfo {
     pub lock: LockId,
     /// At this time the grant is taken away: a reading of `CLOCK_MONOTONIC`.
     pub deadline: Duration,
-    /// Every buffer of the lock, in the order in which they were added to the group.
+    /// Every buffer of the lock, in the order in which it named them, or in which they were added to the group if it
+    /// named none. A growth adds at the end.
     pub buffers: Vec<GrantedBuffer>,
 }
 

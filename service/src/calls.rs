@@ -79,7 +79,7 @@ impl Arbiter {
         self.with(|state, _| state.add(id, &found, access, self.config().max_buffers_per_group))
     }
 
-    /// Takes buffers out of a group: all of these or, on an error, none. None means all that the group has.
+    /// Takes buffers out of a group: all of these or, on an error, none. An empty list means all that the group has.
     pub fn remove(&self, id: GroupId, buffers: Vec<BufferId>) -> Result<(), Error> {
         self.with(|state, _| state.remove(id, buffers))
     }

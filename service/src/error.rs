@@ -101,7 +101,7 @@ impl From<buffersync_engine::Error> for Error {
             Engine::AlreadyLocked => Self::AlreadyLocked,
             Engine::WouldBlock => Self::WouldBlock,
             Engine::NotQueued => Self::NotQueued,
-            // The table of groups refuses such a number before the engine is asked.
+            // `Sessions` refuses such a number before the engine is asked.
             Engine::BadToken => Self::BadLock(0),
             Engine::Ended => Self::Ended,
             Engine::AccessConflict => Self::AccessConflict,

@@ -43,12 +43,12 @@ const fn grant(buffers: usize) -> usize {
     cost((1 + buffers) * RECORD_BYTES)
 }
 
-/// The most locks that one group can have, whatever the setting says.
+/// The most locks that one group can have, whatever the setting says: more than a pipeline has frames.
 pub const MAX_LOCKS_PER_GROUP: usize = 32;
-/// The most buffers that the locks of one group have in sum: 32 in each of so many locks.
+/// The most buffers that the locks of one group have in sum: 32 in each of 32 locks.
 pub const MAX_BUFFERS_OF_LOCKS: usize = 1024;
 
-/// What all records take that may still come: of so many locks with so many buffers, and of all fences.
+/// The room for all records that may still come, when a group has the most locks, buffers and fences.
 const MOST: usize = MAX_LOCKS_PER_GROUP * Ahead::new(0).cost()
     + (grant(MAX_BUFFERS_OF_LOCKS) - grant(0))
     + MAX_FENCES_PER_GROUP * RECORD;
@@ -57,7 +57,7 @@ const UNREAD: usize = 48 * 1024;
 /// SO_SNDBUF. The kernel doubles the number that it is given (socket(7)). Usually net.core.wmem_max allows
 /// 208 KiB.
 const SEND_BUFFER: usize = 200 * 1024;
-/// What unread records, and those that may still come, may take.
+/// The room for unread records and for those that may still come.
 const ROOM: usize = 2 * SEND_BUFFER;
 const _: () = assert!(MOST + UNREAD <= ROOM);
 

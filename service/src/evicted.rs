@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use buffersync_engine::Token;
 
-/// Tokens that are kept. IBufferSync.aidl (ERROR_EVICTED) promises this number to clients.
+/// The number of grants that are kept. IBufferSync.aidl (ERROR_EVICTED) promises it to clients.
 pub const KEPT: usize = 16;
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ pub(crate) struct Evicted(VecDeque<Token>);
 
 impl Evicted {
     /// Adds a grant that was taken away, or whose release fence failed. Several fences of one grant can
-    /// fail; its token is kept once.
+    /// fail; its number is kept once.
     pub fn add(&mut self, token: Token) {
         if self.contains(token) {
             return;

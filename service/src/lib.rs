@@ -23,8 +23,8 @@
 //! [`buffersync_engine`], which does no I/O.
 //!
 //! Threads: Binder's pool, the reactor, the sync workers. A pool thread waits for no client, fence or
-//! device. Under the arbiter's mutex it works in memory, and sends only what waits for nobody: records to event channels
-//! and, while somebody traces, to the kernel's trace.
+//! device. Under the arbiter's mutex it works in memory, and sends only what waits for nobody: records to event
+//! channels and, while somebody traces, to the kernel's trace.
 
 pub mod arbiter;
 pub mod binder;

@@ -4,6 +4,8 @@
 //! The groups as the service sees them: name, event channel, locks with the records that they may still lead
 //! to, charges to the uid's quotas, grants that were taken away. Writes log lines and slices. Knows neither the
 //! engine's table nor buffers and fences.
+//!
+//! The engine has the same locks. This file keeps of each what decides about room in the channel and about quotas.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -57,7 +59,7 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// It is accepted, and was neither granted nor has it ended; or it grows. It counts in the uid's quota.
+    /// It waits for its grant, or for more. It counts in the uid's quota.
     pub fn is_waiting(&self) -> bool {
         self.waits_for.is_some()
     }
@@ -94,12 +96,12 @@ impl Group {
         self.locks.iter_mut().find(|lock| lock.token == token)
     }
 
-    /// The locks, but not this one.
+    /// The locks except this one.
     fn others(&self, but: Option<Token>) -> impl Iterator<Item = &Lock> {
         self.locks.iter().filter(move |lock| Some(lock.token) != but)
     }
 
-    /// The room in the channel for the records of the locks, but not of this one.
+    /// The room in the channel for the records of all locks except this one.
     fn reserved(&self, but: Option<Token>) -> usize {
         self.others(but).map(|lock| lock.ahead().cost()).sum()
     }
@@ -203,8 +205,8 @@ impl Sessions {
     }
 
     /// Whether a group has room for a lock of `buffers` buffers besides its other locks. `but` does not count:
-    /// it is the same lock before it grows, or one that ends first. So many of that one's fences have
-    /// `failed`; each becomes a record.
+    /// it is the same lock before it grows, or one that ends first, with `failed` fences that have failed.
+    /// Each of these becomes a record.
     pub fn check_room(
         &mut self,
         id: GroupId,
@@ -252,7 +254,7 @@ impl Sessions {
         group.locks.push(Lock { token, held: 0, waits_for: None, contended: false });
     }
 
-    /// A lock waits for a grant of so many buffers, those included that it has already.
+    /// A lock waits for a grant of so many buffers. Those that it has already count too.
     pub fn begin_wait(&mut self, id: GroupId, token: Token, buffers: usize) -> Result<(), Error> {
         let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
         self.quotas.charge(group.uid, Kind::Queued, 1)?;

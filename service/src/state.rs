@@ -145,7 +145,7 @@ impl State {
         Ok(ids)
     }
 
-    /// Takes buffers out of a group: all of these or, on an error, none. None means all that the group has.
+    /// Takes buffers out of a group: all of these or, on an error, none. An empty list means all that the group has.
     pub fn remove(&mut self, id: GroupId, mut buffers: Vec<BufferId>) -> Result<(), Error> {
         let uid = self.sessions.group(id)?.uid;
         if buffers.is_empty() {
@@ -188,8 +188,8 @@ impl State {
         all.chain(named)
     }
 
-    /// At most so many buffers the grant will have: the `had` that it has, and those that are asked for. A
-    /// buffer that is named twice counts twice.
+    /// The most buffers that a grant can have: the `had` that it has, and those that are asked for. A buffer
+    /// that is named twice counts twice.
     fn size(&self, id: GroupId, had: usize, wants: Wants<'_>) -> usize {
         let all = self.engine.member_count(id);
         match wants.buffers.len() {
@@ -279,7 +279,7 @@ impl State {
         self.lock_checked(id, (checked, buffers), request, looked, now)
     }
 
-    /// [`State::lock`] for a lock that was checked, of so many buffers.
+    /// [`State::lock`] for a lock that was checked, and its number of buffers.
     pub fn lock_checked(
         &mut self,
         id: GroupId,
@@ -317,7 +317,7 @@ impl State {
         self.accepted(id, outcome, buffers)
     }
 
-    /// The engine has accepted a lock, or a growth, of so many buffers.
+    /// The engine has accepted a lock, or a growth. `buffers` is the number of buffers that it asks for.
     fn accepted(
         &mut self,
         id: GroupId,
@@ -340,8 +340,8 @@ impl State {
         }
     }
 
-    /// Refuses an exchange that could not be carried out as a whole. `failed` of the fences with which `done`
-    /// ends have failed. Returns what [`State::lock_checked`] needs when `done` has ended.
+    /// Refuses an exchange that could not be carried out as a whole. `failed` is the number of fences that
+    /// `done` ends with and that have failed. Returns what [`State::lock_checked`] needs when `done` has ended.
     pub fn check_exchange(
         &mut self,
         id: GroupId,
@@ -432,8 +432,8 @@ impl State {
         Ok(())
     }
 
-    /// The uid of a group that gives fences with an unlock, and the dma-bufs that the fences go into if
-    /// the group takes part in implicit synchronisation. Refuses what the unlock would refuse.
+    /// For an unlock with fences: the group's uid, and the dma-bufs that the fences go into if the group takes
+    /// part in implicit synchronisation. Refuses what the unlock would refuse.
     pub fn giving(
         &mut self,
         id: GroupId,

@@ -11,10 +11,11 @@
 //! | `START READ 7` | a sync worker | `DMA_BUF_IOCTL_SYNC` on buffer 7 |
 //! | `evicted NAME` | an instant | a grant is taken away |
 //!
-//! NAME is the group's name and number; the cookie of a wait and of a hold is the lock's number. The table of groups, the binder objects and the sync workers make
-//! slices. While nobody records, a slice costs one check (Android: atrace's tags; Linux: the setting
-//! `trace`), which comes before its name is made. While somebody records, it costs a write to the
-//! kernel's ring buffer, which never blocks, so slices may be made under the arbiter's mutex.
+//! NAME is the group's name and number; the cookie of a wait and of a hold is the lock's number. The table of
+//! groups, the binder objects and the sync workers make slices. While nobody records, a slice costs one check
+//! (Android: atrace's tags; Linux: the setting `trace`), which comes before its name is made. While somebody
+//! records, it costs a write to the kernel's ring buffer, which never blocks, so slices may be made under the
+//! arbiter's mutex.
 
 use std::fmt::Display;
 

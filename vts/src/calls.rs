@@ -57,12 +57,12 @@ impl Calls {
         self.lock(TRY)
     }
 
-    /// The last lock grows by what it lacks of all buffers.
+    /// Grows the last lock: it gets all buffers of the group that it lacks.
     pub fn grow(&self, timeout_ns: i64) -> Result<Reply> {
         reply(self.last(), self.object.grow(self.last(), &[], &[], timeout_ns))
     }
 
-    /// Takes back what waits of the last lock.
+    /// Takes back the last lock if it waits, or its growth.
     pub fn cancel(&self) -> Result<()> {
         self.object.cancel(self.last())
     }

@@ -29,10 +29,10 @@ enum EventType {
     BUFFER = 2,
     /**
      * A queued lock ended without a grant. flags: with FENCE, an implicit fence of buffer value0
-     * did not signal within Capabilities.maxHoldMs (with ISyncGroup.TRY: was pending); without it, cache
-     * maintenance of buffer value0 failed. value1 is an errno, ETIMEDOUT for a fence that did not
-     * signal. A growth has failed, and its grant goes on as it was; another lock has ended, and the
-     * group's next lock has its ticket while that lives (see ISyncGroup).
+     * did not signal within Capabilities.maxHoldMs (with ISyncGroup.TRY: was pending); without it,
+     * cache maintenance of buffer value0 failed. value1 is an errno, ETIMEDOUT for a fence that did
+     * not signal. If this was a growth, its grant goes on as it was; otherwise the lock has ended,
+     * and the group's next lock has its ticket while that lives (see ISyncGroup).
      *
      * Locks that wait for the same fence fail at the same time: the time starts when the first of
      * them begins to wait. A lock that was requested within that time, and whose turn comes after
@@ -40,25 +40,25 @@ enum EventType {
      */
     LOCK_FAILED = 3,
     /**
-     * Without FENCE: the grant was taken away at its deadline, and its number is dead. Stop touching
-     * the buffers: the next holder has them. With FENCE: the group had unlocked, or had let a part
-     * go, but a release fence failed, or had not signalled when the group's hold limit had passed
-     * since then. There is one record for each such fence. If the group still holds the rest of
-     * that grant, the rest goes on.
+     * Without FENCE: the grant was taken away at its deadline, and its number is dead. Stop
+     * touching the buffers: the next holder has them. With FENCE: the grant, or a part of it, was
+     * unlocked with a release fence that failed, or had not signalled when the group's hold limit
+     * had passed since the unlock. There is one record for each such fence. If only a part was
+     * unlocked, the grant goes on with the rest.
      */
     EVICTED = 4,
     /**
-     * A queued lock that would grow a grant ended without growth: an older lock wants a buffer that
-     * the group holds, and more waiting could deadlock (the kernel's -EDEADLK). The grant
-     * goes on as it was. unlock() it, then lock() everything: the new lock has the old ticket, as
-     * far as that may be kept (see ISyncGroup). Until then grow() throws ERROR_DEADLOCK.
+     * A queued growth ended: an older lock wants a buffer that the grant has, and more waiting
+     * could deadlock (the kernel's -EDEADLK). The grant goes on as it was. unlock() it, then lock()
+     * everything: the new lock has the old ticket while that lives (see ISyncGroup). Until then
+     * grow() throws ERROR_DEADLOCK.
      */
     WOUNDED = 5,
     /**
      * A queued lock ended without a grant: its timeoutNs is over. If deadlines of other grants or
      * of release fences fall on the same instant, they come first: a lock that gets its buffers
-     * because of them is granted. A growth has ended, and its grant goes on as it was; another lock
-     * has ended, and the group's next lock has its ticket while that lives (see ISyncGroup).
+     * because of them is granted. If this was a growth, its grant goes on as it was; otherwise the
+     * lock has ended, and the group's next lock has its ticket while that lives (see ISyncGroup).
      */
     TIMED_OUT = 6,
     /**
@@ -66,9 +66,10 @@ enum EventType {
      * waits for more itself (HoldFrom.CONFLICT). value0: the deadline of the grant, in
      * CLOCK_MONOTONIC nanoseconds; with HoldFrom.CONFLICT it had none before. There is one such
      * record in a grant, for the first lock that has to wait; a reader beside a reader and a
-     * refused ISyncGroup.TRY do not wait. It comes after the GRANTED record. If lock() itself grants, it
-     * may be readable before lock() returns, and after unlock() it may still be there: skip a
-     * number that holds nothing. It does not end the grant: who is done early lets the others go on early.
+     * refused ISyncGroup.TRY do not wait. It comes after the GRANTED record. If lock() itself
+     * grants, it may be readable before lock() returns, and after unlock() it may still be there:
+     * skip it if its lock has ended. It does not end the grant: a holder that is done early lets
+     * the others go on early.
      */
     CONTENDED = 7,
 }

@@ -14,8 +14,8 @@ import vendor.buffersync.OpenedGroup;
  * A client opens a group, adds dma-bufs with the access it needs, locks some of them or all at
  * once, works, and unlocks. Locks are served by age (wound-wait), so no order of buffers can
  * deadlock. Only the buffers of one lock are taken together: a client that keeps one lock while it
- * waits for another can wait for a client that does the same, until a deadline. It asks for all of
- * them in one lock, or grows the one that it has.
+ * waits for another can wait for a client that does the same, until a deadline. To avoid that,
+ * it asks for all of them in one lock, or grows the one that it has.
  *
  * Errors: bad arguments are EX_ILLEGAL_ARGUMENT; everything else is EX_SERVICE_SPECIFIC with one of
  * the ERROR_* constants. A call that fails has changed nothing, but see ERROR_DEADLOCK. Every
@@ -35,7 +35,10 @@ interface IBufferSync {
     const int ERROR_QUOTA = 2;
     /** The group, or the grant, has no buffer of that id. */
     const int ERROR_UNKNOWN_BUFFER = 3;
-    /** The lock waits, so the call can't be done now; or a lock of the group has the buffer. */
+    /**
+     * The lock waits or grows, so the call can't be done now; or a lock of the group has the
+     * buffer.
+     */
     const int ERROR_BUSY = 4;
     /** The group has no buffers. */
     const int ERROR_EMPTY_GROUP = 5;
@@ -54,8 +57,8 @@ interface IBufferSync {
      */
     const int ERROR_BAD_LOCK = 9;
     /**
-     * The grant was taken away: work done after that may be lost. A group remembers the numbers of
-     * its last 16 such grants; an older one is ERROR_ENDED.
+     * The grant was taken away, or a release fence of it failed: its work may be lost. A group
+     * remembers the numbers of its last 16 such grants; an older one is ERROR_ENDED.
      */
     const int ERROR_EVICTED = 10;
     /** The group is closed. */
@@ -64,7 +67,7 @@ interface IBufferSync {
     const int ERROR_BAD_FENCE = 12;
     /** The event channel has too many unread records for a new lock or fence: read them first. */
     const int ERROR_EVENTS_UNREAD = 13;
-    /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
+    /** A buffer would be in the group, or in one lock, for the CPU and for DMA at once. */
     const int ERROR_ACCESS_CONFLICT = 14;
     /** The service has too few file descriptors or too little memory. */
     const int ERROR_NO_RESOURCES = 15;
@@ -78,7 +81,10 @@ interface IBufferSync {
     const int ERROR_DEADLOCK = 16;
     /** The kernel cannot do what the call asks for: see Capabilities.features. */
     const int ERROR_UNSUPPORTED = 17;
-    /** The lock has ended: the client unlocked or cancelled it, or it ended without a grant. */
+    /**
+     * The lock has ended: the client unlocked or cancelled it, it ended without a grant, or the
+     * group has passed its number over.
+     */
     const int ERROR_ENDED = 18;
 
     /** The longest name of a group, in bytes of UTF-8. */

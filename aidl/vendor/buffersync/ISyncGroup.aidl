@@ -14,24 +14,25 @@ import vendor.buffersync.ReleaseFence;
  * a set of the group's buffers, each with an access, that are granted together. A group can have
  * many locks at once. Every method may throw ERROR_CLOSED. See IBufferSync for errors in general.
  *
- * The client names each lock with a positive number, greater than every number of this group before.
- * The service invents no names, so whatever message is lost, the client can name the lock:
+ * The client names each lock with a positive number, greater than every number of this group
+ * before. The service invents no names, so whatever message is lost, the client can name the lock:
  * unlock() ends it in any state, and getLocks() tells what there is. A lock is waiting (queued),
  * granted, or growing: it is granted and waits for more. When it has ended, its number is dead: a
  * call with it throws ERROR_EVICTED if the grant was taken away, or if a release fence of it has
- * failed (the group remembers its last 16), ERROR_ENDED otherwise. A number that the group has passed over counts as ended. A greater number,
- * 0 or less is ERROR_BAD_LOCK: no lock has been accepted with it.
+ * failed (the group remembers its last 16), ERROR_ENDED otherwise. A number that the group has
+ * passed over counts as ended. A greater number, 0 or less is ERROR_BAD_LOCK: no lock has been
+ * accepted with it.
  *
  * A lock never waits for another lock of its own group: lock() and grow() throw
  * ERROR_ALREADY_LOCKED instead.
  *
  * Locks are served by age: a lock has a ticket from its request until it has been granted and
- * unlocked. A lock that is cancelled, times out or fails, and a grant that was wounded, leaves its
- * ticket to the group's next lock(). The group keeps one such ticket, the last. A ticket lives for
- * Capabilities.maxHoldMs from the request that drew it, and nothing renews it. A ticket that was kept
- * passes no lock that came while the group was not in line: if a younger conflicting lock waits for
- * a buffer for which somebody has asked meanwhile, or which the old lock did not have, or not with
- * such a strong access, the lock draws a new ticket.
+ * unlocked. A lock that ends without a grant (cancelled, unlocked, timed out or failed), and a
+ * grant that was wounded, leave their ticket to the group's next lock(). The group keeps one such
+ * ticket, the last. A ticket lives for Capabilities.maxHoldMs from the request that drew it, and
+ * nothing renews it. A ticket that was kept passes no lock that came while it was kept: the new
+ * lock draws a new ticket if a younger conflicting lock waits for a buffer for which somebody has
+ * asked meanwhile, or which the old lock did not ask for, or not with such a strong access.
  *
  * The pictures show who waits for what when work is handed over with a fence (">" asks, "*" is
  * granted, "F" is the fence that the driver of the work made, "!" it signals; unlock(F) is
@@ -58,8 +59,8 @@ interface ISyncGroup {
     /**
      * timeoutNs of a lock that waits for no other client: ERROR_WOULD_BLOCK instead, also if the
      * CPU would have to wait for a release fence (a device is granted with the fence). The answer
-     * can still be QUEUED, if the lock has all buffers and only cache maintenance must finish, or if
-     * the service must look for a pending implicit fence. The service does not wait for such a
+     * can still be QUEUED, if the lock has all buffers and only cache maintenance must finish, or
+     * if the service must look for a pending implicit fence. The service does not wait for such a
      * fence: if one is pending, LOCK_FAILED with FLAG_FENCE follows at once.
      */
     const long TRY = -1;
@@ -107,10 +108,10 @@ interface ISyncGroup {
     void remove(in long[] buffers);
 
     /**
-     * Locks buffers of the group, all or nothing. Returns at once: with GRANTED, or with QUEUED, and
-     * then the grant comes through the event channel. The lock takes its place by age (its ticket):
-     * on a buffer that two locks want with conflicting access, the older lock is served first; a
-     * lock that conflicts with no lock ahead of it is granted without waiting.
+     * Locks buffers of the group, all or nothing. Returns at once: with GRANTED, or with QUEUED,
+     * and then the grant comes through the event channel. The lock takes its place by age (its
+     * ticket): on a buffer that two locks want with conflicting access, the older lock is served
+     * first; a lock that conflicts with no lock ahead of it is granted without waiting.
      *
      * The group's hold limit counts from the grant, or from the first conflict
      * (GroupOptions.holdFrom); when it is over, the grant is taken away.
@@ -125,8 +126,8 @@ interface ISyncGroup {
      * @param accesses how each buffer is used, in the order of `buffers`; none: as add() said. It
      *         need not be the access of add().
      * @param timeoutNs the longest time to wait, in nanoseconds; 0 for no time-out: the deadlines
-     *         of other holders bound the wait. After that time a TIMED_OUT record ends the lock. TRY
-     *         (-1): do not wait for others.
+     *         of other holders bound the wait. After that time a TIMED_OUT record ends the lock.
+     *         TRY (-1): do not wait for others.
      * @throws EX_ILLEGAL_ARGUMENT for a time-out below -1, too many buffers, an unknown access, or
      *         accesses that are not as many as the buffers.
      * @throws ERROR_BAD_LOCK for a number that is not greater than all before.
@@ -141,9 +142,9 @@ interface ISyncGroup {
     /**
      * Adds to a grant: more buffers, or a stronger access. The number and the deadline stay the
      * same, and the reply or the GRANTED record names all buffers. The lock keeps what it holds,
-     * even if the growth fails. If it would have to wait while an older lock waits for a buffer that
-     * it holds, the answer is ERROR_DEADLOCK; if an older lock comes later, the wait ends with a
-     * WOUNDED record. If the life of its ticket is over, the answer is ERROR_DEADLOCK also if it
+     * even if the growth fails. If it would have to wait while an older lock waits for a buffer
+     * that it holds, the answer is ERROR_DEADLOCK; if an older lock comes later, the wait ends with
+     * a WOUNDED record. If the life of its ticket is over, the answer is ERROR_DEADLOCK also if it
      * would pass a conflicting lock that already waits for the buffer.
      *
      * @param lock a lock that is granted.
@@ -158,11 +159,11 @@ interface ISyncGroup {
     LockReply grow(long lock, in long[] buffers, in Access[] accesses, long timeoutNs);
 
     /**
-     * Takes back what waits: a lock ends, a growth ends and its grant goes on as it was. No record
-     * of the wait follows. Unlike unlock(), it does not end a grant that came meanwhile.
+     * Takes back what waits: a lock ends, or a growth ends and its grant goes on as it was. No
+     * record of the wait follows. Unlike unlock(), it does not end a grant that came meanwhile.
      *
-     * @throws ERROR_NOT_QUEUED if the lock is granted and does not grow: its record is in the event
-     *         channel.
+     * @throws ERROR_NOT_QUEUED if the lock is granted and does not grow; if it has waited, its
+     *         record is in the event channel.
      * @throws ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED.
      */
     void cancel(long lock);
@@ -194,14 +195,14 @@ interface ISyncGroup {
 
     /**
      * Ends a part of a grant, or all of it, with or without fences. The buffers with fences still
-     * belong to the group until the fences have signalled. A device that is next is granted such a
-     * buffer at once and gets the fences as its acquire fence; the CPU is granted it when the fences
-     * have signalled. Only writers wait for a reader's fence. A fence that fails, or has not
+     * belong to their holder until the fences have signalled. A device that is next is granted such
+     * a buffer at once and gets the fences as its acquire fence; the CPU is granted it when the
+     * fences have signalled. Only writers wait for a reader's fence. A fence that fails, or has not
      * signalled when the group's hold limit has passed since the unlock, counts as an eviction.
      *
-     * After a part the grant goes on for the others, with the same number and deadline. When the
-     * last one is let go, it has ended. The group still has the buffers: another lock, or grow(),
-     * can have them again.
+     * After a part the grant goes on for the others, with the same number and deadline. When its
+     * last buffer is let go, it has ended. The group still has the buffers: another lock, or
+     * grow(), can have them again.
      *
      * @param lock a lock that is granted.
      * @param buffers at most Capabilities.maxBuffersPerGroup; none: all buffers of the grant, and
@@ -227,20 +228,20 @@ interface ISyncGroup {
      * Makes exclusive accesses of a grant shared: WRITE becomes READ, DMA_WRITE becomes DMA_READ.
      * Call it when the writes are finished, by devices too. Waiting readers are then granted, and
      * no other lock can write until this grant has ended. As a writer the grant has ended in order:
-     * it clears FLAG_TORN, and leaves no torn content if it is taken away later. Buffers that it has
-     * shared already stay as they are. grow() can make the access exclusive again.
+     * it clears FLAG_TORN, and leaves no torn content if it is taken away later. Buffers that it
+     * has shared already stay as they are. grow() can make the access exclusive again.
      *
      * @param lock a lock that is granted.
      * @param buffers at most Capabilities.maxBuffersPerGroup; none: all buffers of the grant.
-     * @throws EX_ILLEGAL_ARGUMENT, ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED, ERROR_BUSY,
-     *         ERROR_UNKNOWN_BUFFER as in unlockBuffers().
+     * @throws EX_ILLEGAL_ARGUMENT, ERROR_BAD_LOCK, ERROR_ENDED, ERROR_EVICTED, ERROR_UNKNOWN_BUFFER
+     *         as in unlockBuffers(); ERROR_BUSY if the lock waits or grows.
      */
     void downgrade(long lock, in long[] buffers);
 
     /**
      * Ends a grant like unlockBuffers() without named buffers, then locks like lock(): a frame's
-     * next use in one call instead of two. Both happen, or neither. The new lock may have buffers of
-     * the old one.
+     * next use in one call instead of two. Both happen, or neither. The new lock may have buffers
+     * of the old one.
      *
      * @param done the grant that ends.
      * @param fences as for unlockBuffers().

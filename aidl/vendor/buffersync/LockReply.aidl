@@ -16,8 +16,8 @@ parcelable LockReply {
      *
      * QUEUED: empty, which no grant is. The lock is accepted, but it still waits for other holders,
      * for a fence that the CPU must wait for, or for cache maintenance. The grant arrives as
-     * EventType.GRANTED on the event channel; LOCK_FAILED, TIMED_OUT or WOUNDED end the lock
-     * without a grant.
+     * EventType.GRANTED on the event channel, unless LOCK_FAILED, TIMED_OUT or, for a growth,
+     * WOUNDED or EVICTED ends the wait.
      *
      * These are plain numbers because every lock has them: an array is marshalled as one block, a
      * parcelable field by field.

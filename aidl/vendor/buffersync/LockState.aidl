@@ -4,7 +4,7 @@
 package vendor.buffersync;
 
 /**
- * A lock of a group that has not ended.
+ * A lock that has not ended.
  */
 @VintfStability
 parcelable LockState {

@@ -126,9 +126,9 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
     ABUFFERSYNC_ERROR_NOT_DMABUF = -4,
     /** A release fence is not a sync_file. */
     ABUFFERSYNC_ERROR_BAD_FENCE = -5,
-    /** The group, or its grant, has no buffer of that id. */
+    /** The group, or the grant, has no buffer of that id. */
     ABUFFERSYNC_ERROR_UNKNOWN_BUFFER = -6,
-    /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
+    /** A buffer would be in the group, or in one lock, for the CPU and for DMA at once. */
     ABUFFERSYNC_ERROR_ACCESS_CONFLICT = -7,
     /** A quota of this uid or a limit of the group is reached. */
     ABUFFERSYNC_ERROR_QUOTA = -8,
@@ -136,11 +136,11 @@ ABUFFERSYNC_ENUM(ABufferSyncStatus) {
     ABUFFERSYNC_ERROR_NO_RESOURCES = -9,
     /** The group has no buffers. */
     ABUFFERSYNC_ERROR_EMPTY_GROUP = -10,
-    /** The lock waits, or a lock of the group has the buffer. */
+    /** The lock waits or grows, or a lock of the group has the buffer. */
     ABUFFERSYNC_ERROR_BUSY = -11,
     /** A lock of this group already has the buffers, or waits for them. */
     ABUFFERSYNC_ERROR_ALREADY_LOCKED = -12,
-    /** The group holds nothing: it was not granted, or was unlocked before. */
+    /** The lock has no grant: it was not granted, or was unlocked before. */
     ABUFFERSYNC_ERROR_NOT_LOCKED = -13,
     /** Somebody holds one of the buffers or waits for it; or there is no event now. */
     ABUFFERSYNC_ERROR_WOULD_BLOCK = -14,
@@ -245,20 +245,21 @@ ABUFFERSYNC_ENUM(ABufferSyncEventType) {
     ABUFFERSYNC_EVENT_GRANTED = 1,
     /**
      * A queued lock ended: an implicit fence of .buffer did not signal in time (.error is ETIMEDOUT),
-     * or cache maintenance of .buffer failed with .error, another errno.
+     * or cache maintenance of .buffer failed with .error, another errno. If it would grow a grant, that
+     * goes on as it was.
      */
     ABUFFERSYNC_EVENT_LOCK_FAILED = 2,
     /** The growth of a grant ended, see ABUFFERSYNC_ERROR_DEADLOCK: unlock, and lock again. */
     ABUFFERSYNC_EVENT_WOUNDED = 3,
-    /** A queued lock was not granted before its time-out. */
+    /** A queued lock was not granted before its time-out. If it would grow a grant, that goes on. */
     ABUFFERSYNC_EVENT_TIMED_OUT = 4,
     /** A grant was taken away at its deadline. */
     ABUFFERSYNC_EVENT_EVICTED = 5,
     /** The release fence of an earlier unlock failed, or did not signal in time. */
     ABUFFERSYNC_EVENT_FENCE_EVICTED = 6,
     /**
-     * Somebody has to wait for a buffer of the grant, which goes on until .deadlineNanos. Who is done
-     * early lets the others go on early.
+     * Somebody has to wait for a buffer of the grant, which goes on until .deadlineNanos. A holder that
+     * is done early lets the others go on early.
      */
     ABUFFERSYNC_EVENT_CONTENDED = 7,
 };
@@ -410,7 +411,7 @@ ABufferSyncStatus ABufferSync_openGroup(ABufferSync* _Nonnull sync, const char* 
         __INTRODUCED_IN(35);
 
 /**
- * Closes a group and its handle. A waiting lock is cancelled, and the thread that waits gets
+ * Closes a group and its handle. Waiting locks are cancelled, and the threads that wait get
  * ABUFFERSYNC_ERROR_INVALID_HANDLE. Unlock first: a grant that is still held ends as an eviction,
  * because nobody said that the work was finished.
  */
@@ -427,7 +428,7 @@ ABufferSyncStatus ABufferSyncGroup_getHoldLimit(ABufferSyncGroup* _Nonnull group
  * maintenance. If the group has the buffer already, the stronger of both accesses applies. Neither this
  * library nor the service keeps the descriptor.
  *
- * The locks that the group has stay as they are. If it holds its main lock, the next
+ * The locks that the group has stay as they are. If its main lock is granted, the next
  * ABufferSyncGroup_lock() gets what was added.
  *
  * @param outBuffer may be null.
@@ -495,16 +496,16 @@ ABufferSyncStatus ABufferSyncGroup_removeAll(ABufferSyncGroup* _Nonnull group) _
  * Locks every buffer of the group, all or nothing. Blocks the calling thread until the lock is
  * granted or has ended. The group's hold limit counts from the grant.
  *
- * A group that already holds gets the buffers that were added since. Its deadline stays the same, and
- * it keeps what it holds even if this call fails.
+ * If the main lock is granted already, its grant grows: it gets the buffers that were added since. Its
+ * deadline stays the same, and it keeps what it has even if this call fails.
  *
  * @param timeoutNanos the longest time to wait; negative for no time-out. The deadlines of other
  *        holders bound the wait in any case.
  * @return ABUFFERSYNC_ERROR_TIMED_OUT; ABUFFERSYNC_ERROR_CANCELLED by another thread;
  *         ABUFFERSYNC_ERROR_LOCK_FAILED; ABUFFERSYNC_ERROR_EMPTY_GROUP;
- *         ABUFFERSYNC_ERROR_ALREADY_LOCKED if the group holds all its buffers, another thread waits, or
- *         a lock of ABufferSyncGroup_lockBuffers() has one of the buffers;
- *         ABUFFERSYNC_ERROR_DEADLOCK; ABUFFERSYNC_ERROR_EVICTED if the group held a grant that was
+ *         ABUFFERSYNC_ERROR_ALREADY_LOCKED if the main lock has all buffers, another thread waits for
+ *         it, or a lock of ABufferSyncGroup_lockBuffers() has one of the buffers;
+ *         ABUFFERSYNC_ERROR_DEADLOCK; ABUFFERSYNC_ERROR_EVICTED if the main lock had a grant that was
  *         taken away: call ABufferSyncGroup_unlock() to acknowledge it; ABUFFERSYNC_ERROR_QUOTA,
  *         ABUFFERSYNC_ERROR_NO_RESOURCES, ABUFFERSYNC_ERROR_EVENTS_UNREAD.
  */
@@ -520,27 +521,28 @@ ABufferSyncStatus ABufferSyncGroup_lock(ABufferSyncGroup* _Nonnull group, int64_
 ABufferSyncStatus ABufferSyncGroup_tryLock(ABufferSyncGroup* _Nonnull group) __INTRODUCED_IN(35);
 
 /**
- * Asks for the lock and returns at once. If the lock is not granted at once, it has its place in line
- * now, and one event follows: ABUFFERSYNC_EVENT_GRANTED, _LOCK_FAILED, _TIMED_OUT or (in a group that
- * holds) _WOUNDED or _EVICTED.
+ * Asks for the main lock and returns at once. If the lock is not granted at once, it has its place in line
+ * now, and one event follows: ABUFFERSYNC_EVENT_GRANTED, _LOCK_FAILED, _TIMED_OUT or (if it grows a
+ * grant) _WOUNDED or _EVICTED.
  *
- * @param outGranted true: the group holds all its buffers, and no event follows.
+ * @param outGranted true: the lock has all buffers, and no event follows.
  * @return the errors of ABufferSyncGroup_lock().
  */
 ABufferSyncStatus ABufferSyncGroup_startLock(ABufferSyncGroup* _Nonnull group, int64_t timeoutNanos,
                                              bool* _Nonnull outGranted) __INTRODUCED_IN(35);
 
 /**
- * Cancels a waiting lock, also one that another thread waits for. No event of it follows.
+ * Cancels the main lock if it waits, or the growth of its grant, also if another thread waits for it. No
+ * event of it follows.
  *
- * @return ABUFFERSYNC_ERROR_NOT_QUEUED if no lock waits; it may have been granted meanwhile.
+ * @return ABUFFERSYNC_ERROR_NOT_QUEUED if it does not wait; it may have been granted meanwhile.
  */
 ABufferSyncStatus ABufferSyncGroup_cancel(ABufferSyncGroup* _Nonnull group) __INTRODUCED_IN(35);
 
 /**
  * Lends the group's event descriptor, for epoll(7) or ALooper_addFd(). It is readable when there is an
- * event to get, and hung up when the service is gone. It may be readable without an event; then getEvent
- * returns ABUFFERSYNC_ERROR_WOULD_BLOCK. It is valid until the group is closed. Do not read, write or
+ * event that no function has read, and hung up when the service is gone. It may be readable without an
+ * event; then getEvent returns ABUFFERSYNC_ERROR_WOULD_BLOCK. It is valid until the group is closed. Do not read, write or
  * close it.
  */
 ABufferSyncStatus ABufferSyncGroup_getEventFd(ABufferSyncGroup* _Nonnull group,
@@ -548,8 +550,9 @@ ABufferSyncStatus ABufferSyncGroup_getEventFd(ABufferSyncGroup* _Nonnull group,
 
 /**
  * Gets the next event. Never blocks. While a thread waits for a lock, that thread consumes the events.
- * A function that locks, but for _startLock() and _startLockBuffers(), may read events even if it does not
- * wait. It keeps those of other locks: after it, call this function before you poll.
+ * Other functions may read events too, even if they do not wait: those that lock, unlock or cancel, and
+ * those that read the pending events first. They keep the events of other locks for this function: call it
+ * until there is no event, before you poll.
  *
  * @return ABUFFERSYNC_ERROR_WOULD_BLOCK if there is no event now.
  */
@@ -569,7 +572,7 @@ ABufferSyncStatus ABufferSyncGroup_getGrant(ABufferSyncGroup* _Nonnull group,
         __INTRODUCED_IN(35);
 
 /**
- * Describes a buffer of the grant, as it was when it was granted.
+ * Describes a buffer of the main lock's grant, as it was when it was granted.
  *
  * @return ABUFFERSYNC_ERROR_NOT_LOCKED, ABUFFERSYNC_ERROR_UNKNOWN_BUFFER.
  */
@@ -579,8 +582,8 @@ ABufferSyncStatus ABufferSyncGroup_getBufferState(ABufferSyncGroup* _Nonnull gro
         __INTRODUCED_IN(35);
 
 /**
- * Gets the release fences of earlier holders, merged into one fence. Devices must wait for it before
- * they begin.
+ * Gets the release fences of earlier holders, merged into one fence. Devices of the main lock's holder must
+ * wait for it before they begin.
  *
  * @param buffer the buffer; 0 for all buffers of the grant.
  * @param outFence a sync_file, or -1 if no fence is pending. If it signals an error, the content of the
@@ -593,7 +596,7 @@ ABufferSyncStatus ABufferSyncGroup_getAcquireFence(ABufferSyncGroup* _Nonnull gr
                                                    int* _Nonnull outFence) __INTRODUCED_IN(35);
 
 /**
- * Ends the grant.
+ * Ends the grant of the main lock.
  *
  * A release fence says that the work ends when the fence signals. A device that is next gets the
  * buffers at once and waits for the fence itself; the CPU gets them when the fence has signalled. A
@@ -604,7 +607,7 @@ ABufferSyncStatus ABufferSyncGroup_getAcquireFence(ABufferSyncGroup* _Nonnull gr
  * @param releaseFence a sync_file, which the function takes; -1 if the work is finished.
  * @return ABUFFERSYNC_ERROR_NOT_LOCKED. ABUFFERSYNC_ERROR_BAD_FD, ABUFFERSYNC_ERROR_BAD_FENCE: the
  *         grant goes on. ABUFFERSYNC_ERROR_EVICTED: the grant had been taken away; data that was read
- *         may be torn, and data that was written may be lost. The group holds nothing now.
+ *         may be torn, and data that was written may be lost. The main lock has ended now.
  */
 ABufferSyncStatus ABufferSyncGroup_unlock(ABufferSyncGroup* _Nonnull group, int releaseFence)
         __INTRODUCED_IN(35);
@@ -621,7 +624,7 @@ ABufferSyncStatus ABufferSyncGroup_unlockWithFences(ABufferSyncGroup* _Nonnull g
                                                     size_t numFences) __INTRODUCED_IN(35);
 
 /**
- * Ends the grant and locks the group again in one call of the service. Others that wait for the buffers
+ * Ends the main lock and locks the group again in one call of the service. Others that wait for the buffers
  * come first. Blocks like ABufferSyncGroup_lock().
  *
  * @param releaseFence as for ABufferSyncGroup_unlock(), but the call does not wait for a fence that
@@ -701,7 +704,7 @@ ABufferSyncStatus ABufferSyncGroup_growBuffers(ABufferSyncGroup* _Nonnull group,
         __INTRODUCED_IN(35);
 
 /**
- * Takes back what waits, also if another thread waits for it: a lock ends, a growth ends and its grant
+ * Takes back what waits, also if another thread waits for it: a lock ends, or a growth ends and its grant
  * goes on as it was. No event of it follows.
  *
  * @return ABUFFERSYNC_ERROR_NOT_QUEUED if the lock does not wait; it may have been granted meanwhile.

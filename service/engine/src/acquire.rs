@@ -16,10 +16,10 @@
 //!
 //! No waiter starves. Only a lock with an older ticket passes it, and there are finitely many of them:
 //! new tickets are younger, a kept ticket lapses, a grant that ends loses its ticket. The oldest waiter
-//! waits for holders only, and each holder has a deadline. So a lock that begins to wait while *Q* locks
-//! have an older ticket, or groups keep one, takes its buffers after at most (2 + *Q*) *M* of others' holds, where *M* is the
-//! longest hold: one *M* for the holders, one for grants that grow, one for each of the *Q*. The proof is
-//! in docs/engine.md, "How long a lock waits".
+//! waits for holders only, and each holder has a deadline. Let *M* be the longest hold, and *Q* the number of
+//! older tickets, of locks and of those that groups keep, when a lock begins to wait. It takes its buffers
+//! after at most (2 + *Q*) *M* of others' holds: one *M* for the holders, one for grants that grow, one for
+//! each of the *Q*. The proof is in docs/engine.md, "How long a lock waits".
 
 use crate::effects::Grant;
 use crate::index::{LockIx, SlotIx};
@@ -33,7 +33,7 @@ impl Engine {
     /// which is the youngest.
     ///
     /// A kept ticket lives from its birth as long as the longest grant, and passes nobody who came while
-    /// its group was away. So age helps only groups that stay in line: many groups with tickets kept from
+    /// it was kept. So age helps only locks that stay in line: many groups with tickets kept from
     /// elsewhere pass nobody.
     pub(crate) fn ticket_of(&self, now: Time, at: LockIx) -> Ticket {
         let lock = &self.locks[at];
@@ -48,8 +48,8 @@ impl Engine {
         }
     }
 
-    /// Whether a lock with this ticket would pass a conflicting waiter who came to a buffer after `left`,
-    /// while its group was away, or before the lock came there itself.
+    /// Whether a lock with this ticket would pass a conflicting waiter that came to a buffer after `left`,
+    /// while the ticket was kept, or before the lock came there itself.
     fn passes(&self, at: LockIx, ticket: Ticket, left: Arrival) -> bool {
         self.locks[at].entries.iter().any(|entry| {
             let (queue, exclusive) = (&self.slots[entry.slot].queue, entry.want.is_exclusive());

@@ -61,7 +61,7 @@ pub enum Effect {
         /// Its grant.
         grant: Grant,
     },
-    /// A pending lock failed: tell the group. It holds what it held before the lock.
+    /// A pending lock failed: tell the group. If it was a growth, its grant goes on as it was.
     LockFailed {
         /// The group of the lock.
         group: GroupId,
@@ -74,27 +74,27 @@ pub enum Effect {
         /// An operation, or a wait for a fence.
         cause: FailureCause,
     },
-    /// A pending lock has timed out: tell the group. It holds what it held before the lock.
+    /// A pending lock has timed out: tell the group. If it was a growth, its grant goes on as it was.
     TimedOut {
         /// The group of the lock.
         group: GroupId,
         /// The lock.
         token: Token,
     },
-    /// An older group wants what this one holds while it waits for more: tell the group. Its wait is
-    /// over and it holds what it held. It gets nothing more until it has unlocked; then it locks again.
+    /// An older lock wants what this one holds while it waits for more: tell the group. The wait is over,
+    /// and the grant goes on as it was. It gets nothing more; its client unlocks it and locks again.
     /// (The kernel's `-EDEADLK`, but too late to be the answer of a call.)
     Wounded {
-        /// The wounded group.
+        /// The group of the wounded lock.
         group: GroupId,
         /// The grant to unlock.
         token: Token,
     },
     /// Somebody waits for a buffer of a grant: tell the group, once in a grant.
     Contended {
-        /// The group that holds the buffer.
+        /// The group of the grant.
         group: GroupId,
-        /// The grant that the group holds.
+        /// The grant.
         token: Token,
         /// When the grant ends. With [`crate::HoldFrom::Conflict`] it had no deadline before.
         deadline: Time,
@@ -126,14 +126,14 @@ pub enum Effect {
     },
 }
 
-/// The buffers that a group got, and for how long.
+/// The buffers that a lock got, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Names the grant.
     pub token: Token,
     /// When the grant ends; [`Time::NEVER`] if it has no deadline yet.
     pub deadline: Time,
-    /// Everything that the group holds ([`Effects::buffers`]), in the order of addition.
+    /// Everything that the lock holds ([`Effects::buffers`]), in the order in which it was asked for.
     pub buffers: Span,
 }
 

@@ -358,8 +358,8 @@ impl Engine {
         }
     }
 
-    /// [`Engine::lock`] for a lock that was checked. Nothing of its group may have changed since, but that a lock
-    /// has ended.
+    /// [`Engine::lock`] for a lock that was checked. Since then its group may have ended locks, and nothing else may
+    /// have changed in it.
     pub fn lock_checked(
         &mut self,
         now: Time,
@@ -436,9 +436,9 @@ impl Engine {
         })
     }
 
-    /// [`Engine::suits`] when the lock `ending` has ended.
+    /// [`Engine::suits`] as if the lock `ending` had ended.
     fn suits_after(&self, at: GroupIx, entry: &Entry, ending: Option<Token>) -> bool {
-        // The search takes long in large groups, so it comes last.
+        // The search goes through all locks of the group, so it comes last.
         self.suits(at, entry)
             || ending.is_some() && {
                 let locks = self.groups[at].locks.iter().map(|lock| &self.locks[*lock]);
@@ -503,11 +503,11 @@ impl Engine {
     }
 
     /// Ends a lock: a grant, with what would grow it, or a lock that waits, which is [`Engine::cancel`] and takes
-    /// no fences ([`Error::Busy`]). A buffer with `fences` stays the group's until
+    /// no fences ([`Error::Busy`]). A buffer with `fences` stays the holder's until
     /// [`Engine::fence_done`] for each of them, at most as long as a grant of the group lasts. But the next
     /// device gets it at once, with those fences.
     ///
-    /// [`Error::UnknownBuffer`] for a fence of a buffer that the group does not hold.
+    /// [`Error::UnknownBuffer`] for a fence of a buffer that the grant does not have.
     pub fn unlock(
         &mut self,
         now: Time,

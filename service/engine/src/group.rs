@@ -44,7 +44,7 @@ pub(crate) struct Kept {
     pub ticket: Ticket,
     /// The end of its life.
     pub life: Time,
-    /// The last arrival at any queue when the lock ended. Later arrivals came while the group was away.
+    /// The last arrival at any queue when the lock ended. Later arrivals came while the ticket was kept.
     pub left: Arrival,
     /// Where the lock stood in line from the ticket's birth, and whether for an exclusive access.
     pub stood: Vec<(SlotIx, bool)>,

@@ -1,10 +1,11 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! How many groups hold one buffer: one exclusively, or any number shared.
+//! How many locks hold one buffer: one exclusively, or any number shared. A group also counts in this way
+//! what its own locks have and want of a buffer ([`crate::group::Member`]).
 //!
-//! The entries of the groups say who they are. [`Holders::hold`] alone changes an entry's hold, and it
-//! changes the count in the same step, from what the entry says. So no group is counted twice, no group
+//! The entries of the locks say who they are. [`Holders::hold`] alone changes an entry's hold, and it
+//! changes the count in the same step, from what the entry says. So no lock is counted twice, no lock
 //! leaves twice, and a buffer with 10^5 readers costs no more than a buffer with one.
 
 use crate::Access;
@@ -17,7 +18,7 @@ pub(crate) struct Holders {
 
 impl Holders {
     /// Whether no holder conflicts with such an access. An upgrade does not conflict with the shared
-    /// hold of its own group.
+    /// hold of its own lock.
     #[inline]
     pub fn admits(&self, exclusive: bool, upgrade: bool) -> bool {
         !self.exclusive && (!exclusive || self.shared == u32::from(upgrade))
@@ -27,7 +28,7 @@ impl Holders {
         self.exclusive
     }
 
-    /// Lets a group hold the buffer for `access`, or not at all. `hold` is what its entry says that it
+    /// Lets a lock hold the buffer for `access`, or not at all. `hold` is what its entry says that it
     /// holds.
     #[inline(always)]
     pub fn hold(&mut self, hold: &mut Option<Access>, access: Option<Access>) {

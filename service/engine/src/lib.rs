@@ -18,7 +18,7 @@
 //! 1. **Wound-wait.** A lock keeps its ticket until it is granted and released. If it ends without a grant,
 //!    or after a wound, its group keeps the ticket for its next lock. A ticket lives from its birth as long
 //!    as the longest grant. While it lives, a cancel, time-out, wound or failure does not make the client
-//!    younger. A kept ticket passes nobody who came while its group was away. A waiter never waits behind a
+//!    younger. A kept ticket passes nobody who came while it was kept. A waiter never waits behind a
 //!    younger lock that is still acquiring. In the kernel the younger one is *wounded*, gives back what it
 //!    took, and queues again. The engine knows a lock's whole list in advance, so a lock takes all or
 //!    nothing and has nothing to give back. Age never preempts a *granted* lock: only its unlock, its
@@ -69,7 +69,8 @@
 //! |---|---|
 //! | `types`, `effects`, `view` | what callers see |
 //! | `index`, `arena`, `timers`, `work` | storage |
-//! | `holders`, `untold`, `queue`, `fence`, `coherence`, `evictions`, `job`, put together in `slot`; `lock`; `group`; `remembered` | data |
+//! | `slot`: a buffer, made of `holders`, `untold`, `queue`, `fence`, `coherence`, `evictions`, `job` | data |
+//! | `lock`, `group`, `remembered` | data |
 //! | `acquire`, `prepare`, `report`, `release`, `tick` | transitions |
 //! | `engine` | the table and its calls |
 //! | `check` | invariants and names of states, for tests only (feature `check`) |

@@ -325,7 +325,7 @@ impl Engine {
         }
     }
 
-    /// A group gives up a buffer that it does not hold.
+    /// A group lets a buffer go on which it has no lock.
     pub(crate) fn leave(&mut self, at: SlotIx) {
         let slot = &mut self.slots[at];
         slot.members -= 1;

@@ -3,7 +3,7 @@
 
 //! One buffer: who holds it, who waits for it, and the state of its cache.
 //!
-//! It puts the parts together that know nothing of each other. It knows groups by index only.
+//! It puts the parts together that know nothing of each other. It knows locks by index only.
 
 use std::time::Duration;
 

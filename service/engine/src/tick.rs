@@ -24,7 +24,7 @@ impl Engine {
     }
 
     /// When to call [`Engine::tick`]. It is never late. It may be early, and then the call finds nothing to
-    /// do. That happens at most once in the time of a grant for each lock that there was at once meanwhile.
+    /// do. In the time of one grant that happens at most as often as there were locks at the same time.
     pub fn next_deadline(&self) -> Option<Time> {
         let lock = self.lock_timers.first().map(|(time, _)| time);
         let fence = self.fence_timers.first().map(|(time, _)| time);

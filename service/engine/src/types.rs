@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The engine's vocabulary: names of buffers, groups and grants, phases, limits, errors.
+//! The engine's vocabulary: names of buffers, groups and locks, phases, limits, errors.
 
 use std::fmt;
 use std::time::Duration;
@@ -110,8 +110,7 @@ pub struct Ticket(pub u64);
 pub(crate) struct Arrival(pub u64);
 
 /// Names a release fence. The caller chooses it. Within one call it may be given several times; another call may have
-/// it only after [`Engine::fence_done`] or
-/// [`Effect::DropFence`].
+/// it only after [`Engine::fence_done`] or [`Effect::DropFence`].
 ///
 /// [`Engine::fence_done`]: crate::Engine::fence_done
 /// [`Effect::DropFence`]: crate::Effect::DropFence
@@ -194,9 +193,9 @@ impl Default for Limits {
 /// How a group ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Close {
-    /// The client closes it: its grant ends in order.
+    /// The client closes it: its grants end in order.
     Closed,
-    /// The client is dead: its grant counts as evicted, and the next holders are told.
+    /// The client is dead: its grants count as evicted, and the next holders are told.
     Died,
 }
 
@@ -233,7 +232,7 @@ pub enum Error {
     Ended,
     /// An older lock wants what this one holds, and waiting for more could deadlock (kernel:
     /// `-EDEADLK`). Or the ticket's life is over, and the growth would pass a waiter. The lock gets nothing
-    /// more. When it has unlocked, the group locks again, with the old ticket while that lives.
+    /// more. When it is unlocked, the group's next lock has its ticket while that lives.
     Deadlock,
     /// One lock cannot use one buffer by the CPU and by a device.
     AccessConflict,

@@ -21,7 +21,7 @@ pub(crate) struct Untold {
 
 pub(crate) type Lists = Arena<Untold, UNTOLD>;
 
-/// Puts a holder at the begin of a list.
+/// Puts a holder at the beginning of a list.
 #[inline]
 pub(crate) fn add(lists: &mut Lists, first: &mut Option<UntoldIx>, lock: LockIx) -> UntoldIx {
     let next = *first;

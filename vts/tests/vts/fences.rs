@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Explicit fences: the release fences of unlockWithFences, and the acquire fences of the next holder.
+//! Explicit fences: the release fences of unlockBuffers(), and the acquire fences of the next holder.
 
 use std::os::fd::AsFd;
 use std::time::Duration;

@@ -17,9 +17,9 @@ public enum ErrorCode {
     NOT_DMABUF(-4),
     /** A release fence is not a sync_file. */
     BAD_FENCE(-5),
-    /** The group, or its grant, has no such buffer. */
+    /** The group, or the grant, has no such buffer. */
     UNKNOWN_BUFFER(-6),
-    /** The buffer is in the group for the CPU and was added for DMA, or the other way round. */
+    /** A buffer would be in the group, or in one lock, for the CPU and for DMA at once. */
     ACCESS_CONFLICT(-7),
     /** A quota of this uid or a limit of the group is reached. */
     QUOTA(-8),
@@ -31,11 +31,11 @@ public enum ErrorCode {
     NO_RESOURCES(-9),
     /** The group has no buffers. */
     EMPTY_GROUP(-10),
-    /** The lock waits, or a lock of the group has the buffer. */
+    /** The lock waits or grows, or a lock of the group has the buffer. */
     BUSY(-11),
     /** A lock of this group already has the buffers, or waits for them. */
     ALREADY_LOCKED(-12),
-    /** The group holds nothing: it was not granted, or was unlocked before. */
+    /** The lock has no grant: it was not granted, or was unlocked before. */
     NOT_LOCKED(-13),
     /** Somebody holds one of the buffers or waits for it. */
     WOULD_BLOCK(-14),
@@ -53,7 +53,6 @@ public enum ErrorCode {
      */
     DEADLOCK(-18),
     /** The grant was taken away at its deadline: work done after it may be lost. */
-
     EVICTED(-19),
     /**
      * An implicit fence of a buffer did not signal in time, or its cache maintenance failed: the

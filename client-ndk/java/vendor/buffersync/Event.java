@@ -9,7 +9,7 @@ package vendor.buffersync;
 public final class Event {
     /** Types of events. */
     public enum Type {
-        /** A queued lock is granted: call {@link SyncGroup#grant}. */
+        /** A queued lock is granted: call {@link SyncGroup#grant} or {@link SyncGroup#lockStatus}. */
         GRANTED,
         /**
          * A queued lock ended: an implicit fence of a buffer did not signal in time, or its cache
@@ -25,8 +25,8 @@ public final class Event {
         /** The release fence of an earlier unlock failed, or did not signal in time. */
         FENCE_EVICTED,
         /**
-         * Somebody has to wait for a buffer of the grant, which goes on. Who is done early lets the
-         * others go on early.
+         * Somebody has to wait for a buffer of the grant, which goes on. A holder that is done early
+         * lets the others go on early.
          */
         CONTENDED
     }

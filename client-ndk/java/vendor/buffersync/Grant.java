@@ -12,9 +12,9 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * The group holds all its buffers, and they are coherent, until this is closed or until the deadline.
- * At the deadline the service takes the grant away, and {@link #close} throws {@link
- * ErrorCode#EVICTED}.
+ * The grant of a group's main lock: the lock holds the buffers, and they are coherent, until this is
+ * closed or until the deadline. At the deadline the service takes the grant away, and {@link #close}
+ * throws {@link ErrorCode#EVICTED}.
  *
  * <p>A grant that is lost without being closed lasts until its deadline, because nobody said that the
  * work was finished. {@link SyncGroup#grant} gets it back.
@@ -144,7 +144,7 @@ public final class Grant implements AutoCloseable {
 
     /**
      * Gets the buffers that were added to the group since the grant. The deadline stays the same, and
-     * the group keeps what it holds even if this call fails.
+     * the grant keeps what it has even if this call fails.
      *
      * @param timeout the longest time to wait; null for no time-out
      * @throws BufferSyncException {@link ErrorCode#DEADLOCK}, {@link ErrorCode#EVICTED},

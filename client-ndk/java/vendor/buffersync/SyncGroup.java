@@ -155,7 +155,7 @@ public final class SyncGroup implements AutoCloseable {
         return Native.startLock(handle, nanos(timeout)) ? grant() : null;
     }
 
-    /** The native lock of a group that holds would grow the grant; Java has Grant.grow for that. */
+    /** The native lock of a group with a grant would grow it; Java has Grant.grow for that. */
     void refuseIfHeld() throws BufferSyncException {
         try {
             Native.grant(handle);
@@ -169,9 +169,10 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Cancels a waiting lock, also one that another thread waits for.
+     * Cancels the main lock if it waits, or the growth of its grant, also if another thread waits for
+     * it.
      *
-     * @throws BufferSyncException {@link ErrorCode#NOT_QUEUED} if no lock waits; it may have been
+     * @throws BufferSyncException {@link ErrorCode#NOT_QUEUED} if it does not wait; it may have been
      *     granted meanwhile
      */
     public void cancel() throws BufferSyncException {
@@ -181,8 +182,8 @@ public final class SyncGroup implements AutoCloseable {
 
     /**
      * The group's event descriptor, for {@code MessageQueue.addOnFileDescriptorEventListener} or
-     * another poll loop. It is readable when {@link #pollEvent} has an event, and may be readable when it
-     * has none. It is valid until the group is closed. Do not read or close it.
+     * another poll loop. It is readable when there is an event that no method has read, and may be readable
+     * when {@link #pollEvent} has none. It is valid until the group is closed. Do not read or close it.
      *
      * @return a file descriptor, by number
      * @throws BufferSyncException {@link ErrorCode#CLOSED}
@@ -195,7 +196,9 @@ public final class SyncGroup implements AutoCloseable {
 
     /**
      * Gets the next event. Never blocks. While a thread waits for a lock, that thread consumes the
-     * events.
+     * events. Other methods may read events too, even if they do not wait: those that lock, unlock or
+     * cancel, {@link #lockStatus} and {@link Grant#isEvicted}. They keep the events of other locks for
+     * this method: call it until it returns null, before you poll.
      *
      * @return the event; null if there is none now
      * @throws BufferSyncException {@link ErrorCode#SERVICE_DIED}, {@link ErrorCode#CLOSED}
@@ -207,7 +210,7 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Gets the grant of a group that holds: after {@link Event.Type#GRANTED}, or if the {@link Grant}
+     * Gets the grant of the main lock: after {@link Event.Type#GRANTED}, or if the {@link Grant}
      * object was lost.
      *
      * @return the grant, which the caller must close
@@ -283,7 +286,7 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Takes back what waits, also if another thread waits for it: a lock ends, a growth ends and its
+     * Takes back what waits, also if another thread waits for it: a lock ends, or a growth ends and its
      * grant goes on as it was.
      *
      * @param lock the number of the lock
@@ -422,8 +425,8 @@ public final class SyncGroup implements AutoCloseable {
     }
 
     /**
-     * Closes the group. A waiting lock is cancelled, and its thread gets {@link ErrorCode#CLOSED}. Close
-     * the grant first: a grant that is still held ends as an eviction, because nobody said that the work
+     * Closes the group. Waiting locks are cancelled, and their threads get {@link ErrorCode#CLOSED}. Unlock
+     * first: a grant that is still held ends as an eviction, because nobody said that the work
      * was finished.
      */
     @Override
