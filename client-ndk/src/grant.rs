@@ -201,8 +201,8 @@ impl Grant<'_> {
         self.unlock_with_fences_and_lock(Vec::new(), None, timeout)
     }
 
-    /// Like [`Grant::unlock_and_lock`], with fences like [`Grant::unlock_with_fences`]. This call does
-    /// not wait for fences that the service can't take: [`Error::Quota`], [`Error::NoResources`].
+    /// Like [`Grant::unlock_and_lock`], with fences like [`Grant::unlock_with_fences`]. If the service refuses
+    /// the call, nothing is locked, and the grant ends with its fences as by [`Grant::unlock_with_fences`].
     ///
     /// # Errors
     /// Those of [`Grant::unlock_with_fences`] and of [`Group::lock`].
@@ -214,7 +214,16 @@ impl Grant<'_> {
     ) -> Result<Self> {
         self.group.keep_up()?;
         let (fences, timeout_ns) = (given(each, rest), timeout_ns(timeout.into()));
-        let (id, granted) = self.group.request_exchange(self.id, &fences, &[], timeout_ns)?;
+        let (id, granted) = match self.group.request_exchange(self.id, &fences, &[], timeout_ns) {
+            Ok(asked) => asked,
+            Err(error) => {
+                // The guard's own unlock would hand the buffers on without the fences.
+                if !fences.is_empty() && self.group.locks.find(self.id).is_some() {
+                    let _ = self.group.release(self.id, &fences);
+                }
+                return Err(error);
+            }
+        };
         self.id = id;
         if !granted {
             self.group.await_grant(id, None)?;

@@ -553,3 +553,31 @@ fn a_call_that_reads_the_answer_of_a_waiting_thread_wakes_it() {
     });
     assert!(shared.status(lock).unwrap().grant.is_some());
 }
+
+#[test]
+fn a_full_channel_is_read_and_the_fence_is_given_again() {
+    // Nobody writes to the pipe, so the fence does not signal.
+    let (fence, _writer) = nix::unistd::pipe().unwrap();
+    let (mut group, ending) = group([
+        ("lock 1 []", Granted(granted(&[(1, 1)]))),
+        ("unlock 1 []", Code(codes::ERROR_EVENTS_UNREAD)),
+        ("unlock 1 []", Done),
+    ]);
+    let grant = group.lock(None).unwrap();
+    assert_eq!(grant.unlock_with_fence(fence), Ok(()));
+    assert_eq!(ending.0.lock().unwrap().wrong, None);
+}
+
+#[test]
+fn a_grant_whose_exchange_is_refused_ends_with_its_fence() {
+    let (fence, _writer) = nix::unistd::pipe().unwrap();
+    let (mut group, ending) = group([
+        ("lock 1 []", Granted(granted(&[(1, 1)]))),
+        ("unlock 1 lock 2 []", Code(codes::ERROR_QUOTA)),
+        ("unlock 1 []", Done),
+    ]);
+    let grant = group.lock(None).unwrap();
+    let refused = grant.unlock_with_fences_and_lock(Vec::new(), Some(fence), None).map(drop);
+    assert_eq!(refused, Err(Error::Quota));
+    assert_eq!(ending.0.lock().unwrap().wrong, None);
+}

@@ -17,8 +17,16 @@ impl Group {
     /// Ends a lock. If the service can't take the fences, or if it is not clear that it has, waits for them
     /// until the deadline. After an error the lock has ended if it has no record any more.
     pub(crate) fn release(&mut self, id: LockId, fences: &[ReleaseFence]) -> Result<()> {
-        let unclear = match self.end(id, fences) {
-            Err(Error::Quota | Error::NoResources) if !fences.is_empty() => false,
+        let mut result = self.end(id, fences);
+        if result == Err(Error::EventsUnread) {
+            // Records that nobody has read fill the channel.
+            while self.absorb()? {}
+            result = self.end(id, fences);
+        }
+        let unclear = match result {
+            Err(Error::EventsUnread | Error::Quota | Error::NoResources) if !fences.is_empty() => {
+                false
+            }
             // The kernel could not deliver the request or the reply, mostly for want of a descriptor.
             Err(Error::Binder(_)) => true,
             result => return result,

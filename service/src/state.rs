@@ -31,7 +31,7 @@ use crate::error::Error;
 use crate::events::Lost;
 use crate::fences::acquire::Acquires;
 use crate::fences::implicit::{Failed, Waits};
-use crate::fences::release::{Given, Releases};
+use crate::fences::release::{Given, Keeper, Releases};
 use crate::fences::Fence;
 use crate::jobs::{usage, Look, Operation};
 use crate::outbox;
@@ -188,13 +188,14 @@ impl State {
         all.chain(named)
     }
 
-    /// The most buffers that a grant can have: the `had` that it has, and those that are asked for. A buffer
-    /// that is named twice counts twice.
-    fn size(&self, id: GroupId, had: usize, wants: Wants<'_>) -> usize {
+    /// The number of buffers of a grant, of which `named` are in the call: all that the group has, if none is. A
+    /// buffer that is named twice counts twice.
+    fn size(&self, id: GroupId, named: usize, wants: Wants<'_>) -> usize {
         let all = self.engine.member_count(id);
-        match wants.buffers.len() {
-            0 => all,
-            named => all.min(had + named),
+        if wants.buffers.is_empty() {
+            all
+        } else {
+            all.min(named)
         }
     }
 
@@ -272,7 +273,7 @@ impl State {
     ) -> Result<Locked, Error> {
         let Request { token, wants, .. } = request;
         self.sessions.check_number(id, token)?;
-        let buffers = self.size(id, 0, wants);
+        let buffers = self.size(id, wants.buffers.len(), wants);
         // Before the engine is asked, so that a refusal has changed nothing.
         self.sessions.check_room(id, None, buffers, 0)?;
         let checked = self.engine.check_lock(id, token, wants, None)?;
@@ -309,7 +310,12 @@ impl State {
         if lock.is_waiting() {
             return Err(Error::Busy);
         }
-        let buffers = self.size(id, lock.buffers(), wants);
+        let had = lock.buffers();
+        let more = |buffer: &&BufferId| {
+            self.engine.held(id, token).into_iter().flatten().all(|(had, _)| had != **buffer)
+        };
+        let more = wants.buffers.iter().filter(more).count();
+        let buffers = self.size(id, had + more, wants);
         self.sessions.check_room(id, Some(token), buffers, 0)?;
         let implicit = self.implicit(id, wants, looked);
         let Self { engine, effects, .. } = self;
@@ -351,7 +357,7 @@ impl State {
         self.check_granted(id, done, None)?;
         let Request { token, wants, .. } = request;
         self.sessions.check_number(id, token)?;
-        let buffers = self.size(id, 0, wants);
+        let buffers = self.size(id, wants.buffers.len(), wants);
         self.sessions.check_room(id, Some(done), buffers, failed)?;
         Ok((self.engine.check_lock(id, token, wants, Some(done))?, buffers))
     }
@@ -380,12 +386,12 @@ impl State {
         let fenced = granted.iter().any(|granted| granted.fenced);
         if fenced && self.sessions.lock(id, token).is_ok() {
             let Self { engine, releases, acquires, .. } = self;
-            let fences: Vec<_> = engine.acquire_fences(id, token).collect();
-            fences.iter().for_each(|(_, fence)| releases.keep(*fence, (id, token)));
-            let fences = fences
-                .into_iter()
-                .filter_map(|(buffer, fence)| Some((buffer, Arc::clone(releases.get(fence)?))));
-            acquires.add((id, token), fences);
+            for (buffer, name) in engine.acquire_fences(id, token) {
+                if let Some(fence) = releases.get(name) {
+                    acquires.add((id, token), buffer, name, fence);
+                    releases.keep(name, (id, token));
+                }
+            }
         }
         fenced
     }
@@ -393,8 +399,16 @@ impl State {
     /// A lock is over, with its grant and with what would have grown it.
     pub fn end_lock(&mut self, id: GroupId, token: Token) {
         self.sessions.end_lock(id, token);
-        let kept = self.acquires.remove((id, token));
-        self.garbage.extend(kept.into_iter().map(|(_, fence)| fence as Watched));
+        let ended = self.acquires.remove((id, token));
+        self.let_go((id, token), ended);
+    }
+
+    /// A grant has kept these fences and needs them no more.
+    fn let_go(&mut self, keeper: Keeper, fences: Vec<(FenceId, Arc<Fence>)>) {
+        for (name, fence) in fences {
+            self.releases.let_go(name, keeper);
+            self.garbage.push(fence);
+        }
     }
 
     /// The reactor has handed out the wait for a release fence. If it has signalled without an error, the grants that
@@ -402,8 +416,8 @@ impl State {
     pub fn release_woke(&mut self, id: FenceId, ok: bool) {
         let Some((fence, keepers)) = self.releases.woke(id) else { return };
         for keeper in keepers.into_iter().filter(|_| ok) {
-            let kept = self.acquires.remove_fence(keeper, &fence);
-            self.garbage.extend(kept.into_iter().map(|(_, fence)| fence as Watched));
+            let kept = self.acquires.remove_fence(keeper, id);
+            self.garbage.extend(kept.map(|fence| fence as Watched));
         }
         self.garbage.push(fence);
     }
@@ -414,8 +428,8 @@ impl State {
             return self.end_lock(id, token);
         };
         self.sessions.hold(id, token, left);
-        let fences = self.acquires.remove_part((id, token), part);
-        self.garbage.extend(fences.into_iter().map(|(_, fence)| fence as Watched));
+        let ended = self.acquires.remove_part((id, token), part);
+        self.let_go((id, token), ended);
     }
 
     /// Refuses a lock that is not granted. Refuses to end a part of a grant that grows.

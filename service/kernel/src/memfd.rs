@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg};
 use nix::sys::stat::fstat;
+use nix::sys::statfs::{fstatfs, TMPFS_MAGIC};
 
 use crate::link;
 
@@ -28,6 +29,9 @@ impl Identity {
 
 /// Identifies a memfd. `None` if the descriptor is something else.
 ///
+/// Huge pages don't count: the inode numbers of their files come again. A file of a tmpfs that its owner mounted can
+/// have such a name, too. It is memory like a memfd, and has a device number of its own.
+///
 /// Never blocks: no other file system has seals, so a descriptor of another one gets neither readlink(2)
 /// nor fstat(2), which could ask the file system's server. A file in a tmpfs has seals too, and a path.
 ///
@@ -40,6 +44,9 @@ pub fn identify(fd: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
         return Ok(None);
     }
     if !link(fd).is_some_and(|link| link.as_encoded_bytes().starts_with(b"/memfd:")) {
+        return Ok(None);
+    }
+    if fstatfs(fd)?.filesystem_type() != TMPFS_MAGIC {
         return Ok(None);
     }
     let stat = fstat(fd.as_raw_fd())?;

@@ -4,11 +4,11 @@
 //! Acquire fences: the fences that a grant waits for, merged into one sync_file for its client. That
 //! happens on the client's pool thread, without the arbiter's mutex.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use buffersync_engine::{BufferId, GroupId, Token};
+use buffersync_engine::{BufferId, FenceId, GroupId, Token};
 use buffersync_kernel::dmabuf::{self, Usage};
 use buffersync_kernel::sync_file::{self, Status};
 use nix::errno::Errno;
@@ -19,19 +19,30 @@ use crate::error::{self, Error};
 use crate::registry::DeviceBuffer;
 use crate::tables::ById;
 
-/// The release fences that grants wait for, buffer by buffer. A group has few grants, and only those with
-/// fences are here.
+/// The release fences that grants wait for. A group has few grants, and only those with fences are here.
+///
+/// A fence may be for many buffers, and many grants may wait for it. So each grant finds it by its name: when it
+/// signals, that costs each grant the same, however many other fences and buffers it has.
 #[derive(Default)]
 pub(crate) struct Acquires(ById<GroupId, Vec<(Token, Fences)>>);
 
-type Fences = Vec<(BufferId, Arc<Fence>)>;
+type Fences = BTreeMap<FenceId, Kept>;
+
+/// A fence of a grant, and the buffers that it is for.
+struct Kept {
+    fence: Arc<Fence>,
+    /// Sorted.
+    buffers: Vec<BufferId>,
+}
 
 impl Acquires {
-    /// Adds fences. Those of a grant that has grown are there already, and stay.
+    /// A grant waits for a fence on a buffer. Nothing happens if that is known.
     pub fn add(
         &mut self,
         (group, token): Keeper,
-        more: impl Iterator<Item = (BufferId, Arc<Fence>)>,
+        buffer: BufferId,
+        id: FenceId,
+        fence: &Arc<Fence>,
     ) {
         let grants = self.0.entry(group).or_default();
         let nth = grants.iter().position(|(of, _)| *of == token).unwrap_or_else(|| {
@@ -39,53 +50,57 @@ impl Acquires {
             grants.len() - 1
         });
         let Some((_, fences)) = grants.get_mut(nth) else { return };
-        let key = |(buffer, fence): &(BufferId, Arc<Fence>)| (*buffer, Arc::as_ptr(fence));
-        let before: HashSet<(BufferId, *const Fence)> = fences.iter().map(key).collect();
-        fences.extend(more.filter(|one| !before.contains(&key(one))));
+        let kept = fences.entry(id);
+        let kept = kept.or_insert_with(|| Kept { fence: Arc::clone(fence), buffers: Vec::new() });
+        if let Err(at) = kept.buffers.binary_search(&buffer) {
+            kept.buffers.insert(at, buffer);
+        }
     }
 
-    /// The fences of one buffer, or of all; one that is for many buffers comes once.
+    /// The fences of one buffer, or of all.
     pub fn of(&self, (group, token): Keeper, buffer: Option<BufferId>) -> Vec<Arc<Fence>> {
         let grants = self.0.get(&group).into_iter().flatten();
-        let fences = grants.filter(|(of, _)| *of == token).flat_map(|(_, fences)| fences);
-        let chosen = fences.filter(|(of, _)| buffer.is_none_or(|buffer| buffer == *of));
-        let once: HashMap<*const Fence, &Arc<Fence>> =
-            chosen.map(|(_, fence)| (Arc::as_ptr(fence), fence)).collect();
-        once.into_values().cloned().collect()
+        let fences = grants.filter(|(of, _)| *of == token).flat_map(|(_, fences)| fences.values());
+        let chosen = fences
+            .filter(|kept| buffer.is_none_or(|buffer| kept.buffers.binary_search(&buffer).is_ok()));
+        chosen.map(|kept| Arc::clone(&kept.fence)).collect()
     }
 
     /// A fence has signalled: the grant does not wait for it any more. Returns what it kept, to be dropped without the
     /// mutex.
-    pub fn remove_fence(&mut self, grant: Keeper, fence: &Arc<Fence>) -> Fences {
-        self.remove_some(grant, |(_, kept)| Arc::ptr_eq(kept, fence))
+    pub fn remove_fence(&mut self, grant: Keeper, id: FenceId) -> Option<Arc<Fence>> {
+        Some(self.fences(grant)?.remove(&id)?.fence)
     }
 
-    /// A part of the grant is over. Returns its fences, to be dropped without the mutex.
-    pub fn remove_part(&mut self, grant: Keeper, part: &[BufferId]) -> Fences {
-        self.remove_some(grant, |(buffer, _)| part.contains(buffer))
-    }
-
-    fn remove_some(
-        &mut self,
-        (group, token): Keeper,
-        ended: impl Fn(&(BufferId, Arc<Fence>)) -> bool,
-    ) -> Fences {
-        let mut grants = self.0.get_mut(&group).into_iter().flatten();
-        let Some((_, fences)) = grants.find(|(of, _)| *of == token) else { return Vec::new() };
-        let (ended, kept) = std::mem::take(fences).into_iter().partition(|one| ended(one));
-        *fences = kept;
+    /// A part of the grant is over. Returns the fences that the rest does not wait for, to be dropped without the
+    /// mutex.
+    pub fn remove_part(&mut self, grant: Keeper, part: &[BufferId]) -> Vec<(FenceId, Arc<Fence>)> {
+        let Some(fences) = self.fences(grant) else { return Vec::new() };
+        let mut ended = Vec::new();
+        fences.retain(|id, kept| {
+            kept.buffers.retain(|buffer| !part.contains(buffer));
+            if kept.buffers.is_empty() {
+                ended.push((*id, Arc::clone(&kept.fence)));
+            }
+            !kept.buffers.is_empty()
+        });
         ended
     }
 
+    fn fences(&mut self, (group, token): Keeper) -> Option<&mut Fences> {
+        let mut grants = self.0.get_mut(&group)?.iter_mut();
+        grants.find(|(of, _)| *of == token).map(|(_, fences)| fences)
+    }
+
     /// The grant is over. Returns the fences, to be dropped without the mutex.
-    pub fn remove(&mut self, (group, token): Keeper) -> Fences {
+    pub fn remove(&mut self, (group, token): Keeper) -> Vec<(FenceId, Arc<Fence>)> {
         let Some(grants) = self.0.get_mut(&group) else { return Vec::new() };
         let Some(nth) = grants.iter().position(|(of, _)| *of == token) else { return Vec::new() };
         let (_, fences) = grants.swap_remove(nth);
         if grants.is_empty() {
             self.0.remove(&group);
         }
-        fences
+        fences.into_iter().map(|(id, kept)| (id, kept.fence)).collect()
     }
 }
 

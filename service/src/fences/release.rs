@@ -7,6 +7,7 @@
 //! [`take`] runs on the client's pool thread without the arbiter's mutex. [`Releases`] is the table
 //! behind the mutex. A fence outlives its group: the next holder waits for it all the same.
 
+use std::collections::HashSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -124,8 +125,8 @@ struct Release {
     group: GroupId,
     wait: WaitId,
     fence: Arc<Fence>,
-    /// The grants that wait for it.
-    keepers: Vec<Keeper>,
+    /// The grants that wait for it, and have not ended.
+    keepers: HashSet<Keeper>,
 }
 
 /// A grant that waits for a release fence.
@@ -158,9 +159,14 @@ impl Releases {
     /// Notes that a grant waits for a fence.
     pub fn keep(&mut self, id: FenceId, keeper: Keeper) {
         if let Some(release) = self.by_id.get_mut(&id) {
-            if release.keepers.last() != Some(&keeper) {
-                release.keepers.push(keeper);
-            }
+            release.keepers.insert(keeper);
+        }
+    }
+
+    /// The grant waits for the fence no more.
+    pub fn let_go(&mut self, id: FenceId, keeper: Keeper) {
+        if let Some(release) = self.by_id.get_mut(&id) {
+            release.keepers.remove(&keeper);
         }
     }
 
@@ -239,7 +245,7 @@ impl Releases {
             garbage.push(fence);
             return Err(Error::NoResources("descriptors to be watched"));
         };
-        self.by_id.insert(id, Release { group: giver.group, wait, fence, keepers: Vec::new() });
+        self.by_id.insert(id, Release { group: giver.group, wait, fence, keepers: HashSet::new() });
         *self.by_group.entry(giver.group).or_default() += 1;
         Ok(())
     }
@@ -269,7 +275,7 @@ impl Releases {
     }
 
     /// The reactor has handed out the wait for a fence. Returns it, and the grants that wait for it.
-    pub fn woke(&mut self, id: FenceId) -> Option<(Arc<Fence>, Vec<Keeper>)> {
+    pub fn woke(&mut self, id: FenceId) -> Option<(Arc<Fence>, HashSet<Keeper>)> {
         self.remove(id).map(|release| (release.fence, release.keepers))
     }
 

@@ -293,10 +293,10 @@ pub const FAULTS: &[Fault] = &[
         "accesses.get(nth).copied().filter(|_| !FAULT)",
         &["locks::a_lock_names_accesses_or_takes_those_of_add"]),
     fault("a_number_may_come_twice", "src/state.rs",
-        "        self.sessions.check_number(id, token)?;\n        let buffers = self.size(id, 0, wants);\n        // Before",
+        "        self.sessions.check_number(id, token)?;\n        let buffers = self.size(id, wants.buffers.len(), wants);\n        // Before",
         "        let again = FAULT && self.sessions.check_number(id, token).is_err() && token != Token(0);
         let token = if again { Token(token.0 + 1) } else { token };
-        self.sessions.check_number(id, token)?;\n        let buffers = self.size(id, 0, wants);\n        // Before",
+        self.sessions.check_number(id, token)?;\n        let buffers = self.size(id, wants.buffers.len(), wants);\n        // Before",
         &["locks::numbers_grow_and_a_refused_call_uses_up_none"]),
     fault("a_refused_lock_uses_up_its_number", "src/state.rs",
         "        let checked = self.engine.check_lock(id, token, wants, None)?;\n",

@@ -553,6 +553,11 @@ fn memfds_beside_a_dma_buf_and_other_files_are_no_buffers() {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     let file = std::fs::File::open("/proc/self/exe").expect("a file");
     assert_eq!(error(group.binder.add(&handle(&[file.as_fd()]), Access::READ)), ERROR_NOT_DMABUF);
+    // Not every kernel has huge pages; a memfd of them needs none before it is mapped.
+    if let Ok(huge) = memfd_create(c"huge", MemFdCreateFlag::MFD_HUGETLB) {
+        let refused = group.binder.add(&handle(&[huge.as_fd()]), Access::READ);
+        assert_eq!(error(refused), ERROR_NOT_DMABUF);
+    }
     // A file of tmpfs is memory, too, but no memfd. Not every system has such a folder.
     if let Ok(fd) = nix::fcntl::open("/dev/shm", flags, nix::sys::stat::Mode::S_IRUSR) {
         // SAFETY: open(2) has just returned the descriptor, and nobody else has it.
