@@ -512,9 +512,10 @@ fn a_lock_whose_reply_was_lost_can_be_named() {
 
 fn memfd() -> OwnedFd {
     let name = c"frame";
-    let fd = memfd_create(name, MemFdCreateFlag::MFD_CLOEXEC).expect("memfd_create");
-    nix::unistd::ftruncate(&fd, SIZE as i64).expect("ftruncate");
-    fd
+    let memory = memfd_create(name, MemFdCreateFlag::MFD_CLOEXEC).expect("memfd_create");
+    let memory = std::fs::File::from(memory);
+    memory.set_len(SIZE as u64).expect("ftruncate");
+    memory.into()
 }
 
 fn a_memfd_is_locked_like_a_dma_buf() {

@@ -66,8 +66,8 @@ const FAULTS: [Fault; 5] = [
     Fault {
         name: "a_dropped_fence_is_kept",
         file: "src/state.rs",
-        from: "self.garbage.push(fence);",
-        to: "if FAULT { std::mem::forget(Arc::clone(&fence)); }
+        from: "\n        self.garbage.push(fence);",
+        to: "\n        if FAULT { std::mem::forget(Arc::clone(&fence)); }
         self.garbage.push(fence);",
         noticed_by: &["left over"],
     },
