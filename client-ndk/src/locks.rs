@@ -16,9 +16,10 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::types::{BufferId, GrantInfo, GrantedBuffer, LockId};
 
-/// More unread events than this are not kept. Events only report what the records have, except why a
-/// lock ended without a grant.
-const MAX_UNREAD: usize = 64;
+/// Unread events that are kept: 32 locks at once with GRANTED, CONTENDED and EVICTED, and a group's 120 late
+/// fences, are 216. A program that never asks for events loses the oldest. Events only report what the records
+/// have, except why a lock ended without a grant.
+const MAX_UNREAD: usize = 256;
 
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
