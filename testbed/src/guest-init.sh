@@ -56,6 +56,8 @@ fi
 
 stty -F /dev/ttyS1 raw -echo
 stty -F /dev/ttyS2 raw -echo
+# `BEGIN` in vm.rs.
+echo "@@ output" >/dev/ttyS1
 setsid sh /stage/run </dev/null >/dev/ttyS1 2>&1
 status=$?
 sync

@@ -19,10 +19,18 @@ use std::time::{Duration, Instant};
 use crate::provision::Parts;
 use crate::{during, progress, Accel, Failure, Run};
 
+/// The line before the output, by `guest-init.sh`: the command starts.
+const BEGIN: &str = "@@ output";
 /// The end of the last line of output, by `guest-init.sh`.
 const END: &str = "@@ end of output";
-/// Lines of the console shown with a failure.
-const CONSOLE_LINES: usize = 40;
+/// What the kernel's log has if QEMU's translator has crashed it. Linux patches its code while it boots (static
+/// keys), with a breakpoint in the meantime. The translator can deliver that to the other processor when the
+/// patch is finished and the kernel expects it no more: one boot in some hundreds.
+const STALE_BREAKPOINT: &str = "Oops: int3";
+/// How often a guest that crashes in this way is booted.
+const TRIES: u32 = 3;
+/// Lines of the console shown with a failure: a crash of the kernel has up to 80.
+const CONSOLE_LINES: usize = 100;
 /// If the probe takes longer, KVM counts as broken: a guest boots in 5 s with a KVM that works.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
 
@@ -70,6 +78,26 @@ impl Machine {
         let script =
             format!("export BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out\ncd /\n{}\n", run.command);
         during("staging", fs::write(run.stage.join("run"), script))?;
+        let mut tried = 1;
+        loop {
+            let mut up = false;
+            match self.boot(run, &mut up, line) {
+                Err(failure) if tried < TRIES && is_qemus(&failure, up) => {
+                    progress("QEMU has crashed the guest's kernel while it booted; once more");
+                    tried += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Boots once. `up` becomes true when the command starts.
+    fn boot(
+        &self,
+        run: &Run<'_>,
+        up: &mut bool,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<i32, Failure> {
         // Several guests can run at a time, also of several processes.
         static BOOTS: AtomicU32 = AtomicU32::new(0);
         let boot = format!("{}-{}", std::process::id(), BOOTS.fetch_add(1, Ordering::Relaxed));
@@ -81,7 +109,7 @@ impl Machine {
         progress(format_args!("booting the guest ({})", if self.kvm { "KVM" } else { "TCG" }));
         let begin = Instant::now();
         let mut qemu = Qemu(during("qemu", self.command(run, &console, &status).spawn())?);
-        let end = self.stream(&mut qemu, run, begin, line);
+        let end = self.stream(&mut qemu, run, begin, up, line);
         let said = qemu.stop();
         let (status, said) = (take(&status), format!("{}{said}", end_of(&take(&console))));
         let failure = match (end, parse_status(&status)) {
@@ -128,6 +156,7 @@ impl Machine {
         qemu: &mut Qemu,
         run: &Run<'_>,
         begin: Instant,
+        up: &mut bool,
         line: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
         let output = qemu.0.stdout.take().ok_or_else(|| Failure("qemu has no output".into()))?;
@@ -144,14 +173,15 @@ impl Machine {
                 }
             }
         });
-        let mut first = true;
         loop {
             let left = run.limit.checked_sub(begin.elapsed()).ok_or_else(|| hang(run.limit))?;
             match lines.recv_timeout(left) {
                 Ok(text) => {
-                    if std::mem::take(&mut first) {
+                    if !*up && text == BEGIN {
+                        *up = true;
                         let seconds = begin.elapsed().as_secs_f64();
                         progress(format_args!("guest is up after {seconds:.1} s"));
+                        continue;
                     }
                     let Some(last) = text.strip_suffix(END) else {
                         line(&text);
@@ -202,6 +232,11 @@ impl Drop for Qemu {
     }
 }
 
+/// True for a crash that is QEMU's fault, and that no command can have had a part in.
+fn is_qemus(Failure(why): &Failure, up: bool) -> bool {
+    !up && why.contains(STALE_BREAKPOINT)
+}
+
 /// The number after `exit=`, if the line is whole.
 pub fn parse_status(text: &str) -> Option<i32> {
     let (line, _) = text.split_once('\n')?;
@@ -225,6 +260,14 @@ fn end_of(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_is_booted_again_only_if_qemu_has_crashed_its_boot() {
+        let crash = Failure(end_of("[ 3.3] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\n[ 3.4] RIP"));
+        assert!(is_qemus(&crash, false) && !is_qemus(&crash, true));
+        let crash = Failure(end_of("[ 3.3] BUG: kernel NULL pointer dereference"));
+        assert!(!is_qemus(&crash, false));
+    }
 
     #[test]
     fn only_a_whole_status_counts() {
