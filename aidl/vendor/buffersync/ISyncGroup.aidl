@@ -69,8 +69,8 @@ interface ISyncGroup {
      * Adds the dma-bufs of a handle to the group. Other descriptors in the handle (a gralloc handle
      * carries metadata memory too) are skipped; the ints are ignored. In a handle without a dma-buf
      * the memfds (memfd_create(2), but not of huge pages) are the buffers: they are locked in the
-     * same way, and need no cache maintenance, because only CPUs use them. The service keeps no reference to the caller's
-     * descriptors.
+     * same way, and need no cache maintenance, because only CPUs use them. The service keeps no
+     * reference to the caller's descriptors.
      *
      * The service remembers a buffer that is marked EVICTED or TORN (see EventRecord) when its last
      * group lets it go: the next group that adds it sees the mark in its grants. The id and the
