@@ -120,9 +120,19 @@ fn some_locks(sync: &BufferSync, count: usize) -> impl FnMut() {
     }
 }
 
-/// Goes from four buffers of a group to four others: ends the grant and locks the next in one call.
+/// Ends a grant and locks again in one call: the four buffers of a group.
 pub fn exchanges(sync: &BufferSync) -> impl FnMut() {
-    let mut group = group(sync, "bench/exchange", &[], Access::DmaWrite);
+    let mut group = group(sync, "bench/exchange", &buffers(4), Access::DmaWrite);
+    let mut held = group.lock_buffers(&[], None).expect("lock");
+    move || {
+        let exchanged = group.unlock_and_lock_buffers(held, Vec::new(), None, &[], None);
+        held = exchanged.expect("unlock_and_lock");
+    }
+}
+
+/// Goes from four buffers of a group to four others, which are named, in one call.
+pub fn moves(sync: &BufferSync) -> impl FnMut() {
+    let mut group = group(sync, "bench/move", &[], Access::DmaWrite);
     let mut add = |buffer: &DmaBuf| group.add(buffer, Access::DmaWrite).expect("add");
     let mut next = [buffers(4), buffers(4)]
         .map(|buffers| buffers.iter().map(|one| (add(one), Access::DmaWrite)).collect::<Vec<_>>());
@@ -160,6 +170,7 @@ fn peers_of(sync: &BufferSync) -> Vec<Peer> {
     ));
     peers.push(("bare AIDL, 4 DMA".into(), Box::new(bare_locks(4))));
     peers.push(("exchange, 4 DMA".into(), Box::new(exchanges(sync))));
+    peers.push(("4 for 4 others, DMA".into(), Box::new(moves(sync))));
     for count in [4, 40] {
         peers.push((format!("4 of {count} DMA"), Box::new(some_locks(sync, count))));
     }

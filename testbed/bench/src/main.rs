@@ -4,7 +4,7 @@
 //! `buffersync-bench run FILE`: measures the service at work, and writes the results as JSON.
 //! `buffersync-bench alone` prints what locks cost that nobody contends.
 //! `buffersync-bench locks COUNT`, for a profiler, locks and unlocks four device buffers COUNT times.
-//! `cpu-locks`, `exchanges` (one call each) and `calls` (two empty calls) are similar.
+//! `cpu-locks`, `exchanges` and `moves` (one call each) and `calls` (two empty calls) are similar.
 //!
 //! | module | measures |
 //! |---|---|
@@ -49,7 +49,7 @@ fn run(file: &str) -> std::io::Result<()> {
 }
 
 /// The verbs of [`repeat`].
-const REPEATED: [&str; 4] = ["locks", "cpu-locks", "exchanges", "calls"];
+const REPEATED: [&str; 5] = ["locks", "cpu-locks", "exchanges", "moves", "calls"];
 
 /// Repeats one operation, for tools that count.
 fn repeat(verb: &str, count: &str) -> std::io::Result<()> {
@@ -59,6 +59,7 @@ fn repeat(verb: &str, count: &str) -> std::io::Result<()> {
         "locks" => Box::new(alone::locks(&sync, 4, Access::DmaWrite)),
         "cpu-locks" => Box::new(alone::locks(&sync, 4, Access::Write)),
         "exchanges" => Box::new(alone::exchanges(&sync)),
+        "moves" => Box::new(alone::moves(&sync)),
         _ => {
             let mut call = alone::empty_call();
             Box::new(move || {

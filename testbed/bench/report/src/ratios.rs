@@ -51,6 +51,7 @@ pub fn of(measured: &Value, bounds: &Value) -> Result<Vec<Ratio>, String> {
         over(&format!("{dma}/median"), &format!("{calls}/median"))?,
         over(&format!("{cpu}/median"), &format!("{calls} and poll, 4/median"))?,
         over("alone/peers/exchange, 4 DMA/median", "alone/peers/empty call/median")?,
+        over("alone/peers/4 for 4 others, DMA/median", "alone/peers/empty call/median")?,
         over("alone/peers/4 of 40 DMA/median", "alone/peers/4 of 4 DMA/median")?,
         spread(dma)? / spread(calls)?,
         over("handover/clients/2/latency/median", floor)?,
