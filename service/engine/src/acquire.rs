@@ -205,13 +205,16 @@ impl Engine {
         if !exclusive && !self.slots[slot].holders.is_exclusive() {
             return;
         }
-        let mut next = self.slots[slot].untold;
-        while let Some(Untold { lock, next: after, .. }) = next.map(|at| self.untold[at]) {
+        let untold::List { mut inside, linked: mut next } = self.slots[slot].untold;
+        while let Some(lock) = inside.take().or_else(|| {
+            let Untold { lock, next: after, .. } = self.untold[next?];
+            next = after;
+            Some(lock)
+        }) {
             // Its own hold is no conflict for an upgrade.
             if lock != waiter {
                 self.contend(now, lock, fx);
             }
-            next = after;
         }
     }
 

@@ -56,7 +56,7 @@ pub struct Engine {
     pub(crate) jobs: Arena<Job, JOB>,
     pub(crate) fences: Arena<Fence, FENCE>,
     pub(crate) endings: Arena<Ending, ENDING>,
-    pub(crate) untold: untold::Lists,
+    pub(crate) untold: untold::Links,
     /// Buffers that no group has.
     pub(crate) remembered: Remembered,
     /// The locks that wait while they hold: at each buffer that they hold, by age. An older waiter finds
@@ -345,6 +345,8 @@ impl Engine {
         }
         let mut entries = self.spare.pop().unwrap_or_default();
         let checked = self.want(at, wants, false, &mut entries).and_then(|()| {
+            let ending = ending.and_then(|token| self.living(id, token).ok());
+            let ending = ending.map_or(&[][..], |lock| &self.locks[lock].entries);
             let suit = entries.iter().all(|entry| self.suits_after(at, entry, ending));
             suit.then_some(()).ok_or(Error::AlreadyLocked)
         });
@@ -381,11 +383,8 @@ impl Engine {
     fn new_lock(&mut self, checked: Checked) -> Result<LockIx, Error> {
         let Checked { id, token, mut entries } = checked;
         let at = self.find(id)?;
-        let suit = entries.iter().all(|entry| self.suits(at, entry));
-        let Group { hold, hold_from, last, members, kept, .. } = &mut self.groups[at];
-        if !suit || token <= *last {
-            return Err(Error::AlreadyLocked);
-        }
+        debug_assert!(entries.iter().all(|entry| self.suits(at, entry)), "checked, and unchanged");
+        let Group { hold, hold_from, members, kept, .. } = &mut self.groups[at];
         for entry in &mut entries {
             members[entry.member as usize].wanted.hold(&mut None, Some(entry.want));
             entry.late = kept.as_ref().is_some_and(|kept| kept.is_late(entry));
@@ -412,9 +411,12 @@ impl Engine {
                 return Err(Error::EmptyGroup);
             }
             let all = members.iter().enumerate();
-            return all.into_iter().try_for_each(|(nth, member)| {
-                want_one(entries, Entry::new(member.slot, nth, member.access, late))
-            });
+            let all = all.map(|(nth, member)| Entry::new(member.slot, nth, member.access, late));
+            if entries.is_empty() {
+                entries.extend(all);
+                return Ok(());
+            }
+            return all.into_iter().try_for_each(|entry| want_one(entries, entry));
         }
         if !accesses.is_empty() && accesses.len() != buffers.len() {
             return Err(Error::UnknownBuffer);
@@ -429,24 +431,19 @@ impl Engine {
 
     /// Whether an entry does not conflict with other locks of its group.
     fn suits(&self, at: GroupIx, entry: &Entry) -> bool {
-        let member = self.groups[at].members.get(entry.member as usize);
-        member.is_some_and(|member| {
-            member.slot == entry.slot
-                && member.wanted.admits(entry.want.is_exclusive(), entry.granted.is_some())
-        })
+        self.suits_after(at, entry, &[])
     }
 
-    /// [`Engine::suits`] as if the lock `ending` had ended.
-    fn suits_after(&self, at: GroupIx, entry: &Entry, ending: Option<Token>) -> bool {
-        // The search goes through all locks of the group, so it comes last.
-        self.suits(at, entry)
-            || ending.is_some() && {
-                let locks = self.groups[at].locks.iter().map(|lock| &self.locks[*lock]);
-                let others = locks.filter(|lock| Some(lock.token) != ending);
-                let conflicts =
-                    |other: &Entry| other.slot == entry.slot && other.want.conflicts(entry.want);
-                !others.flat_map(|lock| &lock.entries).any(conflicts)
-            }
+    /// [`Engine::suits`] as if the lock with the entries `ending` had ended.
+    #[inline]
+    fn suits_after(&self, at: GroupIx, entry: &Entry, ending: &[Entry]) -> bool {
+        let Some(member) = self.groups[at].members.get(entry.member as usize) else { return false };
+        let mut wanted = member.wanted;
+        if let Some(ends) = ending.iter().find(|ends| ends.slot == entry.slot) {
+            wanted.hold(&mut Some(ends.want), None);
+        }
+        member.slot == entry.slot
+            && wanted.admits(entry.want.is_exclusive(), entry.granted.is_some())
     }
 
     /// Gets what a lock lacks: at once, or later. A refusal leaves the lock as it is.

@@ -14,7 +14,8 @@
 
 use std::time::Duration;
 
-use crate::index::{JobIx, SlotIx, UntoldIx};
+use crate::index::{JobIx, SlotIx};
+use crate::untold;
 use crate::{Access, GroupId, HoldFrom, Phase, SyncFlags, Ticket, Time, Token};
 
 /// The kernel's `ww_acquire_ctx`, together with its grant.
@@ -89,7 +90,7 @@ pub(crate) struct Entry {
     /// The entry waits for these implicit fences of the buffer.
     pub waits: Option<SyncFlags>,
     /// Its place in the slot's list of holders that were not told that somebody waits.
-    pub untold: Option<UntoldIx>,
+    pub untold: Option<untold::Place>,
     /// Its place in the slot's list of gated entries, counted from 1. 0: it is not in the list.
     pub gated: u32,
     /// The evictions of the buffer before the grant began.

@@ -11,9 +11,10 @@ use crate::coherence::{Coherence, Plan};
 use crate::evictions::Evictions;
 use crate::fence::{Gate, Gates};
 use crate::holders::Holders;
-use crate::index::{Place, UntoldIx};
+use crate::index::Place;
 use crate::job::JobPart;
 use crate::queue::Queue;
+use crate::untold;
 use crate::{Access, BufferId, GrantedBuffer, Time};
 
 #[derive(Clone, Debug)]
@@ -22,8 +23,8 @@ pub(crate) struct Slot {
     /// How many groups have the buffer.
     pub members: u32,
     pub holders: Holders,
-    /// The first of its holders that were not told that somebody waits.
-    pub untold: Option<UntoldIx>,
+    /// Its holders that were not told that somebody waits.
+    pub untold: untold::List,
     pub queue: Queue,
     /// Cache operations in flight. Nobody is granted the buffer meanwhile.
     pub job: Option<JobPart>,
@@ -77,7 +78,7 @@ impl Slot {
             id,
             members: 0,
             holders: Holders::default(),
-            untold: None,
+            untold: untold::List::default(),
             queue: Queue::default(),
             job: None,
             traffic: None,

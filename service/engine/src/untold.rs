@@ -1,16 +1,32 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! For each buffer, a linked list of the holders that have not been told yet that somebody waits.
+//! For each buffer, the holders that have not been told yet that somebody waits.
 //!
 //! A holder is told once in a grant ([`Effect::Contended`]), and is in the lists of its buffers until then. So the
 //! first lock that has to wait finds whom to tell, and the next ones find nobody: each grant is told in O(1) for each
-//! of its buffers, however many locks come. Most buffers have one holder, so a list has no storage of its own.
+//! of its buffers, however many locks come. Most buffers have one holder, so a list has room for one in itself. The
+//! others are linked.
 //!
 //! [`Effect::Contended`]: crate::Effect::Contended
 
 use crate::arena::Arena;
 use crate::index::{LockIx, UntoldIx, UNTOLD};
+
+/// The list of one buffer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct List {
+    pub inside: Option<LockIx>,
+    /// The first of the others.
+    pub linked: Option<UntoldIx>,
+}
+
+/// Where a holder is in the list of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Inside,
+    Linked(UntoldIx),
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Untold {
@@ -19,29 +35,41 @@ pub(crate) struct Untold {
     before: Option<UntoldIx>,
 }
 
-pub(crate) type Lists = Arena<Untold, UNTOLD>;
+/// The linked holders of all lists.
+pub(crate) type Links = Arena<Untold, UNTOLD>;
 
-/// Puts a holder at the beginning of a list.
+/// Puts a holder into a list.
 #[inline]
-pub(crate) fn add(lists: &mut Lists, first: &mut Option<UntoldIx>, lock: LockIx) -> UntoldIx {
-    let next = *first;
-    let at = lists.insert(Untold { lock, next, before: None });
-    if let Some(next) = next {
-        lists[next].before = Some(at);
+pub(crate) fn add(links: &mut Links, list: &mut List, lock: LockIx) -> Place {
+    if list.inside.is_none() {
+        list.inside = Some(lock);
+        return Place::Inside;
     }
-    *first = Some(at);
-    at
+    let next = list.linked;
+    let at = links.insert(Untold { lock, next, before: None });
+    if let Some(next) = next {
+        links[next].before = Some(at);
+    }
+    list.linked = Some(at);
+    Place::Linked(at)
 }
 
-/// Takes a holder out of the list that begins with `first`.
+/// Takes a holder out of a list.
 #[inline]
-pub(crate) fn remove(lists: &mut Lists, first: &mut Option<UntoldIx>, at: UntoldIx) {
-    let Some(Untold { next, before, .. }) = lists.remove(at) else { return };
+pub(crate) fn remove(links: &mut Links, list: &mut List, place: Place) {
+    match place {
+        Place::Inside => list.inside = None,
+        Place::Linked(at) => unlink(links, &mut list.linked, at),
+    }
+}
+
+fn unlink(links: &mut Links, first: &mut Option<UntoldIx>, at: UntoldIx) {
+    let Some(Untold { next, before, .. }) = links.remove(at) else { return };
     match before {
-        Some(before) => lists[before].next = next,
+        Some(before) => links[before].next = next,
         None => *first = next,
     }
     if let Some(next) = next {
-        lists[next].before = before;
+        links[next].before = before;
     }
 }

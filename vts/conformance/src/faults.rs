@@ -280,8 +280,8 @@ pub const FAULTS: &[Fault] = &[
         "!FAULT && entry.lacks() && !self.suits(id.at(), entry)",
         &["locks::growth_never_waits_for_its_own_group"]),
     fault("a_group_has_one_lock_at_a_time", "engine/src/engine.rs",
-        "let suit = entries.iter().all(|entry| self.suits(at, entry));",
-        "let suit = entries.iter().all(|entry| self.suits(at, entry));
+        "let suit = entries.iter().all(|entry| self.suits_after(at, entry, ending));",
+        "let suit = entries.iter().all(|entry| self.suits_after(at, entry, ending));
             let suit = suit && !(FAULT && !self.groups[at].locks.is_empty());",
         &["locks::locks_of_parts_are_granted_and_ended_each_for_itself"]),
     fault("a_lock_takes_all_buffers", "engine/src/engine.rs",
@@ -338,11 +338,11 @@ pub const FAULTS: &[Fault] = &[
         "        for nth in 0..self.groups[group].locks.len() {\n            if FAULT && nth > 0 { break; }\n",
         &["locks::a_closed_group_ends_all_its_locks"]),
     fault("a_holder_is_told_by_the_second_who_waits", "engine/src/acquire.rs",
-        "        let mut next = self.slots[slot].untold;",
+        "        let untold::List { mut inside, linked: mut next } = self.slots[slot].untold;",
         "        if FAULT && self.slots[slot].queue.iter().count() < 2 {
             return;
         }
-        let mut next = self.slots[slot].untold;",
+        let untold::List { mut inside, linked: mut next } = self.slots[slot].untold;",
         &["contention::a_holder_is_told_once_that_somebody_waits"]),
     fault("a_refused_remove_has_removed_some", "src/state.rs",
         "            conflict.map_err(|error| match error {",

@@ -15,6 +15,7 @@ use crate::index::{LockIx, Place, SlotIx};
 use crate::job::Task;
 use crate::lock::{Entry, Lock, Stage};
 use crate::slot::Slot;
+use crate::untold;
 use crate::{Access, Engine, GroupId, HoldFrom, SyncFlags, Ticket, Time, Token};
 
 type Checked = Result<(), String>;
@@ -72,10 +73,12 @@ impl Engine {
     /// The list has exactly the holders that were not told. No lock waits for one of them.
     fn check_untold(&self, at: SlotIx, slot: &Slot) -> Checked {
         let mut listed = BTreeSet::new();
-        let mut next = slot.untold;
-        while let Some(place) = next {
-            ensure(listed.insert((self.untold[place].lock, place)), "a list has a circle")?;
-            next = self.untold[place].next;
+        listed.extend(slot.untold.inside.map(|lock| (lock, untold::Place::Inside)));
+        let mut next = slot.untold.linked;
+        while let Some(at) = next {
+            let place = untold::Place::Linked(at);
+            ensure(listed.insert((self.untold[at].lock, place)), "a list has a circle")?;
+            next = self.untold[at].next;
         }
         let contended = |lock: &Lock| lock.grant.is_some_and(|held| held.contended);
         let holders = self.entries_on(at).filter(|(_, entry)| entry.granted.is_some());
