@@ -6,8 +6,8 @@
 /// A status in a form that both binder runtimes share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The service refused the call with this `ERROR_*`.
-    ServiceSpecific(i32),
+    /// The service refused the call with this `ERROR_*`, and its message.
+    ServiceSpecific(i32, String),
     /// `EX_ILLEGAL_ARGUMENT`, with the service's message.
     IllegalArgument(String),
     /// No service is registered under the name.

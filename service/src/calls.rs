@@ -207,6 +207,11 @@ impl Arbiter {
         })
     }
 
+    /// The name of the group with this number, if the group `asks` may know it.
+    pub fn name_of(&self, asks: GroupId, serial: u64) -> Result<Option<String>, Error> {
+        Ok(self.state().sessions.name_for(asks, serial)?.map(str::to_string))
+    }
+
     /// The living locks of a group, the oldest number first.
     pub fn locks(&self, id: GroupId) -> Result<Vec<Living>, Error> {
         self.state().locks(id)

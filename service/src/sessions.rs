@@ -18,14 +18,19 @@ use crate::events::{Ahead, EventChannel, MAX_BUFFERS_OF_LOCKS, MAX_FENCES_PER_GR
 use crate::evicted::Evicted;
 use crate::platform::Tracer;
 use crate::quota::{Kind, Quotas};
-use crate::tables::ByGroup;
+use crate::tables::{ByGroup, ById};
 use crate::trace::{LockName, Slices};
 
 /// Evictions that dumps show: enough to see a pattern on one screen.
 const EVICTIONS_KEPT: usize = 16;
 
+/// Who may know all names: root, and the system (AID_SYSTEM of android_filesystem_config.h).
+const SYSTEM_UIDS: [u32; 2] = [0, 1000];
+
 pub(crate) struct Sessions {
     groups: ByGroup<Group>,
+    /// By the numbers that dumps and records say.
+    by_serial: ById<u64, GroupId>,
     pub quotas: Quotas,
     max_locks: usize,
     /// The newest first.
@@ -115,6 +120,7 @@ impl Sessions {
     pub fn new(config: &Config, slices: Arc<Slices<Tracer>>) -> Self {
         Self {
             groups: ByGroup::new(),
+            by_serial: ById::default(),
             quotas: Quotas::new(config),
             max_locks: config.max_locks_per_group as usize,
             evictions: VecDeque::new(),
@@ -141,6 +147,7 @@ impl Sessions {
             evicted: Evicted::default(),
         };
         self.groups.insert(id, group);
+        self.by_serial.insert(id.serial(), id);
         log::debug!("group {} {name:?} opened by uid {uid}", id.serial());
     }
 
@@ -148,6 +155,7 @@ impl Sessions {
     /// channel is closed.
     pub fn close(&mut self, id: GroupId, how: Close, members: usize) {
         let Some(group) = self.groups.remove(id) else { return };
+        self.by_serial.remove(&id.serial());
         self.quotas.give_back(group.uid, Kind::Buffers, members as u32);
         self.quotas.give_back(group.uid, Kind::Groups, 1);
         log::debug!("group {} {:?} of uid {}: {how:?}", id.serial(), group.name, group.uid);
@@ -163,6 +171,15 @@ impl Sessions {
 
     pub fn group(&self, id: GroupId) -> Result<&Group, Error> {
         self.get(id).ok_or(Error::Closed)
+    }
+
+    /// The name of the group with this number, if the group `asks` may know it: it has the same uid, or is the
+    /// system's.
+    pub fn name_for(&self, asks: GroupId, serial: u64) -> Result<Option<&str>, Error> {
+        let uid = self.group(asks)?.uid;
+        let group = self.by_serial.get(&serial).and_then(|id| self.get(*id));
+        let known = group.filter(|group| group.uid == uid || SYSTEM_UIDS.contains(&uid));
+        Ok(known.map(|group| group.name.as_str()))
     }
 
     /// The uid to which a group's jobs belong. Operations after the end of the group get `u32::MAX`, which
@@ -399,6 +416,30 @@ mod tests {
         sessions.give_up(id, Token(2));
         assert_eq!(sessions.lock(id, Token(2)).err(), Some(Error::Ended));
         assert_eq!(sessions.check_room(id, None, 2 * size - 1, 0), Ok(()));
+    }
+
+    #[test]
+    fn a_name_is_for_its_own_uid_and_for_the_system() {
+        let config = Config::default();
+        let mut sessions = Sessions::new(&config, Arc::new(Slices::new(Tracer::new(&config))));
+        let mut engine = buffersync_engine::Engine::new(Default::default());
+        let mut open = |uid, name: &str| {
+            let id = engine.open_group(None).0;
+            let (channel, client) = EventChannel::new().unwrap();
+            sessions.open(id, uid, name, channel, false);
+            (id, client)
+        };
+        let (app, _app) = open(10_001, "app");
+        let (other, _other) = open(10_002, "other");
+        let (own, _own) = open(10_001, "own");
+        let (system, _system) = open(1000, "system");
+        let name = |asks, of: GroupId| sessions.name_for(asks, of.serial()).unwrap();
+        assert_eq!((name(app, own), name(app, other)), (Some("own"), None));
+        assert_eq!((name(system, app), name(app, system)), (Some("app"), None));
+        assert_eq!(sessions.name_for(app, 99), Ok(None));
+        sessions.close(own, Close::Closed, 0);
+        assert_eq!(sessions.name_for(app, own.serial()), Ok(None));
+        assert_eq!(sessions.name_for(own, app.serial()), Err(Error::Closed));
     }
 
     #[test]

@@ -83,7 +83,7 @@ pub fn illegal_argument(message: &str) -> Status {
 pub fn failure(status: &Status) -> Failure {
     match status.exception_code() {
         ExceptionCode::SERVICE_SPECIFIC => {
-            Failure::ServiceSpecific(status.service_specific_error())
+            Failure::ServiceSpecific(status.service_specific_error(), status.get_description())
         }
         ExceptionCode::ILLEGAL_ARGUMENT => Failure::IllegalArgument(status.get_description()),
         ExceptionCode::TRANSACTION_FAILED => failure_of_transport(status.transaction_error()),

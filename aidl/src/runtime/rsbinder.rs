@@ -85,7 +85,10 @@ pub fn illegal_argument(message: &str) -> Status {
 
 pub fn failure(status: &Status) -> Failure {
     match status.exception_code() {
-        ExceptionCode::ServiceSpecific => Failure::ServiceSpecific(status.service_specific_error()),
+        ExceptionCode::ServiceSpecific => {
+            let message = status.message().unwrap_or_default().to_string();
+            Failure::ServiceSpecific(status.service_specific_error(), message)
+        }
         ExceptionCode::IllegalArgument => {
             Failure::IllegalArgument(status.message().unwrap_or_default().to_string())
         }
@@ -110,7 +113,8 @@ mod tests {
 
     #[test]
     fn statuses_keep_what_they_say() {
-        assert_eq!(failure(&service_specific(10, "late")), Failure::ServiceSpecific(10));
+        let late = Failure::ServiceSpecific(10, "late".into());
+        assert_eq!(failure(&service_specific(10, "late")), late);
         let bad = illegal_argument("name is empty");
         assert_eq!(failure(&bad), Failure::IllegalArgument("name is empty".into()));
     }

@@ -45,6 +45,9 @@ enum EventType {
      * unlocked with a release fence that failed, or had not signalled when the group's hold limit
      * had passed since the unlock. There is one record for each such fence. If only a part was
      * unlocked, the grant goes on with the rest.
+     *
+     * value0 and value1, without FENCE: the number of a group and of its lock that was waiting for
+     * a buffer of the grant; 0 if none was. See ISyncGroup.getGroupName().
      */
     EVICTED = 4,
     /**
@@ -59,6 +62,11 @@ enum EventType {
      * of release fences fall on the same instant, they come first: a lock that gets its buffers
      * because of them is granted. If this was a growth, its grant goes on as it was; otherwise the
      * lock has ended, and the group's next lock has its ticket while that lives (see ISyncGroup).
+     *
+     * value0 and value1: the number of a group and of its lock that is in the way: it holds one of
+     * the buffers, has given a fence for it that is pending, or waits for it with an older ticket.
+     * 0 if there is none: the lock waited for implicit fences or for cache maintenance. See
+     * ISyncGroup.getGroupName().
      */
     TIMED_OUT = 6,
     /**

@@ -261,6 +261,16 @@ interface ISyncGroup {
     LockState[] getLocks();
 
     /**
+     * Returns the name of a group, for a client that was told of a lock in its way (TIMED_OUT,
+     * EVICTED). A client may know the names of its own uid's groups; root and the system may know
+     * all.
+     *
+     * @param group the number of an open group, as records and dumps say it.
+     * @return null if no open group has this number, or if the caller may not know it.
+     */
+    @nullable @utf8InCpp String getGroupName(long group);
+
+    /**
      * Closes the group in order: waiting locks are cancelled, grants are released as by unlock(),
      * the buffers are let go, and the event channel reports POLLHUP. Every later call throws
      * ERROR_CLOSED.

@@ -232,6 +232,11 @@ impl ISyncGroup for SyncGroup {
         Ok(locks.map(state).collect())
     }
 
+    fn getGroupName(&self, group: i64) -> binder::Result<Option<String>> {
+        let serial = u64::try_from(group).unwrap_or(0);
+        Ok(self.arbiter.name_of(self.id, serial)?)
+    }
+
     fn close(&self) -> binder::Result<()> {
         Ok(self.arbiter.close(self.id)?)
     }

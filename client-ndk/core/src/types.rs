@@ -4,10 +4,11 @@
 //! The interface's values as Rust types, and their conversion. No I/O and no calls.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use buffersync_access::Access;
 use buffersync_aidl::aidl::vendor::buffersync as aidl;
+use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::TRY;
 use buffersync_aidl::event;
 use buffersync_aidl::reply::Granted;
 
@@ -42,6 +43,35 @@ impl fmt::Display for LockId {
     }
 }
 
+/// A lock that others wait for: the one that was in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InTheWay {
+    /// The service's number of its group, as in dumps.
+    pub group: i64,
+    /// The number of the lock in that group.
+    pub lock: LockId,
+    /// The name of the group, if it is open and this client may know it: it has the same uid, or this client is root
+    /// or the system (`ISyncGroup.getGroupName`). `None` in an event, which has no room for it.
+    pub owner: Option<String>,
+}
+
+impl InTheWay {
+    /// The values of a record; 0 is no lock.
+    pub(crate) fn of(group: i64, lock: i64) -> Option<Self> {
+        (group != 0).then_some(Self { group, lock: LockId(lock), owner: None })
+    }
+}
+
+impl fmt::Display for InTheWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { group, lock, owner } = self;
+        match owner {
+            Some(owner) => write!(f, "lock {lock} of group {group} ({owner:?})"),
+            None => write!(f, "lock {lock} of group {group}"),
+        }
+    }
+}
+
 /// One buffer of a grant (`LockReply.grant`, `EventType.BUFFER`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantedBuffer {
@@ -59,7 +89,7 @@ pub struct GrantedBuffer {
     /// release fences have signalled. A reader should not use the content; a writer should overwrite
     /// all of it.
     pub torn: bool,
-    /// Other devices may still work on the buffer: wait for [`crate::Group::acquire_fence`] before
+    /// Other devices may still work on the buffer: wait for the acquire fence ([`crate::Group::acquire_fence`]) before
     /// your device begins. Never set for CPU accesses.
     pub fenced: bool,
 }
@@ -82,8 +112,9 @@ impl From<event::Buffer> for GrantedBuffer {
 pub struct GrantInfo {
     /// The lock.
     pub lock: LockId,
-    /// At this time the grant is taken away: a reading of `CLOCK_MONOTONIC`.
-    pub deadline: Duration,
+    /// At this time the grant is taken away: a reading of `CLOCK_MONOTONIC`. `None` while it has no deadline:
+    /// with [`HoldFrom::Conflict`] until somebody waits.
+    pub deadline: Option<Duration>,
     /// Every buffer of the lock, in the order in which it named them, or in which they were added to the group if it
     /// named none. A growth adds at the end.
     pub buffers: Vec<GrantedBuffer>,
@@ -94,7 +125,7 @@ impl GrantInfo {
     pub(crate) fn new(lock: LockId, granted: Granted<'_>, mut buffers: Vec<GrantedBuffer>) -> Self {
         buffers.clear();
         buffers.extend(granted.buffers().map(GrantedBuffer::from));
-        Self { lock, deadline: monotonic(granted.deadline_ns), buffers }
+        Self { lock, deadline: deadline(granted.deadline_ns), buffers }
     }
 }
 
@@ -109,15 +140,26 @@ pub struct LockStatus {
     pub grant: Option<GrantInfo>,
 }
 
-/// Nanoseconds of `CLOCK_MONOTONIC` as a duration. The service sends no negative ones: they become 0.
-pub(crate) fn monotonic(nanos: i64) -> Duration {
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+/// A deadline of the service, in nanoseconds of `CLOCK_MONOTONIC`; 0 for none.
+pub(crate) fn deadline(nanos: i64) -> Option<Duration> {
+    u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos)
+}
+
+/// The moment from which the hold limit of a group's grants counts (`HoldFrom.aidl`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HoldFrom {
+    /// From the grant, as in the RFC.
+    #[default]
+    Grant,
+    /// From the first lock that has to wait for the grant. Until then the grant has no deadline, so a paused display can
+    /// keep what nobody else wants.
+    Conflict,
 }
 
 /// The features and the limits of the service (`Capabilities.aidl`). Constant while it runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// [`crate::Grant::unlock_with_fence`] works, and grants come with acquire fences.
+    /// A lock can be ended with [`crate::Fences`], and grants come with acquire fences.
     pub release_fence: bool,
     /// [`crate::Options::implicit_fences`] works.
     pub implicit_fences: bool,
@@ -163,9 +205,41 @@ impl From<aidl::Capabilities::Capabilities> for Capabilities {
     }
 }
 
-/// A time-out for AIDL: in nanoseconds, 0 for none. One that is too long for an i64 becomes 292 years.
-pub(crate) fn timeout_ns(timeout: Option<Duration>) -> i64 {
-    timeout.map_or(0, |timeout| i64::try_from(timeout.as_nanos()).unwrap_or(i64::MAX).max(1))
+/// How long a lock may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timeout {
+    /// Not at all.
+    Try,
+    After(Duration),
+    Never,
+}
+
+/// The service ends a wait itself, and its record takes less than this. If it does not come, the service does not
+/// answer, and the client ends the wait.
+const SILENCE: Duration = Duration::from_secs(1);
+
+impl Timeout {
+    pub fn of(timeout: Option<Duration>) -> Self {
+        timeout.map_or(Self::Never, Self::After)
+    }
+
+    /// For AIDL: in nanoseconds, 0 for none. One that is too long for an i64 becomes 292 years.
+    pub fn ns(self) -> i64 {
+        match self {
+            Self::Try => TRY,
+            Self::After(limit) => i64::try_from(limit.as_nanos()).unwrap_or(i64::MAX).max(1),
+            Self::Never => 0,
+        }
+    }
+
+    /// When the client ends the wait. A lock that waits for no other client has no end here: its cache maintenance
+    /// takes as long as it takes.
+    pub fn until(self) -> Option<Instant> {
+        match self {
+            Self::After(limit) => Instant::now().checked_add(limit.saturating_add(SILENCE)),
+            Self::Try | Self::Never => None,
+        }
+    }
 }
 
 pub(crate) fn millis(value: i32) -> Duration {

@@ -3,21 +3,20 @@
 
 //! The client's end of a group's event channel: turns messages into records, and records into [`Event`]s.
 //!
-//! Only [`EventChannel::wait`] blocks, until a deadline. This module knows the record layout. It knows
-//! nothing of binder or of the group's state: the group decides what a record of an old lock means.
+//! Nothing here blocks. This module knows the record layout. It knows nothing of binder or of the group's state: the
+//! group decides what a record of an old lock means.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
 
 use buffersync_aidl::event::{self, Record, MESSAGE_BYTES, RECORD_BYTES};
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
-use nix::poll::{ppoll, PollFd, PollFlags};
-use nix::sys::time::TimeSpec;
 
 use crate::error::{Error, Result};
-use crate::types::{monotonic, BufferId, GrantInfo, LockId};
+use crate::types::{deadline, BufferId, GrantInfo, InTheWay, LockId};
 
 /// An event of a group (`EventType.aidl`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +46,8 @@ pub enum Event {
     TimedOut {
         /// The lock.
         lock: LockId,
+        /// A lock that it waited for; `None` if it waited for no lock, or only for fences or cache maintenance.
+        by: Option<InTheWay>,
     },
     /// A grant was taken away at its deadline: the next holder has the buffers.
     Evicted {
@@ -55,6 +56,8 @@ pub enum Event {
         /// A release fence failed or did not signal in time. The lock had ended; or it had let a part go, and goes
         /// on with the rest.
         by_fence: bool,
+        /// A lock that was waiting for it, if one was.
+        by: Option<InTheWay>,
     },
     /// Somebody has to wait for a buffer of the grant. It does not end the grant, but a holder that is done early
     /// lets the others go on early.
@@ -62,7 +65,7 @@ pub enum Event {
         /// The lock.
         lock: LockId,
         /// At this time the grant is taken away: a reading of `CLOCK_MONOTONIC`.
-        deadline: Duration,
+        deadline: Option<Duration>,
     },
 }
 
@@ -73,7 +76,7 @@ impl Event {
             Self::Granted(grant) => grant.lock,
             Self::LockFailed { lock, .. }
             | Self::Wounded { lock }
-            | Self::TimedOut { lock }
+            | Self::TimedOut { lock, .. }
             | Self::Evicted { lock, .. }
             | Self::Contended { lock, .. } => *lock,
         }
@@ -83,7 +86,8 @@ impl Event {
 /// The non-blocking end of the channel, with the events that were read and not yet returned.
 #[derive(Debug)]
 pub(crate) struct EventChannel {
-    fd: OwnedFd,
+    /// Threads wait on it without the group's mutex.
+    fd: Arc<OwnedFd>,
     read: VecDeque<Event>,
 }
 
@@ -92,7 +96,7 @@ impl EventChannel {
     pub fn new(fd: OwnedFd) -> Result<Self> {
         fcntl(fd.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
             .map_err(|errno| Error::System("fcntl on the event channel", errno))?;
-        Ok(Self { fd, read: VecDeque::new() })
+        Ok(Self { fd: Arc::new(fd), read: VecDeque::new() })
     }
 
     /// Returns the next event; `None` if there is none now; [`Error::ServiceDied`] when the other end
@@ -108,20 +112,8 @@ impl EventChannel {
         }
     }
 
-    /// Blocks until there is a message to read or the other end is closed. Returns false if `until` comes
-    /// first.
-    pub fn wait(&self, until: Option<Instant>) -> Result<bool> {
-        loop {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let mut polled = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-            match ppoll(&mut polled, left.map(TimeSpec::from_duration), None) {
-                Ok(0) if left.is_some_and(|left| left.is_zero()) => return Ok(false),
-                // The timer was early, or a signal handler ran (EINTR): wait for the rest of the time.
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(errno) => return Err(Error::System("poll on the event channel", errno)),
-            }
-        }
+    pub fn fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
     }
 
     /// Reads a message. Returns false if there is none now.
@@ -159,7 +151,7 @@ impl EventChannel {
                     .ok()
                     .filter(|count| *count <= event::MAX_BUFFERS_PER_GROUP)
                     .ok_or(Error::Protocol("a grant with an impossible number of buffers"))?;
-                let deadline = monotonic(record.value0);
+                let deadline = deadline(record.value0);
                 partial = Some((GrantInfo { lock, deadline, buffers: Vec::new() }, buffers));
             } else {
                 self.read.extend(other(&record));
@@ -177,6 +169,7 @@ impl EventChannel {
 /// The event of a record other than GRANTED and BUFFER. `None` for unknown types (EventRecord.aidl).
 fn other(record: &Record) -> Option<Event> {
     let (lock, by_fence) = (LockId(record.token), record.flags & event::FLAG_FENCE != 0);
+    let by = InTheWay::of(record.value0, record.value1);
     match record.kind {
         event::LOCK_FAILED => Some(Event::LockFailed {
             lock,
@@ -184,17 +177,11 @@ fn other(record: &Record) -> Option<Event> {
             errno: Errno::from_raw(i32::try_from(record.value1).unwrap_or(0)),
             by_fence,
         }),
-        event::EVICTED => Some(Event::Evicted { lock, by_fence }),
+        event::EVICTED => Some(Event::Evicted { lock, by_fence, by }),
         event::WOUNDED => Some(Event::Wounded { lock }),
-        event::TIMED_OUT => Some(Event::TimedOut { lock }),
-        event::CONTENDED => Some(Event::Contended { lock, deadline: monotonic(record.value0) }),
+        event::TIMED_OUT => Some(Event::TimedOut { lock, by }),
+        event::CONTENDED => Some(Event::Contended { lock, deadline: deadline(record.value0) }),
         _ => None,
-    }
-}
-
-impl AsFd for EventChannel {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }
 
@@ -249,7 +236,7 @@ mod tests {
         send(&service, &grant(7, &[(3, 10, event::FLAG_TORN), (4, 1, event::FLAG_EVICTED)]));
         let Ok(Some(Event::Granted(grant))) = channel.next() else { panic!("no grant") };
         assert_eq!(grant.lock, LockId(7));
-        assert_eq!(grant.deadline, Duration::new(5, 123));
+        assert_eq!(grant.deadline, Some(Duration::new(5, 123)));
         assert_eq!(
             grant.buffers,
             [
@@ -314,11 +301,11 @@ mod tests {
         assert_eq!(
             events,
             [
-                Event::Evicted { lock: LockId(1), by_fence: false },
+                Event::Evicted { lock: LockId(1), by_fence: false, by: None },
                 failed(Errno::ETIMEDOUT, true),
                 failed(Errno::EIO, false),
-                Event::Evicted { lock: LockId(3), by_fence: true },
-                Event::Contended { lock: LockId(4), deadline: Duration::new(2, 1) },
+                Event::Evicted { lock: LockId(3), by_fence: true, by: None },
+                Event::Contended { lock: LockId(4), deadline: Some(Duration::new(2, 1)) },
             ]
         );
     }
@@ -331,25 +318,6 @@ mod tests {
         assert!(matches!(channel.next(), Ok(Some(Event::Evicted { .. }))));
         assert_eq!(channel.next(), Err(Error::ServiceDied));
         assert_eq!(channel.next(), Err(Error::ServiceDied));
-    }
-
-    #[test]
-    fn a_wait_ends_when_the_other_end_closes() {
-        let (channel, service) = channel();
-        let closer = std::thread::spawn(move || {
-            std::thread::sleep(Duration::from_millis(50));
-            drop(service);
-        });
-        assert_eq!(channel.wait(None), Ok(true));
-        closer.join().unwrap();
-    }
-
-    #[test]
-    fn a_wait_ends_at_its_deadline_and_not_before() {
-        let (channel, _service) = channel();
-        let start = Instant::now();
-        assert_eq!(channel.wait(Some(start + Duration::from_millis(30))), Ok(false));
-        assert!(start.elapsed() >= Duration::from_millis(30));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! at any time.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,9 +23,8 @@ use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 
 use crate::error::Error;
 use crate::events::{Event, EventChannel};
-use crate::group::{Group, Started};
-use crate::shared::SharedGroup;
-use crate::types::{Access, BufferId, LockId};
+use crate::group::Group;
+use crate::types::{Access, BufferId, InTheWay, LockId};
 
 /// What the service answers.
 pub(crate) enum Answer {
@@ -152,6 +151,10 @@ impl ISyncGroup for Service {
         })
     }
 
+    fn getGroupName(&self, group: i64) -> BinderResult<Option<String>> {
+        Ok(Some(format!("group {group}")))
+    }
+
     fn close(&self) -> BinderResult<()> {
         // The end of each test.
         Ok(())
@@ -206,60 +209,72 @@ fn is_lost<T: std::fmt::Debug>(result: Result<T, Error>) -> bool {
 pub(crate) const ONE: (BufferId, Access) = (BufferId(1), Access::Read);
 pub(crate) const TWO: (BufferId, Access) = (BufferId(2), Access::Read);
 
+/// As a TIMED_OUT record without a lock in the way says it.
+pub(crate) const TIMED_OUT: Error = Error::TimedOut { by: None, silent: false };
+const EVICTED: Error = Error::Evicted { by: None };
+
+fn buffers(group: &Group, lock: LockId) -> Option<usize> {
+    group.granted(lock).ok().map(|grant| grant.buffers.len())
+}
+
+/// The text of a scripted refusal.
+fn scripted() -> String {
+    "scripted".to_string()
+}
+
 #[test]
 fn a_lock_whose_reply_is_lost_is_ended() {
     for ended in [Done, Code(codes::ERROR_BAD_LOCK), Code(codes::ERROR_ENDED)] {
         // A record of the lock may be there already.
         let lost = Then(vec![record(event::CONTENDED, 1)], Box::new(Lost));
-        let (mut group, _ending) = group([
+        let (group, _ending) = group([
             ("lock 1 []", lost),
             ("unlock 1", ended),
             ("lock 2 []", Granted(granted(&[(1, 1)]))),
             ("unlock 2", Done),
         ]);
-        assert!(matches!(group.lock(None).map(drop), Err(Error::ReplyLost(_))));
+        assert!(is_lost(group.lock(&[], None)));
         assert_eq!(group.read_event(), Ok(None), "of a lock that has ended");
-        let grant = group.lock(None).unwrap();
-        assert_eq!(grant.id(), LockId(2));
-        grant.unlock().unwrap();
+        assert_eq!(group.lock(&[], None), Ok(LockId(2)));
+        group.unlock(LockId(2), None).unwrap();
     }
 }
 
 #[test]
 fn a_lock_that_could_not_be_ended_is_ended_before_the_next_request() {
-    let (mut group, _ending) = group([
+    let (group, _ending) = group([
         ("lock 1 [1]", Lost),
         ("unlock 1", Lost),
         ("unlock 1", Lost),
         ("unlock 1", Code(codes::ERROR_ENDED)),
         ("lock 2 [1]", Granted(granted(&[(1, 1)]))),
     ]);
-    assert!(is_lost(group.lock_buffers(&[ONE], None)));
-    assert!(is_lost(group.lock_buffers(&[ONE], None)), "still unclear: no number is used");
-    assert_eq!(group.lock_buffers(&[ONE], None), Ok(LockId(2)));
-    assert!(group.granted(LockId(2)).is_some());
+    assert!(is_lost(group.lock(&[ONE], None)));
+    assert!(is_lost(group.lock(&[ONE], None)), "still unclear: no number is used");
+    assert_eq!(group.lock(&[ONE], None), Ok(LockId(2)));
+    assert!(group.granted(LockId(2)).is_ok());
 }
 
 #[test]
 fn a_growth_whose_reply_is_lost_is_what_the_service_says() {
     let before = [(1, 7)];
     let first = || ("lock 1 [1]", Granted(granted(&before)));
-    let buffers = |group: &Group| group.granted(LockId(1)).map(|grant| grant.buffers.len());
+    let buffers = |group: &Group| buffers(group, LockId(1));
 
     // It was done: another buffer, or a stronger access.
     for after in [&[(1, 7), (2, 1)][..], &[(1, 8)]] {
         let states = States(vec![state(1, false, after)]);
-        let (mut group, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", states)]);
-        let lock = group.lock_buffers(&[ONE], None).unwrap();
-        assert_eq!(group.grow_buffers(lock, &[TWO], None), Ok(()));
+        let (group, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", states)]);
+        let lock = group.lock(&[ONE], None).unwrap();
+        assert_eq!(group.grow(lock, &[TWO], None), Ok(()));
         assert_eq!(buffers(&group), Some(after.len()));
     }
 
     // It was not done.
     let states = States(vec![state(1, false, &before)]);
-    let (mut unchanged, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", states)]);
-    let lock = unchanged.lock_buffers(&[ONE], None).unwrap();
-    assert!(is_lost(unchanged.grow_buffers(lock, &[TWO], None)));
+    let (unchanged, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", states)]);
+    let lock = unchanged.lock(&[ONE], None).unwrap();
+    assert!(is_lost(unchanged.grow(lock, &[TWO], None)));
     assert_eq!(buffers(&unchanged), Some(1));
 
     // It waits, and times out later.
@@ -267,31 +282,31 @@ fn a_growth_whose_reply_is_lost_is_what_the_service_says() {
     let states = || States(vec![state(1, true, &before)]);
     let calls =
         [first(), ("grow 1 [2]", Lost), ("locks", states()), ("downgrade 1 [1]", timed_out)];
-    let (mut waits, _ending) = group(calls);
-    let lock = waits.lock_buffers(&[ONE], None).unwrap();
-    assert_eq!(waits.request_growth(lock, &[TWO], 0), Ok(false));
+    let (waits, _ending) = group(calls);
+    let lock = waits.lock(&[ONE], None).unwrap();
+    assert_eq!(waits.start_grow(lock, &[TWO], None), Ok(false));
     waits.downgrade(lock, &[BufferId(1)]).unwrap();
-    assert_eq!(waits.await_grant(lock, None), Err(Error::TimedOut));
+    assert_eq!(waits.wait(lock), Err(TIMED_OUT));
     assert_eq!(buffers(&waits), Some(1));
 
     // It waited, and was wounded before the client asked.
     let wounded = Then(vec![record(event::WOUNDED, 1)], Box::new(states()));
-    let (mut told, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", wounded)]);
-    let lock = told.lock_buffers(&[ONE], None).unwrap();
-    assert_eq!(told.grow_buffers(lock, &[TWO], None), Err(Error::Deadlock));
+    let (told, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", wounded)]);
+    let lock = told.lock(&[ONE], None).unwrap();
+    assert_eq!(told.grow(lock, &[TWO], None), Err(Error::Deadlock));
     assert_eq!((buffers(&told), told.read_event()), (Some(1), Ok(None)));
 
     // The grant was taken away.
-    let (mut gone, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", States(Vec::new()))]);
-    let lock = gone.lock_buffers(&[ONE], None).unwrap();
-    assert_eq!(gone.grow_buffers(lock, &[TWO], None), Err(Error::Evicted));
+    let (gone, _ending) = group([first(), ("grow 1 [2]", Lost), ("locks", States(Vec::new()))]);
+    let lock = gone.lock(&[ONE], None).unwrap();
+    assert_eq!(gone.grow(lock, &[TWO], None), Err(EVICTED));
     assert_eq!(buffers(&gone), None);
 }
 
 #[test]
 fn a_growth_that_stays_unclear_is_given_up_before_the_next_request() {
     let states = States(vec![state(1, true, &[(1, 7)])]);
-    let (mut group, _ending) = group([
+    let (group, _ending) = group([
         ("lock 1 []", Granted(granted(&[(1, 7)]))),
         ("grow 1 []", Lost),
         ("locks", Lost),
@@ -304,15 +319,13 @@ fn a_growth_that_stays_unclear_is_given_up_before_the_next_request() {
         ("grow 1 []", Code(codes::ERROR_ALREADY_LOCKED)),
         ("unlock 1", Done),
     ]);
-    let mut grant = group.lock(None).unwrap();
-    assert!(is_lost(grant.grow(None)));
-    assert_eq!(grant.grow(None), Err(Error::AlreadyLocked));
-    assert!(is_lost(grant.grow(None)));
-    std::mem::forget(grant);
-    assert_eq!(group.lock(None).err(), Some(Error::AlreadyLocked));
-    let grant = group.grant().unwrap();
-    assert_eq!(grant.buffers().len(), 2);
-    grant.unlock().unwrap();
+    let lock = group.lock(&[], None).unwrap();
+    assert!(is_lost(group.grow(lock, &[], None)));
+    assert_eq!(group.grow(lock, &[], None), Err(Error::AlreadyLocked(scripted())));
+    assert!(is_lost(group.grow(lock, &[], None)));
+    assert_eq!(group.grow(lock, &[], None), Err(Error::AlreadyLocked(scripted())));
+    assert_eq!(buffers(&group, lock), Some(2));
+    group.unlock(lock, None).unwrap();
 }
 
 #[test]
@@ -320,17 +333,18 @@ fn after_an_exchange_whose_reply_is_lost_both_locks_have_ended() {
     let exchange = "unlock 1 lock 2 []";
     // It was done: the new lock is there, or has ended again.
     for ended in [Done, Code(codes::ERROR_EVICTED)] {
-        let (mut group, _ending) = group([
+        let (group, _ending) = group([
             ("lock 1 []", Granted(granted(&[(1, 1)]))),
             (exchange, Lost),
             ("unlock 2", ended),
             ("lock 3 []", Granted(granted(&[(1, 2)]))),
             ("unlock 3", Done),
         ]);
-        let grant = group.lock(None).unwrap();
-        assert!(matches!(grant.unlock_and_lock(None).map(drop), Err(Error::ReplyLost(_))));
-        assert!(group.grant().is_none());
-        group.lock(None).unwrap().unlock().unwrap();
+        let lock = group.lock(&[], None).unwrap();
+        assert!(is_lost(group.unlock_and_lock(lock, None, &[], None)));
+        assert_eq!(group.granted(lock), Err(Error::Ended));
+        let lock = group.lock(&[], None).unwrap();
+        group.unlock(lock, None).unwrap();
     }
     // It was not done, or nobody knows.
     let not_done = vec![("unlock 2", Code(codes::ERROR_BAD_LOCK)), ("unlock 1", Done)];
@@ -339,11 +353,11 @@ fn after_an_exchange_whose_reply_is_lost_both_locks_have_ended() {
     for then in [not_done, unknown] {
         let first = [("lock 1 []", Granted(granted(&[(1, 1)]))), (exchange, Lost)];
         let last = [("lock 3 []", Queued)];
-        let (mut group, _ending) = group(first.into_iter().chain(then).chain(last));
-        let grant = group.lock(None).unwrap();
-        assert!(matches!(grant.unlock_and_lock(None).map(drop), Err(Error::ReplyLost(_))));
-        assert!(group.grant().is_none());
-        assert_eq!(group.start_lock(), Ok(Started::Queued));
+        let (group, _ending) = group(first.into_iter().chain(then).chain(last));
+        let lock = group.lock(&[], None).unwrap();
+        assert!(is_lost(group.unlock_and_lock(lock, None, &[], None)));
+        assert_eq!(group.granted(lock), Err(Error::Ended));
+        assert_eq!(group.start_lock(&[], None), Ok((LockId(3), false)));
     }
 }
 
@@ -352,43 +366,44 @@ fn an_unlock_whose_reply_is_lost_is_repeated() {
     for (second, expected) in [
         (Done, Ok(())),
         (Code(codes::ERROR_ENDED), Ok(())),
-        (Code(codes::ERROR_EVICTED), Err(Error::Evicted)),
+        (Code(codes::ERROR_EVICTED), Err(EVICTED)),
     ] {
-        let (mut group, _ending) = group([
+        let (group, _ending) = group([
             ("lock 1 []", Granted(granted(&[(1, 1)]))),
             ("unlock 1", Lost),
             ("unlock 1", second),
         ]);
-        assert_eq!(group.lock(None).unwrap().unlock(), expected);
-        assert!(group.grant().is_none());
+        let lock = group.lock(&[], None).unwrap();
+        assert_eq!(group.unlock(lock, None), expected);
+        assert_eq!(group.granted(lock), Err(Error::Ended));
     }
-    let (mut group, _ending) = group([
+    let (group, _ending) = group([
         ("lock 1 [1]", Granted(granted(&[(1, 1)]))),
         ("unlock 1", Lost),
         ("unlock 1", Lost),
         ("unlock 1", Done),
         ("remove []", Done),
     ]);
-    let lock = group.lock_buffers(&[ONE], None).unwrap();
-    assert!(is_lost(group.unlock_buffers(lock, &[], Vec::new(), None)));
-    assert_eq!(group.unlock_buffers(lock, &[], Vec::new(), None), Err(Error::Ended));
+    let lock = group.lock(&[ONE], None).unwrap();
+    assert!(is_lost(group.unlock(lock, None)));
+    assert_eq!(group.unlock(lock, None), Err(Error::Ended));
     group.remove_all().unwrap();
 }
 
 #[test]
 fn a_part_whose_unlock_is_lost_is_let_go_once() {
     let both = granted(&[(1, 1), (2, 1)]);
-    let (mut group, _ending) = group([
+    let (group, _ending) = group([
         ("lock 1 []", Granted(both)),
         ("unlock 1 [1]", Lost),
         ("unlock 1 [1]", Code(codes::ERROR_UNKNOWN_BUFFER)),
         ("unlock 1 [2]", Lost),
         ("unlock 1 [2]", Code(codes::ERROR_ENDED)),
     ]);
-    let lock = group.lock_buffers(&[], None).unwrap();
-    let mut part = |id| group.unlock_buffers(lock, &[BufferId(id)], Vec::new(), None);
+    let lock = group.lock(&[], None).unwrap();
+    let part = |id| group.unlock_buffers(lock, &[BufferId(id)], None);
     assert_eq!(part(1), Ok(()));
-    assert_eq!(part(1), Err(Error::UnknownBuffer), "without a call");
+    assert!(matches!(part(1), Err(Error::UnknownBuffer(_))), "without a call");
     assert_eq!(part(2), Ok(()));
     assert_eq!(part(2), Err(Error::Ended), "nothing is left");
 }
@@ -396,7 +411,7 @@ fn a_part_whose_unlock_is_lost_is_let_go_once() {
 #[test]
 fn a_part_whose_fence_is_not_taken_is_let_go_after_the_fence() {
     let all = granted(&[(1, 1), (2, 1), (3, 1)]);
-    let (mut group, _ending) = group([
+    let (group, _ending) = group([
         ("lock 1 []", Granted(all)),
         ("unlock 1 [1]", Code(codes::ERROR_QUOTA)),
         ("unlock 1 [1]", Done),
@@ -404,36 +419,37 @@ fn a_part_whose_fence_is_not_taken_is_let_go_after_the_fence() {
         ("unlock 1 [2]", Code(codes::ERROR_UNKNOWN_BUFFER)),
         ("unlock 1 [3]", Code(codes::ERROR_QUOTA)),
     ]);
-    let lock = group.lock_buffers(&[], None).unwrap();
+    let lock = group.lock(&[], None).unwrap();
     for id in [1, 2] {
         let (fence, device) = nix::unistd::pipe().unwrap();
         let device = std::thread::spawn(|| drop(device));
-        let done = group.unlock_buffers(lock, &[BufferId(id)], Vec::new(), Some(fence));
+        let done = group.unlock_buffers(lock, &[BufferId(id)], fence);
         assert_eq!(done, Ok(()));
         device.join().unwrap();
     }
     // Without a fence there is nothing to wait for.
-    let refused = group.unlock_buffers(lock, &[BufferId(3)], Vec::new(), None);
-    assert_eq!(refused, Err(Error::Quota));
+    let refused = group.unlock_buffers(lock, &[BufferId(3)], None);
+    assert_eq!(refused, Err(Error::Quota(scripted())));
 }
 
 #[test]
 fn a_cancel_whose_reply_is_lost_is_told_from_a_grant() {
     // It was done.
-    let (mut done, _ending) =
+    let (done, _ending) =
         group([("lock 1 []", Queued), ("cancel 1", Lost), ("cancel 1", Code(codes::ERROR_ENDED))]);
-    done.start_lock().unwrap();
-    assert_eq!(done.cancel(), Ok(()));
+    done.start_lock(&[], None).unwrap();
+    assert_eq!(done.cancel(LockId(1)), Ok(()));
     // The lock timed out before.
     let timed_out = Then(vec![record(event::TIMED_OUT, 1)], Box::new(Lost));
-    let (mut late, _ending) = group([
+    let (late, _ending) = group([
         ("lock 1 []", Queued),
         ("cancel 1", timed_out),
         ("cancel 1", Code(codes::ERROR_ENDED)),
     ]);
-    late.start_lock().unwrap();
-    assert_eq!(late.cancel(), Err(Error::NotQueued));
-    assert_eq!(late.read_event(), Ok(Some(Event::TimedOut { lock: LockId(1) })));
+    late.start_lock(&[], None).unwrap();
+    assert_eq!(late.cancel(LockId(1)), Err(Error::NotQueued));
+    let event = Event::TimedOut { lock: LockId(1), by: None };
+    assert_eq!(late.read_event(), Ok(Some(event)));
 }
 
 #[test]
@@ -444,27 +460,28 @@ fn a_wait_keeps_the_events_of_other_locks() {
         Record { flags: event::FLAG_FENCE, ..record(event::EVICTED, 9) },
         record(event::TIMED_OUT, 2),
     ];
-    let (mut group, _ending) =
+    let (group, _ending) =
         group([("lock 1 [1]", Queued), ("lock 2 [2]", Then(others, Box::new(Queued)))]);
-    assert_eq!(group.start_lock_buffers(&[ONE], None), Ok((LockId(1), Started::Queued)));
-    assert_eq!(group.lock_buffers(&[TWO], None), Err(Error::TimedOut));
-    assert_eq!(group.read_event(), Ok(Some(Event::TimedOut { lock: LockId(1) })));
-    let late = Event::Evicted { lock: LockId(9), by_fence: true };
+    assert_eq!(group.start_lock(&[ONE], None), Ok((LockId(1), false)));
+    assert_eq!(group.lock(&[TWO], None), Err(TIMED_OUT));
+    let first = Event::TimedOut { lock: LockId(1), by: None };
+    assert_eq!(group.read_event(), Ok(Some(first)));
+    let late = Event::Evicted { lock: LockId(9), by_fence: true, by: None };
     assert_eq!(group.read_event(), Ok(Some(late)));
-    assert_eq!((group.read_event(), group.evictions()), (Ok(None), 1));
+    assert_eq!((group.read_event(), group.evictions()), (Ok(None), Ok(1)));
 }
 
 #[test]
 fn a_full_channel_is_read_and_the_lock_is_sent_again() {
     let news = vec![record(event::CONTENDED, 1)];
     let full = Then(news, Box::new(Code(codes::ERROR_EVENTS_UNREAD)));
-    let (mut group, _ending) = group([
+    let (group, _ending) = group([
         ("lock 1 [1]", Granted(granted(&[(1, 1)]))),
         ("lock 2 [2]", full),
         ("lock 2 [2]", Granted(granted(&[(2, 1)]))),
     ]);
-    group.lock_buffers(&[ONE], None).unwrap();
-    group.lock_buffers(&[TWO], None).unwrap();
+    group.lock(&[ONE], None).unwrap();
+    group.lock(&[TWO], None).unwrap();
     assert!(matches!(group.read_event(), Ok(Some(Event::Contended { lock: LockId(1), .. }))));
 }
 
@@ -472,15 +489,16 @@ fn a_full_channel_is_read_and_the_lock_is_sent_again() {
 fn locks_that_may_wait_read_the_channel_now_and_then() {
     // Locks that stay, each with a record.
     let names: Vec<String> = (1..=40).map(|number| format!("lock {number} [1]")).collect();
-    let (mut group, _ending) = group(names.iter().zip(1..).map(|(name, number)| {
+    let (group, _ending) = group(names.iter().zip(1..).map(|(name, number)| {
         let left = vec![record(event::CONTENDED, number)];
         (name.as_str(), Then(left, Box::new(Granted(granted(&[(1, 1)])))))
     }));
     for _ in &names {
-        group.lock_buffers(&[ONE], None).unwrap();
+        group.lock(&[ONE], None).unwrap();
     }
     let mut unread = 0;
-    while group.absorb().unwrap() {
+    let mut byte = [0; 4096];
+    while nix::unistd::read(group.as_fd().as_raw_fd(), &mut byte).is_ok() {
         unread += 1;
     }
     assert!(unread <= 16, "{unread}");
@@ -489,9 +507,10 @@ fn locks_that_may_wait_read_the_channel_now_and_then() {
 #[test]
 fn an_old_eviction_is_one_even_if_the_service_has_forgotten_it() {
     let evicted = Then(vec![record(event::EVICTED, 1)], Box::new(Code(codes::ERROR_ENDED)));
-    let (mut group, _ending) =
+    let (group, _ending) =
         group([("lock 1 []", Granted(granted(&[(1, 1)]))), ("unlock 1", evicted)]);
-    assert_eq!(group.lock(None).unwrap().unlock(), Err(Error::Evicted));
+    let lock = group.lock(&[], None).unwrap();
+    assert_eq!(group.unlock(lock, None), Err(EVICTED));
 }
 
 #[test]
@@ -505,7 +524,6 @@ fn threads_wait_for_a_lock_each_and_learn_of_its_end() {
         ("remove [9]", timed_out),
         ("cancel 1", Done),
     ]);
-    let shared = SharedGroup::new(group);
     let wait_until = |left| {
         while ending.0.lock().unwrap().calls.len() > left {
             std::thread::sleep(Duration::from_millis(1));
@@ -513,19 +531,19 @@ fn threads_wait_for_a_lock_each_and_learn_of_its_end() {
     };
     std::thread::scope(|scope| {
         // The first one polls, so the others hear from it.
-        let first = scope.spawn(|| shared.lock_buffers(&[ONE], None));
+        let first = scope.spawn(|| group.lock(&[ONE], None));
         wait_until(4);
-        let second = scope.spawn(|| shared.lock_buffers(&[TWO], None));
+        let second = scope.spawn(|| group.lock(&[TWO], None));
         wait_until(3);
-        let third = scope.spawn(|| shared.lock_buffers(&[three], None));
+        let third = scope.spawn(|| group.lock(&[three], None));
         wait_until(2);
-        shared.with(|group| group.remove(BufferId(9))).unwrap();
-        assert_eq!(second.join().unwrap(), Err(Error::TimedOut));
-        shared.cancel_lock(LockId(1)).unwrap();
+        group.remove(BufferId(9)).unwrap();
+        assert_eq!(second.join().unwrap(), Err(TIMED_OUT));
+        group.cancel(LockId(1)).unwrap();
         assert_eq!(first.join().unwrap(), Err(Error::Cancelled));
-        let busy = shared.unlock_buffers(LockId(3), &[], Vec::new(), None);
-        assert_eq!((busy, shared.read_event()), (Err(Error::Busy), Ok(None)));
-        shared.close().unwrap();
+        assert!(matches!(group.unlock(LockId(3), None), Err(Error::Busy(_))));
+        assert_eq!(group.read_event(), Ok(None), "the threads that wait read the events");
+        group.close().unwrap();
         assert_eq!(third.join().unwrap(), Err(Error::Closed));
     });
 }
@@ -540,44 +558,50 @@ fn a_call_that_reads_the_answer_of_a_waiting_thread_wakes_it() {
         ("lock 2 [3]", full),
         ("lock 2 [3]", Code(codes::ERROR_QUOTA)),
     ]);
-    let shared = SharedGroup::new(group);
-    let lock = shared.lock_buffers(&[ONE], None).unwrap();
+    let lock = group.lock(&[ONE], None).unwrap();
     std::thread::scope(|scope| {
-        let growth = scope.spawn(|| shared.grow_buffers(lock, &[TWO], None));
+        let growth = scope.spawn(|| group.grow(lock, &[TWO], None));
         while ending.0.lock().unwrap().calls.len() > 2 {
             std::thread::sleep(Duration::from_millis(1));
         }
-        let refused = shared.lock_buffers(&[(BufferId(3), Access::Read)], None);
-        assert_eq!(refused, Err(Error::Quota));
+        let refused = group.lock(&[(BufferId(3), Access::Read)], None);
+        assert_eq!(refused, Err(Error::Quota(scripted())));
         assert_eq!(growth.join().unwrap(), Err(Error::Deadlock));
     });
-    assert!(shared.status(lock).unwrap().grant.is_some());
+    assert!(group.granted(lock).is_ok());
 }
 
 #[test]
 fn a_full_channel_is_read_and_the_fence_is_given_again() {
     // Nobody writes to the pipe, so the fence does not signal.
     let (fence, _writer) = nix::unistd::pipe().unwrap();
-    let (mut group, ending) = group([
+    let (group, ending) = group([
         ("lock 1 []", Granted(granted(&[(1, 1)]))),
         ("unlock 1 []", Code(codes::ERROR_EVENTS_UNREAD)),
         ("unlock 1 []", Done),
     ]);
-    let grant = group.lock(None).unwrap();
-    assert_eq!(grant.unlock_with_fence(fence), Ok(()));
+    let lock = group.lock(&[], None).unwrap();
+    assert_eq!(group.unlock(lock, fence), Ok(()));
     assert_eq!(ending.0.lock().unwrap().wrong, None);
 }
 
 #[test]
-fn a_grant_whose_exchange_is_refused_ends_with_its_fence() {
-    let (fence, _writer) = nix::unistd::pipe().unwrap();
-    let (mut group, ending) = group([
-        ("lock 1 []", Granted(granted(&[(1, 1)]))),
-        ("unlock 1 lock 2 []", Code(codes::ERROR_QUOTA)),
-        ("unlock 1 []", Done),
-    ]);
-    let grant = group.lock(None).unwrap();
-    let refused = grant.unlock_with_fences_and_lock(Vec::new(), Some(fence), None).map(drop);
-    assert_eq!(refused, Err(Error::Quota));
-    assert_eq!(ending.0.lock().unwrap().wrong, None);
+fn a_time_out_says_which_lock_is_in_the_way_and_whose_it_is() {
+    let way = Record { value0: 7, value1: 3, ..record(event::TIMED_OUT, 1) };
+    let (group, _ending) = group([("lock 1 []", Then(vec![way], Box::new(Queued)))]);
+    let error = group.lock(&[], Duration::from_secs(9)).unwrap_err();
+    let by = InTheWay { group: 7, lock: LockId(3), owner: Some("group 7".into()) };
+    assert_eq!(error.in_the_way(), Some(&by));
+}
+
+#[test]
+fn a_service_that_does_not_answer_ends_a_wait_and_hears_of_it() {
+    let (group, ending) = group([("lock 1 []", Queued), ("unlock 1", Done)]);
+    let silent = group.lock(&[], Duration::from_millis(1));
+    assert_eq!(silent, Err(Error::TimedOut { by: None, silent: true }));
+    assert_eq!(group.granted(LockId(1)), Err(Error::Ended));
+    // The thread that ends the lock calls when it gets to it.
+    while !ending.0.lock().unwrap().calls.is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }

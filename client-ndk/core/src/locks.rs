@@ -11,10 +11,11 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::events::Event;
-use crate::types::{BufferId, GrantInfo, GrantedBuffer, LockId};
+use crate::types::{Access, BufferId, GrantInfo, GrantedBuffer, InTheWay, LockId, Timeout};
 
 /// Unread events that are kept: 32 locks at once with GRANTED, CONTENDED and EVICTED, and a group's 120 late
 /// fences, are 216. A program that never asks for events loses the oldest. Events only report what the records
@@ -25,26 +26,64 @@ const MAX_UNREAD: usize = 256;
 pub(crate) struct Locks {
     /// The oldest number is the first.
     living: Vec<Lock>,
-    /// The lock of [`crate::Group::lock`].
-    main: Option<LockId>,
     /// The greatest number so far.
     last: LockId,
     /// Events that a call has read while it waited for others.
     unread: VecDeque<Event>,
     /// The memory of the last grant, for the next grant.
     spare: Vec<GrantedBuffer>,
+    spare_accesses: Accesses,
 }
+
+/// Buffers, each once, with their accesses.
+pub(crate) type Accesses = Vec<(BufferId, Access)>;
 
 #[derive(Debug)]
 pub(crate) struct Lock {
     pub id: LockId,
     /// `None` until the first grant.
     pub grant: Option<GrantInfo>,
+    /// The accesses of the grant.
+    held: Accesses,
+    /// If it waits: the accesses that it will have.
+    asked: Accesses,
     /// It waits: for its grant or for more.
     pub waiting: bool,
+    /// If it waits: the time at which the client ends the wait, because the service should have done so before.
+    pub until: Option<Instant>,
     /// The grant was taken away.
-    pub evicted: bool,
+    pub evicted: Option<Taken>,
     pub acquire: Acquire,
+}
+
+/// How a grant was taken away.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    /// A lock that was waiting for it.
+    pub by: Option<InTheWay>,
+}
+
+impl Lock {
+    /// Whether the grant has the buffer with at least this access.
+    pub fn holds(&self, buffer: BufferId, access: Access) -> bool {
+        let held = self.held.iter().find(|(id, _)| *id == buffer);
+        held.is_some_and(|(_, held)| held.stronger(access) == Some(*held))
+    }
+
+    /// What waited is granted.
+    fn granted(&mut self, grant: GrantInfo, acquire: Acquire) {
+        self.held = std::mem::take(&mut self.asked);
+        (self.grant, self.acquire, self.waiting) = (Some(grant), acquire, false);
+    }
+}
+
+/// Adds an access, or makes the access to a buffer stronger.
+pub(crate) fn add_access(accesses: &mut Accesses, buffer: BufferId, access: Access) {
+    match accesses.iter_mut().find(|(id, _)| *id == buffer) {
+        // The service refuses a mix of CPU and device.
+        Some((_, has)) => *has = has.stronger(access).unwrap_or(*has),
+        None => accesses.push((buffer, access)),
+    }
 }
 
 /// The acquire fence of a grant.
@@ -67,44 +106,97 @@ impl Locks {
     }
 
     /// Notes a lock that the service has accepted; with its grant, or it waits.
-    pub fn begin(&mut self, id: LockId, granted: Option<Granted>) {
-        let waiting = granted.is_none();
-        let (grant, acquire) = match granted {
-            Some((grant, acquire)) => (Some(grant), acquire),
-            None => (None, Acquire::Ask),
+    pub fn begin(
+        &mut self,
+        id: LockId,
+        granted: Option<Granted>,
+        wants: &[(BufferId, Access)],
+        timeout: Timeout,
+    ) {
+        let mut asked = std::mem::take(&mut self.spare_accesses);
+        asked.clear();
+        wants.iter().for_each(|(buffer, access)| add_access(&mut asked, *buffer, *access));
+        let mut lock = Lock {
+            id,
+            grant: None,
+            held: Vec::new(),
+            asked,
+            waiting: true,
+            until: None,
+            evicted: None,
+            acquire: Acquire::Ask,
         };
-        self.living.push(Lock { id, grant, waiting, evicted: false, acquire });
+        match granted {
+            Some((grant, acquire)) => lock.granted(grant, acquire),
+            None => lock.until = timeout.until(),
+        }
+        self.living.push(lock);
+    }
+
+    /// Notes what a growth asks for.
+    pub fn ask_for_more(&mut self, id: LockId, wants: &[(BufferId, Access)], timeout: Timeout) {
+        let Some(lock) = self.find_mut(id) else { return };
+        lock.asked.clone_from(&lock.held);
+        wants.iter().for_each(|(buffer, access)| add_access(&mut lock.asked, *buffer, *access));
+        lock.until = timeout.until();
     }
 
     /// Notes that a growth was granted (or queued, for `None`).
     pub fn grown(&mut self, id: LockId, granted: Option<Granted>) {
         let Some(lock) = self.find_mut(id) else { return };
-        lock.waiting = granted.is_none();
-        if let Some((grant, acquire)) = granted {
-            (lock.grant, lock.acquire) = (Some(grant), acquire);
+        match granted {
+            Some((grant, acquire)) => lock.granted(grant, acquire),
+            None => lock.waiting = true,
         }
     }
 
     /// Notes that a part of a grant was let go. Returns true if nothing is left.
     pub fn let_go(&mut self, id: LockId, buffers: &[BufferId]) -> bool {
-        let grant = self.find_mut(id).and_then(|lock| lock.grant.as_mut());
-        grant.is_some_and(|grant| {
+        let Some(lock) = self.find_mut(id) else { return false };
+        lock.held.retain(|(buffer, _)| !buffers.contains(buffer));
+        lock.grant.as_mut().is_some_and(|grant| {
             grant.buffers.retain(|buffer| !buffers.contains(&buffer.id));
             grant.buffers.is_empty()
         })
     }
 
+    /// Notes that nobody may use these buffers of a grant.
+    pub fn disown(&mut self, id: LockId, buffers: &[BufferId]) {
+        if let Some(lock) = self.find_mut(id) {
+            lock.held.retain(|(buffer, _)| !buffers.contains(buffer));
+        }
+    }
+
+    /// Notes that a grant shares these buffers; none: all of them.
+    pub fn share(&mut self, id: LockId, buffers: &[BufferId]) {
+        let held = self.find_mut(id).into_iter().flat_map(|lock| &mut lock.held);
+        held.filter(|(id, _)| buffers.is_empty() || buffers.contains(id))
+            .for_each(|(_, access)| *access = access.shared());
+    }
+
+    /// Notes that a grant was taken away, without its record.
+    pub fn take_away(&mut self, id: LockId) {
+        if let Some(lock) = self.find_mut(id) {
+            lock.evicted.get_or_insert(Taken { by: None });
+            lock.waiting = false;
+        }
+    }
+
+    /// The error of a grant that was taken away.
+    pub fn evicted(&self, id: LockId) -> Error {
+        let taken = self.find(id).and_then(|lock| lock.evicted.as_ref());
+        Error::Evicted { by: taken.and_then(|taken| taken.by.clone()) }
+    }
+
     /// Deletes a record: the lock has ended.
     pub fn forget(&mut self, id: LockId) {
         if let Some(at) = self.living.iter().position(|lock| lock.id == id) {
-            if let Some(grant) = self.living.remove(at).grant {
-                self.spare = grant.buffers;
+            let Lock { grant, held, .. } = self.living.remove(at);
+            if let Some(grant) = grant {
+                (self.spare, self.spare_accesses) = (grant.buffers, held);
             }
         }
         self.unread.retain(|event| event.lock() != id || is_late_fence(event));
-        if self.main == Some(id) {
-            self.main = None;
-        }
     }
 
     pub fn find(&self, id: LockId) -> Option<&Lock> {
@@ -113,18 +205,6 @@ impl Locks {
 
     pub fn find_mut(&mut self, id: LockId) -> Option<&mut Lock> {
         self.living.iter_mut().find(|lock| lock.id == id)
-    }
-
-    pub fn main(&self) -> Option<&Lock> {
-        self.main.and_then(|main| self.find(main))
-    }
-
-    pub fn is_main(&self, id: LockId) -> bool {
-        self.main == Some(id)
-    }
-
-    pub fn set_main(&mut self, id: LockId) {
-        self.main = Some(id);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -152,28 +232,27 @@ impl Locks {
         let Some(lock) = self.find_mut(id) else { return false };
         match event {
             Event::Granted(granted) => {
-                lock.grant = Some(granted.clone());
-                lock.waiting = false;
-                lock.acquire = Acquire::Ask;
+                if !lock.waiting {
+                    // The client has ended the wait of a growth, and the service granted it first.
+                    lock.asked.clone_from(&lock.held);
+                }
+                lock.granted(granted.clone(), Acquire::Ask);
                 true
             }
             Event::LockFailed { .. } | Event::TimedOut { .. } | Event::Wounded { .. } => {
                 let waited = std::mem::take(&mut lock.waiting);
                 if lock.grant.is_none() {
                     self.living.retain(|lock| lock.id != id);
-                    if self.main == Some(id) {
-                        self.main = None;
-                    }
                 }
                 waited
             }
-            Event::Evicted { .. } => {
-                lock.evicted = true;
+            Event::Evicted { by, .. } => {
+                lock.evicted = Some(Taken { by: by.clone() });
                 lock.waiting = false;
                 true
             }
             Event::Contended { deadline, .. } => match &mut lock.grant {
-                Some(grant) if !lock.evicted => {
+                Some(grant) if lock.evicted.is_none() => {
                     grant.deadline = *deadline;
                     true
                 }
@@ -209,11 +288,11 @@ impl Locks {
             Some(Event::LockFailed { buffer, errno, by_fence, .. }) => {
                 Err(Error::LockFailed { buffer, errno, by_fence })
             }
-            Some(Event::TimedOut { .. }) => Err(Error::TimedOut),
+            Some(Event::TimedOut { by, .. }) => Err(Error::TimedOut { by, silent: false }),
             Some(Event::Wounded { .. }) => Err(Error::Deadlock),
-            Some(Event::Evicted { .. }) => Err(Error::Evicted),
+            Some(Event::Evicted { by, .. }) => Err(Error::Evicted { by }),
             _ => match self.find(id) {
-                Some(lock) if lock.evicted => Err(Error::Evicted),
+                Some(lock) if lock.evicted.is_some() => Err(self.evicted(id)),
                 Some(_) => Ok(()),
                 None => Err(Error::Ended),
             },
@@ -244,20 +323,22 @@ mod tests {
             fenced: false,
         };
         let buffers = buffers.iter().map(buffer).collect();
-        GrantInfo { lock, deadline: Duration::from_secs(1), buffers }
+        GrantInfo { lock, deadline: Some(Duration::from_secs(1)), buffers }
     }
 
     /// Lock 1 is granted with buffers 1 and 2, lock 2 waits.
     fn locks() -> Locks {
         let mut locks = Locks::default();
         assert_eq!((locks.next_id(), locks.next_id()), (ONE, TWO));
-        locks.begin(ONE, Some((info(ONE, &[1, 2]), Acquire::Known(None))));
-        locks.begin(TWO, None);
+        let wants = [(BufferId(1), Access::Read), (BufferId(2), Access::Write)];
+        let granted = Some((info(ONE, &[1, 2]), Acquire::Known(None)));
+        locks.begin(ONE, granted, &wants, Timeout::Never);
+        locks.begin(TWO, None, &[(BufferId(3), Access::DmaRead)], Timeout::Never);
         locks
     }
 
     fn evicted(lock: LockId, by_fence: bool) -> Event {
-        Event::Evicted { lock, by_fence }
+        Event::Evicted { lock, by_fence, by: None }
     }
 
     #[test]
@@ -266,7 +347,7 @@ mod tests {
         assert!(locks.note(&Event::Granted(info(TWO, &[3]))));
         assert!(locks.note(&evicted(ONE, false)));
         let (one, two) = (locks.find(ONE).unwrap(), locks.find(TWO).unwrap());
-        assert!(one.evicted && !two.evicted && !two.waiting);
+        assert!(one.evicted.is_some() && two.evicted.is_none() && !two.waiting);
         assert_eq!(two.grant.as_ref().unwrap().buffers.len(), 1);
     }
 
@@ -274,10 +355,10 @@ mod tests {
     fn events_of_unknown_numbers_are_skipped_except_those_of_fences() {
         let mut locks = locks();
         locks.forget(ONE);
-        let deadline = Duration::from_secs(2);
+        let deadline = Some(Duration::from_secs(2));
         for event in [
             Event::Granted(info(ONE, &[1])),
-            Event::TimedOut { lock: ONE },
+            Event::TimedOut { lock: ONE, by: None },
             Event::Wounded { lock: LockId(9) },
             Event::Contended { lock: ONE, deadline },
             evicted(ONE, false),
@@ -292,7 +373,7 @@ mod tests {
     fn a_late_fence_does_not_end_a_lock_that_lives() {
         let mut locks = locks();
         assert!(locks.note(&evicted(ONE, true)));
-        assert!(!locks.find(ONE).unwrap().evicted);
+        assert!(locks.find(ONE).unwrap().evicted.is_none());
         locks.grown(ONE, None);
         assert!(locks.note(&evicted(ONE, true)));
         assert!(locks.find(ONE).unwrap().waiting);
@@ -301,15 +382,14 @@ mod tests {
     #[test]
     fn a_lock_that_ends_without_a_grant_is_gone_and_a_growth_leaves_its_grant() {
         let mut locks = locks();
-        locks.set_main(TWO);
         locks.grown(ONE, None);
         for lock in [ONE, TWO] {
-            let event = Event::TimedOut { lock };
+            let event = Event::TimedOut { lock, by: None };
             assert!(locks.note(&event));
             locks.keep(event);
-            assert_eq!(locks.answer(lock), Err(Error::TimedOut));
+            assert_eq!(locks.answer(lock), Err(Error::TimedOut { by: None, silent: false }));
         }
-        assert!(locks.find(TWO).is_none() && locks.main().is_none());
+        assert!(locks.find(TWO).is_none());
         let one = locks.find(ONE).unwrap();
         assert!(one.grant.is_some() && !one.waiting);
         assert_eq!(locks.next_unread(), None);
@@ -320,7 +400,7 @@ mod tests {
     #[test]
     fn a_contention_is_told_once_and_gives_the_deadline() {
         let mut locks = locks();
-        let deadline = Duration::from_secs(7);
+        let deadline = Some(Duration::from_secs(7));
         assert!(locks.note(&Event::Contended { lock: ONE, deadline }));
         assert_eq!(locks.find(ONE).unwrap().grant.as_ref().unwrap().deadline, deadline);
         assert!(!locks.note(&Event::Contended { lock: TWO, deadline }), "it has no grant");
@@ -331,7 +411,7 @@ mod tests {
         let mut locks = locks();
         locks.grown(ONE, None);
         for event in [
-            Event::TimedOut { lock: ONE },
+            Event::TimedOut { lock: ONE, by: None },
             Event::Granted(info(TWO, &[3])),
             evicted(ONE, true),
             Event::Granted(info(ONE, &[1, 2, 3])),
@@ -362,6 +442,34 @@ mod tests {
         assert!(!locks.let_go(ONE, &[BufferId(1)]));
         assert!(locks.let_go(ONE, &[BufferId(2), BufferId(1)]));
         assert!(!locks.let_go(TWO, &[BufferId(1)]), "it waits");
+    }
+
+    #[test]
+    fn a_grant_has_the_accesses_that_were_asked_for() {
+        let mut locks = locks();
+        let holds = |locks: &Locks, id, buffer, access| {
+            locks.find(id).is_some_and(|lock| lock.holds(BufferId(buffer), access))
+        };
+        assert!(holds(&locks, ONE, 2, Access::Write) && holds(&locks, ONE, 2, Access::Read));
+        assert!(holds(&locks, ONE, 1, Access::Read) && !holds(&locks, ONE, 1, Access::Write));
+        assert!(!holds(&locks, TWO, 3, Access::DmaRead), "it waits");
+        locks.note(&Event::Granted(info(TWO, &[3])));
+        assert!(holds(&locks, TWO, 3, Access::DmaRead) && !holds(&locks, TWO, 3, Access::Read));
+
+        // A growth that fails leaves what there was; one that is granted adds to it.
+        let more = [(BufferId(1), Access::Write), (BufferId(3), Access::Read)];
+        locks.ask_for_more(ONE, &more, Timeout::Never);
+        locks.grown(ONE, None);
+        locks.note(&Event::Wounded { lock: ONE });
+        assert!(!holds(&locks, ONE, 1, Access::Write));
+        locks.ask_for_more(ONE, &more, Timeout::Never);
+        locks.grown(ONE, Some((info(ONE, &[1, 2, 3]), Acquire::Ask)));
+        assert!(holds(&locks, ONE, 1, Access::Write) && holds(&locks, ONE, 3, Access::Read));
+
+        locks.share(ONE, &[BufferId(1)]);
+        assert!(!holds(&locks, ONE, 1, Access::Write) && holds(&locks, ONE, 2, Access::Write));
+        locks.let_go(ONE, &[BufferId(2)]);
+        assert!(!holds(&locks, ONE, 2, Access::Read) && holds(&locks, ONE, 1, Access::Read));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::reply;
 
 use crate::error::{Error, Result};
-use crate::group::{lost, Group, MALFORMED};
+use crate::session::{lost, Session, MALFORMED};
 use crate::locks::{Acquire, Granted};
 use crate::types::{GrantInfo, GrantedBuffer, LockId};
 
@@ -39,7 +39,7 @@ enum Growth {
     None,
 }
 
-impl Group {
+impl Session {
     /// Makes clear what is unclear, before a request.
     ///
     /// # Errors
@@ -77,14 +77,32 @@ impl Group {
         }
     }
 
+    /// Ends the wait for a lock, or for a growth, when the service does not answer. A thread waits until it does again,
+    /// and ends there what the client does not wait for any more. Without a thread the next request does it.
+    pub(crate) fn give_up_silent(&mut self, id: LockId) {
+        let grew = self.locks.find(id).is_some_and(|lock| lock.grant.is_some());
+        self.forget_wait(id);
+        let Ok(group) = self.own_remote() else { return };
+        let end = move || {
+            // An error is ignored: it has ended before, or the service is gone.
+            let _ = match grew {
+                true => group.cancel(id.0),
+                false => group.unlock(id.0),
+            };
+        };
+        if std::thread::Builder::new().spawn(end).is_err() {
+            self.unclear.push(id);
+        }
+    }
+
     /// Ends a lock of which the client has only the number. Returns false if the service never had such a lock.
     fn end_number(&mut self, id: LockId) -> Result<bool> {
         self.may_hear_later();
         match self.remote()?.unlock(id.0).map_err(Error::from) {
-            Ok(()) | Err(Error::Ended | Error::Evicted) => Ok(true),
+            Ok(()) | Err(Error::Ended | Error::Evicted { .. }) => Ok(true),
             // With the service or the group every lock has ended.
             Err(Error::Closed | Error::ServiceDied) => Ok(true),
-            Err(Error::BadLock) => Ok(false),
+            Err(Error::BadLock(_)) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -107,9 +125,9 @@ impl Group {
     /// Ends a growth that is unclear. If it was granted, the grant keeps it.
     fn give_up_growth(&mut self, id: LockId) -> Result<()> {
         match self.find_growth(id)? {
-            Growth::Waits => match self.cancel_lock(id) {
+            Growth::Waits => match self.cancel(id) {
                 // It was granted meanwhile, and its record is there.
-                Err(Error::NotQueued) => while self.absorb()? {},
+                Err(Error::NotQueued) => self.absorb_all()?,
                 cancelled => return cancelled,
             },
             Growth::Granted(granted) => {
@@ -129,14 +147,14 @@ impl Group {
         // The service writes a record before it answers. So if the growth waited and has ended, its record
         // is here now.
         self.may_hear_later();
-        while self.absorb()? {}
+        self.absorb_all()?;
         let state = states.iter().find(|state| state.lock == id.0);
         let Some(lock) = self.locks.find_mut(id).filter(|lock| lock.waiting) else {
             return Ok(Growth::Told);
         };
         let Some(state) = state else {
             // A lock with a grant ends by itself only if the grant is taken away.
-            self.take_away(id);
+            self.locks.take_away(id);
             return Ok(Growth::Told);
         };
         if state.waiting {
@@ -178,7 +196,7 @@ mod tests {
             fenced: false,
         };
         let buffers = buffers.iter().map(buffer).collect();
-        GrantInfo { lock: LockId(1), deadline: Duration::from_secs(1), buffers }
+        GrantInfo { lock: LockId(1), deadline: Some(Duration::from_secs(1)), buffers }
     }
 
     #[test]

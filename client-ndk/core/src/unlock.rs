@@ -2,29 +2,29 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The ends of locks: whole or in part, with fences or without, and what to do if the service can't take
-//! the fences. [`Grant`](crate::Grant) and the calls by number use it.
+//! the fences.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use nix::time::{clock_gettime, ClockId};
 
 use crate::error::{Error, Result};
-use crate::group::{lost, Group};
+use crate::session::{lost, not_in_grant, waits, Session};
 use crate::types::{BufferId, LockId};
 
-impl Group {
+impl Session {
     /// Ends a lock. If the service can't take the fences, or if it is not clear that it has, waits for them
     /// until the deadline. After an error the lock has ended if it has no record any more.
     pub(crate) fn release(&mut self, id: LockId, fences: &[ReleaseFence]) -> Result<()> {
         let mut result = self.end(id, fences);
         if result == Err(Error::EventsUnread) {
             // Records that nobody has read fill the channel.
-            while self.absorb()? {}
+            self.absorb_all()?;
             result = self.end(id, fences);
         }
         let unclear = match result {
-            Err(Error::EventsUnread | Error::Quota | Error::NoResources) if !fences.is_empty() => {
+            Err(Error::EventsUnread | Error::Quota(_) | Error::NoResources(_)) if !fences.is_empty() => {
                 false
             }
             // The kernel could not deliver the request or the reply, mostly for want of a descriptor.
@@ -51,11 +51,13 @@ impl Group {
         }
     }
 
-    /// Waits for fences, until the deadline of the grant. At the deadline it is over in any case, so an error is
-    /// ignored.
+    /// Waits for fences, until the deadline of the grant; the hold limit, if it has none. After that the grant, or the
+    /// fence, would be over in any case, so an error is ignored.
     fn await_fences(&self, id: LockId, fences: &[ReleaseFence]) {
+        let until = Instant::now().checked_add(self.time_left(id).unwrap_or(self.hold_limit()));
         for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
-            let _ = crate::fence::wait(fence.as_ref(), self.time_left(id));
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let _ = crate::fence::wait(fence.as_ref(), left);
         }
     }
 
@@ -85,9 +87,9 @@ impl Group {
                 Ok(())
             }
             Err(
-                error @ (Error::Evicted
+                error @ (Error::Evicted { .. }
                 | Error::Ended
-                | Error::BadLock
+                | Error::BadLock(_)
                 | Error::Closed
                 | Error::ServiceDied),
             ) => {
@@ -115,11 +117,11 @@ impl Group {
         let mut result = end(self, fences);
         if result == Err(Error::EventsUnread) {
             // Records that nobody has read fill the channel.
-            while self.absorb()? {}
+            self.absorb_all()?;
             result = end(self, fences);
         }
         let result = match result {
-            Err(Error::Quota | Error::NoResources) if !fences.is_empty() => {
+            Err(Error::Quota(_) | Error::NoResources(_)) if !fences.is_empty() => {
                 self.await_fences(id, fences);
                 end(self, &[])
             }
@@ -128,7 +130,7 @@ impl Group {
                 self.await_fences(id, fences);
                 match end(self, &[]) {
                     // The grant had all of them. If it lacks one now, the first request was done.
-                    Err(Error::UnknownBuffer | Error::Ended) => Ok(()),
+                    Err(Error::UnknownBuffer(_) | Error::Ended) => Ok(()),
                     result => result,
                 }
             }
@@ -137,12 +139,8 @@ impl Group {
         if result.is_err() || !fences.is_empty() {
             self.may_hear_later();
         }
-        let is_main = self.locks.is_main(id);
         match result {
             Ok(()) => {
-                if is_main {
-                    self.members.let_go(buffers);
-                }
                 if self.locks.let_go(id, buffers) {
                     self.forget(id);
                 }
@@ -150,9 +148,7 @@ impl Group {
             }
             Err(error @ Error::Binder(_)) => {
                 // Nobody may use them until it is clear.
-                if is_main {
-                    self.members.let_go(buffers);
-                }
+                self.locks.disown(id, buffers);
                 Err(lost(error))
             }
             Err(error) => Err(self.noted(id, error)),
@@ -169,8 +165,8 @@ impl Group {
             Err(Error::Binder(_)) => call(),
             result => result,
         };
-        if matches!(result, Ok(()) | Err(Error::Binder(_))) && self.locks.is_main(id) {
-            self.members.share(buffers);
+        if matches!(result, Ok(()) | Err(Error::Binder(_))) {
+            self.locks.share(id, buffers);
         }
         result.map_err(|error| self.noted(id, lost(error)))
     }
@@ -178,29 +174,22 @@ impl Group {
     /// Refuses a lock without a record, and buffers that its grant does not have.
     fn has_all(&self, id: LockId, buffers: &[BufferId]) -> Result<()> {
         let lock = self.locks.find(id).ok_or(Error::Ended)?;
-        let grant = lock.grant.as_ref().ok_or(Error::Busy)?;
-        let has = |id: &BufferId| grant.buffers.iter().any(|buffer| buffer.id == *id);
-        buffers.iter().all(has).then_some(()).ok_or(Error::UnknownBuffer)
-    }
-
-    /// Notes an eviction that a call has told. The record stays until the lock is unlocked.
-    fn noted(&mut self, id: LockId, error: Error) -> Error {
-        match error {
-            // A lock with a grant ends by itself only if the grant is taken away.
-            Error::Evicted | Error::Ended => {
-                self.take_away(id);
-                Error::Evicted
-            }
-            error => error,
+        let grant = lock.grant.as_ref().ok_or_else(|| waits(id))?;
+        let has = |id: &&BufferId| grant.buffers.iter().any(|buffer| buffer.id == **id);
+        match buffers.iter().find(|buffer| !has(buffer)) {
+            Some(other) => Err(not_in_grant(*other, grant)),
+            None => Ok(()),
         }
     }
 
-    /// The time that is left until the deadline of a grant; zero when it has passed.
-    pub(crate) fn time_left(&self, id: LockId) -> Duration {
-        let grant = self.locks.find(id).and_then(|lock| lock.grant.as_ref());
-        let deadline = grant.map_or(Duration::ZERO, |grant| grant.deadline);
+    /// The time that is left until the deadline of a grant; zero when it has passed, or without a grant; `None` while
+    /// there is no deadline.
+    pub(crate) fn time_left(&self, id: LockId) -> Option<Duration> {
+        let Some(grant) = self.locks.find(id).and_then(|lock| lock.grant.as_ref()) else {
+            return Some(Duration::ZERO);
+        };
         // CLOCK_MONOTONIC with a valid pointer can't fail (clock_gettime(2)).
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::MAX, Duration::from);
-        deadline.saturating_sub(now)
+        grant.deadline.map(|deadline| deadline.saturating_sub(now))
     }
 }

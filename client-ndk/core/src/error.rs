@@ -8,85 +8,93 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as codes;
 use buffersync_aidl::{runtime, Failure};
 use nix::errno::Errno;
 
-use crate::types::BufferId;
+use crate::types::{BufferId, InTheWay};
 
 /// Result of this crate's calls.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The reason of a failed call. The first block has the `IBufferSync.ERROR_*` constants; the AIDL says
-/// which call returns which. A failed call has changed nothing unless its comment says otherwise.
+/// which call returns which. A failed call has changed nothing unless its comment says otherwise. The text of each
+/// error says the value, the limit, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// `ERROR_NOT_DMABUF`.
-    #[error("none of the descriptors is a dma-buf or a memfd")]
-    NotDmaBuf,
-    /// `ERROR_QUOTA`.
-    #[error("a quota of this uid or a limit of the group is reached")]
-    Quota,
-    /// `ERROR_UNKNOWN_BUFFER`.
-    #[error("the group has no buffer of that id")]
-    UnknownBuffer,
-    /// `ERROR_BUSY`.
-    #[error("the lock waits, or a lock of the group has the buffer")]
-    Busy,
+    #[error("{0}")]
+    NotDmaBuf(String),
+    /// `ERROR_QUOTA`: a quota of this uid or a limit of the group is reached.
+    #[error("{0}")]
+    Quota(String),
+    /// `ERROR_UNKNOWN_BUFFER`: the group, or the grant, has no such buffer.
+    #[error("{0}")]
+    UnknownBuffer(String),
+    /// `ERROR_BUSY`: the lock waits, or a lock of the group has the buffer.
+    #[error("{0}")]
+    Busy(String),
     /// `ERROR_EMPTY_GROUP`.
-    #[error("the group has no buffers")]
+    #[error("the group has no buffers: add one first")]
     EmptyGroup,
-    /// `ERROR_ALREADY_LOCKED`.
-    #[error("a lock of this group already has the buffers or waits for them")]
-    AlreadyLocked,
-    /// `ERROR_WOULD_BLOCK`.
-    #[error("somebody holds one of the buffers or waits for it")]
-    WouldBlock,
+    /// `ERROR_ALREADY_LOCKED`: another lock of this group has a buffer with a conflicting access or waits for it; or
+    /// the grant has all that it asks for.
+    #[error("{0}")]
+    AlreadyLocked(String),
+    /// `ERROR_WOULD_BLOCK`: somebody holds one of the buffers or waits for it.
+    #[error("{0}")]
+    WouldBlock(String),
     /// `ERROR_NOT_QUEUED`.
-    #[error("no lock is waiting")]
+    #[error("the lock does not wait (any more): read its event")]
     NotQueued,
-    /// `ERROR_BAD_LOCK`.
-    #[error("the number names no lock of this group")]
-    BadLock,
+    /// `ERROR_BAD_LOCK`: the number names no lock of this group.
+    #[error("{0}")]
+    BadLock(String),
     /// `ERROR_ENDED`: it was unlocked or cancelled, or it ended without a grant.
-    #[error("the lock has ended")]
+    #[error("the lock has ended: it was unlocked or cancelled before, or it ended without a grant")]
     Ended,
     /// `ERROR_EVICTED`.
-    #[error("evicted: the grant was taken away at its deadline, work done after it may be lost")]
-    Evicted,
+    #[error("{}", evicted(by.as_ref()))]
+    Evicted {
+        /// A lock that was waiting for a buffer of the grant, if it is known.
+        by: Option<InTheWay>,
+    },
     /// `ERROR_CLOSED`.
-    #[error("the group is closed")]
+    #[error("the group is closed: open another")]
     Closed,
     /// `ERROR_BAD_FENCE`.
-    #[error("a release fence is not a sync_file")]
-    BadFence,
+    #[error("{0}")]
+    BadFence(String),
     /// `ERROR_EVENTS_UNREAD`.
-    #[error("too many unread events: read them first")]
+    #[error("the group has too many unread events: read them until there are none, then call again")]
     EventsUnread,
-    /// `ERROR_ACCESS_CONFLICT`.
-    #[error(
-        "the buffer is in the group for the CPU and was added for DMA, or the other way round"
-    )]
-    AccessConflict,
-    /// `ERROR_NO_RESOURCES`.
-    #[error("the service is short of descriptors or memory")]
-    NoResources,
+    /// `ERROR_ACCESS_CONFLICT`: a buffer would be in the group, or in one lock, for the CPU and for DMA at once.
+    #[error("{0}")]
+    AccessConflict(String),
+    /// `ERROR_NO_RESOURCES`: the service is short of descriptors or memory.
+    #[error("{0}")]
+    NoResources(String),
     /// `ERROR_DEADLOCK`, or a WOUNDED event: an older lock waits for a buffer that this grant has, and
     /// waiting for more could deadlock (the kernel's `-EDEADLK`). Or the life of its ticket is over,
     /// and another lock already waits for a buffer that it wants. Unlock and lock again: the new lock
     /// has the old ticket while that lives. Until then the grant can't grow.
-    #[error("another lock comes first: unlock, and lock again")]
+    #[error("an older lock wants what this one holds: unlock it, and lock all buffers again")]
     Deadlock,
     /// `ERROR_UNSUPPORTED`: see [`crate::Capabilities`].
-    #[error("the service or its kernel can't do that")]
-    Unsupported,
+    #[error("{0}")]
+    Unsupported(String),
     /// An `ERROR_*` of a later version of the interface.
-    #[error("service error {0}, unknown to this client")]
-    UnknownCode(i32),
+    #[error("{1} (error {0} of the service, unknown to this client)")]
+    UnknownCode(i32, String),
 
     /// `EX_ILLEGAL_ARGUMENT`, with the service's message.
     #[error("illegal argument: {0}")]
     IllegalArgument(String),
     /// The lock was not granted in time. If it would grow a grant, that goes on as it was.
-    #[error("the lock was not granted in time")]
-    TimedOut,
+    #[error("{}", timed_out(by.as_ref(), *silent))]
+    TimedOut {
+        /// A lock that it waited for, if it waited for one.
+        by: Option<InTheWay>,
+        /// The service did not say so: it does not answer. The lock is ended when it does again.
+        silent: bool,
+    },
     /// The lock ended without a grant: an implicit fence of a buffer did not signal in time, or its
     /// cache maintenance failed. If it would grow a grant, that goes on as it was.
     #[error("{}", lock_failed(*buffer, *errno, *by_fence))]
@@ -99,21 +107,18 @@ pub enum Error {
         by_fence: bool,
     },
     /// The service is gone, and every lock with it. Or another owner of the group's binder closed the
-    /// group. Connect again and open new groups.
-    #[error("the buffersync service died")]
+    /// group. Open new groups: the connection finds the service when it is back.
+    #[error("the service died, and every lock with it: open the group again when the service is back")]
     ServiceDied,
     /// A descriptor is not open.
-    #[error("bad file descriptor")]
+    #[error("a descriptor is not open")]
     BadFd,
-    /// The lock has no grant: it was not granted, or was unlocked before.
-    #[error("the group holds nothing")]
-    NotLocked,
-    /// Another thread took the lock back ([`crate::SharedGroup::cancel`]).
-    #[error("the lock was cancelled")]
+    /// Another thread took the lock back ([`crate::Group::cancel`]).
+    #[error("another thread has cancelled the lock")]
     Cancelled,
     /// This group already has a mapping of the buffer.
-    #[error("the buffer is already mapped")]
-    AlreadyMapped,
+    #[error("buffer {0} is mapped already, and a group has one mapping of a buffer: drop that first")]
+    AlreadyMapped(BufferId),
     /// This process is a forked child of the process that connected. It can't use the connection.
     #[error("this process is a forked child of the process that connected: exec first")]
     Forked,
@@ -148,31 +153,30 @@ impl Error {
     /// The error as a number, as C and Java get it. 0 would be success.
     pub fn code(&self) -> i32 {
         match self {
-            Self::NotDmaBuf => -4,
-            Self::Quota => -8,
-            Self::UnknownBuffer => -6,
-            Self::Busy | Self::AlreadyMapped => -11,
+            Self::NotDmaBuf(_) => -4,
+            Self::Quota(_) => -8,
+            Self::UnknownBuffer(_) => -6,
+            Self::Busy(_) | Self::AlreadyMapped(_) => -11,
             Self::EmptyGroup => -10,
-            Self::AlreadyLocked => -12,
-            Self::WouldBlock => -14,
+            Self::AlreadyLocked(_) => -12,
+            Self::WouldBlock(_) => -14,
             Self::NotQueued => -15,
-            Self::NotLocked => -13,
-            Self::Evicted => -19,
+            Self::Evicted { .. } => -19,
             Self::Closed => -2,
-            Self::BadFence => -5,
+            Self::BadFence(_) => -5,
             Self::EventsUnread => -21,
-            Self::AccessConflict => -7,
-            Self::NoResources | Self::ReplyLost(_) => -9,
+            Self::AccessConflict(_) => -7,
+            Self::NoResources(_) | Self::ReplyLost(_) => -9,
             Self::Deadlock => -18,
-            Self::Unsupported => -22,
+            Self::Unsupported(_) => -22,
             Self::IllegalArgument(_) => -1,
-            Self::TimedOut => -16,
+            Self::TimedOut { .. } => -16,
             Self::LockFailed { .. } => -20,
             Self::ServiceDied => -25,
             Self::BadFd => -3,
             Self::Cancelled => -17,
             Self::Forked => -26,
-            Self::BadLock => -28,
+            Self::BadLock(_) => -28,
             Self::Ended => -29,
             Self::NoBinder(_) => -23,
             Self::NoService { .. } => -24,
@@ -186,28 +190,55 @@ impl Error {
         Self::System(what, Errno::from_raw(error.raw_os_error().unwrap_or(0)))
     }
 
-    pub(crate) fn from_code(code: i32) -> Self {
-        match code {
-            codes::ERROR_NOT_DMABUF => Self::NotDmaBuf,
-            codes::ERROR_QUOTA => Self::Quota,
-            codes::ERROR_UNKNOWN_BUFFER => Self::UnknownBuffer,
-            codes::ERROR_BUSY => Self::Busy,
-            codes::ERROR_EMPTY_GROUP => Self::EmptyGroup,
-            codes::ERROR_ALREADY_LOCKED => Self::AlreadyLocked,
-            codes::ERROR_WOULD_BLOCK => Self::WouldBlock,
-            codes::ERROR_NOT_QUEUED => Self::NotQueued,
-            codes::ERROR_BAD_LOCK => Self::BadLock,
-            codes::ERROR_EVICTED => Self::Evicted,
-            codes::ERROR_CLOSED => Self::Closed,
-            codes::ERROR_BAD_FENCE => Self::BadFence,
-            codes::ERROR_EVENTS_UNREAD => Self::EventsUnread,
-            codes::ERROR_ACCESS_CONFLICT => Self::AccessConflict,
-            codes::ERROR_NO_RESOURCES => Self::NoResources,
-            codes::ERROR_DEADLOCK => Self::Deadlock,
-            codes::ERROR_UNSUPPORTED => Self::Unsupported,
-            codes::ERROR_ENDED => Self::Ended,
-            other => Self::UnknownCode(other),
+    /// A lock that was in the way of this one, or that waited for it when it was evicted.
+    pub fn in_the_way(&self) -> Option<&InTheWay> {
+        match self {
+            Self::TimedOut { by, .. } | Self::Evicted { by } => by.as_ref(),
+            _ => None,
         }
+    }
+
+    pub(crate) fn from_code(code: i32, why: String) -> Self {
+        match code {
+            codes::ERROR_NOT_DMABUF => Self::NotDmaBuf(why),
+            codes::ERROR_QUOTA => Self::Quota(why),
+            codes::ERROR_UNKNOWN_BUFFER => Self::UnknownBuffer(why),
+            codes::ERROR_BUSY => Self::Busy(why),
+            codes::ERROR_EMPTY_GROUP => Self::EmptyGroup,
+            codes::ERROR_ALREADY_LOCKED => Self::AlreadyLocked(why),
+            codes::ERROR_WOULD_BLOCK => Self::WouldBlock(why),
+            codes::ERROR_NOT_QUEUED => Self::NotQueued,
+            codes::ERROR_BAD_LOCK => Self::BadLock(why),
+            codes::ERROR_EVICTED => Self::Evicted { by: None },
+            codes::ERROR_CLOSED => Self::Closed,
+            codes::ERROR_BAD_FENCE => Self::BadFence(why),
+            codes::ERROR_EVENTS_UNREAD => Self::EventsUnread,
+            codes::ERROR_ACCESS_CONFLICT => Self::AccessConflict(why),
+            codes::ERROR_NO_RESOURCES => Self::NoResources(why),
+            codes::ERROR_DEADLOCK => Self::Deadlock,
+            codes::ERROR_UNSUPPORTED => Self::Unsupported(why),
+            codes::ERROR_ENDED => Self::Ended,
+            other => Self::UnknownCode(other, why),
+        }
+    }
+}
+
+fn evicted(by: Option<&InTheWay>) -> String {
+    let what = "the grant was taken away at its deadline, and what was done since may be lost";
+    match by {
+        Some(by) => format!("{what}: {by} was waiting for it"),
+        None => what.to_string(),
+    }
+}
+
+fn timed_out(by: Option<&InTheWay>, silent: bool) -> String {
+    let what = "the lock was not granted in time";
+    match by {
+        _ if silent => {
+            format!("{what}: the service does not answer; the lock is ended when it does again")
+        }
+        Some(by) => format!("{what}: {by} is in the way"),
+        None => format!("{what}: a fence or cache maintenance of a buffer is not done"),
     }
 }
 
@@ -228,7 +259,7 @@ fn is_shortage(errno: Errno) -> bool {
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::ServiceSpecific(code) => Self::from_code(code),
+            Failure::ServiceSpecific(code, message) => Self::from_code(code, message),
             Failure::IllegalArgument(message) => Self::IllegalArgument(message),
             Failure::DeadObject => Self::ServiceDied,
             Failure::BadFd => Self::BadFd,
@@ -247,26 +278,43 @@ impl From<Status> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::LockId;
 
     #[test]
     fn every_code_of_the_interface_has_its_own_error() {
-        let errors: Vec<Error> = (1..=18).map(Error::from_code).collect();
+        let of = |code| Error::from_code(code, "why".to_string());
+        let errors: Vec<Error> = (1..=18).map(of).collect();
         for (at, error) in errors.iter().enumerate() {
-            assert!(!matches!(error, Error::UnknownCode(_)), "code {}", at + 1);
+            assert!(!matches!(error, Error::UnknownCode(..)), "code {}", at + 1);
             assert!(!errors[..at].contains(error), "code {} is not alone", at + 1);
         }
-        assert_eq!(errors[codes::ERROR_EVICTED as usize - 1], Error::Evicted);
-        assert_eq!(Error::from_code(19), Error::UnknownCode(19));
+        assert_eq!(errors[codes::ERROR_EVICTED as usize - 1], Error::Evicted { by: None });
+        assert_eq!(of(19), Error::UnknownCode(19, "why".to_string()));
     }
 
     #[test]
     fn statuses_keep_what_they_say() {
-        let evicted = runtime::service_specific(codes::ERROR_EVICTED, "late");
-        assert_eq!(Error::from(evicted), Error::Evicted);
+        let quota = Error::from(runtime::service_specific(codes::ERROR_QUOTA, "256 at most"));
+        assert_eq!(quota, Error::Quota("256 at most".into()));
+        assert_eq!(quota.to_string(), "256 at most");
         let Error::IllegalArgument(why) = runtime::illegal_argument("name is empty").into() else {
             panic!("an illegal argument stays one");
         };
         assert!(why.contains("name is empty"), "{why}");
+    }
+
+    #[test]
+    fn a_time_out_and_an_eviction_say_which_lock_was_in_the_way() {
+        let of = |owner: Option<&str>| {
+            InTheWay { group: 7, lock: LockId(3), owner: owner.map(str::to_string) }
+        };
+        let by = Some(of(Some("camera")));
+        let text = Error::TimedOut { by, silent: false }.to_string();
+        assert!(text.ends_with(r#"lock 3 of group 7 ("camera") is in the way"#), "{text}");
+        let text = Error::Evicted { by: Some(of(None)) }.to_string();
+        assert!(text.ends_with("lock 3 of group 7 was waiting for it"), "{text}");
+        let text = Error::TimedOut { by: None, silent: true }.to_string();
+        assert!(text.contains("does not answer"), "{text}");
     }
 
     #[test]

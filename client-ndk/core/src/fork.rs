@@ -93,6 +93,11 @@ impl<T: FromIBinder + ?Sized> Remote<T> {
         check()?;
         ending::check().map(|()| &**self.0)
     }
+
+    /// Another reference, for another thread.
+    pub fn clone_it(&self) -> Result<Strong<T>> {
+        check().map(|()| Strong::clone(&self.0))
+    }
 }
 
 impl<T: FromIBinder + ?Sized> Drop for Remote<T> {

@@ -14,7 +14,6 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
-use crate::grant::Grant;
 use crate::group::Group;
 use crate::types::{Access, BufferId};
 
@@ -51,31 +50,13 @@ impl Group {
     /// [`Error::Unsupported`] where libnativewindow does not have the function, as on Linux. Those of
     /// [`Group::add_handle`].
     pub unsafe fn add_hardware_buffer(
-        &mut self,
+        &self,
         buffer: NonNull<AHardwareBuffer>,
         access: Access,
     ) -> Result<Vec<BufferId>> {
         // SAFETY: the caller's promise covers the call.
         let fds = unsafe { descriptors_of(buffer) }?;
         self.add_handle(&fds, &[], access)
-    }
-}
-
-impl Grant<'_> {
-    /// Like [`Group::add_hardware_buffer`], during a grant; [`Grant::grow`] gets the buffers.
-    ///
-    /// # Safety
-    /// That of [`Group::add_hardware_buffer`].
-    ///
-    /// # Errors
-    /// Those of [`Group::add_hardware_buffer`].
-    pub unsafe fn add_hardware_buffer(
-        &mut self,
-        buffer: NonNull<AHardwareBuffer>,
-        access: Access,
-    ) -> Result<Vec<BufferId>> {
-        // SAFETY: the caller's promise is the same.
-        unsafe { self.group_mut().add_hardware_buffer(buffer, access) }
     }
 }
 
@@ -89,7 +70,10 @@ impl Grant<'_> {
 /// [`Error::Unsupported`] as in [`Group::add_hardware_buffer`]; [`Error::NotDmaBuf`] for a handle
 /// without descriptors.
 pub unsafe fn descriptors_of<'a>(buffer: NonNull<AHardwareBuffer>) -> Result<Vec<BorrowedFd<'a>>> {
-    let get = get_native_handle().ok_or(Error::Unsupported)?;
+    let get = get_native_handle().ok_or_else(|| {
+        let why = "libnativewindow has no AHardwareBuffer_getNativeHandle: add the dma-buf descriptors";
+        Error::Unsupported(why.to_string())
+    })?;
     // SAFETY: the function has this type; the caller vouches for the buffer, which owns the returned
     // handle.
     let handle = unsafe { get(buffer.as_ptr()) };
@@ -103,11 +87,11 @@ pub unsafe fn descriptors_of<'a>(buffer: NonNull<AHardwareBuffer>) -> Result<Vec
 /// The handle is null, or a `native_handle_t` that outlives the result.
 unsafe fn descriptors<'a>(handle: *const NativeHandle) -> Result<Vec<BorrowedFd<'a>>> {
     // SAFETY: the caller vouches for the handle.
-    let header = unsafe { handle.as_ref() }.ok_or(Error::NotDmaBuf)?;
+    let header = unsafe { handle.as_ref() }.ok_or_else(no_handle)?;
     let size = std::mem::size_of::<NativeHandle>();
     let whole = usize::try_from(header.version) == Ok(size);
     if !whole || !(1..=MAX_FDS).contains(&header.num_fds) {
-        return Err(Error::NotDmaBuf);
+        return Err(no_handle());
     }
     let first = handle.cast::<u8>().wrapping_add(size).cast::<c_int>();
     // SAFETY: a handle of this version has this number of descriptors after its header.
@@ -133,6 +117,10 @@ fn get_native_handle() -> Option<GetNativeHandle> {
         // SAFETY: this is its type in vndk/hardware_buffer.h; a function pointer has the size of any.
         Some(unsafe { std::mem::transmute::<*mut c_void, GetNativeHandle>(symbol.as_ptr()) })
     })
+}
+
+fn no_handle() -> Error {
+    Error::NotDmaBuf("the AHardwareBuffer has no native handle with descriptors".to_string())
 }
 
 #[cfg(test)]
@@ -161,12 +149,12 @@ mod tests {
 
     #[test]
     fn a_malformed_handle_is_refused() {
-        assert_eq!(parse(11, 2, [0, 1]), Err(Error::NotDmaBuf));
-        assert_eq!(parse(12, 0, [0, 1]), Err(Error::NotDmaBuf));
-        assert_eq!(parse(12, -1, [0, 1]), Err(Error::NotDmaBuf));
-        assert_eq!(parse(12, 1025, [0, 1]), Err(Error::NotDmaBuf));
+        assert_eq!(parse(11, 2, [0, 1]), Err(no_handle()));
+        assert_eq!(parse(12, 0, [0, 1]), Err(no_handle()));
+        assert_eq!(parse(12, -1, [0, 1]), Err(no_handle()));
+        assert_eq!(parse(12, 1025, [0, 1]), Err(no_handle()));
         assert_eq!(parse(12, 2, [0, -1]), Err(Error::BadFd));
         // SAFETY: null is allowed.
-        assert_eq!(unsafe { descriptors(std::ptr::null()) }.err(), Some(Error::NotDmaBuf));
+        assert_eq!(unsafe { descriptors(std::ptr::null()) }.err(), Some(no_handle()));
     }
 }

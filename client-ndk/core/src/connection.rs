@@ -7,14 +7,16 @@
 //! it. If the service has died, the next call notices that and looks the service up again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use binder::Strong;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
+use buffersync_aidl::aidl::vendor::buffersync::HoldFrom::HoldFrom as AidlHoldFrom;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
 use buffersync_aidl::{runtime, Failure, DEFAULT_INSTANCE};
 use nix::fcntl::OFlag;
@@ -26,10 +28,13 @@ use crate::error::{Error, Result};
 use crate::events::EventChannel;
 use crate::fork;
 use crate::group::Group;
-use crate::types::{millis, Capabilities};
+use crate::types::{millis, Capabilities, HoldFrom};
 
 /// The binder device that [`BufferSync::connect`] opens. The service is there, not on `/dev/vndbinder`.
 pub const DEFAULT_DEVICE: &str = "/dev/binder";
+
+/// How often a client that waits for the service looks for it.
+const LOOK_UP_AGAIN: Duration = Duration::from_millis(50);
 
 /// Options of a new group (`GroupOptions.aidl`).
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +42,8 @@ pub struct Options {
     /// A grant of the group is taken away after this time; `None` for the service's default. At most
     /// [`Capabilities::max_hold`]; rounded up to whole milliseconds.
     pub hold_limit: Option<Duration>,
+    /// The moment from which this time counts.
+    pub hold_from: HoldFrom,
     /// For the group's DMA accesses, acquire fences include the implicit fences of the dma-bufs, and
     /// release fences are attached to the dma-bufs. Needs [`Capabilities::implicit_fences`].
     pub implicit_fences: bool,
@@ -72,6 +79,12 @@ pub struct BufferSync {
     connection: Arc<Connection>,
 }
 
+impl fmt::Debug for BufferSync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferSync").field("instance", &self.connection.instance).finish()
+    }
+}
+
 struct Connection {
     instance: String,
     /// The result of the last look-up; `None` after a call found the service dead.
@@ -86,6 +99,39 @@ impl BufferSync {
     /// [`Error::NoBinder`], [`Error::NoService`], [`Error::Forked`].
     pub fn connect() -> Result<Self> {
         Self::connect_with(DEFAULT_DEVICE, DEFAULT_INSTANCE)
+    }
+
+    /// Connects like [`BufferSync::connect`], and waits until the service is there (`None`: as long as it takes).
+    ///
+    /// # Errors
+    /// [`Error::NoService`] if it is not there in time; [`Error::NoBinder`], [`Error::Forked`] at once.
+    pub fn wait_for_service(timeout: impl Into<Option<Duration>>) -> Result<Self> {
+        Self::wait_for_service_with(DEFAULT_DEVICE, DEFAULT_INSTANCE, timeout)
+    }
+
+    /// [`BufferSync::wait_for_service`] with the arguments of [`BufferSync::connect_with`].
+    ///
+    /// # Errors
+    /// Those of [`BufferSync::wait_for_service`].
+    pub fn wait_for_service_with(
+        device: &str,
+        instance: &str,
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Self> {
+        let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            match Self::connect_with(device, instance) {
+                Err(error @ Error::NoService { .. }) => {
+                    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+                    if left.is_some_and(|left| left.is_zero()) {
+                        return Err(error);
+                    }
+                    // The service manager could call back, but a client has no binder threads.
+                    std::thread::sleep(LOOK_UP_AGAIN.min(left.unwrap_or(LOOK_UP_AGAIN)));
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Connects over a binder device to an instance, named as [`DEFAULT_INSTANCE`] is:
@@ -127,8 +173,11 @@ impl BufferSync {
     pub fn open_group(&self, name: &str, options: Options) -> Result<Group> {
         let options = GroupOptions {
             holdLimitMs: options.hold_limit_ms(),
+            holdFrom: match options.hold_from {
+                HoldFrom::Grant => AidlHoldFrom::GRANT,
+                HoldFrom::Conflict => AidlHoldFrom::CONFLICT,
+            },
             implicitFences: options.implicit_fences,
-            ..GroupOptions::default()
         };
         let opened = self.connection.call(|service| Ok(service.openGroup(name, &options)?))?;
         let binder = opened.group.ok_or(Error::Protocol("openGroup returned no group"))?;
@@ -240,5 +289,6 @@ mod tests {
         is_send::<BufferSync>();
         is_sync::<BufferSync>();
         is_send::<Group>();
+        is_sync::<Group>();
     }
 }
