@@ -71,7 +71,8 @@ impl Group {
 /// without descriptors.
 pub unsafe fn descriptors_of<'a>(buffer: NonNull<AHardwareBuffer>) -> Result<Vec<BorrowedFd<'a>>> {
     let get = get_native_handle().ok_or_else(|| {
-        let why = "libnativewindow has no AHardwareBuffer_getNativeHandle: add the dma-buf descriptors";
+        let why =
+            "libnativewindow has no AHardwareBuffer_getNativeHandle: add the dma-buf descriptors";
         Error::Unsupported(why.to_string())
     })?;
     // SAFETY: the function has this type; the caller vouches for the buffer, which owns the returned

@@ -53,11 +53,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub fn new(
-        binder: Strong<dyn ISyncGroup>,
-        events: EventChannel,
-        hold_limit: Duration,
-    ) -> Self {
+    pub fn new(binder: Strong<dyn ISyncGroup>, events: EventChannel, hold_limit: Duration) -> Self {
         Self {
             binder: Remote::new(binder),
             events,
