@@ -138,14 +138,11 @@ mod volatile {
     /// # Safety
     /// `from` can be read and `to` can be written for `length` bytes. They do not overlap.
     pub unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
-        // Words are only as good as both addresses are aligned.
-        let head = match (from as usize % WORD, to as usize % WORD) {
-            (one, other) if one == other => (WORD - one) % WORD,
-            _ => length,
-        };
-        let head = head.min(length);
-        let words = (length - head) / WORD;
-        let tail = head + words * WORD;
+        // Bytes up to the first word that is aligned on both sides; all of them, if there is none.
+        let (head, other) = (from.align_offset(WORD), to.align_offset(WORD));
+        let head = if head == other { head.min(length) } else { length };
+        let words = length.saturating_sub(head) / WORD;
+        let tail = words.saturating_mul(WORD).saturating_add(head);
         // SAFETY: the ranges are parts of those that the caller vouches for, and the words are aligned.
         unsafe {
             for at in (0..head).chain(tail..length) {
