@@ -545,13 +545,18 @@ impl State {
     }
 
     /// Tells a group that a grant was taken away.
-    pub fn evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
+    pub fn evicted(
+        &mut self,
+        id: GroupId,
+        (token, cause, by): (Token, EvictionCause, Option<(GroupId, Token)>),
+        now: Time,
+    ) {
         // A release fence that fails belongs to a grant that has ended already.
         if cause == EvictionCause::Deadline {
             self.end_lock(id, token);
         }
         self.sessions.evicted(id, token, cause, now);
-        self.tell(id, outbox::evicted(token, cause), now);
+        self.tell(id, outbox::evicted(token, cause, by), now);
     }
 
     /// Sends a record to a group.
