@@ -277,7 +277,8 @@ impl Engine {
             let (slot, exclusive) = (&self.slots[entry.slot], entry.want.is_exclusive());
             if lock.is_queued() {
                 let holds = !slot.holders.admits(exclusive, entry.is_upgrade());
-                let holder = holds.then(|| slot.roster.any_but(&self.links, at)).flatten();
+                let mut holders = slot.roster.iter(&self.links).filter(|_| holds);
+                let holder = holders.find(|holder| *holder != at);
                 let other = holder.or_else(|| slot.queue.barrier(lock.ticket, exclusive));
                 return other.map(name);
             }

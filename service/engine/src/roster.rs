@@ -75,10 +75,9 @@ impl Roster {
         }
     }
 
-    /// A holder that is not this lock.
-    pub fn any_but(&self, links: &Links, lock: LockIx) -> Option<LockIx> {
-        let others = |list: List| list.iter(links).map(|(lock, _)| lock);
-        others(self.untold).chain(others(self.others)).find(|holder| *holder != lock)
+    /// All holders.
+    pub fn iter<'a>(&self, links: &'a Links) -> impl Iterator<Item = LockIx> + 'a {
+        self.untold.iter(links).chain(self.others.iter(links)).map(|(lock, _)| lock)
     }
 
     fn list(&mut self, untold: bool) -> &mut List {
