@@ -253,10 +253,11 @@ pub unsafe extern "C" fn ABufferSyncGroup_unlockBuffers(
         let (group, lock) = (find(group)?, LockId(lock));
         // SAFETY: the caller's promise is the same.
         let (fences, done) = (given?, unsafe { buffers(done, numBuffers)? });
-        Ok(match done.is_empty() {
+        match done.is_empty() {
             true => group.unlock(lock, fences)?,
             false => group.unlock_buffers(lock, &done, fences)?,
-        })
+        }
+        Ok(())
     })
 }
 

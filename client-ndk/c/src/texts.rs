@@ -23,7 +23,9 @@ const NAME_BYTES: usize = 72;
 struct Text<const N: usize>(UnsafeCell<[u8; N]>);
 
 impl<const N: usize> Text<N> {
-    const EMPTY: Self = Self(UnsafeCell::new([0; N]));
+    fn empty() -> Self {
+        Self(UnsafeCell::new([0; N]))
+    }
 
     /// Replaces the string. A NUL inside would end it, so it becomes a space.
     fn set(&self, text: &str) {
@@ -69,7 +71,7 @@ struct Places {
 
 impl Places {
     fn remember(&self, message: &str, in_the_way: Option<&InTheWay>) {
-        let empty = || Place { message: Text::EMPTY, owner: Text::EMPTY, lock: Cell::new(None) };
+        let empty = || Place { message: Text::empty(), owner: Text::empty(), lock: Cell::new(None) };
         let ring = self.ring.get_or_init(|| Box::new(std::array::from_fn(|_| empty())));
         let next = self.last.get().wrapping_add(1) % PLACES;
         let Some(place) = ring.get(next) else { return };
