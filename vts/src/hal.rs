@@ -88,7 +88,7 @@ pub fn error<T>(result: Result<T, Status>) -> i32 {
     match result {
         Ok(_) => panic!("the call was not refused"),
         Err(status) => match runtime::failure(&status) {
-            Failure::ServiceSpecific(code) => code,
+            Failure::ServiceSpecific(code, _) => code,
             other => panic!("not refused with an ERROR_*, but {other:?}"),
         },
     }

@@ -122,11 +122,6 @@ pub enum Error {
     /// Another thread took the lock back ([`crate::Group::cancel`]).
     #[error("another thread has cancelled the lock")]
     Cancelled,
-    /// This group already has a mapping of the buffer.
-    #[error(
-        "buffer {0} is mapped already, and a group has one mapping of a buffer: drop that first"
-    )]
-    AlreadyMapped(BufferId),
     /// This process is a forked child of the process that connected. It can't use the connection.
     #[error("this process is a forked child of the process that connected: exec first")]
     Forked,
@@ -164,7 +159,7 @@ impl Error {
             Self::NotDmaBuf(_) => -4,
             Self::Quota(_) => -8,
             Self::UnknownBuffer(_) => -6,
-            Self::Busy(_) | Self::AlreadyMapped(_) => -11,
+            Self::Busy(_) => -11,
             Self::EmptyGroup => -10,
             Self::AlreadyLocked(_) => -12,
             Self::WouldBlock(_) => -14,
