@@ -80,7 +80,8 @@ fn check(header: &str, generated: &Generated, exports: &BTreeSet<String>) -> Res
         compile("clang", "-std=c++17", &folder.join("plain.cc"))?;
     }
     // As with a C library that has no <sys/cdefs.h>, such as musl.
-    let without = header.replace("#include <sys/cdefs.h>", "#undef __BEGIN_DECLS\n#undef __END_DECLS");
+    let without =
+        header.replace("#include <sys/cdefs.h>", "#undef __BEGIN_DECLS\n#undef __END_DECLS");
     let without = without.replace("<android/", "<other/");
     if without == header {
         return Err("the header does not include <sys/cdefs.h>".into());
@@ -151,8 +152,7 @@ fn bindings(package: &Path, items: Vec<cbindgen::ItemType>, prefix: &str) -> Res
     // The header does not say what is in these.
     let opaque = ["ABufferSync", "ABufferSyncGroup", "AHardwareBuffer"];
     config.export.exclude = opaque.map(str::to_string).to_vec();
-    let structs =
-        ["Event", "Grant", "BufferState", "Fence", "Want", "LockStatus", "LockInTheWay"];
+    let structs = ["Event", "Grant", "BufferState", "Fence", "Want", "LockStatus", "LockInTheWay"];
     config.export.include = structs.map(|name| format!("ABufferSync{name}")).to_vec();
     let made = cbindgen::Builder::new().with_config(config).with_crate(package).generate();
     let made = made.map_err(|error| format!("cbindgen: {error}"))?;
