@@ -1,68 +1,86 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The guard of a group's main lock.
-//!
-//! A [`Grant`] borrows its group. So this file has every call that is possible during a grant.
-//! `ISyncGroup.aidl` has the rules of growth and fences.
+//! The guard of a lock that is granted. `ISyncGroup.aidl` has the rules of growth and fences.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
-use crate::group::{given, Group, TRY};
-use crate::types::{timeout_ns, Access, BufferId, GrantInfo, GrantedBuffer, LockId};
+use buffersync_client_core::{
+    Access, BufferId, Error, Fences, GrantInfo, GrantedBuffer, LockId, Result,
+};
 
-/// The main lock is granted: it holds the group's buffers, and they are coherent. Unlocks when dropped.
+use crate::group::{named, Group};
+
+/// A lock is granted: it holds its buffers, and they are coherent. Unlocks when dropped.
 ///
 /// The service takes the grant away at its deadline. Long work should check [`Grant::time_left`], or
-/// poll [`Grant::event_fd`] and call [`Grant::is_evicted`]. After `std::mem::forget` the grant lasts
-/// until the deadline; [`Group::grant`] returns the guard again.
-pub struct Grant<'a> {
-    group: &'a mut Group,
-    /// The main lock. Without its record the grant has ended.
-    id: LockId,
+/// poll the group's descriptor and call [`Grant::is_evicted`]. After `std::mem::forget` the grant lasts
+/// until the deadline.
+#[must_use = "a grant that is dropped is unlocked"]
+#[derive(Debug)]
+pub struct Grant {
+    group: Group,
+    /// As it was when it was granted, less what was let go since.
+    info: GrantInfo,
+    /// The core has no record of it any more.
+    ended: bool,
 }
 
-impl<'a> Grant<'a> {
-    /// The guard of a main lock that is granted.
-    pub(crate) fn of(group: &'a mut Group) -> Result<Self> {
-        match group.locks.main() {
-            Some(lock) if lock.grant.is_some() => {
-                let id = lock.id;
-                Ok(Self { group, id })
+impl Grant {
+    pub(crate) fn new(group: &Group, lock: LockId) -> Result<Self> {
+        match group.core().known_grant(lock) {
+            Ok(info) => Ok(Self { group: group.clone(), info, ended: false }),
+            Err(error) => {
+                group.core().drop_lock(lock);
+                Err(error)
             }
-            _ => Err(Error::Protocol("the grant is gone")),
         }
-    }
-}
-
-impl Grant<'_> {
-    /// The time at which the grant is taken away: a reading of `CLOCK_MONOTONIC`.
-    pub fn deadline(&self) -> Duration {
-        self.info().map_or(Duration::ZERO, |grant| grant.deadline)
-    }
-
-    /// The time that is left until the deadline; zero when it has passed.
-    pub fn time_left(&self) -> Duration {
-        self.group.time_left(self.id)
     }
 
     /// The number of the lock.
     pub fn id(&self) -> LockId {
-        self.id
+        self.info.lock
     }
 
-    /// The buffers, in the order in which they were added. See [`GrantedBuffer::evicted`] and
-    /// [`GrantedBuffer::torn`] for their marks.
+    /// The group of the lock.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// The buffers, in the order in which the lock named them, or in which they were added. See
+    /// [`GrantedBuffer::evicted`] and [`GrantedBuffer::torn`] for their marks.
     pub fn buffers(&self) -> &[GrantedBuffer] {
-        self.info().map_or(&[], |grant| &grant.buffers)
+        &self.info.buffers
     }
 
     /// One buffer of the grant.
     pub fn buffer(&self, id: BufferId) -> Option<&GrantedBuffer> {
         self.buffers().iter().find(|buffer| buffer.id == id)
+    }
+
+    /// The time at which the grant is taken away: a reading of `CLOCK_MONOTONIC`. `None` while it has no deadline
+    /// ([`crate::HoldFrom::Conflict`]).
+    pub fn deadline(&self) -> Option<Duration> {
+        // A CONTENDED event may have given it one.
+        self.group.core().known_grant(self.id()).map_or(self.info.deadline, |grant| grant.deadline)
+    }
+
+    /// The time that is left until the deadline; zero when it has passed; `None` while it has no deadline.
+    pub fn time_left(&self) -> Option<Duration> {
+        self.group.core().time_left(self.id())
+    }
+
+    /// Tells if the grant was taken away. Reads the group's events without blocking.
+    ///
+    /// # Errors
+    /// [`Error::ServiceDied`].
+    pub fn is_evicted(&self) -> Result<bool> {
+        match self.group.core().granted(self.id()) {
+            Ok(_) => Ok(false),
+            Err(Error::Evicted { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the release fences of earlier holders, as one sync_file. Devices must wait for it before
@@ -72,7 +90,7 @@ impl Grant<'_> {
     /// # Errors
     /// [`Error::Evicted`], [`Error::NoResources`], [`Error::ServiceDied`].
     pub fn acquire_fence(&self) -> Result<Option<OwnedFd>> {
-        self.group.acquire_fence(self.id)
+        self.group.core().acquire_fence(self.id(), None)
     }
 
     /// Like [`Grant::acquire_fence`], for one buffer.
@@ -80,54 +98,35 @@ impl Grant<'_> {
     /// # Errors
     /// [`Error::UnknownBuffer`], and those of [`Grant::acquire_fence`].
     pub fn acquire_fence_of(&self, buffer: BufferId) -> Result<Option<OwnedFd>> {
-        self.group.acquire_fence_of(self.id, buffer)
+        self.group.core().acquire_fence(self.id(), Some(buffer))
     }
 
-    /// The group's event channel. It is readable when the grant is taken away, and may be readable when it is not:
-    /// [`Grant::is_evicted`] tells.
-    pub fn event_fd(&self) -> BorrowedFd<'_> {
-        self.group.event_fd()
-    }
-
-    /// Tells if the grant was taken away. Reads the event channel without blocking.
+    /// Adds what the group has and this grant lacks: buffers that were added since, or stronger accesses. Waits up to
+    /// `timeout` (`None`: no time-out). The deadline stays the same, and the grant keeps what it has even if this call
+    /// fails.
     ///
     /// # Errors
-    /// [`Error::ServiceDied`].
-    pub fn is_evicted(&mut self) -> Result<bool> {
-        while !self.known_evicted() && self.group.absorb()? {}
-        Ok(self.known_evicted())
-    }
-
-    /// Adds a dma-buf, or a stronger access to one that the grant has; [`Grant::grow`] gets it.
-    ///
-    /// # Errors
-    /// Those of [`Group::add`].
-    pub fn add(&mut self, fd: impl AsFd, access: Access) -> Result<BufferId> {
-        self.group.add(fd, access)
-    }
-
-    /// Removes one buffer that was added and is not held.
-    ///
-    /// # Errors
-    /// [`Error::UnknownBuffer`]; [`Error::Busy`] if it is held.
-    pub fn remove(&mut self, buffer: BufferId) -> Result<()> {
-        self.group.remove(buffer)
-    }
-
-    /// Gets the buffers that were added since the grant. Waits up to `timeout` (`None`: no time-out).
-    /// The deadline stays the same, and the grant keeps what it has even if this call fails.
-    ///
-    /// # Errors
-    /// [`Error::Deadlock`]: unlock, and lock the group again; the new lock includes the added buffers
-    /// and has the old ticket while that lives. [`Error::Evicted`]: the deadline came first.
-    /// [`Error::AlreadyLocked`] if nothing was added. [`Error::TimedOut`], [`Error::LockFailed`],
-    /// [`Error::Quota`], [`Error::EventsUnread`], [`Error::ServiceDied`]. After [`Error::ReplyLost`] the
-    /// grant has what [`Grant::buffers`] says.
+    /// [`Error::Deadlock`]: unlock, and lock everything again; the new lock has the old ticket while that lives.
+    /// [`Error::Evicted`]: the deadline came first. [`Error::AlreadyLocked`] if it lacks nothing, or if another lock of
+    /// the group has a buffer. [`Error::TimedOut`], [`Error::LockFailed`], [`Error::Quota`], [`Error::EventsUnread`],
+    /// [`Error::ServiceDied`]. After [`Error::ReplyLost`] the grant has what [`Grant::buffers`] says.
     pub fn grow(&mut self, timeout: impl Into<Option<Duration>>) -> Result<()> {
-        if !self.group.request_growth(self.id, &[], timeout_ns(timeout.into()))? {
-            self.group.await_grant(self.id, None)?;
-        }
-        Ok(())
+        let grown = self.group.core().grow(self.id(), &[], timeout);
+        self.after_growth(grown)
+    }
+
+    /// Like [`Grant::grow`], for these buffers, each with an access.
+    ///
+    /// # Errors
+    /// [`Error::UnknownBuffer`], [`Error::AccessConflict`], [`Error::IllegalArgument`] if none is named, and those of
+    /// [`Grant::grow`].
+    pub fn grow_some(
+        &mut self,
+        wants: &[(BufferId, Access)],
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<()> {
+        let grown = self.group.core().grow(self.id(), named(wants)?, timeout);
+        self.after_growth(grown)
     }
 
     /// Like [`Grant::grow`], if nobody else holds one of the buffers or waits for one.
@@ -135,10 +134,24 @@ impl Grant<'_> {
     /// # Errors
     /// [`Error::WouldBlock`], and those of [`Grant::grow`] except [`Error::TimedOut`].
     pub fn try_grow(&mut self) -> Result<()> {
-        if !self.group.request_growth(self.id, &[], TRY)? {
-            self.group.await_grant(self.id, None)?;
+        let grown = self.group.core().try_grow(self.id(), &[]);
+        self.after_growth(grown)
+    }
+
+    pub(crate) fn after_growth(&mut self, grown: Result<()>) -> Result<()> {
+        if let Ok(info) = self.group.core().known_grant(self.id()) {
+            self.info = info;
         }
-        Ok(())
+        grown
+    }
+
+    /// Makes exclusive accesses of the grant shared, when the writes are finished; none named: all of them. Readers
+    /// that wait are then granted. [`Grant::grow_some`] can make an access exclusive again.
+    ///
+    /// # Errors
+    /// [`Error::Evicted`], [`Error::UnknownBuffer`]. After [`Error::ReplyLost`] call again.
+    pub fn downgrade(&mut self, buffers: &[BufferId]) -> Result<()> {
+        self.group.core().downgrade(self.id(), buffers)
     }
 
     /// Ends the grant; the work on the buffers is finished.
@@ -148,47 +161,49 @@ impl Grant<'_> {
     /// was written may be lost. [`Error::ServiceDied`]. [`Error::ReplyLost`]: it is over for this group,
     /// and the next request ends it if the service still has it.
     pub fn unlock(self) -> Result<()> {
-        self.unlock_with_fences(Vec::new(), None)
+        self.unlock_with(Fences::NONE)
     }
 
-    /// Ends the grant. The work on the buffers ends when `fence`, a sync_file, has signalled. A device
-    /// that is next is granted the buffers at once, with the fence; the CPU when the fence has
-    /// signalled. A fence that fails, or has not signalled when the group's hold limit has passed from
-    /// now, counts as an eviction ([`crate::Event::Evicted`]).
+    /// Ends the grant. The work on its buffers ends when their fences have signalled: one fence for all of them, or
+    /// fences of single buffers ([`Fences`]).
     ///
-    /// If the service can't take the fence (a quota, descriptors), or if it is not clear that it has, this call
-    /// waits for the fence, until the deadline, and then unlocks.
+    /// If the service can't take the fences (a quota, descriptors), or if it is not clear that it has, this call
+    /// waits for them, until the deadline, and then unlocks.
     ///
     /// # Errors
-    /// [`Error::BadFence`] if it is not a sync_file: then the grant has ended without it, as if
-    /// dropped. [`Error::Evicted`], [`Error::ServiceDied`].
-    pub fn unlock_with_fence(self, fence: OwnedFd) -> Result<()> {
-        self.unlock_with_fences(Vec::new(), Some(fence))
+    /// [`Error::BadFence`] if one is not a sync_file, [`Error::UnknownBuffer`] for a buffer that the grant does not
+    /// have: then the grant has ended without fences, as if dropped. Those of [`Grant::unlock`].
+    pub fn unlock_with(mut self, fences: impl Into<Fences>) -> Result<()> {
+        let unlocked = self.group.core().unlock(self.id(), fences);
+        // After an error the lock may be there: dropping the guard ends it.
+        self.ended = unlocked.is_ok();
+        unlocked
     }
 
-    /// Like [`Grant::unlock_with_fence`], with fences for single buffers and one for the rest. The work
-    /// on a buffer without a fence is finished.
+    /// Ends a part of the grant, with fences as in [`Grant::unlock_with`] or with [`Fences::NONE`]. The grant goes on
+    /// for the rest, with the same deadline; without a rest it has ended.
     ///
     /// # Errors
-    /// [`Error::UnknownBuffer`] for a buffer that the grant does not have: then the grant has ended
-    /// without fences, as if dropped. Those of [`Grant::unlock_with_fence`].
-    pub fn unlock_with_fences(
-        self,
-        each: Vec<(BufferId, OwnedFd)>,
-        rest: Option<OwnedFd>,
+    /// [`Error::UnknownBuffer`], [`Error::BadFence`]: the grant goes on as it was. [`Error::Evicted`],
+    /// [`Error::ServiceDied`]. After [`Error::ReplyLost`] it is not clear if the buffers were let go: call again, and
+    /// [`Error::UnknownBuffer`] means that they were.
+    pub fn unlock_buffers(
+        &mut self,
+        buffers: &[BufferId],
+        fences: impl Into<Fences>,
     ) -> Result<()> {
-        self.group.release(self.id, &given(each, rest))
+        self.group.core().unlock_buffers(self.id(), buffers, fences)?;
+        self.info.buffers.retain(|buffer| !buffers.contains(&buffer.id));
+        Ok(())
     }
 
-    /// Ends the grant like [`Grant::unlock`], and locks the group again like [`Group::lock`], in one call
+    /// Ends the grant like [`Grant::unlock`], and locks all buffers of the group like [`Group::lock`], in one call
     /// of the service. Others that wait for the buffers come first. If the request fails, nothing is
-    /// locked, and the grant has ended, as if dropped. (If its reply was lost, both have ended:
-    /// [`Error::ReplyLost`].)
+    /// locked, and the grant has ended, as if dropped.
     ///
     /// ```no_run
     /// # use buffersync_client::{Error, Group};
-    /// # fn work(_: &mut Group) {}
-    /// # fn f(mut frame: Group) -> Result<(), Error> {
+    /// # fn f(frame: Group) -> Result<(), Error> {
     /// let grant = frame.lock(None)?;
     /// let grant = grant.unlock_and_lock(None)?; // one round trip
     /// grant.unlock()
@@ -198,64 +213,51 @@ impl Grant<'_> {
     /// # Errors
     /// Those of [`Grant::unlock`] and of [`Group::lock`].
     pub fn unlock_and_lock(self, timeout: impl Into<Option<Duration>>) -> Result<Self> {
-        self.unlock_with_fences_and_lock(Vec::new(), None, timeout)
+        self.exchange(Fences::NONE, &[], timeout.into())
     }
 
-    /// Like [`Grant::unlock_and_lock`], with fences like [`Grant::unlock_with_fences`]. If the service refuses
-    /// the call, nothing is locked, and the grant ends with its fences as by [`Grant::unlock_with_fences`].
+    /// Like [`Grant::unlock_and_lock`], with fences like [`Grant::unlock_with`]. If the service refuses
+    /// the call, nothing is locked, and the grant ends with its fences as by [`Grant::unlock_with`].
     ///
     /// # Errors
-    /// Those of [`Grant::unlock_with_fences`] and of [`Group::lock`].
-    pub fn unlock_with_fences_and_lock(
-        mut self,
-        each: Vec<(BufferId, OwnedFd)>,
-        rest: Option<OwnedFd>,
+    /// Those of [`Grant::unlock_with`] and of [`Group::lock`].
+    pub fn unlock_with_and_lock(
+        self,
+        fences: impl Into<Fences>,
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Self> {
-        self.group.keep_up()?;
-        let (fences, timeout_ns) = (given(each, rest), timeout_ns(timeout.into()));
-        let (id, granted) = match self.group.request_exchange(self.id, &fences, &[], timeout_ns) {
-            Ok(asked) => asked,
-            Err(error) => {
-                // The guard's own unlock would hand the buffers on without the fences.
-                if !fences.is_empty() && self.group.locks.find(self.id).is_some() {
-                    let _ = self.group.release(self.id, &fences);
-                }
-                return Err(error);
-            }
-        };
-        self.id = id;
-        if !granted {
-            self.group.await_grant(id, None)?;
-        }
-        Ok(self)
+        self.exchange(fences.into(), &[], timeout.into())
     }
 
-    /// Tells if the grant has the buffer with at least this access, and the group has this mapping.
-    pub(crate) fn holds_mapped(&self, id: BufferId, access: Access, mapping: &Arc<()>) -> bool {
-        self.group.members.holds_mapped(id, access, mapping)
+    /// Like [`Grant::unlock_with_and_lock`], but locks these buffers, each with an access.
+    ///
+    /// # Errors
+    /// Those of [`Grant::unlock_with`] and of [`Group::lock_some`].
+    pub fn unlock_with_and_lock_some(
+        self,
+        fences: impl Into<Fences>,
+        wants: &[(BufferId, Access)],
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Self> {
+        self.exchange(fences.into(), named(wants)?, timeout.into())
     }
 
-    pub(crate) fn group_mut(&mut self) -> &mut Group {
-        self.group
-    }
-
-    fn info(&self) -> Option<&GrantInfo> {
-        // `None` can't happen: the guard borrows the group during the grant.
-        self.group.locks.find(self.id)?.grant.as_ref()
-    }
-
-    fn known_evicted(&self) -> bool {
-        self.group.locks.find(self.id).is_some_and(|lock| lock.evicted)
+    fn exchange(
+        mut self,
+        fences: Fences,
+        wants: &[(BufferId, Access)],
+        timeout: Option<Duration>,
+    ) -> Result<Self> {
+        let next = self.group.core().unlock_and_lock_guarded(self.id(), fences, wants, timeout)?;
+        self.ended = true;
+        self.group.granted(next)
     }
 }
 
-impl Drop for Grant<'_> {
+impl Drop for Grant {
     fn drop(&mut self) {
-        if self.group.locks.find(self.id).is_some() {
-            // An error is ignored: after an eviction or a death the grant is gone in any case.
-            let _ = self.group.release(self.id, &[]);
-            self.group.give_up(self.id);
+        if !self.ended {
+            self.group.core().drop_lock(self.id());
         }
     }
 }

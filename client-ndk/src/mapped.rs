@@ -3,41 +3,55 @@
 
 //! Typed accesses: the type of a buffer says how it is used, and only a grant gives its bytes.
 //!
-//! [`Group::map`] adds a dma-buf for the CPU and maps it. [`Mapped::bytes`] and [`Mapped::bytes_mut`]
-//! give the bytes and borrow the [`Grant`]. So code that uses the buffer before the lock or after the
-//! unlock does not compile, nor does code that writes to a buffer that it declared to read.
+//! [`Group::map`] adds a dma-buf for the CPU and maps it. [`Mapped::read_at`] and [`Mapped::write_at`] copy bytes, and
+//! need the [`Grant`]. So code that uses the buffer before the lock or after the unlock does not compile, nor does code
+//! that writes to a buffer that it declared to read.
 //!
 //! ```no_run
 //! use buffersync_client::{BufferSync, Error, Options, Read, Write};
 //!
 //! # fn invert(from: std::os::fd::OwnedFd, to: std::os::fd::OwnedFd) -> Result<(), Error> {
-//! let mut group = BufferSync::connect()?.open_group("invert", Options::default())?;
-//! // SAFETY: all processes that have these two buffers lock them with buffersync.
-//! let (from, mut to) = unsafe { (group.map::<Read>(&from)?, group.map::<Write>(&to)?) };
+//! let group = BufferSync::connect()?.open_group("invert", Options::default())?;
+//! let (from, to) = (group.map::<Read>(&from)?, group.map::<Write>(&to)?);
 //!
 //! let grant = group.lock(None)?;
-//! for (to, from) in to.bytes_mut(&grant)?.iter_mut().zip(from.bytes(&grant)?) {
-//!     *to = !from;
-//! }
+//! let mut bytes = from.to_vec(&grant)?;
+//! bytes.iter_mut().for_each(|byte| *byte = !*byte);
+//! to.write_at(&grant, 0, &bytes)?;
 //! grant.unlock()
 //! # }
 //! ```
+//!
+//! The copies are volatile: they stay defined if somebody writes meanwhile who should not, for example a thread that
+//! works on after its eviction. Who can promise that nobody does uses the slices of [`Mapped::bytes`] and
+//! [`Mapped::bytes_mut`], which are `unsafe` and cost no copy.
 //!
 //! No bytes without a grant:
 //!
 //! ```compile_fail,E0061
 //! # use buffersync_client::{Mapped, Read};
 //! # fn f(buffer: Mapped<Read>) {
-//! let bytes = buffer.bytes();
+//! let bytes = buffer.to_vec();
 //! # }
 //! ```
 //!
 //! No bytes after the grant has ended:
 //!
+//! ```compile_fail,E0382
+//! # use buffersync_client::{Error, Grant, Mapped, Read};
+//! # fn f(buffer: Mapped<Read>, grant: Grant) -> Result<(), Error> {
+//! grant.unlock()?;
+//! let bytes = buffer.to_vec(&grant)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A slice does not outlive its grant:
+//!
 //! ```compile_fail,E0505
 //! # use buffersync_client::{Error, Grant, Mapped, Read};
-//! # fn f(buffer: Mapped<Read>, grant: Grant<'_>) -> Result<(), Error> {
-//! let bytes = buffer.bytes(&grant)?;
+//! # fn f(buffer: Mapped<Read>, grant: Grant) -> Result<(), Error> {
+//! let bytes = unsafe { buffer.bytes(&grant)? };
 //! grant.unlock()?;
 //! println!("{}", bytes[0]);
 //! # Ok(())
@@ -48,8 +62,8 @@
 //!
 //! ```compile_fail,E0599
 //! # use buffersync_client::{Error, Grant, Mapped, Read};
-//! # fn f(mut buffer: Mapped<Read>, grant: Grant<'_>) -> Result<(), Error> {
-//! buffer.bytes_mut(&grant)?[0] = 1;
+//! # fn f(buffer: Mapped<Read>, grant: Grant) -> Result<(), Error> {
+//! buffer.write_at(&grant, 0, &[1])?;
 //! # Ok(())
 //! # }
 //! ```
@@ -58,31 +72,20 @@
 //!
 //! ```compile_fail,E0277
 //! # use buffersync_client::{DmaWrite, Error, Group};
-//! # fn f(group: &mut Group, dmabuf: std::os::fd::OwnedFd) -> Result<(), Error> {
-//! let buffer = unsafe { group.map::<DmaWrite>(&dmabuf)? };
+//! # fn f(group: &Group, dmabuf: std::os::fd::OwnedFd) -> Result<(), Error> {
+//! let buffer = group.map::<DmaWrite>(&dmabuf)?;
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! This module knows mappings and their types. The [`Grant`] knows which buffers are held.
 
-use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::ManuallyDrop;
-use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::ptr::NonNull;
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
 
-use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
-use nix::unistd::{lseek, Whence};
+use buffersync_client_core::{Access, BufferId, Mapping, Result};
 
-use crate::error::{Error, Result};
-use crate::fork;
 use crate::grant::Grant;
 use crate::group::Group;
-use crate::types::{Access, BufferId};
 
 mod sealed {
     pub trait Sealed {}
@@ -138,17 +141,15 @@ impl<A: DmaAccess> Device<A> {
     ///
     /// # Errors
     /// Those of [`Grant::acquire_fence_of`].
-    pub fn acquire_fence(&self, grant: &Grant<'_>) -> Result<Option<OwnedFd>> {
+    pub fn acquire_fence(&self, grant: &Grant) -> Result<Option<OwnedFd>> {
         grant.acquire_fence_of(self.id)
     }
 }
 
-/// A buffer that a group has for the CPU, mapped into this process.
+/// A buffer that a group has for the CPU, mapped into this process. Unmapped when dropped.
 pub struct Mapped<A: CpuAccess> {
     id: BufferId,
     memory: Mapping,
-    /// The group's [`Members`](crate::members::Members) have a weak reference to it.
-    mapping: Arc<()>,
     access: PhantomData<A>,
 }
 
@@ -157,45 +158,20 @@ impl Group {
     ///
     /// # Errors
     /// Those of [`Group::add`].
-    pub fn attach<A: DmaAccess>(&mut self, fd: impl AsFd) -> Result<Device<A>> {
+    pub fn attach<A: DmaAccess>(&self, fd: impl AsFd) -> Result<Device<A>> {
         Ok(Device { id: self.add(fd, A::ACCESS)?, access: PhantomData })
     }
 
-    /// Adds a dma-buf for the CPU and maps all of it, shared; readable and, for [`Write`], writable.
-    /// Only a grant gives the bytes. A group has one mapping of a buffer at a time.
-    ///
-    /// # Safety
-    /// While a slice of [`Mapped::bytes`] or [`Mapped::bytes_mut`] exists, nobody else may write to
-    /// the buffer (nor read it, for `bytes_mut`), as for any shared memory. The service guarantees
-    /// that under two conditions. Every process, every other group of this process, and every other
-    /// mapping uses the buffer only while a lock of its group holds it, with the access of that lock. And the slices
-    /// are not used after the grant's deadline ([`Grant::time_left`]), because the next holder has the
-    /// buffer then.
+    /// Adds a dma-buf or a memfd for the CPU and maps all of it, shared; readable and, for [`Write`], writable.
     ///
     /// # Errors
-    /// [`Error::AlreadyMapped`]; [`Error::System`] if mmap fails (the descriptor is read-only, or
-    /// there is no address space). In both cases the buffer has been added. And those of
-    /// [`Group::add`].
-    pub unsafe fn map<A: CpuAccess>(&mut self, fd: impl AsFd) -> Result<Mapped<A>> {
+    /// [`crate::Error::System`] if mmap fails (the descriptor is read-only, or there is no address space): then the
+    /// buffer has been added. And those of [`Group::add`].
+    pub fn map<A: CpuAccess>(&self, fd: impl AsFd) -> Result<Mapped<A>> {
         let fd = fd.as_fd();
         let id = self.add(fd, A::ACCESS)?;
-        let mapping = self.members.map(id)?;
         let memory = Mapping::new(fd, A::ACCESS == Access::Write)?;
-        Ok(Mapped { id, memory, mapping, access: PhantomData })
-    }
-}
-
-impl Grant<'_> {
-    /// Like [`Group::map`], during a grant; [`Grant::grow`] gets the buffer.
-    ///
-    /// # Safety
-    /// That of [`Group::map`].
-    ///
-    /// # Errors
-    /// Those of [`Group::map`].
-    pub unsafe fn map<A: CpuAccess>(&mut self, fd: impl AsFd) -> Result<Mapped<A>> {
-        // SAFETY: the caller's promise is the same.
-        unsafe { self.group_mut().map(fd) }
+        Ok(Mapped { id, memory, access: PhantomData })
     }
 }
 
@@ -215,47 +191,77 @@ impl<A: CpuAccess> Mapped<A> {
         false
     }
 
-    /// The bytes, while the grant exists.
+    /// Copies bytes out of the buffer, from `offset` on, as many as `into` has.
     ///
     /// # Errors
-    /// [`Error::UnknownBuffer`] if the grant is of another group, or does not have the buffer with this
-    /// access (yet). [`Error::Evicted`] if its deadline has passed. [`Error::Forked`].
-    pub fn bytes<'g>(&'g self, grant: &'g Grant<'_>) -> Result<&'g [u8]> {
+    /// [`crate::Error::UnknownBuffer`] if the grant does not have the buffer with this access.
+    /// [`crate::Error::Evicted`] if its deadline has passed. [`crate::Error::IllegalArgument`] for bytes beyond the
+    /// end. [`crate::Error::Forked`].
+    pub fn read_at(&self, grant: &Grant, offset: usize, into: &mut [u8]) -> Result<()> {
         self.check(grant)?;
-        // SAFETY: the mapping lives as long as `self`, which is borrowed, and has this size. Nobody
-        // writes meanwhile: the grant, which is borrowed too, excludes other groups, as the caller of
-        // `map` has promised; and `bytes_mut` borrows this mapping, the group's only one, exclusively.
+        self.memory.read_at(offset, into)
+    }
+
+    /// Copies all bytes out of the buffer.
+    ///
+    /// # Errors
+    /// Those of [`Mapped::read_at`].
+    pub fn to_vec(&self, grant: &Grant) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.len()];
+        self.read_at(grant, 0, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The bytes, while the grant exists.
+    ///
+    /// # Safety
+    /// While the slice exists, nobody writes to the buffer. The grant guarantees that under two conditions. Every
+    /// process, every other group of this process, and every other mapping uses the buffer only while a lock of its
+    /// group holds it, with the access of that lock. And the slice is not used after the grant's deadline
+    /// ([`Grant::time_left`]), because the next holder has the buffer then.
+    ///
+    /// # Errors
+    /// Those of [`Mapped::read_at`].
+    pub unsafe fn bytes<'g>(&'g self, grant: &'g Grant) -> Result<&'g [u8]> {
+        self.check(grant)?;
+        // SAFETY: the mapping lives as long as `self`, which is borrowed, and has this size. The caller promises that
+        // nobody writes.
         Ok(unsafe { std::slice::from_raw_parts(self.memory.start(), self.len()) })
     }
 
-    fn check(&self, grant: &Grant<'_>) -> Result<()> {
-        fork::check()?;
-        if !grant.holds_mapped(self.id, A::ACCESS, &self.mapping) {
-            return Err(Error::UnknownBuffer);
-        }
-        if grant.time_left().is_zero() {
-            return Err(Error::Evicted);
-        }
-        Ok(())
+    fn check(&self, grant: &Grant) -> Result<()> {
+        grant.group().core().check_held(grant.id(), self.id, A::ACCESS)
     }
 }
 
 impl Mapped<Write> {
-    /// The bytes for writing, while the grant exists.
+    /// Copies bytes into the buffer, from `offset` on.
     ///
     /// # Errors
-    /// Those of [`Mapped::bytes`].
-    pub fn bytes_mut<'g>(&'g mut self, grant: &'g Grant<'_>) -> Result<&'g mut [u8]> {
+    /// Those of [`Mapped::read_at`].
+    pub fn write_at(&self, grant: &Grant, offset: usize, from: &[u8]) -> Result<()> {
         self.check(grant)?;
-        // SAFETY: as in `bytes`; the mapping is writable, and nobody else reads, since the group
-        // holds the buffer exclusively and this borrow of its only mapping is exclusive.
+        // SAFETY: the mapping is writable.
+        unsafe { self.memory.write_at(offset, from) }
+    }
+
+    /// The bytes for writing, while the grant exists.
+    ///
+    /// # Safety
+    /// That of [`Mapped::bytes`]; and nobody reads meanwhile, also not by another mapping of this process.
+    ///
+    /// # Errors
+    /// Those of [`Mapped::read_at`].
+    pub unsafe fn bytes_mut<'g>(&'g mut self, grant: &'g Grant) -> Result<&'g mut [u8]> {
+        self.check(grant)?;
+        // SAFETY: as in `bytes`; the mapping is writable, and the caller promises that nobody else uses it.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.memory.start(), self.len()) })
     }
 }
 
 impl<A: CpuAccess> fmt::Debug for Mapped<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mapped").field("id", &self.id).field("access", &A::ACCESS).finish()
+        let mut out = f.debug_struct("Mapped");
+        out.field("id", &self.id).field("access", &A::ACCESS).field("len", &self.len()).finish()
     }
 }
-

@@ -5,21 +5,23 @@
 //!
 //! The calls to the service stay synchronous: each returns at once, whatever other clients do
 //! (`IBufferSync.aidl`). The future awaits the group's event channel in tokio's reactor, so the runtime
-//! needs its I/O driver (`enable_io`). With other runtimes, use [`Group::start_lock`] and
-//! [`Group::event_fd`].
+//! needs its I/O driver (`enable_io`). With other runtimes, use [`Group::start_lock`] and the group's descriptor.
 //!
 //! A dropped future cancels the lock that it waited for.
+//!
+//! Each future registers a descriptor of its own, and tokio's epoll is edge-triggered: every message wakes every
+//! future, also if another thread reads the message first. Then the group knows what the message said.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use buffersync_client_core::{Access, BufferId, Error, Result};
 use tokio::io::unix::AsyncFd;
 use tokio::io::Interest;
 
-use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::group::Group;
-use crate::types::{timeout_ns, LockId};
+use crate::pending::Pending;
 
 impl Group {
     /// Like [`Group::lock`], for async code.
@@ -29,31 +31,68 @@ impl Group {
     ///
     /// # Panics
     /// Outside of a runtime with an I/O driver, like [`AsyncFd::register_with_interest`].
-    pub async fn lock_async(&mut self, timeout: impl Into<Option<Duration>>) -> Result<Grant<'_>> {
-        self.keep_up()?;
-        let (id, granted) = self.request(timeout_ns(timeout.into()))?;
-        if !granted {
-            Pending { group: self, id }.granted().await?;
-        }
-        Grant::of(self)
+    pub async fn lock_async(&self, timeout: impl Into<Option<Duration>>) -> Result<Grant> {
+        self.start_lock(timeout)?.granted().await
     }
-}
 
-impl Grant<'_> {
-    /// Like [`Grant::grow`], for async code.
+    /// Like [`Group::lock_some`], for async code.
     ///
     /// # Errors
-    /// Those of [`Grant::grow`].
+    /// Those of [`Group::lock_some`].
     ///
     /// # Panics
     /// Like [`Group::lock_async`].
-    pub async fn grow_async(&mut self, timeout: impl Into<Option<Duration>>) -> Result<()> {
-        let (id, timeout_ns) = (self.id(), timeout_ns(timeout.into()));
-        let group = self.group_mut();
-        if !group.request_growth(id, &[], timeout_ns)? {
-            Pending { group, id }.granted().await?;
+    pub async fn lock_some_async(
+        &self,
+        wants: &[(BufferId, Access)],
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<Grant> {
+        self.start_lock_some(wants, timeout)?.granted().await
+    }
+}
+
+impl Pending {
+    /// Like [`Pending::wait`], for async code.
+    ///
+    /// # Errors
+    /// Those of [`Pending::wait`].
+    ///
+    /// # Panics
+    /// Like [`Group::lock_async`].
+    pub async fn granted(mut self) -> Result<Grant> {
+        if !self.is_granted()? {
+            let events = watch(self.group())?;
+            while !self.is_granted()? {
+                ready(&events).await?;
+            }
         }
-        Ok(())
+        self.wait()
+    }
+}
+
+impl Grant {
+    /// Like [`Grant::grow_some`], for async code; none named: like [`Grant::grow`].
+    ///
+    /// # Errors
+    /// Those of [`Grant::grow_some`].
+    ///
+    /// # Panics
+    /// Like [`Group::lock_async`].
+    pub async fn grow_async(
+        &mut self,
+        wants: &[(BufferId, Access)],
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<()> {
+        let growth = Growth(self);
+        let (group, id) = (growth.0.group(), growth.0.id());
+        if !group.core().start_grow(id, wants, timeout)? {
+            let events = watch(group)?;
+            while !group.core().is_granted(id)? {
+                ready(&events).await?;
+            }
+        }
+        drop(growth);
+        self.after_growth(Ok(()))
     }
 
     /// Completes when the grant is taken away. Await it together with long work.
@@ -63,8 +102,8 @@ impl Grant<'_> {
     ///
     /// # Panics
     /// Like [`Group::lock_async`].
-    pub async fn evicted(&mut self) -> Result<()> {
-        let events = watch(self.group_mut())?;
+    pub async fn evicted(&self) -> Result<()> {
+        let events = watch(self.group())?;
         while !self.is_evicted()? {
             ready(&events).await?;
         }
@@ -72,41 +111,36 @@ impl Grant<'_> {
     }
 }
 
-/// A lock that waits. If it is dropped before the grant, the lock is cancelled.
-struct Pending<'a> {
-    group: &'a mut Group,
-    id: LockId,
-}
+/// A growth that may wait. If it is dropped before the grant, it is cancelled.
+struct Growth<'a>(&'a Grant);
 
-impl Pending<'_> {
-    async fn granted(self) -> Result<()> {
-        let events = watch(self.group)?;
-        while !self.group.look(self.id)? {
-            ready(&events).await?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Pending<'_> {
+impl Drop for Growth<'_> {
     fn drop(&mut self) {
-        self.group.abandon(self.id);
+        self.0.group().core().abandon(self.0.id());
     }
 }
 
-/// Registers the event channel with the runtime's reactor. It gets its own descriptor, because the group
-/// is borrowed mutably meanwhile.
+/// Registers the event channel with the runtime's reactor, by a descriptor of its own: epoll has one registration for
+/// each.
 fn watch(group: &Group) -> Result<AsyncFd<OwnedFd>> {
-    let events = group.event_fd().try_clone_to_owned();
-    let events = events.map_err(|error| Error::io("dup of the event channel", &error))?;
+    let system = |error: std::io::Error| {
+        let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
+        Error::System("epoll of the event channel", errno)
+    };
+    let events = group.as_fd().try_clone_to_owned().map_err(system)?;
     // SAFETY: an OwnedFd is open for as long as it exists, and never another descriptor.
     let registered = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };
-    registered.map_err(|error| Error::io("epoll of the event channel", &error.into()))
+    registered.map_err(|error| system(error.into()))
 }
 
 /// Waits until there may be something to read. The caller reads everything before the next call.
 async fn ready(events: &AsyncFd<OwnedFd>) -> Result<()> {
-    let guard = events.readable().await;
-    guard.map_err(|error| Error::io("epoll of the event channel", &error))?.clear_ready();
-    Ok(())
+    match events.readable().await {
+        Ok(mut guard) => {
+            guard.clear_ready();
+            Ok(())
+        }
+        // The runtime is shutting down.
+        Err(_) => Err(Error::Cancelled),
+    }
 }

@@ -248,9 +248,9 @@ impl Arbiter {
                     state.sessions.give_up(group, token);
                     state.lock_failed(group, token, (buffer, reason, cause), now);
                 }
-                Effect::TimedOut { group, token } => {
+                Effect::TimedOut { group, token, by } => {
                     state.sessions.give_up(group, token);
-                    state.tell(group, outbox::timed_out(token), now);
+                    state.tell(group, outbox::timed_out(token, by), now);
                 }
                 Effect::Wounded { group, token } => {
                     state.sessions.give_up(group, token);
@@ -260,8 +260,8 @@ impl Arbiter {
                     state.sessions.contended(group, token);
                     state.tell(group, outbox::contended(token, deadline), now);
                 }
-                Effect::Evicted { group, token, cause } => {
-                    state.evicted(group, token, cause, now);
+                Effect::Evicted { group, token, cause, by } => {
+                    state.evicted(group, (token, cause, by), now);
                 }
                 Effect::DropFence { fence } => {
                     let State { releases, garbage, .. } = state;

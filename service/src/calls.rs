@@ -162,7 +162,7 @@ impl Arbiter {
         self.with(|state, now| {
             state.sessions.lock(id, token)?;
             if part.is_empty() {
-                let held = state.engine.held(id, token).ok_or(Error::Busy)?;
+                let held = state.engine.held(id, token).ok_or(Error::Busy(token.0))?;
                 part.extend(held.map(|(buffer, _)| buffer));
             }
             state.engine.downgrade(now, id, token, &mut part, &mut state.effects)?;

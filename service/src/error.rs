@@ -9,28 +9,36 @@ use binder::Status;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as aidl;
 use buffersync_aidl::runtime;
 
-/// The reason why a call was refused. The call has changed nothing, except with [`Error::Deadlock`].
+/// The reason why a call was refused. The call has changed nothing, except with [`Error::Deadlock`]. The text goes to
+/// the client: it says the value, the limit, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// An argument is outside what the AIDL allows.
     #[error("{0}")]
     IllegalArgument(String),
-    #[error("no descriptor of the handle is a dma-buf or a memfd")]
-    NotDmaBuf,
-    /// A limit is reached: its subject, and the number.
-    #[error("quota: {0}: {1} at most")]
+    /// The number of descriptors.
+    #[error("none of the {0} descriptors is a dma-buf or a memfd: add those of the buffer itself")]
+    NotDmaBuf(usize),
+    /// A limit is reached: its subject with what to do, and the number.
+    #[error("quota: {1} {0}")]
     Quota(&'static str, usize),
-    #[error("the group, or the grant, has no such buffer")]
-    UnknownBuffer,
-    #[error("the lock waits, or a lock of the group has the buffer")]
-    Busy,
-    #[error("the group has no buffers")]
+    /// The id of the buffer.
+    #[error("the group, or the lock, has no buffer {0}: name ids that add() returned and the lock holds")]
+    UnknownBuffer(i64),
+    /// The lock that waits, or that has the buffer.
+    #[error(
+        "lock {0} of the group is in the way: wait for its grant, cancel it or unlock it first"
+    )]
+    Busy(u64),
+    #[error("the group has no buffers: add one first")]
     EmptyGroup,
-    #[error("another lock of the group has a buffer, or the grant has everything already")]
-    AlreadyLocked,
-    #[error("another group holds a buffer or waits for it, or its release fence is pending")]
-    WouldBlock,
-    #[error("the lock does not wait")]
+    /// What the lock has, or which lock has a buffer.
+    #[error("{0}")]
+    AlreadyLocked(String),
+    /// Who is in the way.
+    #[error("{0}: try again later, or give a time-out to wait")]
+    WouldBlock(String),
+    #[error("the lock does not wait: if it has waited, its record is in the event channel")]
     NotQueued,
     /// A new lock's number is not greater than all before; or no lock of the group has had the number.
     #[error("the group's last lock is {0}: the number of a new lock must be greater, and no other can be")]
@@ -39,20 +47,24 @@ pub enum Error {
     Evicted,
     #[error("the lock has ended")]
     Ended,
-    #[error("the group is closed")]
+    #[error("the group is closed: open another")]
     Closed,
-    #[error("a release fence is not a sync_file")]
-    BadFence,
+    /// The position of the fence in the call, from 0.
+    #[error("release fence {0} of the call is not a sync_file: give a driver's completion fence")]
+    BadFence(usize),
     /// The client has not read enough of its event channel.
-    #[error("too many unread records in the event channel")]
+    #[error("too many unread records in the event channel: read it until it is empty")]
     EventsUnread,
-    #[error("the buffer is in the group with CPU access and DMA access at once")]
-    AccessConflict,
-    #[error("an older lock waits for what this one holds: unlock, and lock again")]
+    /// The id of the buffer, if it has one yet.
+    #[error(
+        "buffer {0} would be for the CPU and for DMA at once: use one group, or one lock, for each"
+    )]
+    AccessConflict(u64),
+    #[error("an older lock waits for what this one holds: unlock, and lock everything again")]
     Deadlock,
-    #[error("this kernel has no {0}")]
+    #[error("this kernel has no {0}: see Capabilities.features")]
     Unsupported(&'static str),
-    #[error("out of {0}")]
+    #[error("the service is out of {0}: try again later")]
     NoResources(&'static str),
 }
 
@@ -61,21 +73,21 @@ impl Error {
     fn code(&self) -> Option<i32> {
         Some(match self {
             Self::IllegalArgument(_) => return None,
-            Self::NotDmaBuf => aidl::ERROR_NOT_DMABUF,
+            Self::NotDmaBuf(_) => aidl::ERROR_NOT_DMABUF,
             Self::Quota(..) => aidl::ERROR_QUOTA,
-            Self::UnknownBuffer => aidl::ERROR_UNKNOWN_BUFFER,
-            Self::Busy => aidl::ERROR_BUSY,
+            Self::UnknownBuffer(_) => aidl::ERROR_UNKNOWN_BUFFER,
+            Self::Busy(_) => aidl::ERROR_BUSY,
             Self::EmptyGroup => aidl::ERROR_EMPTY_GROUP,
-            Self::AlreadyLocked => aidl::ERROR_ALREADY_LOCKED,
-            Self::WouldBlock => aidl::ERROR_WOULD_BLOCK,
+            Self::AlreadyLocked(_) => aidl::ERROR_ALREADY_LOCKED,
+            Self::WouldBlock(_) => aidl::ERROR_WOULD_BLOCK,
             Self::NotQueued => aidl::ERROR_NOT_QUEUED,
             Self::BadLock(_) => aidl::ERROR_BAD_LOCK,
             Self::Evicted => aidl::ERROR_EVICTED,
             Self::Ended => aidl::ERROR_ENDED,
             Self::Closed => aidl::ERROR_CLOSED,
-            Self::BadFence => aidl::ERROR_BAD_FENCE,
+            Self::BadFence(_) => aidl::ERROR_BAD_FENCE,
             Self::EventsUnread => aidl::ERROR_EVENTS_UNREAD,
-            Self::AccessConflict => aidl::ERROR_ACCESS_CONFLICT,
+            Self::AccessConflict(_) => aidl::ERROR_ACCESS_CONFLICT,
             Self::Deadlock => aidl::ERROR_DEADLOCK,
             Self::Unsupported(_) => aidl::ERROR_UNSUPPORTED,
             Self::NoResources(_) => aidl::ERROR_NO_RESOURCES,
@@ -90,21 +102,22 @@ pub(crate) fn can_be_sent(fd: Option<&OwnedFd>) -> Result<(), Error> {
     copied.map(drop).map_err(|_| Error::NoResources("descriptors"))
 }
 
+/// Without the values, which the engine does not say: see `State::refused`.
 impl From<buffersync_engine::Error> for Error {
     fn from(error: buffersync_engine::Error) -> Self {
         use buffersync_engine::Error as Engine;
         match error {
             Engine::UnknownGroup => Self::Closed,
-            Engine::UnknownBuffer => Self::UnknownBuffer,
-            Engine::Busy => Self::Busy,
+            Engine::UnknownBuffer => Self::UnknownBuffer(0),
+            Engine::Busy => Self::Busy(0),
             Engine::EmptyGroup => Self::EmptyGroup,
-            Engine::AlreadyLocked => Self::AlreadyLocked,
-            Engine::WouldBlock => Self::WouldBlock,
+            Engine::AlreadyLocked => Self::AlreadyLocked(String::new()),
+            Engine::WouldBlock => Self::WouldBlock(String::new()),
             Engine::NotQueued => Self::NotQueued,
             // `Sessions` refuses such a number before the engine is asked.
             Engine::BadToken => Self::BadLock(0),
             Engine::Ended => Self::Ended,
-            Engine::AccessConflict => Self::AccessConflict,
+            Engine::AccessConflict => Self::AccessConflict(0),
             Engine::Deadlock => Self::Deadlock,
         }
     }

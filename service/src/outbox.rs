@@ -6,7 +6,9 @@
 
 use buffersync_aidl::event::{self, Record};
 use buffersync_aidl::reply::Granted;
-use buffersync_engine::{BufferId, EvictionCause, FailureCause, GrantedBuffer, Time, Token};
+use buffersync_engine::{
+    BufferId, EvictionCause, FailureCause, GrantedBuffer, GroupId, Time, Token,
+};
 
 /// `LockReply.grant` of a lock that is granted at once, or `LockState.grant`.
 pub fn reply(deadline: Time, granted: &[GrantedBuffer], implicit: bool) -> Vec<i64> {
@@ -43,18 +45,24 @@ pub fn lock_failed(token: Token, buffer: BufferId, reason: i32, cause: FailureCa
     Record { flags, value0: wire(buffer.0), value1: reason.into(), ..failed }
 }
 
-/// EVICTED.
-pub fn evicted(token: Token, cause: EvictionCause) -> Record {
+/// EVICTED, with the lock that was waiting.
+pub fn evicted(token: Token, cause: EvictionCause, by: Option<(GroupId, Token)>) -> Record {
     let flags = match cause {
         EvictionCause::Deadline => 0,
         EvictionCause::Fence => event::FLAG_FENCE,
     };
-    Record { flags, ..record(event::EVICTED, token) }
+    Record { flags, ..of_other(event::EVICTED, token, by) }
 }
 
-/// TIMED_OUT.
-pub fn timed_out(token: Token) -> Record {
-    record(event::TIMED_OUT, token)
+/// TIMED_OUT, with the lock in the way.
+pub fn timed_out(token: Token, by: Option<(GroupId, Token)>) -> Record {
+    of_other(event::TIMED_OUT, token, by)
+}
+
+/// A record that names another lock; 0 is none.
+fn of_other(kind: i32, token: Token, other: Option<(GroupId, Token)>) -> Record {
+    let (value0, value1) = other.map_or((0, 0), |(id, of)| (wire(id.serial()), wire(of.0)));
+    Record { value0, value1, ..record(kind, token) }
 }
 
 /// CONTENDED.

@@ -96,7 +96,10 @@ impl Quotas {
         // high, never too low.
         if count.load(Ordering::Relaxed) >= self.max_fences {
             let limit = self.max_fences as usize;
-            return Err(Error::Quota("pending release fences of a uid", limit));
+            return Err(Error::Quota(
+                "pending release fences of a uid at most: unlock without one, or later",
+                limit,
+            ));
         }
         count.fetch_add(1, Ordering::Relaxed);
         Ok(Charge(Arc::clone(count)))
@@ -133,9 +136,9 @@ impl Quotas {
         let used = self.by_uid.get_mut(&uid).map_or(0, |usage| *usage.of(kind));
         let total = used.checked_add(amount).filter(|total| *total <= limit);
         let what = match kind {
-            Kind::Groups => "open groups of a uid",
-            Kind::Buffers => "buffers in groups of a uid",
-            Kind::Queued => "waiting locks of a uid",
+            Kind::Groups => "open groups of a uid at most: close one, or lock parts of one group",
+            Kind::Buffers => "buffers in the groups of a uid at most: remove some",
+            Kind::Queued => "waiting locks of a uid at most: cancel one, or wait for a grant",
         };
         total.ok_or(Error::Quota(what, limit as usize))
     }

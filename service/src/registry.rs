@@ -78,7 +78,7 @@ pub(crate) fn identify<'a>(
         found = each_once(fds, memory)?;
     }
     if found.is_empty() {
-        return Err(Error::NotDmaBuf);
+        return Err(Error::NotDmaBuf(fds.len()));
     }
     Ok(found)
 }
@@ -89,7 +89,7 @@ fn each_once<'a>(
 ) -> Result<Vec<(Identity, BorrowedFd<'a>)>, Error> {
     let mut found: Vec<(Identity, BorrowedFd<'a>)> = Vec::new();
     for fd in fds {
-        if let Some(identity) = identify(*fd).map_err(|_| Error::NotDmaBuf)? {
+        if let Some(identity) = identify(*fd).map_err(|_| Error::NotDmaBuf(fds.len()))? {
             if found.iter().all(|(known, _)| *known != identity) {
                 found.push((identity, *fd));
             }
@@ -196,7 +196,7 @@ mod tests {
         let found = identify(&fds).unwrap();
         assert_eq!(found.len(), 2);
         assert!(found.iter().all(|(identity, _)| identity.is_plain()));
-        assert!(matches!(identify(&fds[..1]), Err(Error::NotDmaBuf)));
+        assert!(matches!(identify(&fds[..1]), Err(Error::NotDmaBuf(1))));
     }
 
     #[test]

@@ -238,10 +238,13 @@ impl Sessions {
             all += other.buffers();
         }
         if locks > self.max_locks {
-            return Err(Error::Quota("locks of a group", self.max_locks));
+            return Err(Error::Quota("locks of a group at most: unlock one", self.max_locks));
         }
         if all > MAX_BUFFERS_OF_LOCKS {
-            return Err(Error::Quota("buffers in the locks of a group", MAX_BUFFERS_OF_LOCKS));
+            return Err(Error::Quota(
+                "buffers in all locks of a group at most: unlock one",
+                MAX_BUFFERS_OF_LOCKS,
+            ));
         }
         let waited = group.locks.iter().any(|lock| Some(lock.token) == but && lock.is_waiting());
         self.quotas.check(group.uid, Kind::Queued, u32::from(!waited))?;

@@ -15,6 +15,7 @@
 //! No part has a reference to another; a method that needs a second part (a quota, a buffer's descriptor) is
 //! given it. The methods here need several parts at once. They run under the mutex, and none of them blocks.
 
+use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -34,7 +35,7 @@ use crate::fences::implicit::{Failed, Waits};
 use crate::fences::release::{Given, Keeper, Releases};
 use crate::fences::Fence;
 use crate::jobs::{usage, Look, Operation};
-use crate::outbox;
+use crate::outbox::{self, wire};
 use crate::quota::Kind;
 use crate::reactor::Watched;
 use crate::registry::{DeviceBuffer, Identity, Registry};
@@ -112,15 +113,18 @@ impl State {
             let member =
                 known.and_then(|known| self.engine.members(id).find(|(id, _)| *id == known));
             match member {
-                Some((_, has)) if has.is_dma() != access.is_dma() => {
-                    return Err(Error::AccessConflict)
+                Some((id, has)) if has.is_dma() != access.is_dma() => {
+                    return Err(Error::AccessConflict(id.0))
                 }
                 Some(_) => {}
                 None => newcomers += 1,
             }
         }
         if self.engine.members(id).count() + newcomers as usize > max_members as usize {
-            return Err(Error::Quota("buffers of a group", max_members as usize));
+            return Err(Error::Quota(
+                "buffers of a group at most: remove some, or open another group",
+                max_members as usize,
+            ));
         }
         let mut own = Vec::with_capacity(found.len());
         for (identity, fd) in found {
@@ -133,7 +137,7 @@ impl State {
         for ((identity, _), own) in found.iter().zip(own) {
             let buffer = match own {
                 Some(buffer) => self.registry.register(buffer),
-                None => self.registry.id_of(identity).ok_or(Error::UnknownBuffer)?,
+                None => self.registry.id_of(identity).ok_or(Error::UnknownBuffer(0))?,
             };
             if identity.is_plain() {
                 self.engine.add_plain(id, buffer, access)?;
@@ -149,8 +153,8 @@ impl State {
     pub fn remove(&mut self, id: GroupId, mut buffers: Vec<BufferId>) -> Result<(), Error> {
         let uid = self.sessions.group(id)?.uid;
         if buffers.is_empty() {
-            if !self.engine.is_idle(id) {
-                return Err(Error::Busy);
+            if let Some(lock) = self.engine.locks(id).next() {
+                return Err(Error::Busy(lock.0));
             }
             buffers.extend(self.engine.members(id).map(|(buffer, _)| buffer));
         } else {
@@ -161,8 +165,11 @@ impl State {
             let wants = Wants { buffers: &buffers, accesses: &accesses };
             let conflict = self.engine.check_lock(id, Token(u64::MAX), wants, None);
             conflict.map_err(|error| match error {
-                buffersync_engine::Error::AlreadyLocked => Error::Busy,
-                error => error.into(),
+                buffersync_engine::Error::AlreadyLocked => {
+                    let conflict = self.engine.conflict(id, wants, None);
+                    Error::Busy(conflict.map_or(0, |(_, lock)| lock.0))
+                }
+                error => self.refused(id, wants, None, error),
             })?;
         }
         self.polled.remove(id);
@@ -276,7 +283,8 @@ impl State {
         let buffers = self.size(id, wants.buffers.len(), wants);
         // Before the engine is asked, so that a refusal has changed nothing.
         self.sessions.check_room(id, None, buffers, 0)?;
-        let checked = self.engine.check_lock(id, token, wants, None)?;
+        let checked = self.engine.check_lock(id, token, wants, None);
+        let checked = checked.map_err(|error| self.refused(id, wants, None, error))?;
         self.lock_checked(id, (checked, buffers), request, looked, now)
     }
 
@@ -292,7 +300,8 @@ impl State {
         let Request { token, wants, wait } = request;
         let implicit = self.implicit(id, wants, looked);
         let Self { engine, effects, .. } = self;
-        let outcome = engine.lock_checked(now, checked, wait, implicit, effects)?;
+        let outcome = engine.lock_checked(now, checked, wait, implicit, effects);
+        let outcome = outcome.map_err(|error| self.refused(id, wants, None, error))?;
         self.sessions.begin_lock(id, token);
         self.accepted(id, outcome, buffers)
     }
@@ -308,7 +317,7 @@ impl State {
         let Request { token, wants, wait } = request;
         let lock = self.sessions.lock(id, token)?;
         if lock.is_waiting() {
-            return Err(Error::Busy);
+            return Err(Error::Busy(token.0));
         }
         let had = lock.buffers();
         let more = |buffer: &&BufferId| {
@@ -319,7 +328,8 @@ impl State {
         self.sessions.check_room(id, Some(token), buffers, 0)?;
         let implicit = self.implicit(id, wants, looked);
         let Self { engine, effects, .. } = self;
-        let outcome = engine.grow(now, id, token, wants, wait, implicit, effects)?;
+        let outcome = engine.grow(now, id, token, wants, wait, implicit, effects);
+        let outcome = outcome.map_err(|error| self.refused(id, wants, Some(token), error))?;
         self.accepted(id, outcome, buffers)
     }
 
@@ -346,6 +356,54 @@ impl State {
         }
     }
 
+    /// The engine's refusal of a lock, with what it does not say. `but` is the lock itself, if it has a grant, or the one
+    /// that ends.
+    fn refused(
+        &self,
+        id: GroupId,
+        wants: Wants<'_>,
+        but: Option<Token>,
+        error: buffersync_engine::Error,
+    ) -> Error {
+        use buffersync_engine::Error as Engine;
+        let mut named = wants.buffers.iter();
+        match error {
+            Engine::UnknownBuffer => {
+                let members: BTreeSet<BufferId> =
+                    self.engine.members(id).map(|(member, _)| member).collect();
+                let unknown = named.find(|buffer| !members.contains(buffer));
+                Error::UnknownBuffer(unknown.map_or(0, |buffer| wire(buffer.0)))
+            }
+            Engine::AccessConflict => {
+                let mut wanted: Vec<(BufferId, Access)> = self.wanted(id, wants).collect();
+                wanted.sort_unstable_by_key(|(buffer, _)| *buffer);
+                let mixed = wanted.windows(2).find(|pair| {
+                    pair[0].0 == pair[1].0 && pair[0].1.is_dma() != pair[1].1.is_dma()
+                });
+                let held = || self.engine.held(id, but?)?.map(|(buffer, _)| buffer).next();
+                let mixed = mixed.map(|pair| pair[0].0).or_else(held);
+                Error::AccessConflict(mixed.map_or(0, |buffer| buffer.0))
+            }
+            Engine::AlreadyLocked => Error::AlreadyLocked(match self.engine.conflict(id, wants, but) {
+                Some((buffer, lock)) => format!(
+                    "lock {} of the group has buffer {}, or waits for it: unlock it first, or share",
+                    lock.0, buffer.0
+                ),
+                None => "the lock has all of this already".to_string(),
+            }),
+            Engine::WouldBlock => Error::WouldBlock(match self.engine.obstacle(id, wants) {
+                Some((buffer, group, lock)) => format!(
+                    "lock {} of group {} has buffer {}, or waits for it",
+                    lock.0,
+                    group.serial(),
+                    buffer.0
+                ),
+                None => "a release fence or cache maintenance of a buffer is pending".to_string(),
+            }),
+            error => error.into(),
+        }
+    }
+
     /// Refuses an exchange that could not be carried out as a whole. `failed` is the number of fences that
     /// `done` ends with and that have failed. Returns what [`State::lock_checked`] needs when `done` has ended.
     pub fn check_exchange(
@@ -359,7 +417,9 @@ impl State {
         self.sessions.check_number(id, token)?;
         let buffers = self.size(id, wants.buffers.len(), wants);
         self.sessions.check_room(id, Some(done), buffers, failed)?;
-        Ok((self.engine.check_lock(id, token, wants, Some(done))?, buffers))
+        let checked = self.engine.check_lock(id, token, wants, Some(done));
+        let checked = checked.map_err(|error| self.refused(id, wants, Some(done), error))?;
+        Ok((checked, buffers))
     }
 
     /// The living locks of a group, the oldest number first.
@@ -441,7 +501,7 @@ impl State {
     ) -> Result<(), Error> {
         let lock = self.sessions.lock(id, token)?;
         if !lock.is_granted() || part.is_some() && lock.is_waiting() {
-            return Err(Error::Busy);
+            return Err(Error::Busy(token.0));
         }
         Ok(())
     }
@@ -461,8 +521,9 @@ impl State {
             held.filter(|(buffer, _)| part.is_none_or(|part| part.contains(buffer))).collect();
         let is_there = |buffer: &BufferId| ends.iter().any(|(ends, _)| ends == buffer);
         let named = given.iter().filter_map(|given| given.buffer);
-        if !named.chain(part.into_iter().flatten().copied()).all(|buffer| is_there(&buffer)) {
-            return Err(Error::UnknownBuffer);
+        let mut named = named.chain(part.into_iter().flatten().copied());
+        if let Some(other) = named.find(|buffer| !is_there(buffer)) {
+            return Err(Error::UnknownBuffer(wire(other.0)));
         }
         self.check_fences(id, token, part, given.len())?;
         let group = self.sessions.group(id)?;
@@ -498,7 +559,7 @@ impl State {
         let mut chosen =
             held.filter(|(held, _)| buffer.is_none_or(|buffer| buffer == *held)).peekable();
         if chosen.peek().is_none() {
-            return Err(Error::UnknownBuffer);
+            return Err(Error::UnknownBuffer(buffer.map_or(0, |buffer| wire(buffer.0))));
         }
         let devices = self.registry.devices(chosen.filter(|_| group.implicit));
         Ok((self.acquires.of((id, token), buffer), devices))
@@ -545,13 +606,18 @@ impl State {
     }
 
     /// Tells a group that a grant was taken away.
-    pub fn evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, now: Time) {
+    pub fn evicted(
+        &mut self,
+        id: GroupId,
+        (token, cause, by): (Token, EvictionCause, Option<(GroupId, Token)>),
+        now: Time,
+    ) {
         // A release fence that fails belongs to a grant that has ended already.
         if cause == EvictionCause::Deadline {
             self.end_lock(id, token);
         }
         self.sessions.evicted(id, token, cause, now);
-        self.tell(id, outbox::evicted(token, cause), now);
+        self.tell(id, outbox::evicted(token, cause, by), now);
     }
 
     /// Sends a record to a group.

@@ -3,11 +3,12 @@
 
 //! The Rust client with a running service: growth, waits that end without a grant, fences.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use buffersync_client::{fence, Access, BufferSync, Error, Options, Started};
+use buffersync_client::{fence, Access, BufferSync, Error, Options};
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::stack::{patient, Stack};
@@ -31,15 +32,15 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     let service = BufferSync::connect().expect("connect");
     let open = |name| service.open_group(name, Options::default()).expect("open_group");
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
-    let (mut one, mut other) = (open("client/one"), open("client/other"));
+    let (one, other) = (open("client/one"), open("client/other"));
     one.add(&x, Access::DmaWrite).expect("add");
     other.add(&y, Access::DmaWrite).expect("add");
 
     // No other holder.
     let mut grant = one.lock(None).expect("lock");
     let (lock, deadline) = (grant.id(), grant.deadline());
-    assert_eq!(grant.grow(None), Err(Error::AlreadyLocked));
-    let added = grant.add(&y, Access::DmaWrite).expect("add");
+    assert!(matches!(grant.grow(None), Err(Error::AlreadyLocked(_))));
+    let added = one.add(&y, Access::DmaWrite).expect("add");
     grant.grow(None).expect("grow");
     assert_eq!((grant.id(), grant.deadline()), (lock, deadline));
     assert!(grant.buffer(added).is_some());
@@ -49,10 +50,12 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     // With another holder.
     let held = other.lock(None).expect("lock");
     let mut grant = one.lock(None).expect("lock");
-    grant.add(&y, Access::DmaWrite).expect("add");
-    assert_eq!(grant.try_grow(), Err(Error::WouldBlock));
+    one.add(&y, Access::DmaWrite).expect("add");
+    assert!(matches!(grant.try_grow(), Err(Error::WouldBlock(_))));
     let begin = Instant::now();
-    assert_eq!(grant.grow(Duration::from_millis(100)), Err(Error::TimedOut));
+    let timed_out = grant.grow(Duration::from_millis(100)).expect_err("it is held");
+    let way = timed_out.in_the_way().expect("a lock in the way");
+    assert_eq!((way.lock, way.owner.as_deref()), (held.id(), Some("client/other")));
     assert!(begin.elapsed() >= Duration::from_millis(100));
     assert_eq!(grant.is_evicted(), Ok(false));
     held.unlock().expect("unlock");
@@ -64,14 +67,14 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     one.add(&x, Access::DmaWrite).expect("add");
     let mut old = one.lock(None).expect("lock");
     let mut young = other.lock(None).expect("lock");
-    old.add(&y, Access::DmaWrite).expect("add");
-    young.add(&x, Access::DmaWrite).expect("add");
+    one.add(&y, Access::DmaWrite).expect("add");
+    other.add(&x, Access::DmaWrite).expect("add");
     std::thread::scope(|scope| {
         let waits = scope.spawn(move || old.grow(None).and_then(|()| old.unlock()));
         let begin = Instant::now();
         // Before the older one waits, this one only times out.
         let mut refused = young.grow(Duration::from_millis(20));
-        while refused == Err(Error::TimedOut) && begin.elapsed() < HUNG {
+        while matches!(refused, Err(Error::TimedOut { .. })) && begin.elapsed() < HUNG {
             refused = young.grow(Duration::from_millis(20));
         }
         assert_eq!(refused, Err(Error::Deadlock));
@@ -84,7 +87,7 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     drop(both);
 
     // A grant that ends during or before its growth: no new lock is left behind.
-    let mut brief = service
+    let brief = service
         .open_group(
             "client/brief",
             Options { hold_limit: Some(Duration::from_millis(150)), ..Options::default() },
@@ -94,16 +97,17 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
     brief.add(&z, Access::DmaWrite).expect("add");
     let held = other.lock(None).expect("lock");
     let mut grant = brief.lock(None).expect("lock");
-    grant.add(&y, Access::DmaRead).expect("add");
-    assert_eq!(grant.grow(None), Err(Error::Evicted));
+    brief.add(&y, Access::DmaRead).expect("add");
+    assert!(matches!(grant.grow(None), Err(Error::Evicted { .. })));
     assert_eq!(grant.is_evicted(), Ok(true));
-    assert_eq!(grant.unlock(), Err(Error::Evicted));
+    assert!(matches!(grant.unlock(), Err(Error::Evicted { .. })));
     brief.remove_all().expect("remove_all");
     brief.add(&z, Access::DmaWrite).expect("add");
     let mut grant = brief.lock(None).expect("lock");
-    grant.add(&y, Access::DmaRead).expect("add");
+    brief.add(&y, Access::DmaRead).expect("add");
     std::thread::sleep(Duration::from_millis(200));
-    assert_eq!(grant.grow(None), Err(Error::Evicted), "a new lock, taken for growth");
+    let late = grant.grow(None);
+    assert!(matches!(late, Err(Error::Evicted { .. })), "a new lock, taken for growth: {late:?}");
     drop(grant);
     held.unlock().expect("unlock");
     assert!(brief.lock(HUNG).is_ok(), "a lock was left behind");
@@ -112,32 +116,36 @@ fn grants_grow_or_say_why_not_and_fences_come_and_go() {
 
 fn fences_come_and_go(service: &BufferSync) {
     let open = |name, access, buffers: &[&DmaBuf]| {
-        let mut group = service.open_group(name, Options::default()).expect("open_group");
+        let group = service.open_group(name, Options::default()).expect("open_group");
         let ids: Vec<_> =
             buffers.iter().map(|buffer| group.add(*buffer, access).expect("add")).collect();
         (group, ids)
     };
     let (x, y) = (heap::allocate(SIZE).expect("heap"), heap::allocate(SIZE).expect("heap"));
-    let (mut giver, ids) = open("client/giver", Access::DmaWrite, &[&x, &y]);
-    let (mut taker, _) = open("client/taker", Access::DmaRead, &[&x, &y]);
+    let (giver, ids) = open("client/giver", Access::DmaWrite, &[&x, &y]);
+    let (taker, _) = open("client/taker", Access::DmaRead, &[&x, &y]);
     let dup = |pending: &Pending| pending.sync_file.try_clone().expect("dup");
 
     // The fence comes with the reply, or after an event.
     for by_event in [false, true] {
         let pending = Pending::new();
         let grant = giver.lock(None).expect("lock");
-        if by_event {
-            assert_eq!(taker.start_lock(), Ok(Started::Queued));
-            grant.unlock_with_fence(dup(&pending)).expect("unlock");
+        let lock = if by_event {
+            let mut lock = taker.start_lock(HUNG).expect("a lock");
+            assert_eq!(lock.is_granted(), Ok(false));
+            grant.unlock_with(dup(&pending)).expect("unlock");
+            lock
         } else {
-            grant.unlock_with_fence(dup(&pending)).expect("unlock");
-            assert_eq!(taker.start_lock(), Ok(Started::Granted));
-        }
-        let grant = taker.finish_lock(HUNG).expect("granted at once");
+            grant.unlock_with(dup(&pending)).expect("unlock");
+            let mut lock = taker.start_lock(HUNG).expect("a lock");
+            assert_eq!(lock.is_granted(), Ok(true));
+            lock
+        };
+        let grant = lock.wait().expect("granted");
         assert!(grant.buffers().iter().all(|buffer| buffer.fenced));
         let fence = grant.acquire_fence().expect("a call").expect("an acquire fence");
         let short = Duration::from_millis(20);
-        assert_eq!(fence::wait(&fence, short), Err(Error::TimedOut));
+        assert!(matches!(fence::wait(&fence, short), Err(Error::TimedOut { .. })));
         pending.signal();
         fence::wait(&fence, None).expect("signalled");
         grant.unlock().expect("unlock");
@@ -146,7 +154,7 @@ fn fences_come_and_go(service: &BufferSync) {
     // The fence of one buffer.
     let pending = Pending::new();
     let grant = giver.lock(None).expect("lock");
-    grant.unlock_with_fences(vec![(ids[1], dup(&pending))], None).expect("unlock");
+    grant.unlock_with(vec![(ids[1], dup(&pending))]).expect("unlock");
     let grant = taker.lock(None).expect("lock");
     assert!(grant.acquire_fence_of(ids[0]).expect("a call").is_none());
     assert!(grant.acquire_fence_of(ids[1]).expect("a call").is_some());
@@ -154,9 +162,9 @@ fn fences_come_and_go(service: &BufferSync) {
 
     // The client waits for a fence that the service can't take.
     let most = service.capabilities().expect("capabilities").max_fences_per_group;
-    let (mut reader, _) = open("client/reader", Access::DmaRead, &[&x]);
+    let (reader, _) = open("client/reader", Access::DmaRead, &[&x]);
     for _ in 0..most {
-        reader.lock(None).expect("lock").unlock_with_fence(dup(&pending)).expect("unlock");
+        reader.lock(None).expect("lock").unlock_with(dup(&pending)).expect("unlock");
     }
     let grant = reader.lock(None).expect("lock");
     let fence = dup(&pending);
@@ -167,12 +175,12 @@ fn fences_come_and_go(service: &BufferSync) {
             signalled.store(true, Ordering::SeqCst);
             pending.signal();
         });
-        grant.unlock_with_fence(fence).expect("unlock");
+        grant.unlock_with(fence).expect("unlock");
         assert!(signalled.load(Ordering::SeqCst), "unlocked before the fence");
     });
     // A descriptor that is not a fence ends the grant all the same.
-    let null = std::fs::File::open("/dev/null").expect("null").into();
+    let null: OwnedFd = std::fs::File::open("/dev/null").expect("null").into();
     let grant = giver.lock(HUNG).expect("lock");
-    assert_eq!(grant.unlock_with_fence(null), Err(Error::BadFence));
+    assert!(matches!(grant.unlock_with(null), Err(Error::BadFence(_))));
     assert!(taker.lock(HUNG).is_ok());
 }

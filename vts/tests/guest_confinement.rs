@@ -56,7 +56,7 @@ fn the_service_has_what_it_needs_and_nothing_else() {
     let pid = stack.service_pid();
     let buffer = heap::allocate(16 * 1024).expect("heap");
     let sync = BufferSync::connect().expect("connect");
-    let mut group = sync.open_group("confinement", Options::default()).expect("open_group");
+    let group = sync.open_group("confinement", Options::default()).expect("open_group");
     group.add(&buffer, Access::DmaWrite).expect("add");
     let grant = group.lock(None).expect("lock");
 

@@ -113,7 +113,7 @@ enum Said<T> {
 fn said<T>(result: Result<T, Status>) -> Said<T> {
     match result.map_err(|status| runtime::failure(&status)) {
         Ok(value) => Said::Done(value),
-        Err(Failure::ServiceSpecific(ERROR_NO_RESOURCES)) => Said::Refused,
+        Err(Failure::ServiceSpecific(ERROR_NO_RESOURCES, _)) => Said::Refused,
         Err(Failure::Other(_)) => Said::Nothing,
         Err(other) => panic!("{other:?}"),
     }
@@ -303,13 +303,13 @@ fn client_unlock(short: &Short, who: Who) {
     let service = BufferSync::connect().expect("connect");
     for free in 0..ENOUGH {
         let (pending, shared) = (Pending::new(), buffer());
-        let mut group = service.open_group("short/client", Options::default()).expect("open_group");
+        let group = service.open_group("short/client", Options::default()).expect("open_group");
         group.add(&shared, ClientAccess::DmaWrite).expect("add");
         let grant = group.lock(None).expect("lock");
         let fence = pending.another();
         // The work is done before the unlock, so nothing has to be waited for.
         pending.signal();
-        short.with_free(who, free, || grant.unlock_with_fence(fence)).expect("unlock");
+        short.with_free(who, free, || grant.unlock_with(fence)).expect("unlock");
         eventually("the buffer is free", || is_free(&shared));
         // The group is usable.
         group.lock(None).expect("lock").unlock().expect("unlock");
@@ -324,29 +324,26 @@ fn client_lock(short: &Short, who: Who, again: bool) {
     for free in 0..ENOUGH {
         let (pending, shared) = (Pending::new(), buffer());
         let mut giver = Group::of("short/giver", &shared, Access::DMA_WRITE);
-        let mut group = service.open_group("short/client", Options::default()).expect("open_group");
+        let group = service.open_group("short/client", Options::default()).expect("open_group");
         group.add(&shared, ClientAccess::DmaWrite).expect("add");
         let held = giver.lock();
         giver.unlock_fenced(&held, &pending.sync_file);
-        let lock = |group: &mut buffersync_client::Group| {
+        let lock = || {
             let grant = group.lock(None)?;
-            // Kept by the group.
-            std::mem::forget(if again { grant.unlock_and_lock(None)? } else { grant });
-            Ok::<(), buffersync_client::Error>(())
+            if again {
+                grant.unlock_and_lock(None)
+            } else {
+                Ok(grant)
+            }
         };
-        let locked = short.with_free(who, free, || lock(&mut group)).is_ok();
+        let grant = short.with_free(who, free, lock);
+        let locked = grant.is_ok();
         assert!(locked || who == Who::Client && free < ENOUGH - 1, "{free} free");
         pending.signal();
-        assert_eq!(
-            group.grant().is_some_and(|grant| {
-                std::mem::forget(grant);
-                true
-            }),
-            locked
-        );
-        if locked {
+        assert_eq!(group.locks().expect("getLocks needs no descriptor").len(), usize::from(locked));
+        if let Ok(grant) = grant {
             assert!(!is_free(&shared), "{free} free");
-            group.grant().expect("it holds").unlock().expect("unlock");
+            grant.unlock().expect("unlock");
         }
         eventually("the buffer is free", || is_free(&shared));
         group.lock(None).expect("lock").unlock().expect("unlock");

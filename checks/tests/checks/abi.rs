@@ -24,9 +24,13 @@ type Result<T> = std::result::Result<T, String>;
 const GENERATED: &str = "Generated";
 
 /// Changes of the header that have to be noticed: right, wrong.
-const WRONG: [(&str, &str); 7] = [
+const WRONG: [(&str, &str); 11] = [
     ("int64_t timeoutNanos)", "int32_t timeoutNanos)"),
-    ("ABufferSyncGroup* _Nonnull group, int releaseFence)", "ABufferSyncGroup* _Nonnull group)"),
+    ("int releaseFence)", "int64_t releaseFence)"),
+    ("ABufferSync_dump(const ABufferSync*", "ABufferSync_dump(ABufferSync*"),
+    ("void ABufferSyncGroup_close(", "ABufferSyncStatus ABufferSyncGroup_close("),
+    ("    uint32_t reserved[3];\n", "    uint32_t reserved[4];\n"),
+    ("    uint8_t reserved[11];\n", "    uint8_t reserved[10];\n"),
     ("ABufferSyncStatus ABufferSyncGroup_cancel(", "void ABufferSyncGroup_cancel("),
     ("ABUFFERSYNC_ERROR_EVICTED = -19", "ABUFFERSYNC_ERROR_EVICTED = -29"),
     ("    int64_t deadlineNanos;\n", "    int32_t deadlineNanos;\n    int32_t padding;\n"),
@@ -42,6 +46,10 @@ pub fn run(library: &Path, jni: &Path) -> Result<()> {
     let generated = Generated::from_source(&root().join("client-ndk/c"))?;
     let exports = exports(library)?;
     check(&text, &generated, &exports)?;
+    check_versions(library)?;
+    if check_versions(jni).is_ok() {
+        return Err(format!("{} without this version was not noticed", jni.display()));
+    }
     for (right, wrong) in WRONG {
         let wrong = text.replacen(right, wrong, 1);
         if wrong == text {
@@ -71,6 +79,14 @@ fn check(header: &str, generated: &Generated, exports: &BTreeSet<String>) -> Res
         compile("clang", "-std=c11", &folder.join("plain.c"))?;
         compile("clang", "-std=c++17", &folder.join("plain.cc"))?;
     }
+    // As with a C library that has no <sys/cdefs.h>, such as musl.
+    let without = header.replace("#include <sys/cdefs.h>", "#undef __BEGIN_DECLS\n#undef __END_DECLS");
+    let without = without.replace("<android/", "<other/");
+    if without == header {
+        return Err("the header does not include <sys/cdefs.h>".into());
+    }
+    compile("cc", "-std=c11", &write("without.h.c", &without)?)?;
+    compile("c++", "-std=c++17", &write("without.h.cc", &without)?)?;
     compile("cc", "-std=c11", &write("functions.c", &format!("{plain}{}", generated.functions))?)?;
     compile("cc", "-std=c11", &write("types.c", &format!("{plain}{}", generated.types))?)?;
     let declared = declared(header);
@@ -135,7 +151,8 @@ fn bindings(package: &Path, items: Vec<cbindgen::ItemType>, prefix: &str) -> Res
     // The header does not say what is in these.
     let opaque = ["ABufferSync", "ABufferSyncGroup", "AHardwareBuffer"];
     config.export.exclude = opaque.map(str::to_string).to_vec();
-    let structs = ["Event", "Grant", "BufferState", "Fence", "Want", "LockStatus"];
+    let structs =
+        ["Event", "Grant", "BufferState", "Fence", "Want", "LockStatus", "LockInTheWay"];
     config.export.include = structs.map(|name| format!("ABufferSync{name}")).to_vec();
     let made = cbindgen::Builder::new().with_config(config).with_crate(package).generate();
     let made = made.map_err(|error| format!("cbindgen: {error}"))?;
@@ -169,7 +186,9 @@ fn struct_assertions(structs: &str) -> String {
         } else if let Some((_, field)) =
             line.strip_suffix(';').and_then(|line| line.rsplit_once(' '))
         {
-            fields.push(field.to_string());
+            // The name alone, of an array or a pointer too.
+            let name = field.split('[').next().unwrap_or(field).trim_start_matches('*');
+            fields.push(name.to_string());
         }
     }
     if count == 0 {
@@ -202,8 +221,23 @@ fn names(code: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The functions and objects that a shared library exports.
+/// The version of the library's symbols: programs that are linked to it ask for this one.
+const VERSION: &str = "LIBBUFFERSYNC_1";
+
+/// The functions and objects that a shared library exports, without their versions.
 fn exports(library: &Path) -> Result<BTreeSet<String>> {
+    let symbols = versioned_exports(library)?;
+    Ok(symbols.iter().map(|name| name.split('@').next().unwrap_or(name).to_string()).collect())
+}
+
+/// That each symbol of the library has the version.
+fn check_versions(library: &Path) -> Result<()> {
+    let symbols = versioned_exports(library)?;
+    let other = symbols.iter().find(|name| name.split_once("@@").map(|(_, v)| v) != Some(VERSION));
+    other.map_or(Ok(()), |name| Err(format!("{name} does not have the version {VERSION}")))
+}
+
+fn versioned_exports(library: &Path) -> Result<BTreeSet<String>> {
     let mut nm = Command::new("nm");
     nm.args(["--dynamic", "--defined-only", "--format=posix"]).arg(library);
     let output = nm.output().map_err(|error| format!("nm: {error}"))?;
@@ -215,7 +249,7 @@ fn exports(library: &Path) -> Result<BTreeSet<String>> {
         let mut fields = line.split(' ');
         let (name, kind) = (fields.next()?, fields.next()?);
         // A: the version's own name.
-        (kind != "A").then(|| name.split('@').next().unwrap_or(name).to_string())
+        (kind != "A").then(|| name.to_string())
     });
     Ok(symbols.collect())
 }
@@ -248,6 +282,8 @@ mod tests {
         let text = struct_assertions("typedef struct {\n  int32_t x;\n} GeneratedA;\n");
         assert!(text.contains("sizeof(GeneratedA) == sizeof(A)"));
         assert!(text.contains("offsetof(GeneratedA, x) == offsetof(A, x)"));
+        let text = struct_assertions("typedef struct {\n  char *a;\n  int b[3];\n} GeneratedB;\n");
+        assert!(text.contains("offsetof(B, a)") && text.contains("offsetof(B, b)"), "{text}");
         assert!(struct_assertions("nothing").is_empty());
     }
 }

@@ -6,13 +6,14 @@
 //! | module | content |
 //! |---|---|
 //! | [`sync`] | `ABufferSync_*` |
-//! | [`group`] | `ABufferSyncGroup_*`: groups, and the main lock |
-//! | [`locks`] | `ABufferSyncGroup_*`: locks by number |
+//! | [`group`] | `ABufferSyncGroup_*`: groups, their buffers and events |
+//! | [`locks`] | `ABufferSyncGroup_*`: locks and grants |
 //! | [`types`] | the structs and constants of the header |
 //! | `status` | errors as numbers and messages; the end of every call |
+//! | `texts` | what a thread remembers of its last failed calls |
 //! | `arguments` | checks and converts pointers, strings and descriptors from C |
 //!
-//! Every function checks its arguments, calls [`buffersync_client`] and returns the result. Any mistake
+//! Every function checks its arguments, calls [`buffersync_client_core`] and returns the result. Any mistake
 //! of a caller is an error, with one exception: a pointer that is not null must point to what the
 //! header says.
 
@@ -40,4 +41,5 @@ pub mod group;
 pub mod locks;
 mod status;
 pub mod sync;
+mod texts;
 pub mod types;

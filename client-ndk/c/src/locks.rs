@@ -1,14 +1,14 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `ABufferSyncGroup_*`: locks by number, of which a group can have many at once.
+//! `ABufferSyncGroup_*`: locks and grants, each named by its number.
 
 use std::ffi::c_int;
 use std::os::fd::{IntoRawFd, OwnedFd};
 
-use buffersync_client::{Access, BufferId, Error, GrantInfo, LockId, SharedGroup, Started};
+use buffersync_client_core::{Access, BufferId, Error, GrantInfo, Group, LockId};
 
-use crate::arguments::{fences, optional_array, timeout, wants, Out};
+use crate::arguments::{buffers, fences, taken, timeout, wants, Out};
 use crate::group::find;
 use crate::status::{call, Result};
 use crate::types::*;
@@ -17,23 +17,23 @@ use crate::types::*;
 ///
 /// # Safety
 /// Each pointer is null, or points to what the header says.
-unsafe fn lock(
+unsafe fn request(
     group: *mut ABufferSyncGroup,
     (given, numWants): (*const ABufferSyncWant, usize),
     outLock: *mut ABufferSyncLock,
-    request: impl FnOnce(&SharedGroup, &[(BufferId, Access)]) -> Result<LockId>,
+    request: impl FnOnce(&Group, &[(BufferId, Access)]) -> buffersync_client_core::Result<LockId>,
 ) -> Result<()> {
+    let group = find(group)?;
     // SAFETY: the caller's promise is the same.
-    let (out, given) = unsafe { (Out::new(outLock)?, optional_array(given, numWants)?) };
-    let wants = wants(given)?;
-    out.set(request(&*find(group)?, &wants)?.0);
+    let (out, wants) = unsafe { (Out::new("outLock", outLock)?, wants(given, numWants)?) };
+    out.set(request(&group, &wants)?.0);
     Ok(())
 }
 
 /// # Safety
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
-pub unsafe extern "C" fn ABufferSyncGroup_lockBuffers(
+pub unsafe extern "C" fn ABufferSyncGroup_lock(
     group: *mut ABufferSyncGroup,
     wants: *const ABufferSyncWant,
     numWants: usize,
@@ -42,8 +42,8 @@ pub unsafe extern "C" fn ABufferSyncGroup_lockBuffers(
 ) -> ABufferSyncStatus {
     // SAFETY: the caller's promise is the same.
     call(|| unsafe {
-        lock(group, (wants, numWants), outLock, |group, wants| {
-            Ok(group.lock_buffers(wants, timeout(timeoutNanos))?)
+        request(group, (wants, numWants), outLock, |group, wants| {
+            group.lock(wants, timeout(timeoutNanos))
         })
     })
 }
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn ABufferSyncGroup_lockBuffers(
 /// # Safety
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
-pub unsafe extern "C" fn ABufferSyncGroup_tryLockBuffers(
+pub unsafe extern "C" fn ABufferSyncGroup_tryLock(
     group: *mut ABufferSyncGroup,
     wants: *const ABufferSyncWant,
     numWants: usize,
@@ -59,14 +59,14 @@ pub unsafe extern "C" fn ABufferSyncGroup_tryLockBuffers(
 ) -> ABufferSyncStatus {
     // SAFETY: the caller's promise is the same.
     call(|| unsafe {
-        lock(group, (wants, numWants), outLock, |group, wants| Ok(group.try_lock_buffers(wants)?))
+        request(group, (wants, numWants), outLock, |group, wants| group.try_lock(wants))
     })
 }
 
 /// # Safety
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
-pub unsafe extern "C" fn ABufferSyncGroup_startLockBuffers(
+pub unsafe extern "C" fn ABufferSyncGroup_startLock(
     group: *mut ABufferSyncGroup,
     wants: *const ABufferSyncWant,
     numWants: usize,
@@ -76,21 +76,28 @@ pub unsafe extern "C" fn ABufferSyncGroup_startLockBuffers(
 ) -> ABufferSyncStatus {
     // SAFETY: the caller's promise is the same.
     call(|| unsafe {
-        let granted = Out::new(outGranted)?;
-        lock(group, (wants, numWants), outLock, |group, wants| {
-            let timeout = timeout(timeoutNanos);
-            let started = group.with(|group| group.start_lock_buffers(wants, timeout));
-            let (lock, started) = started?;
-            granted.set(started == Started::Granted);
+        find(group)?;
+        let out = Out::new("outGranted", outGranted)?;
+        request(group, (wants, numWants), outLock, |group, wants| {
+            let (lock, granted) = group.start_lock(wants, timeout(timeoutNanos))?;
+            out.set(granted);
             Ok(lock)
         })
     })
 }
 
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_wait(
+    group: *mut ABufferSyncGroup,
+    lock: ABufferSyncLock,
+) -> ABufferSyncStatus {
+    call(|| Ok(find(group)?.wait(LockId(lock))?))
+}
+
 /// # Safety
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
-pub unsafe extern "C" fn ABufferSyncGroup_growBuffers(
+pub unsafe extern "C" fn ABufferSyncGroup_grow(
     group: *mut ABufferSyncGroup,
     lock: ABufferSyncLock,
     growth: *const ABufferSyncWant,
@@ -98,36 +105,72 @@ pub unsafe extern "C" fn ABufferSyncGroup_growBuffers(
     timeoutNanos: i64,
 ) -> ABufferSyncStatus {
     call(|| {
+        let group = find(group)?;
         // SAFETY: the caller's promise is the same.
-        let growth = wants(unsafe { optional_array(growth, numWants)? })?;
-        Ok(find(group)?.grow_buffers(LockId(lock), &growth, timeout(timeoutNanos))?)
+        let growth = unsafe { wants(growth, numWants)? };
+        Ok(group.grow(LockId(lock), &growth, timeout(timeoutNanos))?)
     })
-}
-
-#[no_mangle]
-pub extern "C" fn ABufferSyncGroup_cancelLock(
-    group: *mut ABufferSyncGroup,
-    lock: ABufferSyncLock,
-) -> ABufferSyncStatus {
-    call(|| Ok(find(group)?.cancel_lock(LockId(lock))?))
-}
-
-fn granted(group: *mut ABufferSyncGroup, lock: ABufferSyncLock) -> Result<GrantInfo> {
-    Ok(find(group)?.status(LockId(lock))?.grant.ok_or(Error::Busy)?)
 }
 
 /// # Safety
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
-pub unsafe extern "C" fn ABufferSyncGroup_getLockGrant(
+pub unsafe extern "C" fn ABufferSyncGroup_tryGrow(
     group: *mut ABufferSyncGroup,
+    lock: ABufferSyncLock,
+    growth: *const ABufferSyncWant,
+    numWants: usize,
+) -> ABufferSyncStatus {
+    call(|| {
+        let group = find(group)?;
+        // SAFETY: the caller's promise is the same.
+        let growth = unsafe { wants(growth, numWants)? };
+        Ok(group.try_grow(LockId(lock), &growth)?)
+    })
+}
+
+/// # Safety
+/// Each pointer is null, or points to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_startGrow(
+    group: *mut ABufferSyncGroup,
+    lock: ABufferSyncLock,
+    growth: *const ABufferSyncWant,
+    numWants: usize,
+    timeoutNanos: i64,
+    outGranted: *mut bool,
+) -> ABufferSyncStatus {
+    call(|| {
+        let group = find(group)?;
+        // SAFETY: the caller's promise is the same.
+        let (out, growth) =
+            unsafe { (Out::new("outGranted", outGranted)?, wants(growth, numWants)?) };
+        out.set(group.start_grow(LockId(lock), &growth, timeout(timeoutNanos))?);
+        Ok(())
+    })
+}
+
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_cancel(
+    group: *mut ABufferSyncGroup,
+    lock: ABufferSyncLock,
+) -> ABufferSyncStatus {
+    call(|| Ok(find(group)?.cancel(LockId(lock))?))
+}
+
+/// # Safety
+/// Each pointer is null, or points to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSyncGroup_getGrant(
+    group: *const ABufferSyncGroup,
     lock: ABufferSyncLock,
     outGrant: *mut ABufferSyncGrant,
 ) -> ABufferSyncStatus {
     call(|| {
+        let group = find(group)?;
         // SAFETY: the caller's promise is the same.
-        let out = unsafe { Out::new(outGrant)? };
-        out.set((&granted(group, lock)?).into());
+        let out = unsafe { Out::new("outGrant", outGrant)? };
+        out.set((&group.granted(LockId(lock))?).into());
         Ok(())
     })
 }
@@ -135,49 +178,61 @@ pub unsafe extern "C" fn ABufferSyncGroup_getLockGrant(
 /// # Safety
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
-pub unsafe extern "C" fn ABufferSyncGroup_getLockBufferState(
-    group: *mut ABufferSyncGroup,
+pub unsafe extern "C" fn ABufferSyncGroup_getBufferState(
+    group: *const ABufferSyncGroup,
     lock: ABufferSyncLock,
     buffer: ABufferSyncBufferId,
     outState: *mut ABufferSyncBufferState,
 ) -> ABufferSyncStatus {
     call(|| {
+        let group = find(group)?;
         // SAFETY: the caller's promise is the same.
-        let out = unsafe { Out::new(outState)? };
-        let grant = granted(group, lock)?;
+        let out = unsafe { Out::new("outState", outState)? };
+        let grant = group.granted(LockId(lock))?;
         let state = grant.buffers.iter().find(|state| state.id.0 == buffer);
-        out.set(state.ok_or(Error::UnknownBuffer)?.into());
+        out.set(state.ok_or_else(|| no_such_buffer(&grant, buffer))?.into());
         Ok(())
     })
+}
+
+fn no_such_buffer(grant: &GrantInfo, buffer: ABufferSyncBufferId) -> Error {
+    let ids: Vec<String> = grant.buffers.iter().map(|buffer| buffer.id.to_string()).collect();
+    let (lock, ids) = (grant.lock, ids.join(", "));
+    Error::UnknownBuffer(format!("lock {lock} has no buffer {buffer}: it has {ids}"))
 }
 
 /// # Safety
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
-pub unsafe extern "C" fn ABufferSyncGroup_getLockAcquireFence(
-    group: *mut ABufferSyncGroup,
+pub unsafe extern "C" fn ABufferSyncGroup_getAcquireFence(
+    group: *const ABufferSyncGroup,
     lock: ABufferSyncLock,
     buffer: ABufferSyncBufferId,
     outFence: *mut c_int,
 ) -> ABufferSyncStatus {
     call(|| {
+        let group = find(group)?;
         // SAFETY: the caller's promise is the same.
-        let (out, lock) = (unsafe { Out::new(outFence)? }, LockId(lock));
-        let fence: Option<OwnedFd> = find(group)?.with(|group| match buffer {
-            0 => group.acquire_fence(lock),
-            buffer => group.acquire_fence_of(lock, BufferId(buffer)),
-        })?;
+        let out = unsafe { Out::new("outFence", outFence)? };
+        let buffer = (buffer != 0).then_some(BufferId(buffer));
+        let fence: Option<OwnedFd> = group.acquire_fence(LockId(lock), buffer)?;
         out.set(fence.map_or(-1, IntoRawFd::into_raw_fd));
         Ok(())
     })
 }
 
-/// # Safety
-/// Each pointer is null, or points to what the header says.
-unsafe fn ids(buffers: *const ABufferSyncBufferId, count: usize) -> Result<Vec<BufferId>> {
-    // SAFETY: the caller's promise is the same.
-    let buffers = unsafe { optional_array(buffers, count)? };
-    Ok(buffers.iter().map(|buffer| BufferId(*buffer)).collect())
+#[no_mangle]
+pub extern "C" fn ABufferSyncGroup_unlock(
+    group: *mut ABufferSyncGroup,
+    lock: ABufferSyncLock,
+    releaseFence: c_int,
+) -> ABufferSyncStatus {
+    // First of all, because the function takes the descriptor in any case.
+    let fence = taken("releaseFence", releaseFence);
+    call(|| {
+        let group = find(group)?;
+        Ok(group.unlock(LockId(lock), fence?)?)
+    })
 }
 
 /// # Safety
@@ -186,19 +241,23 @@ unsafe fn ids(buffers: *const ABufferSyncBufferId, count: usize) -> Result<Vec<B
 pub unsafe extern "C" fn ABufferSyncGroup_unlockBuffers(
     group: *mut ABufferSyncGroup,
     lock: ABufferSyncLock,
-    buffers: *const ABufferSyncBufferId,
+    done: *const ABufferSyncBufferId,
     numBuffers: usize,
     releaseFences: *const ABufferSyncFence,
     numFences: usize,
 ) -> ABufferSyncStatus {
     // First of all, because the function takes the descriptors in any case.
     // SAFETY: the caller's promise is the same.
-    let given = unsafe { optional_array(releaseFences, numFences) }.and_then(fences);
+    let given = unsafe { fences(releaseFences, numFences) };
     call(|| {
-        let (each, rest) = given?;
+        let (group, lock) = (find(group)?, LockId(lock));
         // SAFETY: the caller's promise is the same.
-        let buffers = unsafe { ids(buffers, numBuffers)? };
-        Ok(find(group)?.unlock_buffers(LockId(lock), &buffers, each, rest)?)
+        let (fences, done) = (given?, unsafe { buffers(done, numBuffers)? });
+        match done.is_empty() {
+            true => group.unlock(lock, fences)?,
+            false => group.unlock_buffers(lock, &done, fences)?,
+        }
+        Ok(())
     })
 }
 
@@ -208,20 +267,21 @@ pub unsafe extern "C" fn ABufferSyncGroup_unlockBuffers(
 pub unsafe extern "C" fn ABufferSyncGroup_downgrade(
     group: *mut ABufferSyncGroup,
     lock: ABufferSyncLock,
-    buffers: *const ABufferSyncBufferId,
+    shared: *const ABufferSyncBufferId,
     numBuffers: usize,
 ) -> ABufferSyncStatus {
     call(|| {
+        let group = find(group)?;
         // SAFETY: the caller's promise is the same.
-        let buffers = unsafe { ids(buffers, numBuffers)? };
-        Ok(find(group)?.downgrade(LockId(lock), &buffers)?)
+        let shared = unsafe { buffers(shared, numBuffers)? };
+        Ok(group.downgrade(LockId(lock), &shared)?)
     })
 }
 
 /// # Safety
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
-pub unsafe extern "C" fn ABufferSyncGroup_unlockAndLockBuffers(
+pub unsafe extern "C" fn ABufferSyncGroup_unlockAndLock(
     group: *mut ABufferSyncGroup,
     done: ABufferSyncLock,
     releaseFences: *const ABufferSyncFence,
@@ -233,13 +293,13 @@ pub unsafe extern "C" fn ABufferSyncGroup_unlockAndLockBuffers(
 ) -> ABufferSyncStatus {
     // First of all, because the function takes the descriptors in any case.
     // SAFETY: the caller's promise is the same.
-    let given = unsafe { optional_array(releaseFences, numFences) }.and_then(fences);
+    let given = unsafe { fences(releaseFences, numFences) };
     // SAFETY: as above.
     call(|| unsafe {
-        let (each, rest) = given?;
-        lock(group, (wants, numWants), outLock, |group, wants| {
-            let (done, timeout) = (LockId(done), timeout(timeoutNanos));
-            Ok(group.unlock_and_lock_buffers(done, each, rest, wants, timeout)?)
+        find(group)?;
+        let fences = given?;
+        request(group, (wants, numWants), outLock, |group, wants| {
+            group.unlock_and_lock(LockId(done), fences, wants, timeout(timeoutNanos))
         })
     })
 }
@@ -248,15 +308,18 @@ pub unsafe extern "C" fn ABufferSyncGroup_unlockAndLockBuffers(
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSyncGroup_getLocks(
-    group: *mut ABufferSyncGroup,
+    group: *const ABufferSyncGroup,
     outLocks: *mut ABufferSyncLockStatus,
     maxLocks: usize,
     outNumLocks: *mut usize,
 ) -> ABufferSyncStatus {
     call(|| {
+        let group = find(group)?;
         // SAFETY: the caller's promise is the same.
-        let (out, count) = unsafe { (Out::optional(outLocks)?, Out::new(outNumLocks)?) };
-        let locks = find(group)?.with(|group| group.locks())?;
+        let (out, count) = unsafe {
+            (Out::optional("outLocks", outLocks)?, Out::new("outNumLocks", outNumLocks)?)
+        };
+        let locks = group.locks()?;
         if let Some(out) = out {
             for (nth, lock) in locks.iter().take(maxLocks).enumerate() {
                 // SAFETY: the caller vouches for the room, and `take` stops there.

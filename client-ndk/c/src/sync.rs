@@ -4,26 +4,27 @@
 //! `ABufferSync_*`: the connection, and the calls on the service itself.
 
 use std::ffi::{c_char, c_int};
+use std::sync::Arc;
 use std::time::Duration;
 
-use buffersync_client::{
-    BufferSync, Capabilities, Error, Handles, Options, SharedGroup, DEFAULT_DEVICE,
-    DEFAULT_INSTANCE,
+use buffersync_client_core::{
+    BufferSync, Capabilities, Error, Handles, HoldFrom, Options, DEFAULT_DEVICE, DEFAULT_INSTANCE,
 };
 
-use crate::arguments::{borrowed, nanos, string, Out};
+use crate::arguments::{borrowed, nanos, string, timeout, Out};
 use crate::group;
 use crate::status::{self, call, Failure, Result};
+use crate::texts;
 use crate::types::*;
 
 static SYNCS: Handles<BufferSync> = Handles::new(0x3);
 
-fn with<T>(
-    sync: *mut ABufferSync,
-    what: impl FnOnce(&BufferSync) -> buffersync_client::Result<T>,
-) -> Result<T> {
-    let sync = SYNCS.get(sync as usize).ok_or(Failure::Handle)?;
-    Ok(what(&sync)?)
+fn find(sync: *const ABufferSync) -> Result<Arc<BufferSync>> {
+    if sync.is_null() {
+        return Err(Failure::Argument("sync is null".to_string()));
+    }
+    let handle = sync as usize;
+    SYNCS.get(handle).ok_or(Failure::Handle("ABufferSync", handle))
 }
 
 #[no_mangle]
@@ -33,7 +34,24 @@ pub extern "C" fn ABufferSyncStatus_toString(status: ABufferSyncStatus) -> *cons
 
 #[no_mangle]
 pub extern "C" fn ABufferSync_getLastErrorMessage() -> *const c_char {
-    status::last_message()
+    texts::last_message()
+}
+
+/// # Safety
+/// Each pointer is null, or points to what the header says.
+#[no_mangle]
+pub unsafe extern "C" fn ABufferSync_getLastErrorLock(
+    outLock: *mut ABufferSyncLockInTheWay,
+) -> bool {
+    // SAFETY: the caller's promise is the same.
+    let out = unsafe { Out::new("outLock", outLock) };
+    match (out, texts::last_lock()) {
+        (Ok(out), Some(texts::Lock { group, lock, owner })) => {
+            out.set(ABufferSyncLockInTheWay { group, lock, owner, reserved: 0 });
+            true
+        }
+        _ => false,
+    }
 }
 
 /// # Safety
@@ -54,8 +72,13 @@ pub unsafe extern "C" fn ABufferSync_openInstance(
 ) -> ABufferSyncStatus {
     call(|| {
         // SAFETY: the caller's promise is the same.
-        let (out, device, instance) =
-            unsafe { (Out::new(outSync)?, string(device)?, string(instance)?) };
+        let (out, device, instance) = unsafe {
+            (
+                Out::new("outSync", outSync)?,
+                string("device", device)?,
+                string("instance", instance)?,
+            )
+        };
         let device = device.unwrap_or(DEFAULT_DEVICE);
         let sync = BufferSync::connect_with(device, instance.unwrap_or(DEFAULT_INSTANCE))?;
         out.set(SYNCS.insert(sync) as *mut ABufferSync);
@@ -63,24 +86,47 @@ pub unsafe extern "C" fn ABufferSync_openInstance(
     })
 }
 
+/// # Safety
+/// Each pointer is null, or points to what the header says.
 #[no_mangle]
-pub extern "C" fn ABufferSync_close(sync: *mut ABufferSync) -> ABufferSyncStatus {
-    call(|| SYNCS.remove(sync as usize).map(drop).ok_or(Failure::Handle))
+pub unsafe extern "C" fn ABufferSync_waitForService(
+    timeoutNanos: i64,
+    outSync: *mut *mut ABufferSync,
+) -> ABufferSyncStatus {
+    call(|| {
+        // SAFETY: the caller's promise is the same.
+        let out = unsafe { Out::new("outSync", outSync)? };
+        let sync = BufferSync::wait_for_service(timeout(timeoutNanos))?;
+        out.set(SYNCS.insert(sync) as *mut ABufferSync);
+        Ok(())
+    })
+}
+
+/// In a forked child the handle belongs to the parent.
+#[no_mangle]
+pub extern "C" fn ABufferSync_close(sync: *mut ABufferSync) {
+    if !buffersync_client_core::is_forked() {
+        drop(SYNCS.remove(sync as usize));
+    }
 }
 
 /// # Safety
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSync_getCapability(
-    sync: *mut ABufferSync,
+    sync: *const ABufferSync,
     capability: ABufferSyncCapability,
     outValue: *mut i64,
 ) -> ABufferSyncStatus {
     call(|| {
+        let sync = find(sync)?;
         // SAFETY: the caller's promise is the same.
-        let out = unsafe { Out::new(outValue)? };
-        let capabilities = with(sync, BufferSync::capabilities)?;
-        out.set(value_of(&capabilities, capability).ok_or(Failure::Argument("capability"))?);
+        let out = unsafe { Out::new("outValue", outValue)? };
+        let value = value_of(&sync.capabilities()?, capability);
+        out.set(value.ok_or_else(|| {
+            let why = "it must be one of ABUFFERSYNC_CAPABILITY_* (0 to 11)";
+            Failure::Argument(format!("capability is {capability}: {why}"))
+        })?);
         Ok(())
     })
 }
@@ -105,10 +151,15 @@ fn value_of(capabilities: &Capabilities, which: ABufferSyncCapability) -> Option
 }
 
 #[no_mangle]
-pub extern "C" fn ABufferSync_dump(sync: *mut ABufferSync, fd: c_int) -> ABufferSyncStatus {
+pub extern "C" fn ABufferSync_dump(sync: *const ABufferSync, fd: c_int) -> ABufferSyncStatus {
     call(|| {
-        let to = borrowed(fd)?.try_clone_to_owned().map_err(|_| Error::BadFd)?;
-        with(sync, |sync| sync.dump_to(to, &[]))
+        let sync = find(sync)?;
+        let to = borrowed("fd", fd)?.try_clone_to_owned().map_err(|error| {
+            // The program may have no descriptor left, or may have closed this one meanwhile.
+            let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
+            Error::System("dup of fd", errno)
+        })?;
+        Ok(sync.dump_to(to, &[])?)
     })
 }
 
@@ -116,30 +167,58 @@ pub extern "C" fn ABufferSync_dump(sync: *mut ABufferSync, fd: c_int) -> ABuffer
 /// Each pointer is null, or points to what the header says.
 #[no_mangle]
 pub unsafe extern "C" fn ABufferSync_openGroup(
-    sync: *mut ABufferSync,
+    sync: *const ABufferSync,
     name: *const c_char,
     holdLimitNanos: i64,
     flags: u32,
     outGroup: *mut *mut ABufferSyncGroup,
 ) -> ABufferSyncStatus {
     call(|| {
+        let sync = find(sync)?;
         // SAFETY: the caller's promise is the same.
-        let (out, name) = unsafe { (Out::new(outGroup)?, string(name)?) };
-        let name = name.ok_or(Failure::Argument("name is null"))?;
-        let options = options(holdLimitNanos, flags)?;
-        let group = with(sync, |sync| sync.open_group(name, options))?;
-        out.set(group::handle(SharedGroup::new(group)));
+        let (out, name) = unsafe { (Out::new("outGroup", outGroup)?, string("name", name)?) };
+        let name = name.ok_or_else(|| Failure::Argument("name is null".to_string()))?;
+        let group = sync.open_group(name, options(holdLimitNanos, flags)?)?;
+        out.set(group::handle(group));
         Ok(())
     })
 }
 
 fn options(hold_limit_nanos: i64, flags: u32) -> Result<Options> {
-    let limit = u64::try_from(hold_limit_nanos)
-        .map_err(|_| Failure::Argument("holdLimitNanos is negative"))?;
-    if flags & !ABUFFERSYNC_GROUP_IMPLICIT_FENCES != 0 {
-        return Err(Failure::Argument("unknown flags"));
+    let limit = u64::try_from(hold_limit_nanos).map_err(|_| {
+        let why = "it must be 0 for the default, or positive";
+        Failure::Argument(format!("holdLimitNanos is {hold_limit_nanos}: {why}"))
+    })?;
+    let is_set = |flag| flags & flag != 0;
+    let unknown =
+        flags & !(ABUFFERSYNC_GROUP_IMPLICIT_FENCES | ABUFFERSYNC_GROUP_HOLD_FROM_CONFLICT);
+    if unknown != 0 {
+        let why = "this library knows ABUFFERSYNC_GROUP_IMPLICIT_FENCES (0x1) and _HOLD_FROM_CONFLICT (0x2)";
+        return Err(Failure::Argument(format!("flags has the unknown bits {unknown:#x}: {why}")));
     }
-    let hold_limit = (limit > 0).then(|| Duration::from_nanos(limit));
-    let implicit_fences = flags & ABUFFERSYNC_GROUP_IMPLICIT_FENCES != 0;
-    Ok(Options { hold_limit, implicit_fences })
+    let conflict = is_set(ABUFFERSYNC_GROUP_HOLD_FROM_CONFLICT);
+    Ok(Options {
+        hold_limit: (limit > 0).then(|| Duration::from_nanos(limit)),
+        hold_from: if conflict { HoldFrom::Conflict } else { HoldFrom::Grant },
+        implicit_fences: is_set(ABUFFERSYNC_GROUP_IMPLICIT_FENCES),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_options_and_unknown_ones_are_named() {
+        let plain = options(0, 0).unwrap();
+        assert_eq!((plain.hold_limit, plain.hold_from), (None, HoldFrom::Grant));
+        assert!(!plain.implicit_fences);
+        let all = options(5, 0x3).unwrap();
+        assert_eq!(all.hold_limit, Some(Duration::from_nanos(5)));
+        assert!(all.hold_from == HoldFrom::Conflict && all.implicit_fences);
+        let Err(Failure::Argument(why)) = options(0, 0x14 | 0x1) else { panic!("unknown flags") };
+        assert!(why.starts_with("flags has the unknown bits 0x14"), "{why}");
+        let Err(Failure::Argument(why)) = options(-5, 0) else { panic!("a negative limit") };
+        assert!(why.starts_with("holdLimitNanos is -5"), "{why}");
+    }
 }

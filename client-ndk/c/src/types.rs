@@ -4,9 +4,10 @@
 //! The types and constants of the header, which documents them. Enums are integers here, because C may
 //! pass any value.
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
+use std::time::Duration;
 
-use buffersync_client::{Access, Event, GrantInfo, GrantedBuffer, LockStatus};
+use buffersync_client_core::{Access, Event, GrantInfo, GrantedBuffer, InTheWay, LockStatus};
 
 use crate::arguments::nanos;
 
@@ -22,7 +23,7 @@ pub struct ABufferSyncGroup {
     opaque: [u8; 0],
 }
 
-pub use buffersync_client::AHardwareBuffer;
+pub use buffersync_client_core::AHardwareBuffer;
 
 pub type ABufferSyncBufferId = i64;
 /// The number of a lock.
@@ -36,6 +37,8 @@ pub type ABufferSyncCapability = i32;
 /// One of `ABUFFERSYNC_EVENT_*`.
 pub type ABufferSyncEventType = i32;
 
+/// Bytes of the longest name of a group, with its NUL.
+pub const ABUFFERSYNC_MAX_NAME_BYTES: i32 = 65;
 pub const ABUFFERSYNC_OK: ABufferSyncStatus = 0;
 pub const ABUFFERSYNC_ERROR_INVALID_ARGUMENT: ABufferSyncStatus = -1;
 pub const ABUFFERSYNC_ERROR_INVALID_HANDLE: ABufferSyncStatus = -2;
@@ -49,7 +52,6 @@ pub const ABUFFERSYNC_ERROR_NO_RESOURCES: ABufferSyncStatus = -9;
 pub const ABUFFERSYNC_ERROR_EMPTY_GROUP: ABufferSyncStatus = -10;
 pub const ABUFFERSYNC_ERROR_BUSY: ABufferSyncStatus = -11;
 pub const ABUFFERSYNC_ERROR_ALREADY_LOCKED: ABufferSyncStatus = -12;
-pub const ABUFFERSYNC_ERROR_NOT_LOCKED: ABufferSyncStatus = -13;
 pub const ABUFFERSYNC_ERROR_WOULD_BLOCK: ABufferSyncStatus = -14;
 pub const ABUFFERSYNC_ERROR_NOT_QUEUED: ABufferSyncStatus = -15;
 pub const ABUFFERSYNC_ERROR_TIMED_OUT: ABufferSyncStatus = -16;
@@ -72,6 +74,7 @@ pub const ABUFFERSYNC_ACCESS_DMA_READ: ABufferSyncAccess = 0x5;
 pub const ABUFFERSYNC_ACCESS_DMA_WRITE: ABufferSyncAccess = 0x6;
 pub const ABUFFERSYNC_GROUP_DEFAULT: u32 = 0x0;
 pub const ABUFFERSYNC_GROUP_IMPLICIT_FENCES: u32 = 0x1;
+pub const ABUFFERSYNC_GROUP_HOLD_FROM_CONFLICT: u32 = 0x2;
 pub const ABUFFERSYNC_CAPABILITY_RELEASE_FENCES: ABufferSyncCapability = 0;
 pub const ABUFFERSYNC_CAPABILITY_IMPLICIT_FENCES: ABufferSyncCapability = 1;
 pub const ABUFFERSYNC_CAPABILITY_DEFAULT_HOLD_NANOS: ABufferSyncCapability = 2;
@@ -100,17 +103,21 @@ pub const ABUFFERSYNC_BUFFER_TORN: u32 = 0x8;
 pub struct ABufferSyncEvent {
     pub r#type: ABufferSyncEventType,
     pub error: i32,
-    pub grant: ABufferSyncLock,
+    pub lock: ABufferSyncLock,
     pub buffer: ABufferSyncBufferId,
     pub deadlineNanos: i64,
+    pub otherGroup: i64,
+    pub otherLock: ABufferSyncLock,
+    pub reserved: [u64; 2],
 }
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ABufferSyncGrant {
-    pub id: ABufferSyncLock,
+    pub lock: ABufferSyncLock,
     pub deadlineNanos: i64,
-    pub numBuffers: i64,
+    pub numBuffers: u32,
+    pub reserved: [u32; 3],
 }
 
 #[repr(C)]
@@ -127,6 +134,7 @@ pub struct ABufferSyncBufferState {
 pub struct ABufferSyncFence {
     pub buffer: ABufferSyncBufferId,
     pub fd: c_int,
+    pub reserved: u32,
 }
 
 #[repr(C)]
@@ -134,6 +142,7 @@ pub struct ABufferSyncFence {
 pub struct ABufferSyncWant {
     pub buffer: ABufferSyncBufferId,
     pub access: ABufferSyncAccess,
+    pub reserved: u32,
 }
 
 #[repr(C)]
@@ -141,8 +150,27 @@ pub struct ABufferSyncWant {
 pub struct ABufferSyncLockStatus {
     pub lock: ABufferSyncLock,
     pub deadlineNanos: i64,
-    pub numBuffers: i64,
+    pub numBuffers: u32,
     pub waiting: bool,
+    pub reserved: [u8; 11],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ABufferSyncLockInTheWay {
+    pub group: i64,
+    pub lock: ABufferSyncLock,
+    pub owner: *const c_char,
+    pub reserved: u64,
+}
+
+/// A deadline for C; 0 for none.
+fn deadline(deadline: Option<Duration>) -> i64 {
+    deadline.map_or(0, nanos)
+}
+
+fn count(buffers: usize) -> u32 {
+    u32::try_from(buffers).unwrap_or(u32::MAX)
 }
 
 pub(crate) fn access(value: ABufferSyncAccess) -> Option<Access> {
@@ -156,13 +184,30 @@ pub(crate) fn access(value: ABufferSyncAccess) -> Option<Access> {
 }
 
 impl ABufferSyncEvent {
+    fn new(r#type: ABufferSyncEventType, lock: ABufferSyncLock) -> Self {
+        Self {
+            r#type,
+            error: 0,
+            lock,
+            buffer: 0,
+            deadlineNanos: 0,
+            otherGroup: 0,
+            otherLock: 0,
+            reserved: [0; 2],
+        }
+    }
+
+    fn by(self, other: Option<&InTheWay>) -> Self {
+        let (otherGroup, otherLock) = other.map_or((0, 0), |other| (other.group, other.lock.0));
+        Self { otherGroup, otherLock, ..self }
+    }
+
     /// Converts an event. `None` if the header has no such event.
     pub(crate) fn of(event: &Event) -> Option<Self> {
-        let grant = event.lock().0;
-        let plain = |r#type| Self { r#type, error: 0, grant, buffer: 0, deadlineNanos: 0 };
+        let plain = |r#type| Self::new(r#type, event.lock().0);
         Some(match event {
             Event::Granted(grant) => {
-                Self { deadlineNanos: nanos(grant.deadline), ..plain(ABUFFERSYNC_EVENT_GRANTED) }
+                Self { deadlineNanos: deadline(grant.deadline), ..plain(ABUFFERSYNC_EVENT_GRANTED) }
             }
             Event::LockFailed { buffer, errno, .. } => Self {
                 error: *errno as i32,
@@ -170,11 +215,13 @@ impl ABufferSyncEvent {
                 ..plain(ABUFFERSYNC_EVENT_LOCK_FAILED)
             },
             Event::Wounded { .. } => plain(ABUFFERSYNC_EVENT_WOUNDED),
-            Event::TimedOut { .. } => plain(ABUFFERSYNC_EVENT_TIMED_OUT),
-            Event::Evicted { by_fence: false, .. } => plain(ABUFFERSYNC_EVENT_EVICTED),
+            Event::TimedOut { by, .. } => plain(ABUFFERSYNC_EVENT_TIMED_OUT).by(by.as_ref()),
+            Event::Evicted { by_fence: false, by, .. } => {
+                plain(ABUFFERSYNC_EVENT_EVICTED).by(by.as_ref())
+            }
             Event::Evicted { by_fence: true, .. } => plain(ABUFFERSYNC_EVENT_FENCE_EVICTED),
-            Event::Contended { deadline, .. } => {
-                Self { deadlineNanos: nanos(*deadline), ..plain(ABUFFERSYNC_EVENT_CONTENDED) }
+            Event::Contended { deadline: at, .. } => {
+                Self { deadlineNanos: deadline(*at), ..plain(ABUFFERSYNC_EVENT_CONTENDED) }
             }
             _ => return None,
         })
@@ -183,8 +230,8 @@ impl ABufferSyncEvent {
 
 impl From<&GrantInfo> for ABufferSyncGrant {
     fn from(grant: &GrantInfo) -> Self {
-        let numBuffers = i64::try_from(grant.buffers.len()).unwrap_or(i64::MAX);
-        Self { id: grant.lock.0, deadlineNanos: nanos(grant.deadline), numBuffers }
+        let (deadlineNanos, numBuffers) = (deadline(grant.deadline), count(grant.buffers.len()));
+        Self { lock: grant.lock.0, deadlineNanos, numBuffers, reserved: [0; 3] }
     }
 }
 
@@ -194,7 +241,7 @@ impl From<&LockStatus> for ABufferSyncLockStatus {
         let grant = status.grant.as_ref().map(ABufferSyncGrant::from);
         let (deadlineNanos, numBuffers) =
             grant.map_or((0, 0), |grant| (grant.deadlineNanos, grant.numBuffers));
-        Self { lock, deadlineNanos, numBuffers, waiting }
+        Self { lock, deadlineNanos, numBuffers, waiting, reserved: [0; 11] }
     }
 }
 

@@ -48,7 +48,9 @@ pub enum Error {
     #[error("{0}")]
     BadLock(String),
     /// `ERROR_ENDED`: it was unlocked or cancelled, or it ended without a grant.
-    #[error("the lock has ended: it was unlocked or cancelled before, or it ended without a grant")]
+    #[error(
+        "the lock has ended: it was unlocked or cancelled before, or it ended without a grant"
+    )]
     Ended,
     /// `ERROR_EVICTED`.
     #[error("{}", evicted(by.as_ref()))]
@@ -63,7 +65,9 @@ pub enum Error {
     #[error("{0}")]
     BadFence(String),
     /// `ERROR_EVENTS_UNREAD`.
-    #[error("the group has too many unread events: read them until there are none, then call again")]
+    #[error(
+        "the group has too many unread events: read them until there are none, then call again"
+    )]
     EventsUnread,
     /// `ERROR_ACCESS_CONFLICT`: a buffer would be in the group, or in one lock, for the CPU and for DMA at once.
     #[error("{0}")]
@@ -108,7 +112,9 @@ pub enum Error {
     },
     /// The service is gone, and every lock with it. Or another owner of the group's binder closed the
     /// group. Open new groups: the connection finds the service when it is back.
-    #[error("the service died, and every lock with it: open the group again when the service is back")]
+    #[error(
+        "the service died, and every lock with it: open the group again when the service is back"
+    )]
     ServiceDied,
     /// A descriptor is not open.
     #[error("a descriptor is not open")]
@@ -116,9 +122,6 @@ pub enum Error {
     /// Another thread took the lock back ([`crate::Group::cancel`]).
     #[error("another thread has cancelled the lock")]
     Cancelled,
-    /// This group already has a mapping of the buffer.
-    #[error("buffer {0} is mapped already, and a group has one mapping of a buffer: drop that first")]
-    AlreadyMapped(BufferId),
     /// This process is a forked child of the process that connected. It can't use the connection.
     #[error("this process is a forked child of the process that connected: exec first")]
     Forked,
@@ -156,7 +159,7 @@ impl Error {
             Self::NotDmaBuf(_) => -4,
             Self::Quota(_) => -8,
             Self::UnknownBuffer(_) => -6,
-            Self::Busy(_) | Self::AlreadyMapped(_) => -11,
+            Self::Busy(_) => -11,
             Self::EmptyGroup => -10,
             Self::AlreadyLocked(_) => -12,
             Self::WouldBlock(_) => -14,
@@ -305,8 +308,10 @@ mod tests {
 
     #[test]
     fn a_time_out_and_an_eviction_say_which_lock_was_in_the_way() {
-        let of = |owner: Option<&str>| {
-            InTheWay { group: 7, lock: LockId(3), owner: owner.map(str::to_string) }
+        let of = |owner: Option<&str>| InTheWay {
+            group: 7,
+            lock: LockId(3),
+            owner: owner.map(str::to_string),
         };
         let by = Some(of(Some("camera")));
         let text = Error::TimedOut { by, silent: false }.to_string();

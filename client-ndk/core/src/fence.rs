@@ -23,7 +23,9 @@ pub fn wait(fence: impl AsFd, timeout: impl Into<Option<Duration>>) -> Result<()
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let mut polled = [PollFd::new(fence.as_fd(), PollFlags::POLLIN)];
         match ppoll(&mut polled, left.map(TimeSpec::from_duration), None) {
-            Ok(0) if left.is_some_and(|left| left.is_zero()) => return Err(Error::TimedOut { by: None, silent: false }),
+            Ok(0) if left.is_some_and(|left| left.is_zero()) => {
+                return Err(Error::TimedOut { by: None, silent: false })
+            }
             // The timer was early, or a signal handler ran (EINTR).
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) if polled[0].revents().is_some_and(|r| r.contains(PollFlags::POLLNVAL)) => {
@@ -42,7 +44,10 @@ mod tests {
     #[test]
     fn a_wait_times_out_unless_the_descriptor_is_readable() {
         let (read, write) = nix::unistd::pipe().unwrap();
-        assert_eq!(wait(&read, Duration::from_millis(10)), Err(Error::TimedOut { by: None, silent: false }));
+        assert_eq!(
+            wait(&read, Duration::from_millis(10)),
+            Err(Error::TimedOut { by: None, silent: false })
+        );
         nix::unistd::write(&write, b"x").unwrap();
         assert_eq!(wait(&read, None), Ok(()));
     }

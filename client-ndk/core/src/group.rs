@@ -226,7 +226,15 @@ impl Group {
     /// # Errors
     /// Those of [`Group::wait`].
     pub fn is_granted(&self, lock: LockId) -> Result<bool> {
-        let result = self.call(|session| session.look(lock));
+        let result = self.call(|session| {
+            let granted = session.look(lock)?;
+            let until = session.locks.find(lock).and_then(|lock| lock.until);
+            if !granted && until.is_some_and(|until| until <= Instant::now()) {
+                session.give_up_silent(lock);
+                return Err(Error::TimedOut { by: None, silent: true });
+            }
+            Ok(granted)
+        });
         result.map_err(|error| self.explained(error))
     }
 
@@ -322,6 +330,14 @@ impl Group {
             session.granted(lock).cloned()
         });
         granted.map_err(|error| self.explained(error))
+    }
+
+    /// [`Group::granted`] as far as events were read: for a lock that was just granted.
+    ///
+    /// # Errors
+    /// Those of [`Group::granted`].
+    pub fn known_grant(&self, lock: LockId) -> Result<GrantInfo> {
+        self.state()?.session()?.granted(lock).cloned()
     }
 
     /// Whether a grant has the buffer with at least this access, and its deadline has not passed.
@@ -478,6 +494,31 @@ impl Group {
             state.session()?.exchange(done, &fences, wants, timeout)
         })
         .map_err(|error| self.explained(error))
+    }
+
+    /// [`Group::unlock_and_lock`] for a guard, which has ended in any case: if the service refuses the call, the grant
+    /// ends with its fences as by [`Group::unlock`].
+    ///
+    /// # Errors
+    /// Those of [`Group::unlock_and_lock`].
+    pub fn unlock_and_lock_guarded(
+        &self,
+        done: LockId,
+        fences: impl Into<Fences>,
+        wants: &[(BufferId, Access)],
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<LockId> {
+        let (fences, timeout) = (fences.into().into_aidl(), Timeout::of(timeout.into()));
+        self.request(|state| {
+            state.refuse_waited(done)?;
+            let session = state.session()?;
+            let asked = session.exchange(done, &fences, wants, timeout);
+            // The guard's own unlock would hand the buffers on without the fences.
+            if asked.is_err() && !fences.is_empty() && session.locks.find(done).is_some() {
+                let _ = session.release(done, &fences);
+            }
+            asked
+        })
     }
 
     /// Asks the service for the group's locks, the oldest number first. What is not here has ended or

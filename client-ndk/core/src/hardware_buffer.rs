@@ -71,7 +71,8 @@ impl Group {
 /// without descriptors.
 pub unsafe fn descriptors_of<'a>(buffer: NonNull<AHardwareBuffer>) -> Result<Vec<BorrowedFd<'a>>> {
     let get = get_native_handle().ok_or_else(|| {
-        let why = "libnativewindow has no AHardwareBuffer_getNativeHandle: add the dma-buf descriptors";
+        let why =
+            "libnativewindow has no AHardwareBuffer_getNativeHandle: add the dma-buf descriptors";
         Error::Unsupported(why.to_string())
     })?;
     // SAFETY: the function has this type; the caller vouches for the buffer, which owns the returned
@@ -96,11 +97,17 @@ unsafe fn descriptors<'a>(handle: *const NativeHandle) -> Result<Vec<BorrowedFd<
     let first = handle.cast::<u8>().wrapping_add(size).cast::<c_int>();
     // SAFETY: a handle of this version has this number of descriptors after its header.
     let fds = unsafe { std::slice::from_raw_parts(first, header.num_fds.unsigned_abs() as usize) };
-    if fds.iter().any(|fd| *fd < 0) {
+    // Some allocators leave a place empty, with -1.
+    let set = fds.iter().copied().filter(|fd| *fd != -1);
+    if set.clone().any(|fd| fd < 0) {
         return Err(Error::BadFd);
     }
     // SAFETY: none is -1, and the handle keeps them open.
-    Ok(fds.iter().map(|fd| unsafe { BorrowedFd::borrow_raw(*fd) }).collect())
+    let fds: Vec<_> = set.map(|fd| unsafe { BorrowedFd::borrow_raw(fd) }).collect();
+    if fds.is_empty() {
+        return Err(no_handle());
+    }
+    Ok(fds)
 }
 
 /// Looks up the function, once.
@@ -145,6 +152,7 @@ mod tests {
     fn a_handle_has_the_number_of_descriptors_that_it_says() {
         assert_eq!(parse(12, 2, [0, 1]), Ok(2));
         assert_eq!(parse(12, 1, [0, -1]), Ok(1));
+        assert_eq!(parse(12, 2, [-1, 0]), Ok(1), "an empty place is skipped");
     }
 
     #[test]
@@ -153,7 +161,8 @@ mod tests {
         assert_eq!(parse(12, 0, [0, 1]), Err(no_handle()));
         assert_eq!(parse(12, -1, [0, 1]), Err(no_handle()));
         assert_eq!(parse(12, 1025, [0, 1]), Err(no_handle()));
-        assert_eq!(parse(12, 2, [0, -1]), Err(Error::BadFd));
+        assert_eq!(parse(12, 2, [0, -2]), Err(Error::BadFd));
+        assert_eq!(parse(12, 2, [-1, -1]), Err(no_handle()));
         // SAFETY: null is allowed.
         assert_eq!(unsafe { descriptors(std::ptr::null()) }.err(), Some(no_handle()));
     }

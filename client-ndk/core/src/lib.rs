@@ -45,6 +45,7 @@ mod scripted;
 mod session;
 mod types;
 mod unlock;
+mod writable;
 
 pub use connection::{BufferSync, Options, DEFAULT_DEVICE};
 pub use error::{Error, Result};

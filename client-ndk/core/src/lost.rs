@@ -23,8 +23,8 @@ use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::reply;
 
 use crate::error::{Error, Result};
-use crate::session::{lost, Session, MALFORMED};
 use crate::locks::{Acquire, Granted};
+use crate::session::{lost, Session, MALFORMED};
 use crate::types::{GrantInfo, GrantedBuffer, LockId};
 
 /// What has become of a growth.

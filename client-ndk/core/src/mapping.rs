@@ -110,6 +110,44 @@ impl Mapping {
         false
     }
 
+    /// Copies bytes out of the memory. The copy is volatile, so it is defined also while others write.
+    ///
+    /// # Errors
+    /// [`Error::IllegalArgument`] for bytes beyond the end.
+    pub fn read_at(&self, offset: usize, into: &mut [u8]) -> Result<()> {
+        let from = self.part(offset, into.len())?;
+        // SAFETY: `part` has checked that the mapping has these bytes, and `into` is the caller's.
+        unsafe { volatile::copy(from, into.as_mut_ptr(), into.len()) };
+        Ok(())
+    }
+
+    /// Copies bytes into the memory, volatile as in [`Mapping::read_at`].
+    ///
+    /// # Safety
+    /// The mapping is writable.
+    ///
+    /// # Errors
+    /// [`Error::IllegalArgument`] for bytes beyond the end.
+    pub unsafe fn write_at(&self, offset: usize, from: &[u8]) -> Result<()> {
+        let to = self.part(offset, from.len())?;
+        // SAFETY: `part` has checked that the mapping has these bytes, and the caller that it is writable.
+        unsafe { volatile::copy(from.as_ptr(), to, from.len()) };
+        Ok(())
+    }
+
+    /// The address of a part.
+    fn part(&self, offset: usize, length: usize) -> Result<*mut u8> {
+        match offset.checked_add(length) {
+            // SAFETY: the offset is not beyond the end of the mapping.
+            Some(end) if end <= self.len() => Ok(unsafe { self.start().add(offset) }),
+            _ => {
+                let size = self.len();
+                let why = format!("{length} bytes from {offset} on, of a buffer of {size} bytes");
+                Err(Error::IllegalArgument(why))
+            }
+        }
+    }
+
     /// Leaves the memory mapped. [`Mapping::from_raw`] takes it back.
     pub fn into_raw(self) -> (NonNull<u8>, NonZeroUsize) {
         let kept = ManuallyDrop::new(self);
@@ -145,11 +183,37 @@ fn size_of_dmabuf(fd: impl AsFd) -> Result<NonZeroUsize> {
     })
 }
 
+/// Copies in words, each with one volatile access.
+mod volatile {
+    const WORD: usize = size_of::<usize>();
+
+    /// # Safety
+    /// `from` can be read and `to` can be written for `length` bytes. They do not overlap.
+    pub unsafe fn copy(from: *const u8, to: *mut u8, length: usize) {
+        // Bytes up to the first word that is aligned on both sides; all of them, if there is none.
+        let (head, other) = (from.align_offset(WORD), to.align_offset(WORD));
+        let head = if head == other { head.min(length) } else { length };
+        let words = length.saturating_sub(head) / WORD;
+        let tail = words.saturating_mul(WORD).saturating_add(head);
+        // SAFETY: the ranges are parts of those that the caller vouches for, and the words are aligned.
+        unsafe {
+            for at in (0..head).chain(tail..length) {
+                to.add(at).write_volatile(from.add(at).read_volatile());
+            }
+            let (from, to) = (from.add(head).cast::<usize>(), to.add(head).cast::<usize>());
+            for at in 0..words {
+                to.add(at).write_volatile(from.add(at).read_volatile());
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
 
     use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
+    use nix::unistd::ftruncate;
 
     use super::*;
 
@@ -163,5 +227,38 @@ mod tests {
             buffers_of(&handle).unwrap().iter().map(|fd| fd.as_raw_fd()).collect();
         assert_eq!(found, [one.as_raw_fd(), two.as_raw_fd()]);
         assert!(buffers_of(&[null.as_fd()]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn copies_are_whole_at_any_offset_and_length() {
+        let file = memfd_create(c"mapping", MemFdCreateFlag::empty()).unwrap();
+        ftruncate(file.as_fd(), 4096).unwrap();
+        let memory = Mapping::new(&file, true).unwrap();
+        let all: Vec<u8> = (0..4096).map(|at| (at % 251) as u8).collect();
+        // SAFETY: it is writable.
+        unsafe { memory.write_at(0, &all) }.unwrap();
+        for offset in 0..20 {
+            for length in (0..40).chain([4096 - offset]) {
+                let mut room = vec![0u8; length + 9];
+                memory.read_at(offset, &mut room[3..3 + length]).unwrap();
+                assert_eq!(room[3..3 + length], all[offset..offset + length]);
+                assert!(room[..3].iter().chain(&room[3 + length..]).all(|byte| *byte == 0));
+                let ones = vec![1u8; length];
+                // SAFETY: as above.
+                unsafe { memory.write_at(offset, &ones) }.unwrap();
+                let mut now = vec![0; 4096];
+                memory.read_at(0, &mut now).unwrap();
+                assert!(now[offset..offset + length].iter().all(|byte| *byte == 1));
+                assert_eq!(now[..offset], all[..offset]);
+                assert_eq!(now[offset + length..], all[offset + length..]);
+                // SAFETY: as above.
+                unsafe { memory.write_at(0, &all) }.unwrap();
+            }
+        }
+        for (offset, length) in [(4096, 1), (0, 4097), (usize::MAX, 2)] {
+            let mut room = vec![0; length];
+            let beyond = memory.read_at(offset, &mut room);
+            assert!(matches!(beyond, Err(Error::IllegalArgument(_))), "{offset} {length}");
+        }
     }
 }

@@ -605,3 +605,17 @@ fn a_service_that_does_not_answer_ends_a_wait_and_hears_of_it() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+#[test]
+fn a_grant_whose_exchange_is_refused_ends_with_its_fence() {
+    let (fence, _writer) = nix::unistd::pipe().unwrap();
+    let (group, ending) = group([
+        ("lock 1 []", Granted(granted(&[(1, 1)]))),
+        ("unlock 1 lock 2 []", Code(codes::ERROR_QUOTA)),
+        ("unlock 1 []", Done),
+    ]);
+    let lock = group.lock(&[], None).unwrap();
+    let refused = group.unlock_and_lock_guarded(lock, fence, &[], None);
+    assert_eq!(refused, Err(Error::Quota(scripted())));
+    assert_eq!(ending.0.lock().unwrap().wrong, None);
+}

@@ -26,6 +26,7 @@ use crate::events::{Event, EventChannel};
 use crate::fork::{self, Remote};
 use crate::locks::{add_access, Accesses, Acquire, Granted, Locks};
 use crate::types::{to_aidl, Access, BufferId, GrantInfo, LockId, LockStatus, Timeout};
+use crate::writable;
 
 /// A call that may wait reads the channel after so many locks. A lock leaves two records at most for which nobody
 /// waits (CONTENDED, EVICTED), and the service has room for more than 32 unread ones.
@@ -53,11 +54,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub fn new(
-        binder: Strong<dyn ISyncGroup>,
-        events: EventChannel,
-        hold_limit: Duration,
-    ) -> Self {
+    pub fn new(binder: Strong<dyn ISyncGroup>, events: EventChannel, hold_limit: Duration) -> Self {
         Self {
             binder: Remote::new(binder),
             events,
@@ -98,6 +95,9 @@ impl Session {
         ints: &[i32],
         access: Access,
     ) -> Result<Vec<BufferId>> {
+        if access == Access::Write {
+            writable::check(fds)?;
+        }
         let fds = fds.iter().map(|fd| duplicate(*fd)).collect::<Result<Vec<_>>>()?;
         let handle = NativeHandle { fds, ints: ints.to_vec() };
         let ids = self.remote()?.add(&handle, to_aidl(access)).map_err(|s| lost(s.into()))?;

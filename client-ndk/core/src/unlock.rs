@@ -24,7 +24,9 @@ impl Session {
             result = self.end(id, fences);
         }
         let unclear = match result {
-            Err(Error::EventsUnread | Error::Quota(_) | Error::NoResources(_)) if !fences.is_empty() => {
+            Err(Error::EventsUnread | Error::Quota(_) | Error::NoResources(_))
+                if !fences.is_empty() =>
+            {
                 false
             }
             // The kernel could not deliver the request or the reply, mostly for want of a descriptor.

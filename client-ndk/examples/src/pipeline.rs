@@ -15,7 +15,7 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use buffersync_client::{BufferSync, Group, Mapped, Options, Read, Write};
-use buffersync_examples::{check_frame, words};
+use buffersync_examples::check_frame;
 use tokio::sync::mpsc::{channel, Receiver, Sender};
 
 type Failure = Box<dyn std::error::Error>;
@@ -38,27 +38,24 @@ impl Stage {
         (from, to): (BorrowedFd<'_>, BorrowedFd<'_>),
         filter: fn(u32) -> u32,
     ) -> Result<Self, Failure> {
-        let mut group = sync.open_group(name, Options::default())?;
-        // SAFETY: the stages and the other process all lock these buffers with buffersync.
-        let (from, to) = unsafe { (group.map(from)?, group.map(to)?) };
+        let group = sync.open_group(name, Options::default())?;
+        let (from, to) = (group.map(from)?, group.map(to)?);
         Ok(Self { group, from, to, filter })
     }
 
     /// Negates each frame. Calls `announce` when its buffers are held and not yet written.
     async fn run(
-        mut self,
+        self,
         mut numbers: Receiver<u32>,
         announce: impl AsyncFn(u32) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         while let Some(number) = numbers.recv().await {
             let grant = self.group.lock_async(Duration::from_secs(5)).await?;
             announce(number).await?;
-            let from = self.from.bytes(&grant)?;
-            check_frame(from, number, self.filter)?;
-            let to = self.to.bytes_mut(&grant)?.chunks_exact_mut(4);
-            for (to, from) in to.zip(words(from)) {
-                to.copy_from_slice(&(!from).to_ne_bytes());
-            }
+            let frame = self.from.to_vec(&grant)?;
+            check_frame(&frame, number, self.filter)?;
+            let negative: Vec<u8> = frame.iter().map(|byte| !byte).collect();
+            self.to.write_at(&grant, 0, &negative)?;
             grant.unlock()?;
         }
         Ok(())

@@ -12,9 +12,10 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 mod requests;
+mod rust_client;
 
 use buffersync_client::{BufferSync, Group, Mapped, Options, Read, Write};
 use buffersync_examples::{check_frame, frame_word, words, write_frame};
@@ -130,11 +131,9 @@ struct Peer {
 
 impl Peer {
     fn new(sync: &BufferSync, input: &DmaBuf, output: &DmaBuf) -> Self {
-        let mut group = sync.open_group("examples/source", Options::default()).expect("open_group");
-        let mut result = sync.open_group("examples/sink", Options::default()).expect("open_group");
-        // SAFETY: the examples lock these buffers too, as this tests.
-        let (input, output) =
-            unsafe { (group.map(input).expect("map"), result.map(output).expect("map")) };
+        let group = sync.open_group("examples/source", Options::default()).expect("open_group");
+        let result = sync.open_group("examples/sink", Options::default()).expect("open_group");
+        let (input, output) = (group.map(input).expect("map"), result.map(output).expect("map"));
         Self { group, input, result, output }
     }
 
@@ -147,12 +146,15 @@ impl Peer {
             if number % 10 == 0 {
                 std::thread::sleep(Duration::from_millis(20));
             }
-            write_frame(self.input.bytes_mut(&grant).expect("held"), number, |word| word);
+            // SAFETY: the examples lock these buffers too, as this tests.
+            let bytes = unsafe { self.input.bytes_mut(&grant) };
+            write_frame(bytes.expect("held"), number, |word| word);
             grant.unlock().expect("unlock");
 
             assert_eq!(example.next(), number);
             let grant = self.result.lock(PATIENCE).expect("lock");
-            check_frame(self.output.bytes(&grant).expect("held"), number, filter).expect("whole");
+            let frame = self.output.to_vec(&grant).expect("held");
+            check_frame(&frame, number, filter).expect("whole");
             grant.unlock().expect("unlock");
             example.frame_done(number);
         }
@@ -265,7 +267,7 @@ fn examples_exchange_frames_and_leak_nothing() {
         assert_eq!(recovery.next(), 3, "it works again");
         recovery.finish();
     });
-    step("the Rust client", || rust_client(&sync, &mut stack));
+    step("the Rust client", || rust_client::works(&sync, &mut stack));
 }
 
 fn step(name: &str, step: impl FnOnce()) {
@@ -279,17 +281,16 @@ fn camera(sync: &BufferSync) {
     let [buffer] = buffers();
     let mut camera =
         Example::start(program(User::CAMERA, "camera"), &[&buffer], &[SIZE.to_string()]);
-    let mut group = sync.open_group("examples/viewer", Options::default()).expect("open_group");
-    // SAFETY: the camera locks the buffer too, as this tests.
-    let frame = unsafe { group.map::<Read>(&buffer) }.expect("map");
+    let group = sync.open_group("examples/viewer", Options::default()).expect("open_group");
+    let frame = group.map::<Read>(&buffer).expect("map");
     let mut last = 0;
     for nth in 1..=FRAMES {
         let announced = camera.next();
         let grant = group.lock(PATIENCE).expect("lock");
-        let bytes = frame.bytes(&grant).expect("held");
-        let number = number_of(bytes);
+        let bytes = frame.to_vec(&grant).expect("held");
+        let number = number_of(&bytes);
         assert!(number >= announced && number >= last, "{number} after {announced} and {last}");
-        check_frame(bytes, number, |word| word).expect("whole");
+        check_frame(&bytes, number, |word| word).expect("whole");
         last = number;
         grant.unlock().expect("unlock");
         camera.frame_done(nth);
@@ -328,209 +329,4 @@ fn java(user: User, class: &str) -> Command {
         .arg(std::env::join_paths(class_path).expect("class path"))
         .arg(class);
     command
-}
-
-/// Tests of the Rust API that need a running service.
-fn rust_client(sync: &BufferSync, stack: &mut Stack) {
-    let [one, other] = buffers();
-    typed_access(sync, &one, &other);
-    several_locks(sync, &one, &other);
-    awaited_locks(sync, &one);
-    a_connection_survives_the_service(sync, stack, &one);
-}
-
-fn typed_access(sync: &BufferSync, one: &DmaBuf, other: &DmaBuf) {
-    use buffersync_client::{Access, Error};
-    let mut group = sync.open_group("typed/one", Options::default()).expect("open_group");
-    let mut second = sync.open_group("typed/second", Options::default()).expect("open_group");
-    // SAFETY: nobody else has these buffers' bytes.
-    let (read, foreign) =
-        unsafe { (group.map::<Read>(one).expect("map"), second.map::<Read>(one).expect("map")) };
-    assert_eq!(read.len(), SIZE);
-    // SAFETY: as above.
-    let twice = unsafe { group.map::<Write>(one) };
-    assert_eq!(twice.err(), Some(Error::AlreadyMapped), "a second mapping would alias");
-
-    let mut grant = group.lock(PATIENCE).expect("lock");
-    // The second map asked for WRITE, so the group holds WRITE.
-    assert!(read.bytes(&grant).is_ok());
-    assert_eq!(foreign.bytes(&grant), Err(Error::UnknownBuffer), "another group's mapping");
-    // SAFETY: as above.
-    let mut grown = unsafe { grant.map::<Write>(other) }.expect("map");
-    assert_eq!(grown.bytes(&grant), Err(Error::UnknownBuffer), "added, not yet held");
-    grant.grow(PATIENCE).expect("grow");
-    grown.bytes_mut(&grant).expect("held")[0] = 1;
-    drop(grant);
-
-    let id = grown.id();
-    group.remove(id).expect("remove");
-    let grant = group.lock(PATIENCE).expect("lock");
-    assert_eq!(grown.bytes(&grant), Err(Error::UnknownBuffer), "removed");
-    drop(grant);
-
-    let options = Options { hold_limit: Some(Duration::from_millis(100)), ..Options::default() };
-    let mut brief = sync.open_group("typed/brief", options).expect("open_group");
-    // SAFETY: as above.
-    let mapped = unsafe { brief.map::<Read>(one) }.expect("map");
-    let grant = brief.lock(PATIENCE).expect("lock");
-    std::thread::sleep(Duration::from_millis(150));
-    assert_eq!(mapped.bytes(&grant), Err(Error::Evicted), "the deadline has passed");
-    drop(grant);
-
-    // A stronger access that is declared while a weaker one is held.
-    let mut weak = sync.open_group("typed/weak", Options::default()).expect("open_group");
-    weak.add(one, Access::Read).expect("add");
-    let mut grant = weak.lock(PATIENCE).expect("lock");
-    // SAFETY: as above.
-    let mut strong = unsafe { grant.map::<Write>(one) }.expect("map");
-    assert_eq!(strong.bytes_mut(&grant).err(), Some(Error::UnknownBuffer), "held for reading");
-    grant.grow(PATIENCE).expect("grow");
-    assert!(strong.bytes_mut(&grant).is_ok());
-}
-
-/// Many locks in one group, each named by its number.
-fn several_locks(sync: &BufferSync, one: &DmaBuf, other: &DmaBuf) {
-    use buffersync_client::{Access, Error, Event, LockId, Started};
-    let mut group = sync.open_group("several/one", Options::default()).expect("open_group");
-    let mut rival = sync.open_group("several/rival", Options::default()).expect("open_group");
-    let memory = memfd_create(c"memory", MemFdCreateFlag::MFD_CLOEXEC).expect("memfd");
-    nix::unistd::ftruncate(&memory, 4096).expect("ftruncate");
-    let ids = [
-        group.add(one, Access::Write).expect("add"),
-        group.add(other, Access::Write).expect("add"),
-        group.add(&memory, Access::Write).expect("a memfd"),
-    ];
-    rival.add(one, Access::Write).expect("add");
-
-    let first = group.lock_buffers(&[(ids[0], Access::Write)], PATIENCE).expect("lock");
-    let wants = [(ids[1], Access::DmaRead), (ids[2], Access::Read)];
-    let (second, started) = group.start_lock_buffers(&wants, PATIENCE).expect("lock");
-    assert!(first < second && group.locks().expect("locks").len() == 2);
-    if started == Started::Queued {
-        // Cache maintenance.
-        await_event(
-            &mut group,
-            |event| matches!(event, Event::Granted(grant) if grant.lock == second),
-        );
-    }
-    let buffers = |group: &Group, lock| group.granted(lock).map(|grant| grant.buffers.len());
-    assert_eq!(buffers(&group, second), Some(2));
-    let conflicts = group.try_lock_buffers(&[(ids[2], Access::Write)]);
-    assert_eq!(conflicts, Err(Error::AlreadyLocked));
-    assert_eq!(group.lock(PATIENCE).err(), Some(Error::AlreadyLocked));
-    assert!(group.acquire_fence(first).expect("a fence of nobody").is_none());
-    assert_eq!(group.remove(ids[0]), Err(Error::Busy));
-
-    // Somebody waits, and reads when the holder shares.
-    let (theirs, started) =
-        rival.start_lock_buffers(&[(ids[0], Access::Read)], None).expect("lock");
-    assert_eq!(started, Started::Queued);
-    await_event(
-        &mut group,
-        |event| matches!(event, Event::Contended { lock, .. } if *lock == first),
-    );
-    group.downgrade(first, &[]).expect("downgrade");
-    await_event(&mut rival, |event| matches!(event, Event::Granted(grant) if grant.lock == theirs));
-    let stronger = group.grow_buffers(first, &[(ids[0], Access::Write)], Duration::from_millis(20));
-    assert_eq!(stronger, Err(Error::TimedOut));
-    rival.unlock_buffers(theirs, &[], Vec::new(), None).expect("unlock");
-
-    group.grow_buffers(first, &[(ids[2], Access::Read)], PATIENCE).expect("grow");
-    group.unlock_buffers(first, &[ids[0]], Vec::new(), None).expect("a part");
-    assert_eq!(buffers(&group, first), Some(1));
-    let third = group.unlock_and_lock_buffers(first, Vec::new(), None, &[], PATIENCE);
-    assert_eq!(third, Err(Error::AlreadyLocked), "the second lock has some of all buffers");
-    let wants = [(ids[0], Access::Write)];
-    let third = group.unlock_and_lock_buffers(first, Vec::new(), None, &wants, PATIENCE);
-    let third = third.expect("unlock_and_lock");
-    assert_eq!(group.granted(first), None);
-    let locks: Vec<LockId> = group.locks().expect("locks").iter().map(|lock| lock.lock).collect();
-    assert_eq!(locks, [second, third]);
-    for lock in locks {
-        group.unlock_buffers(lock, &[], Vec::new(), None).expect("unlock");
-        assert_eq!(group.unlock_buffers(lock, &[], Vec::new(), None), Err(Error::Ended));
-    }
-    let grant = group.lock(PATIENCE).expect("lock");
-    assert_eq!(grant.buffers().len(), 3);
-    grant.unlock_and_lock(PATIENCE).expect("again").unlock().expect("unlock");
-    assert_eq!(group.locks(), Ok(Vec::new()));
-}
-
-/// Reads events until this one comes.
-fn await_event(group: &mut Group, is_it: impl Fn(&buffersync_client::Event) -> bool) {
-    let begin = Instant::now();
-    while !group.read_event().expect("events").is_some_and(|event| is_it(&event)) {
-        assert!(begin.elapsed() < PATIENCE, "no such event");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
-fn awaited_locks(sync: &BufferSync, buffer: &DmaBuf) {
-    use buffersync_client::{Access, Error};
-    use tokio::sync::oneshot::channel;
-    let open = |name| {
-        let mut group = sync.open_group(name, Options::default()).expect("open_group");
-        group.add(buffer, Access::Write).expect("add");
-        group
-    };
-    let (mut one, mut other) = (open("async/one"), open("async/other"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
-    runtime.expect("runtime").block_on(async {
-        // On one thread: a future that waits lets the other run.
-        let (held, is_held) = channel();
-        let first = async {
-            let grant = one.lock_async(PATIENCE).await.expect("lock");
-            held.send(()).expect("the other is there");
-            for _ in 0..10 {
-                tokio::task::yield_now().await;
-            }
-            grant.unlock().expect("unlock");
-        };
-        let second = async {
-            is_held.await.expect("held");
-            let timed_out = other.lock_async(Duration::from_millis(1)).await.map(drop);
-            assert!(matches!(timed_out, Ok(()) | Err(Error::TimedOut)), "{timed_out:?}");
-            other.lock_async(PATIENCE).await.expect("lock").unlock().expect("unlock");
-        };
-        tokio::join!(first, second);
-
-        // A dropped future cancels its lock, and its group can lock again.
-        let grant = one.lock_async(None).await.expect("lock");
-        tokio::select! {
-            biased;
-            _ = other.lock_async(None) => panic!("granted to two"),
-            () = tokio::task::yield_now() => {}
-        }
-        grant.unlock().expect("unlock");
-        other.lock_async(PATIENCE).await.expect("lock").unlock().expect("unlock");
-
-        // An eviction can be awaited too.
-        let limit = Some(Duration::from_millis(100));
-        let options = Options { hold_limit: limit, ..Options::default() };
-        let mut brief = sync.open_group("async/brief", options).expect("open_group");
-        brief.add(buffer, Access::Read).expect("add");
-        let mut grant = brief.lock_async(PATIENCE).await.expect("lock");
-        grant.evicted().await.expect("evicted");
-        assert_eq!(grant.unlock(), Err(Error::Evicted));
-    });
-}
-
-fn a_connection_survives_the_service(sync: &BufferSync, stack: &mut Stack, buffer: &DmaBuf) {
-    use buffersync_client::{Access, Error};
-    let mut group = sync.open_group("death/group", Options::default()).expect("open_group");
-    group.add(buffer, Access::Read).expect("add");
-    stack.kill_service().expect("kill");
-    assert_eq!(group.lock(PATIENCE).err(), Some(Error::ServiceDied));
-    // The service manager may hear of the death later than the client.
-    let begin = Instant::now();
-    while !matches!(sync.capabilities(), Err(Error::NoService { .. })) {
-        assert!(begin.elapsed() < PATIENCE, "{:?}", sync.capabilities().err());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    stack.restart_service(&[]).expect("restart");
-    assert!(sync.capabilities().is_ok(), "the same handle finds the new service");
-    assert_eq!(group.lock(PATIENCE).err(), Some(Error::ServiceDied), "the old group does not");
-    let mut group = sync.open_group("death/again", Options::default()).expect("open_group");
-    group.add(buffer, Access::Read).expect("add");
-    group.lock(PATIENCE).expect("lock").unlock().expect("unlock");
 }

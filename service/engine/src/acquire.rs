@@ -25,8 +25,9 @@ use crate::effects::Grant;
 use crate::index::{LockIx, SlotIx};
 use crate::lock::{Entry, Held, Lock, Request, Stage};
 use crate::queue::Waiter;
-use crate::untold::{self, Untold};
-use crate::{Arrival, Effect, Effects, Engine, Error, Implicit, LockOutcome, Ticket, Time, Token};
+use crate::{
+    Arrival, Effect, Effects, Engine, Error, GroupId, Implicit, LockOutcome, Ticket, Time, Token,
+};
 
 impl Engine {
     /// The ticket of a lock: its own, if it has a grant; the one that its group has kept; or a new one,
@@ -205,12 +206,8 @@ impl Engine {
         if !exclusive && !self.slots[slot].holders.is_exclusive() {
             return;
         }
-        let untold::List { mut inside, linked: mut next } = self.slots[slot].untold;
-        while let Some(lock) = inside.take().or_else(|| {
-            let Untold { lock, next: after, .. } = self.untold[next?];
-            next = after;
-            Some(lock)
-        }) {
+        let mut untold = self.slots[slot].roster.untold;
+        while let Some(lock) = untold.pop(&self.links) {
             // Its own hold is no conflict for an upgrade.
             if lock != waiter {
                 self.contend(now, lock, fx);
@@ -232,11 +229,13 @@ impl Engine {
 
     /// Tells a holder that somebody waits. With [`crate::HoldFrom::Conflict`] its hold limit counts from now.
     fn contend(&mut self, now: Time, at: LockIx, fx: &mut Effects) {
-        let Self { locks, slots, untold, .. } = self;
+        let Self { locks, slots, links, .. } = self;
         let lock = &mut locks[at];
         for entry in &mut lock.entries {
-            if let Some(place) = entry.untold.take() {
-                untold::remove(untold, &mut slots[entry.slot].untold, place);
+            if let Some(place) = entry.listed.filter(|place| place.untold) {
+                let roster = &mut slots[entry.slot].roster;
+                roster.remove(links, place);
+                entry.listed = Some(roster.add(links, at, false));
             }
         }
         let Some(held) = &mut lock.grant else { return };
@@ -266,6 +265,37 @@ impl Engine {
                 self.wound(now, victim, fx);
             }
         }
+    }
+
+    /// A lock that a pending one waits for: a holder of what it lacks, an older waiter, or the giver of a release
+    /// fence. `None` if it waits for implicit fences or operations only.
+    pub(crate) fn in_the_way(&self, at: LockIx) -> Option<(GroupId, Token)> {
+        let lock = &self.locks[at];
+        let name = |lock: LockIx| (self.locks[lock].group, self.locks[lock].token);
+        let mut lacking = lock.entries.iter().filter(|entry| entry.granted != Some(entry.want));
+        lacking.find_map(|entry| {
+            let (slot, exclusive) = (&self.slots[entry.slot], entry.want.is_exclusive());
+            if lock.is_queued() {
+                let holds = !slot.holders.admits(exclusive, entry.is_upgrade());
+                let mut holders = slot.roster.iter(&self.links).filter(|_| holds);
+                let holder = holders.find(|holder| *holder != at);
+                let other = holder.or_else(|| slot.queue.barrier(lock.ticket, exclusive));
+                return other.map(name);
+            }
+            if !lock.is_gated() {
+                return None;
+            }
+            let fence = &self.fences[slot.fences_for(entry.want).next()?.fence];
+            Some((fence.group, fence.token))
+        })
+    }
+
+    /// A lock that waits for a buffer of a grant.
+    pub(crate) fn waiter_of(&self, at: LockIx) -> Option<(GroupId, Token)> {
+        self.locks[at].entries.iter().find_map(|entry| {
+            let waiter = self.slots[entry.slot].queue.waiting(entry.granted?.is_exclusive(), at)?;
+            Some((self.locks[waiter].group, self.locks[waiter].token))
+        })
     }
 
     /// Makes a lock pending.
@@ -301,7 +331,7 @@ impl Engine {
 
     /// Makes a lock the holder of everything that it lacks.
     pub(crate) fn take(&mut self, at: LockIx) {
-        let Self { locks, slots, work, growing, .. } = self;
+        let Self { locks, slots, work, growing, links, .. } = self;
         let lock = &mut locks[at];
         let (queued, vulnerable) = (lock.is_queued(), lock.is_vulnerable());
         for entry in &mut lock.entries {
@@ -316,6 +346,7 @@ impl Engine {
                 slot.queue.remove(lock.ticket);
             }
             slot.holders.hold(&mut entry.hold, Some(entry.want));
+            entry.listed.get_or_insert_with(|| slot.roster.add(links, at, false));
             work.touch(entry.slot, slot);
         }
         if let Some(request) = &mut lock.request {

@@ -80,6 +80,9 @@ pub enum Effect {
         group: GroupId,
         /// The lock.
         token: Token,
+        /// A lock in the way: it holds what this one lacks, waits for it with an older ticket, or has given a release
+        /// fence that is pending. `None` if there is none.
+        by: Option<(GroupId, Token)>,
     },
     /// An older lock wants what this one holds while it waits for more: tell the group. The wait is over,
     /// and the grant goes on as it was. It gets nothing more; its client unlocks it and locks again.
@@ -107,6 +110,8 @@ pub enum Effect {
         token: Token,
         /// The reason.
         cause: EvictionCause,
+        /// A lock that was waiting for one of its buffers, at a deadline.
+        by: Option<(GroupId, Token)>,
     },
     /// Stop waiting for a release fence: its time is up, or no buffer needs it.
     DropFence {

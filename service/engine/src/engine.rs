@@ -33,9 +33,9 @@ use crate::job::Job;
 use crate::lock::{Entry, Held, Lock, Request, Stage};
 use crate::release::End;
 use crate::remembered::Remembered;
+use crate::roster::Links;
 use crate::slot::Slot;
 use crate::timers::Timers;
-use crate::untold;
 use crate::work::Work;
 use crate::{
     Access, Arrival, BufferId, Close, Counters, Effects, Error, FenceId, GrantedBuffer, GroupId,
@@ -56,7 +56,7 @@ pub struct Engine {
     pub(crate) jobs: Arena<Job, JOB>,
     pub(crate) fences: Arena<Fence, FENCE>,
     pub(crate) endings: Arena<Ending, ENDING>,
-    pub(crate) untold: untold::Links,
+    pub(crate) links: Links,
     /// Buffers that no group has.
     pub(crate) remembered: Remembered,
     /// The locks that wait while they hold: at each buffer that they hold, by age. An older waiter finds
@@ -114,7 +114,7 @@ impl Engine {
             jobs: Arena::new(),
             fences: Arena::new(),
             endings: Arena::new(),
-            untold: Arena::new(),
+            links: Arena::new(),
             remembered: Remembered::default(),
             growing: BTreeSet::new(),
             slot_ids: IdMap::default(),
@@ -683,7 +683,7 @@ impl Engine {
             && self.fences.is_empty()
             && self.endings.is_empty()
             && self.growing.is_empty()
-            && self.untold.is_empty()
+            && self.links.is_empty()
             && self.fence_timers.is_empty()
     }
 

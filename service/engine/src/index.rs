@@ -16,7 +16,7 @@ pub(crate) const SLOT: u8 = 1;
 pub(crate) const JOB: u8 = 2;
 pub(crate) const FENCE: u8 = 3;
 pub(crate) const ENDING: u8 = 4;
-pub(crate) const UNTOLD: u8 = 5;
+pub(crate) const HOLDER: u8 = 5;
 pub(crate) const LOCK: u8 = 6;
 
 pub(crate) type GroupIx = Ix<GROUP>;
@@ -25,7 +25,7 @@ pub(crate) type SlotIx = Ix<SLOT>;
 pub(crate) type JobIx = Ix<JOB>;
 pub(crate) type FenceIx = Ix<FENCE>;
 pub(crate) type EndingIx = Ix<ENDING>;
-pub(crate) type UntoldIx = Ix<UNTOLD>;
+pub(crate) type HolderIx = Ix<HOLDER>;
 
 /// The place of a value in its [`Arena`]. It counts from 1, so that an `Option` of it needs no more
 /// room.

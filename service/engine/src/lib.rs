@@ -69,7 +69,7 @@
 //! |---|---|
 //! | `types`, `effects`, `view` | what callers see |
 //! | `index`, `arena`, `timers`, `work` | storage |
-//! | `slot`: a buffer, made of `holders`, `untold`, `queue`, `fence`, `coherence`, `evictions`, `job` | data |
+//! | `slot`: a buffer, made of `holders`, `roster`, `queue`, `fence`, `coherence`, `evictions`, `job` | data |
 //! | `lock`, `group`, `remembered` | data |
 //! | `acquire`, `prepare`, `report`, `release`, `tick` | transitions |
 //! | `engine` | the table and its calls |
@@ -122,11 +122,11 @@ mod queue;
 mod release;
 mod remembered;
 mod report;
+mod roster;
 mod slot;
 mod tick;
 mod timers;
 mod types;
-mod untold;
 mod view;
 mod work;
 

@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use crate::index::{JobIx, SlotIx};
-use crate::untold;
+use crate::roster;
 use crate::{Access, GroupId, HoldFrom, Phase, SyncFlags, Ticket, Time, Token};
 
 /// The kernel's `ww_acquire_ctx`, together with its grant.
@@ -89,8 +89,8 @@ pub(crate) struct Entry {
     pub granted: Option<Access>,
     /// The entry waits for these implicit fences of the buffer.
     pub waits: Option<SyncFlags>,
-    /// Its place in the slot's list of holders that were not told that somebody waits.
-    pub untold: Option<untold::Place>,
+    /// Its place among the holders of the slot, while the slot counts it as one.
+    pub listed: Option<roster::Place>,
     /// Its place in the slot's list of gated entries, counted from 1. 0: it is not in the list.
     pub gated: u32,
     /// The evictions of the buffer before the grant began.
@@ -121,6 +121,10 @@ impl Lock {
         matches!(self.request, Some(Request { stage: Stage::Queued { .. }, .. }))
     }
 
+    pub fn is_gated(&self) -> bool {
+        matches!(self.request, Some(Request { stage: Stage::Gated(_), .. }))
+    }
+
     /// Whether it holds and waits for others. Only such a lock can be wounded.
     pub fn is_vulnerable(&self) -> bool {
         self.grant.is_some() && self.is_queued()
@@ -147,7 +151,7 @@ impl Entry {
             hold: None,
             granted: None,
             waits: None,
-            untold: None,
+            listed: None,
             gated: 0,
             seen: 0,
             late,

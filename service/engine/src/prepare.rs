@@ -32,7 +32,6 @@ use crate::index::{JobIx, LockIx, Place, SlotIx};
 use crate::job::{Job, JobPart, Task};
 use crate::lock::{Entry, Held, Stage};
 use crate::slot::Slot;
-use crate::untold;
 use crate::{
     Access, Effect, Effects, Engine, GrantedBuffer, HoldFrom, Implicit, JobId, SyncFlags, SyncKind,
     Time,
@@ -302,7 +301,7 @@ impl Engine {
     /// Grants the buffers that a lock has taken. Inlined, since most calls end here.
     #[inline(always)]
     pub(crate) fn grant(&mut self, now: Time, at: LockIx, fx: &mut Effects) -> Grant {
-        let Self { locks, slots, counters, untold, .. } = self;
+        let Self { locks, slots, counters, links, .. } = self;
         let lock = &mut locks[at];
         lock.request = None;
         let token = lock.token;
@@ -325,8 +324,12 @@ impl Engine {
                 slot.coherence.granted(access);
                 // It wants more now than when its ticket was born.
                 entry.late |= entry.granted.is_some();
-                if !contended && entry.granted.is_none() {
-                    entry.untold = Some(untold::add(untold, &mut slot.untold, at));
+                let untold = !contended;
+                if entry.listed.is_none_or(|place| untold && !place.untold) {
+                    if let Some(place) = entry.listed {
+                        slot.roster.remove(links, place);
+                    }
+                    entry.listed = Some(slot.roster.add(links, at, untold));
                 }
                 entry.granted = Some(access);
                 entry.seen = slot.evictions.count;

@@ -62,6 +62,28 @@ impl Queue {
         oldest.is_some_and(|oldest| oldest < ticket)
     }
 
+    /// A waiter that bars such an access with this ticket, as in [`Queue::bars`].
+    pub fn barrier(&self, ticket: Ticket, exclusive: bool) -> Option<LockIx> {
+        let oldest = if exclusive { self.waiters.front() } else { self.writers().next() };
+        oldest.filter(|oldest| oldest.ticket < ticket).map(|oldest| oldest.lock)
+    }
+
+    /// A waiter, not this one, that conflicts with such a hold.
+    pub fn waiting(&self, exclusive: bool, but: LockIx) -> Option<LockIx> {
+        // A lock stands here once. So if it is the first, another is second.
+        let found = if exclusive {
+            self.waiters.iter().take(2).find(|waiter| waiter.lock != but)
+        } else {
+            self.writers().take(2).find(|writer| writer.lock != but)
+        };
+        found.map(|waiter| waiter.lock)
+    }
+
+    /// The exclusive waiters, the oldest first.
+    fn writers(&self) -> impl Iterator<Item = &Waiter> {
+        self.exclusive.iter().filter_map(|ticket| self.waiters.get(self.place(*ticket)))
+    }
+
     /// The youngest waiter that conflicts with such an access.
     pub fn youngest(&self, exclusive: bool) -> Option<Ticket> {
         if exclusive {

@@ -14,7 +14,6 @@ use crate::group::Kept;
 use crate::index::{FenceIx, LockIx, Place, SlotIx};
 use crate::lock::{Lock, Stage};
 use crate::remembered::History;
-use crate::untold;
 use crate::{Access, BufferId, Effect, Effects, Engine, Error, EvictionCause, ReleaseFence, Time};
 
 /// Lists of entries that are kept for the next locks: a client has a few locks at once. A crowd that has gone
@@ -46,7 +45,7 @@ impl Engine {
     /// Lets the buffers of a grant go: all of them, or those of a `part`, which is sorted.
     #[inline(always)]
     fn end_entries(&mut self, at: LockIx, part: Option<&[BufferId]>, how: End<'_>) {
-        let Self { locks, slots, fences, endings, work, untold, .. } = self;
+        let Self { locks, slots, fences, endings, work, links, .. } = self;
         for entry in &mut locks[at].entries {
             let slot = &mut slots[entry.slot];
             if part.is_some_and(|part| part.binary_search(&slot.id).is_err()) {
@@ -54,8 +53,8 @@ impl Engine {
             }
             let Some(access) = entry.granted.take() else { continue };
             slot.holders.hold(&mut entry.hold, None);
-            if let Some(place) = entry.untold.take() {
-                untold::remove(untold, &mut slot.untold, place);
+            if let Some(place) = entry.listed.take() {
+                slot.roster.remove(links, place);
             }
             let fences_given = match how {
                 End::InOrder => &[],
@@ -131,11 +130,14 @@ impl Engine {
     fn give_back(&mut self, at: LockIx) {
         for nth in 0..self.locks[at].entries.len() {
             self.leave_gate(Place::new(at, nth));
-            let Self { locks, slots, work, .. } = self;
+            let Self { locks, slots, work, links, .. } = self;
             let entry = &mut locks[at].entries[nth];
             if entry.taken().is_some() {
                 let slot = &mut slots[entry.slot];
                 slot.holders.hold(&mut entry.hold, entry.granted);
+                if let Some(place) = entry.listed.take_if(|_| entry.granted.is_none()) {
+                    slot.roster.remove(links, place);
+                }
                 work.touch(entry.slot, slot);
             }
         }
@@ -297,7 +299,8 @@ impl Engine {
         self.fence_timers.set(at, None);
         if !ok {
             let Fence { group, token, .. } = fence;
-            fx.push(Effect::Evicted { group, token, cause: EvictionCause::Fence });
+            let cause = EvictionCause::Fence;
+            fx.push(Effect::Evicted { group, token, cause, by: None });
             self.counters.evictions += 1;
         }
         for Part { slot: part, at, ending, access } in fence.parts {

@@ -14,7 +14,7 @@ use crate::holders::Holders;
 use crate::index::Place;
 use crate::job::JobPart;
 use crate::queue::Queue;
-use crate::untold;
+use crate::roster::Roster;
 use crate::{Access, BufferId, GrantedBuffer, Time};
 
 #[derive(Clone, Debug)]
@@ -23,8 +23,8 @@ pub(crate) struct Slot {
     /// How many groups have the buffer.
     pub members: u32,
     pub holders: Holders,
-    /// Its holders that were not told that somebody waits.
-    pub untold: untold::List,
+    /// Which locks these are.
+    pub roster: Roster,
     pub queue: Queue,
     /// Cache operations in flight. Nobody is granted the buffer meanwhile.
     pub job: Option<JobPart>,
@@ -78,7 +78,7 @@ impl Slot {
             id,
             members: 0,
             holders: Holders::default(),
-            untold: untold::List::default(),
+            roster: Roster::default(),
             queue: Queue::default(),
             job: None,
             traffic: None,

@@ -67,7 +67,8 @@ impl Engine {
         let Lock { group, token, grant, .. } = self.locks[at];
         if grant.is_some() {
             let cause = EvictionCause::Deadline;
-            fx.push(Effect::Evicted { group, token, cause });
+            let by = self.waiter_of(at);
+            fx.push(Effect::Evicted { group, token, cause, by });
             self.counters.evictions += 1;
             self.end_lock(now, at, End::Evicted, fx);
         }
@@ -77,7 +78,8 @@ impl Engine {
     pub(crate) fn waited_enough(&mut self, now: Time, at: LockIx, fx: &mut Effects) {
         let Lock { group, token, ref request, .. } = self.locks[at];
         if request.is_some() {
-            fx.push(Effect::TimedOut { group, token });
+            let by = self.in_the_way(at);
+            fx.push(Effect::TimedOut { group, token, by });
             self.counters.time_outs += 1;
             self.give_up(now, at, fx);
         }

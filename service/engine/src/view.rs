@@ -10,7 +10,7 @@ use crate::fence::{Fence, Gate};
 use crate::index::{LockIx, SlotIx};
 use crate::lock::Lock;
 use crate::slot::Slot;
-use crate::{Access, BufferId, Engine, FenceId, GroupId, Phase, Ticket, Time, Token};
+use crate::{Access, BufferId, Engine, FenceId, GroupId, Phase, Ticket, Time, Token, Wants};
 
 /// Numbers of events since the engine began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -101,6 +101,55 @@ pub struct FenceView {
 }
 
 impl Engine {
+    /// A lock of the group, not `but`, that conflicts with what a lock asks for, and on which buffer. For messages.
+    pub fn conflict(
+        &self,
+        id: GroupId,
+        wants: Wants<'_>,
+        but: Option<Token>,
+    ) -> Option<(BufferId, Token)> {
+        let asked = self.asked(id, wants);
+        let locks = self.groups[self.find(id).ok()?].locks.iter().map(|at| &self.locks[*at]);
+        let entries = locks.flat_map(|lock| lock.entries.iter().map(move |entry| (lock, entry)));
+        let mut others = entries.filter(|(lock, _)| Some(lock.token) != but);
+        others.find_map(|(lock, entry)| {
+            let conflicts = asked.get(&entry.slot)?.conflicts(entry.want);
+            conflicts.then_some((self.slots[entry.slot].id, lock.token))
+        })
+    }
+
+    /// A lock of another group that has what a lock asks for or waits for it, and on which buffer. For messages.
+    pub fn obstacle(&self, id: GroupId, wants: Wants<'_>) -> Option<(BufferId, GroupId, Token)> {
+        self.asked(id, wants).into_iter().find_map(|(at, access)| {
+            let (slot, exclusive) = (&self.slots[at], access.is_exclusive());
+            let conflicts = exclusive || slot.holders.is_exclusive();
+            let holders = slot.roster.iter(&self.links).filter(|_| conflicts);
+            let waiter = slot.queue.barrier(Ticket(u64::MAX), exclusive);
+            let mut locks = holders.chain(waiter).map(|at| &self.locks[at]);
+            let lock = locks.find(|lock| lock.group != id)?;
+            Some((slot.id, lock.group, lock.token))
+        })
+    }
+
+    /// What a lock asks for.
+    fn asked(&self, id: GroupId, wants: Wants<'_>) -> BTreeMap<SlotIx, Access> {
+        let Ok(group) = self.find(id) else { return BTreeMap::new() };
+        let members = self.groups[group].members.iter();
+        let members: BTreeMap<SlotIx, Access> = members.map(|one| (one.slot, one.access)).collect();
+        if wants.buffers.is_empty() {
+            return members;
+        }
+        let mut asked = BTreeMap::new();
+        for (nth, buffer) in wants.buffers.iter().enumerate() {
+            let Some(slot) = self.slot_ids.get(buffer) else { continue };
+            let Some(own) = members.get(slot) else { continue };
+            let access = wants.accesses.get(nth).unwrap_or(own);
+            let before = asked.get(slot).unwrap_or(access);
+            asked.insert(*slot, before.stronger(*access).unwrap_or(*access));
+        }
+        asked
+    }
+
     /// All buffers that a group has or a fence holds, by id.
     pub fn buffers(&self) -> Vec<BufferView> {
         let mut views: BTreeMap<SlotIx, BufferView> =

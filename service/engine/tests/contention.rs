@@ -67,7 +67,7 @@ fn the_first_conflict_starts_the_time_and_the_holder_is_told() {
     assert!(world.told().is_empty());
     world.pass(1);
     let cause = EvictionCause::Deadline;
-    assert_eq!(world.told(), [Effect::Evicted { group: display, token, cause }]);
+    assert_eq!(world.told(), [Effect::Evicted { group: display, token, cause, by: None }]);
 }
 
 #[test]

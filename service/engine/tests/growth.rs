@@ -20,7 +20,7 @@ fn wounded(world: &mut World) -> Vec<GroupId> {
 }
 
 fn evicted(group: GroupId, token: Token) -> Effect {
-    Effect::Evicted { group, token, cause: EvictionCause::Deadline }
+    Effect::Evicted { group, token, cause: EvictionCause::Deadline, by: None }
 }
 
 #[test]
@@ -279,7 +279,8 @@ fn cancel_and_time_out_of_growth_keep_the_grant() {
             world.pass(99);
             assert!(world.told().is_empty());
             world.pass(1);
-            assert_eq!(world.told(), [Effect::TimedOut { group: grower, token }]);
+            let by = Some((holder, held));
+            assert_eq!(world.told(), [Effect::TimedOut { group: grower, token, by }]);
         } else {
             world.cancel(grower).unwrap();
         }
@@ -472,7 +473,7 @@ fn an_older_lock_that_comes_late_bars_younger_waiters() {
 fn lock_time_outs_are_exact_and_leave_others_alone() {
     let mut world = World::new();
     let holder = world.group(&[(1, DmaWrite)]);
-    world.lock(holder);
+    let held = world.lock(holder);
     let hasty = world.group(&[(1, DmaRead)]);
     let patient = world.group(&[(1, DmaRead)]);
     let token = world.lock_for(hasty, 100);
@@ -481,7 +482,8 @@ fn lock_time_outs_are_exact_and_leave_others_alone() {
     world.pass(99);
     assert!(world.told().is_empty());
     world.pass(1);
-    assert_eq!(world.told(), [Effect::TimedOut { group: hasty, token }]);
+    let by = Some((holder, held));
+    assert_eq!(world.told(), [Effect::TimedOut { group: hasty, token, by }]);
     assert_eq!(world.engine.next_deadline(), Some(Time(200_000_000)));
     world.close(holder, Close::Closed);
     assert_eq!(world.granted(), [patient]);

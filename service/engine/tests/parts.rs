@@ -50,11 +50,11 @@ fn the_rest_keeps_its_deadline_and_only_the_rest_is_evicted() {
     world.unlock_part(holder, token, &[1], &[]).unwrap();
     world.cycle(one);
     world.forget_events();
-    world.lock(two);
+    let by = Some((two, world.lock(two)));
     world.pass(999);
     assert!(world.told().is_empty());
     world.pass(1);
-    let evicted = Effect::Evicted { group: holder, token, cause: EvictionCause::Deadline };
+    let evicted = Effect::Evicted { group: holder, token, cause: EvictionCause::Deadline, by };
     assert_eq!(world.events[0], evicted);
     assert_eq!(marks(&mut world), [(true, true, false)]);
     world.lock(one);
@@ -80,7 +80,7 @@ fn a_part_ends_with_fences_of_its_own() {
     assert!(world.granted().is_empty(), "the CPU waits for the fence");
     // The fence fails while the grant goes on: that is told, and does not end the grant.
     world.fence_done(FenceId(1), false);
-    let evicted = Effect::Evicted { group: holder, token, cause: EvictionCause::Fence };
+    let evicted = Effect::Evicted { group: holder, token, cause: EvictionCause::Fence, by: None };
     assert_eq!(world.events[0], evicted);
     assert_eq!(world.engine.held(holder, token).unwrap().count(), 1);
     world.unlock(holder, token);

@@ -200,7 +200,8 @@ fn a_grant_ends_at_its_deadline_and_not_before() {
     world.pass(499);
     assert!(world.events.is_empty());
     world.pass(1);
-    let evicted = Effect::Evicted { group: stuck, token, cause: EvictionCause::Deadline };
+    let by = Some((next, next_token));
+    let evicted = Effect::Evicted { group: stuck, token, cause: EvictionCause::Deadline, by };
     assert_eq!(world.events[0], evicted);
     let grants = world.grants();
     assert!(grants[0][0].evicted, "the next holder was not told");
@@ -546,7 +547,7 @@ fn a_fence_that_had_failed_before_the_unlock_marks_the_next_grant() {
     let fence = FenceId(7);
     let given = [ReleaseFence { fence, buffer: None }];
     world.call(|e, now, fx| e.unlock_with_failed(now, giver, token, &given, &[fence], fx)).unwrap();
-    let evicted = Effect::Evicted { group: giver, token, cause: EvictionCause::Fence };
+    let evicted = Effect::Evicted { group: giver, token, cause: EvictionCause::Fence, by: None };
     assert_eq!(world.events[0], evicted);
     let granted = world.grants()[0][0];
     assert!(granted.evicted && granted.torn && !granted.fenced);
@@ -595,7 +596,8 @@ fn a_fence_that_fails_or_never_signals_is_an_eviction() {
             assert!(world.told().is_empty());
             world.pass(1);
         }
-        let evicted = Effect::Evicted { group: giver, token, cause: EvictionCause::Fence };
+        let evicted =
+            Effect::Evicted { group: giver, token, cause: EvictionCause::Fence, by: None };
         let drop_fence = (!fails).then_some(Effect::DropFence { fence });
         let expected: Vec<Effect> = drop_fence.into_iter().chain([evicted]).collect();
         assert_eq!(world.events[..expected.len()], expected);

@@ -99,8 +99,8 @@ impl SyncGroup {
         if count > most {
             return Err(Error::IllegalArgument(format!("{count} release fences, {most} at most")));
         }
-        let given = fences.iter().map(|given| {
-            let fd = given.fence.as_ref().ok_or(Error::BadFence)?;
+        let given = fences.iter().enumerate().map(|(nth, given)| {
+            let fd = given.fence.as_ref().ok_or(Error::BadFence(nth))?;
             Ok(Given { buffer: buffer_of(given.bufferId)?, fd: fd.as_ref().as_fd() })
         });
         given.collect()
@@ -112,7 +112,7 @@ impl SyncGroup {
         if count > most as usize {
             return Err(Error::IllegalArgument(format!("{count} buffers, {most} at most")));
         }
-        let id = |id: &i64| u64::try_from(*id).map(BufferId).map_err(|_| Error::UnknownBuffer);
+        let id = |id: &i64| u64::try_from(*id).map(BufferId).map_err(|_| Error::UnknownBuffer(*id));
         buffers.iter().map(id).collect()
     }
 
@@ -252,7 +252,7 @@ fn buffer_of(id: i64) -> Result<Option<BufferId>, Error> {
     match u64::try_from(id) {
         Ok(0) => Ok(None),
         Ok(id) => Ok(Some(BufferId(id))),
-        Err(_) => Err(Error::UnknownBuffer),
+        Err(_) => Err(Error::UnknownBuffer(id)),
     }
 }
 

@@ -38,8 +38,8 @@ pub struct Given<'a> {
 /// The fences that count: all of them, but a single one that has signalled is as good as none. Refuses a
 /// descriptor that is no sync_file.
 pub(crate) fn check<'a>(given: &'a [Given<'a>]) -> Result<&'a [Given<'a>], Error> {
-    if given.iter().any(|given| !sync_file::is_sync_file(given.fd)) {
-        return Err(Error::BadFence);
+    if let Some(nth) = given.iter().position(|given| !sync_file::is_sync_file(given.fd)) {
+        return Err(Error::BadFence(nth));
     }
     match given {
         // With a buffer it goes on to the engine, which checks that the buffer is the grant's.
@@ -107,8 +107,9 @@ pub(crate) fn discard(files: Vec<SyncFile>, garbage: &mut Vec<Watched>) {
 
 /// Whether one of the fences in a file has failed; an error if the file has too many.
 fn have_failed(given: BorrowedFd<'_>) -> Result<bool, Error> {
-    let fences = sync_file::fences(given, MAX_FENCES as usize)
-        .map_err(|_| Error::Quota("fences of one release fence", MAX_FENCES as usize))?;
+    let fences = sync_file::fences(given, MAX_FENCES as usize).map_err(|_| {
+        Error::Quota("fences in one sync_file at most: merge fewer", MAX_FENCES as usize)
+    })?;
     Ok(fences.iter().any(|fence| fence.status == Status::Failed))
 }
 
@@ -174,7 +175,10 @@ impl Releases {
     pub fn check_room(&self, group: GroupId, more: usize) -> Result<usize, Error> {
         let pending = self.by_group.get(&group).copied().unwrap_or(0) + more;
         if pending > MAX_FENCES_PER_GROUP {
-            return Err(Error::Quota("pending release fences of a group", MAX_FENCES_PER_GROUP));
+            return Err(Error::Quota(
+                "pending release fences of a group at most: unlock without one, or later",
+                MAX_FENCES_PER_GROUP,
+            ));
         }
         Ok(pending)
     }

@@ -17,7 +17,7 @@ use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
 use buffersync_aidl::aidl::vendor::buffersync::ISyncGroup::ISyncGroup;
 use buffersync_aidl::aidl::NativeHandle;
-use buffersync_client::{Access, BufferSync, Group, Options};
+use buffersync_client::{Access, BufferSync, Grant, Group, Options};
 use buffersync_engine_bench::robust::RobustMutexes;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
@@ -74,7 +74,7 @@ pub fn buffers(count: usize) -> Vec<DmaBuf> {
 
 /// Opens a group of these buffers.
 pub fn group(sync: &BufferSync, name: &str, buffers: &[DmaBuf], access: Access) -> Group {
-    let mut group = sync.open_group(name, Options::default()).expect("openGroup");
+    let group = sync.open_group(name, Options::default()).expect("openGroup");
     for buffer in buffers {
         group.add(buffer, access).expect("add");
     }
@@ -83,7 +83,7 @@ pub fn group(sync: &BufferSync, name: &str, buffers: &[DmaBuf], access: Access) 
 
 /// Locks and unlocks a group of `count` buffers.
 pub fn locks(sync: &BufferSync, count: usize, access: Access) -> impl FnMut() {
-    let mut group = group(sync, "bench/alone", &buffers(count), access);
+    let group = group(sync, "bench/alone", &buffers(count), access);
     move || group.lock(None).expect("lock").unlock().expect("unlock")
 }
 
@@ -107,7 +107,7 @@ fn bare_locks(count: usize) -> impl FnMut() {
 
 /// Locks and unlocks four buffers of a group of `count`: those that were added last.
 fn some_locks(sync: &BufferSync, count: usize) -> impl FnMut() {
-    let mut group = group(sync, "bench/some", &[], Access::DmaWrite);
+    let group = group(sync, "bench/some", &[], Access::DmaWrite);
     let all = buffers(count);
     let wants: Vec<_> = all
         .iter()
@@ -115,32 +115,30 @@ fn some_locks(sync: &BufferSync, count: usize) -> impl FnMut() {
         .collect();
     let wants = wants[count - 4..].to_vec();
     move || {
-        let lock = group.lock_buffers(&wants, None).expect("lock");
-        group.unlock_buffers(lock, &[], Vec::new(), None).expect("unlock");
+        group.lock_some(&wants, None).expect("lock").unlock().expect("unlock");
     }
 }
 
 /// Ends a grant and locks again in one call: the four buffers of a group.
 pub fn exchanges(sync: &BufferSync) -> impl FnMut() {
-    let mut group = group(sync, "bench/exchange", &buffers(4), Access::DmaWrite);
-    let mut held = group.lock_buffers(&[], None).expect("lock");
+    let group = group(sync, "bench/exchange", &buffers(4), Access::DmaWrite);
+    let mut held = Some(group.lock(None).expect("lock"));
     move || {
-        let exchanged = group.unlock_and_lock_buffers(held, Vec::new(), None, &[], None);
-        held = exchanged.expect("unlock_and_lock");
+        let exchanged = held.take().map(|grant| grant.unlock_and_lock(None));
+        held = exchanged.transpose().expect("unlock_and_lock");
     }
 }
 
 /// Goes from four buffers of a group to four others, which are named, in one call.
 pub fn moves(sync: &BufferSync) -> impl FnMut() {
-    let mut group = group(sync, "bench/move", &[], Access::DmaWrite);
-    let mut add = |buffer: &DmaBuf| group.add(buffer, Access::DmaWrite).expect("add");
+    let group = group(sync, "bench/move", &[], Access::DmaWrite);
+    let add = |buffer: &DmaBuf| group.add(buffer, Access::DmaWrite).expect("add");
     let mut next = [buffers(4), buffers(4)]
         .map(|buffers| buffers.iter().map(|one| (add(one), Access::DmaWrite)).collect::<Vec<_>>());
-    let mut held = group.lock_buffers(&next[1], None).expect("lock");
+    let mut held = Some(group.lock_some(&next[1], None).expect("lock"));
     move || {
-        let wants = &next[0];
-        let exchanged = group.unlock_and_lock_buffers(held, Vec::new(), None, wants, None);
-        held = exchanged.expect("unlock_and_lock");
+        let go_on = |grant: Grant| grant.unlock_with_and_lock_some(None, &next[0], None);
+        held = held.take().map(go_on).transpose().expect("unlock_and_lock");
         next.swap(0, 1);
     }
 }

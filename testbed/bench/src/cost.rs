@@ -77,7 +77,7 @@ fn wakes_when_idle(service: &Service) -> u64 {
 }
 
 fn time_per_cycle(service: &Service, sync: &BufferSync) -> Value {
-    let mut group = group(sync, "bench/cost", &buffers(4), Access::DmaWrite);
+    let group = group(sync, "bench/cost", &buffers(4), Access::DmaWrite);
     let mut locks = || group.lock(None).expect("lock").unlock().expect("unlock");
     let mut call = empty_call();
     let mut calls = || {
@@ -99,9 +99,9 @@ pub fn measure(sync: &BufferSync) -> Value {
 
     let empty = (service.memory(), service.descriptors());
     let open = |name: &str| sync.open_group(name, Options::default()).expect("openGroup");
-    let mut groups: Vec<Group> = (0..GROUPS).map(|_| open("bench/groups")).collect();
+    let groups: Vec<Group> = (0..GROUPS).map(|_| open("bench/groups")).collect();
     let with_groups = (service.memory(), service.descriptors());
-    for group in &mut groups {
+    for group in &groups {
         for _ in 0..BUFFERS {
             // The service has its own descriptor then.
             group.add(heap::allocate(4096).expect("heap"), Access::DmaWrite).expect("add");

@@ -75,7 +75,7 @@ impl Turns<'_> {
 pub fn client(number: usize, shared: &Shared, fds: &[String]) -> std::io::Result<()> {
     let buffer = crew::inherited(&fds[0])?;
     let sync = BufferSync::connect().expect("connect");
-    let mut group = sync.open_group("bench/contend", Options::default()).expect("openGroup");
+    let group = sync.open_group("bench/contend", Options::default()).expect("openGroup");
     group.add(&buffer, Access::DmaWrite).expect("add");
     crew::begin(shared);
     while !crew::is_over(shared) {

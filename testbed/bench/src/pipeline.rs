@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use buffersync_client::{Access, BufferId, BufferSync, Group, LockId, Options};
+use buffersync_client::{Access, BufferId, BufferSync, Grant, Group, Options};
 use buffersync_testbed_guest::dmabuf::{DmaBuf, Mapping};
 use buffersync_testbed_guest::heap;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -26,8 +26,8 @@ const DONE: usize = 16;
 
 /// The kind of lock that a stage uses.
 enum Guard {
-    /// A group, what it locks for each frame, and the lock that it has.
-    Group(Box<Group>, Vec<[(BufferId, Access); 1]>, Option<LockId>),
+    /// A group, what it locks for each frame, and the grant that it has.
+    Group(Group, Vec<[(BufferId, Access); 1]>, Option<Grant>),
     ByHand(Vec<[DmaBuf; 1]>),
 }
 
@@ -38,17 +38,17 @@ impl Guard {
         }
         let sync = BufferSync::connect().expect("connect");
         let access = if number == 0 { Access::Write } else { Access::Read };
-        let mut group = sync.open_group("bench/frames", Options::default()).expect("openGroup");
+        let group = sync.open_group("bench/frames", Options::default()).expect("openGroup");
         let add = |buffer| [(group.add(buffer, access).expect("add"), access)];
         let frames = buffers.iter().map(add).collect();
-        Self::Group(Box::new(group), frames, None)
+        Self::Group(group, frames, None)
     }
 
     /// Locks a frame.
     fn enter(&mut self, frame: usize) {
         match self {
             Self::Group(group, frames, held) => {
-                *held = Some(group.lock_buffers(&frames[frame], None).expect("lock"));
+                *held = Some(group.lock_some(&frames[frame], None).expect("lock"));
             }
             Self::ByHand(buffers) => {
                 peers::lock(&buffers[frame]);
@@ -60,16 +60,14 @@ impl Guard {
     /// Unlocks a frame, and locks the next one if it is there already.
     fn leave(&mut self, frame: usize, next: Option<usize>) {
         match (self, next) {
-            (Self::Group(group, frames, held), next) => {
+            (Self::Group(_, frames, held), next) => {
                 let done = held.take().expect("it holds");
                 match next {
                     Some(next) => {
-                        let wants = &frames[next];
-                        let next =
-                            group.unlock_and_lock_buffers(done, Vec::new(), None, wants, None);
+                        let next = done.unlock_with_and_lock_some(None, &frames[next], None);
                         *held = Some(next.expect("unlock_and_lock"));
                     }
-                    None => group.unlock_buffers(done, &[], Vec::new(), None).expect("unlock"),
+                    None => done.unlock().expect("unlock"),
                 }
             }
             (by_hand @ Self::ByHand(_), next) => {

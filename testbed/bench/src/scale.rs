@@ -19,7 +19,7 @@ const FIRST: usize = 16;
 /// `buffersync-bench cycle`: counts its locks in its word.
 pub fn client(number: usize, shared: &Shared) -> std::io::Result<()> {
     let sync = BufferSync::connect().expect("connect");
-    let mut group = group(&sync, "bench/cycle", &buffers(1), Access::DmaWrite);
+    let group = group(&sync, "bench/cycle", &buffers(1), Access::DmaWrite);
     crew::begin(shared);
     while !crew::is_over(shared) {
         group.lock(None).expect("lock").unlock().expect("unlock");

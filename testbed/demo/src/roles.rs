@@ -14,7 +14,7 @@ mod stuck;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use buffersync_client::{Access, BufferSync, Group, Options};
+use buffersync_client::{Access, BufferSync, Group, Options, Pending};
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 
 use crate::channel::Channel;
@@ -96,7 +96,7 @@ impl Lock {
     ) -> Result<Self, Failure> {
         let names = buffers.iter().map(|(_, _, name)| name.clone()).collect();
         let Some(service) = service else { return Ok(Self { group: None, names }) };
-        let mut group = service.open_group(name, Options::default())?;
+        let group = service.open_group(name, Options::default())?;
         for (buffer, access, _) in buffers {
             group.add(*buffer, *access)?;
         }
@@ -135,14 +135,9 @@ impl Lock {
         work: impl FnOnce(Option<OwnedFd>) -> Result<(Result<(), Torn>, Option<OwnedFd>), Failure>,
     ) -> Result<(), Failure> {
         let begin = now();
-        if let Some(group) = &mut self.group {
-            group.start_lock()?;
-        }
+        let pending = self.group.as_ref().map(|group| group.start_lock(PATIENCE)).transpose()?;
         asked()?;
-        let grant = match &mut self.group {
-            Some(group) => Some(group.finish_lock(PATIENCE)?),
-            None => None,
-        };
+        let grant = pending.map(Pending::wait).transpose()?;
         let granted = if grant.is_some() { now() } else { begin };
         let acquire = match &grant {
             Some(grant) => {
@@ -154,7 +149,7 @@ impl Lock {
         let (result, release) = work(acquire)?;
         let ended = now();
         match (grant, release) {
-            (Some(grant), Some(fence)) => grant.unlock_with_fence(fence)?,
+            (Some(grant), Some(fence)) => grant.unlock_with(fence)?,
             (Some(grant), None) => grant.unlock()?,
             (None, _) => {}
         }

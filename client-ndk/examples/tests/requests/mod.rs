@@ -12,7 +12,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
-use buffersync_client::{Access, BufferId, BufferSync, Group, LockId, Options};
+use buffersync_client::{Access, BufferId, BufferSync, Fences, Grant, Group, Options};
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::user::User;
@@ -84,7 +84,7 @@ fn finished_fence() -> OwnedFd {
 
 /// A request of the camera: a lock, and the buffers that it still has.
 struct Request {
-    lock: LockId,
+    grant: Grant,
     buffers: [BufferId; STREAMS],
 }
 
@@ -104,7 +104,7 @@ fn first_of(number: usize) -> u32 {
 }
 
 /// Runs the requests. Returns the numbers of locks and of returned buffers.
-fn run(group: &mut Group, ids: &[BufferId], encoder: &mut Example, pace: Pace) -> (u64, u64) {
+fn run(group: &Group, ids: &[BufferId], encoder: &mut Example, pace: Pace) -> (u64, u64) {
     let fence = finished_fence();
     let (mut locks, mut returned) = (0, 0);
     let mut in_flight = VecDeque::new();
@@ -113,11 +113,11 @@ fn run(group: &mut Group, ids: &[BufferId], encoder: &mut Example, pace: Pace) -
             if pace == Pace::InStep {
                 assert_eq!(encoder.next(), first_of(oldest), "it waits for this request");
             }
-            let request: Request = in_flight.pop_front().expect("a request");
+            let mut request: Request = in_flight.pop_front().expect("a request");
             for (stream, buffer) in request.buffers.into_iter().enumerate() {
                 // Each stream's buffer comes back by itself, with a fence of its own or without.
                 let fence = (stream != 0).then(|| fence.try_clone().expect("dup"));
-                let done = group.unlock_buffers(request.lock, &[buffer], Vec::new(), fence);
+                let done = request.grant.unlock_buffers(&[buffer], Fences::from(fence));
                 done.expect("unlock_buffers");
                 returned += 1;
             }
@@ -129,10 +129,10 @@ fn run(group: &mut Group, ids: &[BufferId], encoder: &mut Example, pace: Pace) -
             let first = first_of(number);
             let buffers = std::array::from_fn(|stream| ids[first as usize + stream]);
             let wants = buffers.map(|buffer| (buffer, Access::DmaWrite));
-            let lock = group.lock_buffers(&wants, PATIENCE).expect("lock_buffers");
+            let grant = group.lock_some(&wants, PATIENCE).expect("lock_some");
             locks += 1;
-            assert_eq!(group.granted(lock).map(|grant| grant.buffers.len()), Some(STREAMS));
-            in_flight.push_back(Request { lock, buffers });
+            assert_eq!(grant.buffers().len(), STREAMS);
+            in_flight.push_back(Request { grant, buffers });
             // The camera has the frame, so the encoder waits for it.
             encoder.send(first);
         }
@@ -148,7 +148,7 @@ fn run(group: &mut Group, ids: &[BufferId], encoder: &mut Example, pace: Pace) -
 pub fn one_call_for_each_lock_and_buffer(sync: &BufferSync) {
     let frames: Vec<DmaBuf> = (0..BUFFERS).map(|_| heap::allocate(4096).expect("heap")).collect();
     let frames: Vec<&DmaBuf> = frames.iter().collect();
-    let mut group = sync.open_group("requests/camera", Options::default()).expect("open_group");
+    let group = sync.open_group("requests/camera", Options::default()).expect("open_group");
     let add = |frame: &&DmaBuf| group.add(*frame, Access::DmaWrite).expect("add");
     let ids: Vec<BufferId> = frames.iter().map(add).collect();
     let mut encoder = Example::start(program(User::CODEC, "encoder"), &frames, &[]);
@@ -157,7 +157,7 @@ pub fn one_call_for_each_lock_and_buffer(sync: &BufferSync) {
 
     for pace in [Pace::InStep, Pace::Free] {
         let before = calls();
-        let (locks, returned) = run(&mut group, &ids, &mut encoder, pace);
+        let (locks, returned) = run(&group, &ids, &mut encoder, pace);
         let mut made = made(&before);
         println!("   {pace:?}: {locks} locks, {returned} returned buffers, calls: {made:?}");
         assert_eq!(made.remove(&own), Some(locks + returned));

@@ -127,7 +127,7 @@ impl Engine {
 
     fn encode_entry(&self, entry: &Entry, bytes: &mut Vec<u8>) {
         let Entry { slot, member: _, want, hold, granted, waits, .. } = entry;
-        let Entry { untold: _, gated, seen, late: _, .. } = entry;
+        let Entry { listed: _, gated, seen, late: _, .. } = entry;
         let [want, hold, granted] = [Some(*want), *hold, *granted].map(code);
         bytes.extend([1 + want, hold << 4 | granted, u8::from(*gated > 0) | flags(*waits) << 1]);
         bytes.push(if granted == 0 { 0 } else { self.eviction_rank(*slot, *seen) });

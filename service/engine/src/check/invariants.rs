@@ -15,7 +15,6 @@ use crate::index::{LockIx, Place, SlotIx};
 use crate::job::Task;
 use crate::lock::{Entry, Lock, Stage};
 use crate::slot::Slot;
-use crate::untold;
 use crate::{Access, Engine, GroupId, HoldFrom, SyncFlags, Ticket, Time, Token};
 
 type Checked = Result<(), String>;
@@ -64,36 +63,35 @@ impl Engine {
         let plain = slot.coherence.is_plain();
         ensure(!plain || slot.job.is_none(), "an operation on memory that has no caches")?;
         ensure(!slot.is_abandoned(), "kept, but nobody has it")?;
-        self.check_untold(at, slot)?;
+        self.check_roster(at, slot)?;
         self.check_marks(slot)?;
         self.check_traffic(at, slot)?;
         self.check_queue(at, slot)
     }
 
-    /// The list has exactly the holders that were not told. No lock waits for one of them.
-    fn check_untold(&self, at: SlotIx, slot: &Slot) -> Checked {
+    /// The roster has exactly the holders. No lock waits for one that was not told.
+    fn check_roster(&self, at: SlotIx, slot: &Slot) -> Checked {
         let mut listed = BTreeSet::new();
-        listed.extend(slot.untold.inside.map(|lock| (lock, untold::Place::Inside)));
-        let mut next = slot.untold.linked;
-        while let Some(at) = next {
-            let place = untold::Place::Linked(at);
-            ensure(listed.insert((self.untold[at].lock, place)), "a list has a circle")?;
-            next = self.untold[at].next;
+        for (list, untold) in [(slot.roster.untold, true), (slot.roster.others, false)] {
+            for (lock, link) in list.iter(&self.links) {
+                ensure(listed.insert((untold, link, lock)), "a list has a circle")?;
+            }
         }
         let contended = |lock: &Lock| lock.grant.is_some_and(|held| held.contended);
-        let holders = self.entries_on(at).filter(|(_, entry)| entry.granted.is_some());
-        let untold = holders.filter(|(place, _)| !contended(&self.locks[place.lock]));
         let mut expected = BTreeSet::new();
-        for (place, entry) in untold {
-            let at = entry.untold.ok_or("an untold holder is in no list")?;
-            expected.insert((place.lock, at));
+        for (place, entry) in self.entries_on(at).filter(|(_, entry)| entry.hold.is_some()) {
+            let at = entry.listed.ok_or("a holder is not in the roster")?;
+            expected.insert((at.untold, at.link(), place.lock));
+            let lock = &self.locks[place.lock];
+            let untold = entry.granted.is_some() && !contended(lock);
+            ensure(at.untold == untold, "a holder is in the wrong list")?;
             let waited = slot.queue.iter().any(|(waiter, _)| {
                 let conflicts = waiter.exclusive || entry.granted.is_some_and(Access::is_exclusive);
                 conflicts && waiter.lock != place.lock
             });
-            ensure(!waited, "a holder does not know that somebody waits")?;
+            ensure(!waited || !untold, "a holder does not know that somebody waits")?;
         }
-        ensure(listed == expected, "a list has holders that are none, or were told")
+        ensure(listed == expected, "the roster has locks that hold nothing")
     }
 
     /// Evictions and coherence.

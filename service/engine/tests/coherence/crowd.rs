@@ -525,7 +525,7 @@ impl Crowd {
                     let buffers = self.fx.buffers(grant.buffers).to_vec();
                     self.granted(group, grant, &buffers, cause)?;
                 }
-                Effect::Evicted { group, token, cause: EvictionCause::Deadline } => {
+                Effect::Evicted { group, token, cause: EvictionCause::Deadline, .. } => {
                     note!(self, "  evicted {group:?} {token:?}");
                     self.evict(group, token);
                 }

@@ -453,10 +453,16 @@ impl Pair {
         });
         self.naive.order = order.collect();
         let time_outs = self.fx.iter().filter_map(|effect| match effect {
-            Effect::TimedOut { group, token } => Some((*group, *token)),
+            Effect::TimedOut { group, token, .. } => Some((*group, *token)),
             _ => None,
         });
         self.naive.time_outs = time_outs.collect();
+        let ways = self.fx.iter().filter_map(|effect| match effect {
+            Effect::TimedOut { group, token, by } => Some(((*group, *token), *by)),
+            Effect::Evicted { group, token, by, .. } => Some(((*group, *token), *by)),
+            _ => None,
+        });
+        self.naive.ways = ways.collect();
     }
 
     fn add(&mut self, id: GroupId, buffer: BufferId, access: Access) {
@@ -749,12 +755,14 @@ impl Pair {
                 Effect::LockFailed { group, token, buffer, reason, cause } => {
                     Told::Failed(group, token, buffer, reason, cause)
                 }
-                Effect::TimedOut { group, token } => Told::TimedOut(group, token),
+                Effect::TimedOut { group, token, by } => Told::TimedOut(group, token, by),
                 Effect::Wounded { group, token } => Told::Wounded(group, token),
                 Effect::Contended { group, token, deadline } => {
                     Told::Contended(group, token, deadline)
                 }
-                Effect::Evicted { group, token, cause } => Told::Evicted(group, token, cause),
+                Effect::Evicted { group, token, cause, by } => {
+                    Told::Evicted(group, token, cause, by)
+                }
                 Effect::DropFence { fence } => Told::DropFence(fence),
                 Effect::Remember { buffer } => Told::Remember(buffer),
                 Effect::Forget { buffer } => Told::Forget(buffer),

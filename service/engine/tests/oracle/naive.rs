@@ -15,10 +15,10 @@ pub type Name = (GroupId, Token);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Granted(GroupId, Token, Time, Vec<GrantedBuffer>),
-    TimedOut(GroupId, Token),
+    TimedOut(GroupId, Token, Option<Name>),
     Wounded(GroupId, Token),
     Contended(GroupId, Token, Time),
-    Evicted(GroupId, Token, EvictionCause),
+    Evicted(GroupId, Token, EvictionCause, Option<Name>),
     Failed(GroupId, Token, BufferId, i32, FailureCause),
     Sync {
         group: Option<GroupId>,
@@ -92,6 +92,9 @@ stats! {
     growth_refused,
     wounds,
     instants_with_deadline_and_time_out,
+    evicted_for_a_waiter,
+    timed_out_behind_a_lock,
+    timed_out_behind_a_fence,
     instants_with_two_deadlines,
     instants_with_two_time_outs,
     saved_from_time_out,
@@ -164,6 +167,9 @@ pub struct Naive {
     /// The rules do not say which of two locks of a group ends last if both time out in one call. So the
     /// engine says it.
     pub time_outs: Vec<Name>,
+    /// The rules do not say which of several locks in the way is told. So the engine says it: for each lock that timed
+    /// out or was evicted.
+    pub ways: Vec<(Name, Option<Name>)>,
     pub stats: Stats,
 }
 
@@ -463,6 +469,7 @@ impl Naive {
             issued: Vec::new(),
             order: Vec::new(),
             time_outs: Vec::new(),
+            ways: Vec::new(),
             stats: Stats::default(),
         }
     }
@@ -1395,7 +1402,7 @@ impl Naive {
         let at = self.fences.iter().position(|fence| fence.id == id).expect("a pending fence");
         let fence = self.fences.remove(at);
         if !ok {
-            self.told.push(Told::Evicted(fence.group, fence.token, EvictionCause::Fence));
+            self.told.push(Told::Evicted(fence.group, fence.token, EvictionCause::Fence, None));
             self.stats.fences_failed += 1;
         }
         for mut ending in std::mem::take(&mut self.endings) {
@@ -1522,8 +1529,10 @@ impl Naive {
                 deadlines += 1;
             }
             while let Some(at) = self.locks.iter().position(|lock| lock.deadline == Some(due)) {
+                let by = self.way(self.locks[at].name(), &self.waiters_of(at));
                 let (Lock { group, token, .. }, parts) = self.end(at);
-                self.told.push(Told::Evicted(group, token, EvictionCause::Deadline));
+                self.told.push(Told::Evicted(group, token, EvictionCause::Deadline, by));
+                self.stats.evicted_for_a_waiter += u64::from(by.is_some());
                 self.ended_by_eviction(&parts);
                 deadlines += 1;
             }
@@ -1534,8 +1543,12 @@ impl Naive {
             late.sort_by_key(|name| self.time_outs.iter().position(|other| other == name));
             let time_outs = late.len();
             for name in late {
-                self.told.push(Told::TimedOut(name.0, name.1));
                 let at = self.place(name).expect("a lock that waits");
+                let by = self.way(name, &self.in_the_way(at));
+                self.told.push(Told::TimedOut(name.0, name.1, by));
+                let is_fence = self.locks[at].state == State::Gated;
+                self.stats.timed_out_behind_a_lock += u64::from(by.is_some() && !is_fence);
+                self.stats.timed_out_behind_a_fence += u64::from(by.is_some() && is_fence);
                 self.give_up(at);
             }
             self.go_on(now);
@@ -1545,6 +1558,61 @@ impl Naive {
             stats.instants_with_deadline_and_time_out += u64::from(deadlines > 0 && time_outs > 0);
             stats.saved_from_time_out += (before - time_outs) as u64;
         }
+    }
+
+    /// The lock that is told to be in the way of another: any of these.
+    fn way(&self, of: Name, all: &[Name]) -> Option<Name> {
+        let told = self.ways.iter().find(|(name, _)| *name == of).and_then(|(_, by)| *by);
+        told.filter(|by| all.contains(by)).or(all.first().copied())
+    }
+
+    /// The locks that a waiting one waits for: holders, older waiters, and the givers of fences.
+    fn in_the_way(&self, at: usize) -> Vec<Name> {
+        let lock = &self.locks[at];
+        let mut found = Vec::new();
+        for entry in lock.entries.iter().filter(|entry| entry.granted != Some(entry.want)) {
+            let conflicts = |access: Access| access.is_exclusive() || entry.want.is_exclusive();
+            if lock.state == State::Waiting {
+                for (other, theirs) in self.others_at(at, entry.buffer) {
+                    let older = other.state == State::Waiting && other.ticket < lock.ticket;
+                    let wants = older && theirs.has != Some(theirs.want) && conflicts(theirs.want);
+                    if theirs.has.is_some_and(conflicts) || wants {
+                        found.push(other.name());
+                    }
+                }
+            }
+            if lock.state == State::Gated {
+                let of = self.endings.iter().filter(|ending| ending.part.buffer == entry.buffer);
+                let pending = of.filter(|ending| conflicts(ending.part.access));
+                for id in pending.flat_map(|ending| &ending.pending) {
+                    let fence = self.fences.iter().find(|fence| fence.id == *id);
+                    found.extend(fence.map(|fence| (fence.group, fence.token)));
+                }
+            }
+        }
+        found
+    }
+
+    /// The locks that wait for a buffer that a lock was granted.
+    fn waiters_of(&self, at: usize) -> Vec<Name> {
+        let mut found = Vec::new();
+        for entry in &self.locks[at].entries {
+            let Some(granted) = entry.granted else { continue };
+            for (other, theirs) in self.others_at(at, entry.buffer) {
+                let waits = other.state == State::Waiting && theirs.has != Some(theirs.want);
+                if waits && (granted.is_exclusive() || theirs.want.is_exclusive()) {
+                    found.push(other.name());
+                }
+            }
+        }
+        found
+    }
+
+    /// The other locks that have or want a buffer.
+    fn others_at(&self, at: usize, buffer: BufferId) -> impl Iterator<Item = (&Lock, &Entry)> {
+        let others = self.locks.iter().enumerate().filter(move |(other, _)| *other != at);
+        let entries = others.flat_map(|(_, lock)| lock.entries.iter().map(move |e| (lock, e)));
+        entries.filter(move |(_, entry)| entry.buffer == buffer)
     }
 
     /// Whether no group has it, no operation is in flight on it and no fence is pending.

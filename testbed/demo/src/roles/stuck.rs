@@ -20,13 +20,13 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     let buffer = codec.receive()?.pop().ok_or("no buffer was passed")?;
     let service = BufferSync::connect()?;
     let options = Options { hold_limit: Some(HOLD), ..Options::default() };
-    let mut group = service.open_group("stuck/out0", options)?;
+    let group = service.open_group("stuck/out0", options)?;
     group.add(&buffer, Access::Write)?;
     // The parent tells when to start, during the run.
     std::io::stdin().read_exact(&mut [0])?;
 
     let asked = now();
-    let mut grant = group.lock(PATIENCE)?;
+    let grant = group.lock(PATIENCE)?;
     let granted = now();
     let begin = Instant::now();
     while !grant.is_evicted()? {
@@ -37,7 +37,7 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     }
     let ended = now();
     match grant.unlock() {
-        Err(Error::Evicted) => {}
+        Err(Error::Evicted { .. }) => {}
         other => return Err(format!("a late unlock must be refused, got {other:?}").into()),
     }
     let buffers = vec!["out0".into()];
