@@ -62,8 +62,8 @@ public final class BufferSync {
      *
      * @param timeout the longest time to wait; null for no time-out
      * @return the connection
-     * @throws BufferSyncException {@link ErrorCode#NO_SERVICE} if it is not there in time; {@link
-     *     ErrorCode#NO_BINDER} at once
+     * @throws BufferSyncException {@link ErrorCode#NO_SERVICE} or {@link ErrorCode#SERVICE_DIED} if it is
+     *     not there in time; {@link ErrorCode#NO_BINDER} at once
      * @throws InterruptedException if the thread is interrupted
      */
     public static BufferSync waitForService(@Nullable Duration timeout)
@@ -88,10 +88,15 @@ public final class BufferSync {
         long begin = System.nanoTime();
         while (true) {
             try {
-                return connect(device, instance);
+                BufferSync sync = connect(device, instance);
+                // A process that was connected keeps the service that it knew, so a call has to show that
+                // it lives.
+                sync.getCapabilities();
+                return sync;
             } catch (BufferSyncException e) {
-                long past = System.nanoTime() - begin;
-                if (e.getCode() != ErrorCode.NO_SERVICE || limit >= 0 && past >= limit) {
+                ErrorCode code = e.getCode();
+                boolean absent = code == ErrorCode.NO_SERVICE || code == ErrorCode.SERVICE_DIED;
+                if (!absent || limit >= 0 && System.nanoTime() - begin >= limit) {
                     throw e;
                 }
             }
