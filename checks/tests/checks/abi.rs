@@ -270,6 +270,34 @@ mod tests {
     }
 
     #[test]
+    fn the_header_for_cpp_compiles_in_every_mode() {
+        let client = root().join("client-ndk");
+        let installed = crate::installed::prefix().join("include/android/buffer_sync.hpp");
+        assert!(installed.is_file(), "{} is not installed", installed.display());
+        let source = client.join("examples/tests/cpp/every_member.cc");
+        for compiler in ["c++", "clang++"] {
+            if provision::on_path(compiler).is_none() {
+                println!("{compiler} is not installed: the header is not checked with it");
+                continue;
+            }
+            for standard in ["-std=c++17", "-std=c++20"] {
+                for modes in [&[][..], &["-fno-exceptions", "-fno-rtti"]] {
+                    let args = ["-I".as_ref(), client.join("include").as_os_str()];
+                    let mut call = Command::new(compiler);
+                    call.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+                    call.args(modes).args(["-fsyntax-only"]).args(args).arg(&source);
+                    let output = call.output().unwrap();
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    assert!(output.status.success(), "{compiler} {standard} {modes:?}: {said}");
+                    // An ignored result is an error.
+                    let output = call.arg("-DIGNORES_A_RESULT").output().unwrap();
+                    assert!(!output.status.success(), "{compiler} allows to ignore a Status");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn functions_are_found_in_code_and_not_in_comments() {
         let header =
             "/** ABufferSync_no() */\nint ABufferSync_a(int x);\n// f\nvoid* ABufferSync_b(\n";
