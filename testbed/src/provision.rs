@@ -5,9 +5,10 @@
 //!
 //! Kernel and busybox are downloaded with apt as it is configured, and unpacked into the cache. QEMU and
 //! what [`need`] is asked for (compilers, a JDK, ...) are installed if they are absent. Environment variables name
-//! other parts for machines without apt. [`aidl()`] gets AOSP's AIDL compiler.
+//! other parts for machines without apt. [`aidl()`] gets AOSP's AIDL compiler, [`kotlin()`] the Kotlin compiler.
 
 mod aidl;
+mod kotlin;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::{during, path_from_env, progress, Failure};
 
 pub use aidl::{aidl, Compiler, AIDL};
+pub use kotlin::{kotlin, Kotlin, KOTLIN};
 
 /// Everything that a virtual machine is made of.
 #[derive(Clone, Debug)]

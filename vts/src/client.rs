@@ -13,6 +13,7 @@
 //! | `queue` | requests the lock, prints "queued" |
 //! | `groups` | opens groups until one is refused, prints their number |
 //! | `lose` | has no descriptor left, locks behind a pending fence, ends the lock, prints how many replies were lost, how many locks there were then, and how many in the end |
+//! | `names` | waits in vain for the buffer, and for one of its own; prints the names of the groups in the way |
 //! | `queues` | opens groups, prints "ready", reads a byte, queues a lock of each group until one is refused, prints their number |
 //!
 //! These verbs end by themselves:
@@ -31,7 +32,7 @@ use std::os::unix::net::UnixStream;
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::{runtime, Failure};
-use buffersync_testbed_guest::fdpass;
+use buffersync_testbed_guest::{fdpass, heap};
 use nix::libc;
 
 use crate::fence::has_signalled;
@@ -90,6 +91,19 @@ pub fn run(mut args: impl Iterator<Item = String>) -> ! {
             }
             println!("{} {refused}", opened.len());
             rest();
+        }
+        "names" => {
+            let mut stranger = Group::of("vts/stranger", &buffer, access);
+            let own = heap::allocate(4096).expect("heap");
+            let mut holder = Group::of("vts/own", &own, Access::DMA_WRITE);
+            let _held = holder.lock();
+            let mut waiter = Group::of("vts/behind", &own, Access::DMA_WRITE);
+            let names = [&mut stranger, &mut waiter].map(|group| {
+                let way = group.times_out();
+                group.binder.object.getGroupName(way.value0).expect("getGroupName")
+            });
+            println!("{names:?}");
+            groups.extend([stranger, holder, waiter]);
         }
         "lose" => {
             let group = Group::of("vts/loser", &buffer, access);

@@ -309,6 +309,15 @@ impl Group {
     }
 
     /// Tells if no record that somebody waits comes within `limit`.
+    /// Waits in vain for a short time. Returns the record.
+    pub fn times_out(&mut self) -> Record {
+        let reply = self.binder.lock(50_000_000).expect("lock");
+        assert!(!is_granted(&reply), "somebody is in the way");
+        let record = self.next_event().expect("a time-out");
+        assert_eq!((record.kind, record.token), (event::TIMED_OUT, reply.token));
+        record
+    }
+
     pub fn is_uncontended_within(&mut self, limit: Duration) -> bool {
         while self.contended.is_empty() && self.readable(limit) && self.read_message() {}
         self.contended.is_empty()

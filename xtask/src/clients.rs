@@ -1,18 +1,19 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The examples and tests of the C and Java API, built as their users would: against what
+//! The examples and tests of the C, Java and Kotlin API, built as their users would: against what
 //! [`mod@crate::install`] has installed, found with pkg-config.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use buffersync_testbed::checkout::{root, target};
-use buffersync_testbed::command::{call, files, made};
+use buffersync_testbed::checkout::{cache, root, target};
+use buffersync_testbed::command::{call, copy, files, made};
 use buffersync_testbed::{provision, Failure};
 
-use crate::install::{javac, Install};
+use crate::install::{annotations, javac, javadoc, Install};
 
 /// The C programs notice leaks, stray accesses and undefined behaviour with these.
 const SANITIZERS: &str = "-fsanitize=address,undefined";
@@ -61,12 +62,18 @@ pub fn stage(stage: &Path) -> Result<(), Failure> {
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]);
     call(cc.arg(examples.join("tests/c/nativewindow.c")).arg("-o").arg(library))?;
-    java(&clients.join("java"), &prefix.join("share/java/buffersync.jar"))
+    let jar = prefix.join("share/java/buffersync.jar");
+    java(&clients.join("java"), &jar)?;
+    kotlin(&clients.join("kotlin"), &jar)
 }
 
 /// The Java examples and tests, Android's part of the API over stand-ins for the platform's classes,
-/// and the documentation of both.
+/// and the documentation of that part.
 fn java(to: &Path, jar: &Path) -> Result<(), Failure> {
+    let module = output(Command::new("jar").arg("--describe-module").arg("--file").arg(jar))?;
+    if !module.contains("vendor.buffersync automatic") {
+        return Err(Failure(format!("{} names no module:\n{module}", jar.display())));
+    }
     let client = root().join("client-ndk");
     let android = client.join("java-android");
     let mut sources = Vec::new();
@@ -76,15 +83,52 @@ fn java(to: &Path, jar: &Path) -> Result<(), Failure> {
     for folder in ["java", "tests/java"] {
         sources.extend(files(&client.join("examples").join(folder), "java")?);
     }
+    // Without JSpecify, as programs are compiled that do not know it.
     javac(to, &[jar], &sources)?;
-    let documented = [client.join("java/vendor/buffersync"), android.join("vendor/buffersync")];
-    let mut javadoc = Command::new("javadoc");
-    javadoc.args(["-quiet", "-Xdoclint:all", "-Werror", "-d"]).arg(target().join("java/doc"));
-    javadoc.arg("-classpath").arg(to);
-    for folder in documented {
-        javadoc.args(files(&folder, "java")?);
+    let documented = files(&android.join("vendor/buffersync"), "java")?;
+    javadoc(&target().join("java/doc-android"), &[to, jar, &annotations()?], &documented)
+}
+
+/// The Kotlin examples, and the libraries that they need. Kotlin has to know what may be null, so it also has to refuse
+/// each line of `Nullness.kt` that ends in WRONG, and no other.
+fn kotlin(to: &Path, jar: &Path) -> Result<(), Failure> {
+    let kotlin = provision::kotlin(&cache())?;
+    let examples = root().join("client-ndk/examples");
+    let sources = files(&examples.join("kotlin"), "kt")?;
+    call(kotlin.compiler(to, &[jar])?.args(&sources))?;
+    for library in kotlin.libraries() {
+        copy(&library, &to.join("lib").join(library.file_name().unwrap_or_default()))?;
     }
-    call(&mut javadoc)
+    let wrong = examples.join("tests/kotlin/Nullness.kt");
+    let text = made(fs::read_to_string(&wrong), "Nullness.kt")?;
+    let mut compiler = kotlin.compiler(&target().join("java/wrong"), &[jar])?;
+    let said = made(compiler.arg(&wrong).output(), "java")?.stderr;
+    same_lines(&text, &String::from_utf8_lossy(&said)).map_err(Failure)
+}
+
+/// Compares the lines that end in WRONG with those that a compiler has refused.
+fn same_lines(source: &str, said: &str) -> Result<(), String> {
+    let wrong = |(at, line): (usize, &str)| line.ends_with("// WRONG").then_some(at + 1);
+    let expected: BTreeSet<usize> = source.lines().enumerate().filter_map(wrong).collect();
+    let refused = |line: &str| line.split_once(".kt:")?.1.split(':').next()?.parse().ok();
+    let errors = said.lines().filter(|line| line.contains(": error: "));
+    let found: BTreeSet<usize> = errors.filter_map(refused).collect();
+    match !expected.is_empty() && expected == found {
+        true => Ok(()),
+        false => {
+            Err(format!("Kotlin should refuse the lines {expected:?}, not {found:?}:\n{said}"))
+        }
+    }
+}
+
+/// The standard output of a command that has to succeed.
+fn output(command: &mut Command) -> Result<String, Failure> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = made(command.output(), &name)?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(Failure(format!("{name} failed ({})", output.status))),
+    }
 }
 
 fn pkg_config(prefix: &Path) -> Result<Vec<String>, Failure> {
@@ -113,4 +157,20 @@ fn compile(program: &str, flags: &[String], to: &Path) -> Result<(), Failure> {
     call_of.arg("-I").arg(examples.join("c"));
     call_of.arg(&source).arg("-o").arg(to.join(name));
     call(call_of.args(flags).arg("-Wl,-rpath,$ORIGIN/../prefix/lib"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_kotlin_does_not_refuse_is_noticed() {
+        let source = "val a = 1\nval b: Int = null // WRONG\n";
+        let refused = |line| format!("/x/Nullness.kt:{line}:8: error: null cannot be a value\n");
+        same_lines(source, &refused(2)).unwrap();
+        for said in [String::new(), refused(1), refused(2) + &refused(1)] {
+            assert!(same_lines(source, &said).is_err(), "{said}");
+        }
+        assert!(same_lines("val a = 1\n", "").is_err(), "nothing is checked");
+    }
 }

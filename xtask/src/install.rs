@@ -11,6 +11,7 @@
 //! | `lib/pkgconfig/buffersync.pc` | for `pkg-config --cflags --libs buffersync` |
 //! | `lib/libbuffersync_jni.so` | the native half of the Java classes |
 //! | `share/java/buffersync.jar` | the Java classes |
+//! | `share/java/buffersync-sources.jar`, `buffersync-javadoc.jar` | what an IDE shows of them |
 //! | `bin/vendor.buffersync-service` | the service |
 //! | `lib/systemd/system/vendor.buffersync.service` | starts it, confined |
 //! | `lib/sysusers.d/buffersync.conf` | its user |
@@ -69,7 +70,7 @@ impl Install<'_> {
         if self.java {
             provision::need(&[("javac", "default-jdk-headless")])?;
             self.library("jni", "libbuffersync_jni", JNI_LIBRARY, &lib.join(JNI_LIBRARY))?;
-            jar(&folder("share/java/buffersync.jar"))?;
+            java(&folder("share/java"))?;
         }
         if self.service {
             self.service()?;
@@ -157,14 +158,58 @@ fn unit_for(unit: &str, prefix: &Path) -> Result<String, Failure> {
     Ok(unit.replace(before, &after))
 }
 
-/// Compiles the Java API. Its warnings are errors.
-fn jar(to: &Path) -> Result<(), Failure> {
-    let classes = target().join("java/classes");
-    let _ = fs::remove_dir_all(&classes);
-    made(fs::create_dir_all(&classes), "java/classes")?;
-    let sources = root().join("client-ndk/java");
-    javac(&classes, &[], &files(&sources.join("vendor/buffersync"), "java")?)?;
-    call(Command::new("jar").arg("--create").arg("--file").arg(to).arg("-C").arg(&classes).arg("."))
+/// The folder of the Java API's sources.
+fn java_sources() -> PathBuf {
+    root().join("client-ndk/java")
+}
+
+/// Makes the Java API's jars: classes, sources and documentation. Warnings are errors.
+fn java(to: &Path) -> Result<(), Failure> {
+    let (classes, doc) = (target().join("java/classes"), target().join("java/doc"));
+    for folder in [&classes, &doc] {
+        let _ = fs::remove_dir_all(folder);
+        made(fs::create_dir_all(folder), "java")?;
+    }
+    let annotations = annotations()?;
+    let sources = files(&java_sources().join(PACKAGE), "java")?;
+    javac(&classes, &[&annotations], &sources)?;
+    // A program with modules names this one so.
+    let manifest = target().join("java/manifest");
+    made(fs::write(&manifest, format!("Automatic-Module-Name: {MODULE}\n")), "manifest")?;
+    let mut all = Command::new("jar");
+    all.arg("--create").arg("--file").arg(to.join("buffersync.jar"));
+    call(all.arg("--manifest").arg(&manifest).arg("-C").arg(&classes).arg("."))?;
+    jar(&to.join("buffersync-sources.jar"), &java_sources(), PACKAGE)?;
+    javadoc(&doc, &[&annotations], &sources)?;
+    jar(&to.join("buffersync-javadoc.jar"), &doc, ".")
+}
+
+/// The folder of the package below its sources.
+const PACKAGE: &str = "vendor/buffersync";
+const MODULE: &str = "vendor.buffersync";
+
+/// Makes a jar of a folder, or of what it has in another.
+fn jar(to: &Path, folder: &Path, content: &str) -> Result<(), Failure> {
+    let mut jar = Command::new("jar");
+    call(jar.arg("--create").arg("--file").arg(to).arg("-C").arg(folder).arg(content))
+}
+
+/// Compiles the stand-ins for JSpecify's annotations. The jar does not get them.
+pub fn annotations() -> Result<PathBuf, Failure> {
+    let to = target().join("java/jspecify");
+    made(fs::create_dir_all(&to), "java/jspecify")?;
+    let from = java_sources().join("stubs/org/jspecify/annotations");
+    javac(&to, &[], &files(&from, "java")?)?;
+    Ok(to)
+}
+
+/// Makes the documentation of Java classes. Its warnings are errors, a missing comment too.
+pub fn javadoc(to: &Path, class_path: &[&Path], sources: &[PathBuf]) -> Result<(), Failure> {
+    let mut javadoc = Command::new("javadoc");
+    javadoc.args(["-quiet", "-Xdoclint:all", "-Werror", "-notimestamp", "-d"]).arg(to);
+    let class_path = std::env::join_paths(class_path);
+    javadoc.arg("-classpath").arg(class_path.map_err(|error| Failure(error.to_string()))?);
+    call(javadoc.args(sources))
 }
 
 /// Compiles Java, with all warnings, as errors.

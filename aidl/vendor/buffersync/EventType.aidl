@@ -46,8 +46,8 @@ enum EventType {
      * had passed since the unlock. There is one record for each such fence. If only a part was
      * unlocked, the grant goes on with the rest.
      *
-     * value0 and value1, without FENCE: the number of a group and of its lock that was waiting for
-     * a buffer of the grant; 0 if none was. See ISyncGroup.getGroupName().
+     * Without FENCE, value0 and value1 name a lock that was waiting for a buffer of the grant: the
+     * number of its group (see ISyncGroup.getGroupName()), and its own; 0 if none was.
      */
     EVICTED = 4,
     /**
@@ -63,10 +63,10 @@ enum EventType {
      * because of them is granted. If this was a growth, its grant goes on as it was; otherwise the
      * lock has ended, and the group's next lock has its ticket while that lives (see ISyncGroup).
      *
-     * value0 and value1: the number of a group and of its lock that is in the way: it holds one of
-     * the buffers, has given a fence for it that is pending, or waits for it with an older ticket.
-     * 0 if there is none: the lock waited for implicit fences or for cache maintenance. See
-     * ISyncGroup.getGroupName().
+     * Both values name a lock in the way: value0 is the number of its group (see
+     * ISyncGroup.getGroupName()), value1 its own. It holds a buffer that this one lacks, has given
+     * a release fence for it that is pending, or waits for it with an older ticket. Both are 0 if
+     * there is none: the lock waited for implicit fences or for cache maintenance.
      */
     TIMED_OUT = 6,
     /**

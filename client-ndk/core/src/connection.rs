@@ -104,7 +104,8 @@ impl BufferSync {
     /// Connects like [`BufferSync::connect`], and waits until the service is there (`None`: as long as it takes).
     ///
     /// # Errors
-    /// [`Error::NoService`] if it is not there in time; [`Error::NoBinder`], [`Error::Forked`] at once.
+    /// [`Error::NoService`] or [`Error::ServiceDied`] if it is not there in time; [`Error::NoBinder`], [`Error::Forked`]
+    /// at once.
     pub fn wait_for_service(timeout: impl Into<Option<Duration>>) -> Result<Self> {
         Self::wait_for_service_with(DEFAULT_DEVICE, DEFAULT_INSTANCE, timeout)
     }
@@ -120,8 +121,10 @@ impl BufferSync {
     ) -> Result<Self> {
         let until = timeout.into().and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            match Self::connect_with(device, instance) {
-                Err(error @ Error::NoService { .. }) => {
+            // A process that was connected keeps the service that it knew, so a call has to show that it lives.
+            let found = Self::connect_with(device, instance);
+            match found.and_then(|sync| sync.capabilities().map(|_| sync)) {
+                Err(error @ (Error::NoService { .. } | Error::ServiceDied)) => {
                     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
                     if left.is_some_and(|left| left.is_zero()) {
                         return Err(error);

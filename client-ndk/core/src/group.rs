@@ -199,10 +199,26 @@ impl Group {
     pub fn wait(&self, lock: LockId) -> Result<()> {
         self.request(|state| {
             state.refuse_waited(lock)?;
-            let granted = state.session()?.look(lock)?;
-            Ok((lock, granted))
+            let granted = state.session()?.look(lock);
+            if granted != Ok(false) {
+                state.cancelled.retain(|cancelled| *cancelled != lock);
+            }
+            Ok((lock, granted?))
         })
         .map(drop)
+    }
+
+    /// Ends the wait of another thread, or its next wait if that is about to begin: it gets [`Error::Cancelled`]. The
+    /// lock still waits, and that thread then ends it ([`Group::abandon`], [`Group::drop_lock`]). This is no call of
+    /// the service, so a thread that is interrupted does not block the one that interrupts it.
+    pub fn interrupt(&self, lock: LockId) {
+        let _ = self.with(|state| {
+            let found = state.session()?.locks.find(lock);
+            if found.is_some_and(|lock| lock.waiting) && !state.cancelled.contains(&lock) {
+                state.cancelled.push(lock);
+            }
+            Ok(())
+        });
     }
 
     /// Reads the pending events. Returns true if a lock is granted, false if it waits.
@@ -485,6 +501,26 @@ impl Group {
         })
     }
 
+    /// Like [`Group::unlock_and_lock`], but returns at once: the number of the new lock, and true if it is granted. The
+    /// old grant has ended.
+    ///
+    /// # Errors
+    /// Those of [`Group::unlock_and_lock`], except those of a wait.
+    pub fn start_unlock_and_lock(
+        &self,
+        done: LockId,
+        fences: impl Into<Fences>,
+        wants: &[(BufferId, Access)],
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<(LockId, bool)> {
+        let (fences, timeout) = (fences.into().into_aidl(), Timeout::of(timeout.into()));
+        self.with(|state| {
+            state.refuse_waited(done)?;
+            state.session()?.exchange(done, &fences, wants, timeout)
+        })
+        .map_err(|error| self.explained(error))
+    }
+
     /// Asks the service for the group's locks, the oldest number first. What is not here has ended or
     /// never was.
     ///
@@ -701,6 +737,25 @@ mod tests {
 
     use super::*;
     use crate::scripted::{group, record, Done, Queued, Then, ONE, TIMED_OUT, TWO};
+
+    #[test]
+    fn an_interruption_ends_a_wait_also_if_it_comes_before() {
+        let timed_out = Then(vec![record(event::TIMED_OUT, 2)], Box::new(Done));
+        let calls = [("lock 1 [1]", Queued), ("lock 2 [2]", Queued), ("remove [9]", timed_out)];
+        let (group, _ending) = group(calls);
+        let lock = group.start_lock(&[ONE], None).unwrap().0;
+        group.interrupt(lock);
+        group.interrupt(lock);
+        assert_eq!(group.wait(lock), Err(Error::Cancelled));
+        assert_eq!(group.is_granted(lock), Ok(false), "it still waits");
+        // Of a lock that has ended nothing is kept.
+        let lock = group.start_lock(&[TWO], None).unwrap().0;
+        group.interrupt(lock);
+        group.remove(BufferId(9)).unwrap();
+        assert_eq!(group.wait(lock), Err(TIMED_OUT));
+        group.interrupt(lock);
+        assert_eq!(group.state().unwrap().cancelled, []);
+    }
 
     #[test]
     fn a_thread_leaves_the_events_to_the_thread_that_polls() {

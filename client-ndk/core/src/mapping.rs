@@ -6,13 +6,65 @@
 use std::ffi::c_void;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
+use nix::fcntl::{fcntl, FcntlArg};
 use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
+use nix::sys::stat::fstat;
+use nix::sys::statfs::{fstatfs, FsType};
 use nix::unistd::{lseek, Whence};
 
 use crate::error::{Error, Result};
+use crate::group::Group;
+use crate::types::{Access, BufferId};
+
+/// `DMA_BUF_MAGIC` of linux/magic.h: the file system that fstatfs(2) reports for a dma-buf.
+const DMA_BUF_MAGIC: FsType = FsType(0x444d_4142);
+
+impl Group {
+    /// Adds the buffers of a native handle like [`Group::add_handle`], and maps each. Writable for an access that
+    /// writes. If one can't be mapped, none is added.
+    ///
+    /// # Errors
+    /// Those of [`Group::add_handle`] and [`Mapping::new`].
+    pub fn map_handle(
+        &self,
+        fds: &[BorrowedFd<'_>],
+        access: Access,
+    ) -> Result<Vec<(BufferId, Mapping)>> {
+        let writable = matches!(access, Access::Write | Access::DmaWrite);
+        let buffers = buffers_of(fds)?;
+        let mappings = buffers.into_iter().map(|fd| Mapping::new(fd, writable));
+        let mappings = mappings.collect::<Result<Vec<Mapping>>>()?;
+        let ids = self.add_handle(fds, &[], access)?;
+        if ids.len() != mappings.len() {
+            return Err(Error::Protocol("the service found other buffers in the handle"));
+        }
+        Ok(ids.into_iter().zip(mappings).collect())
+    }
+}
+
+/// The descriptors that [`Group::add_handle`] takes for buffers, the first of each buffer: the dma-bufs, and without
+/// one the memfds, which have seals.
+fn buffers_of<'a>(fds: &[BorrowedFd<'a>]) -> Result<Vec<BorrowedFd<'a>>> {
+    let is_dmabuf =
+        |fd: &BorrowedFd<'_>| fstatfs(fd).is_ok_and(|stat| stat.filesystem_type() == DMA_BUF_MAGIC);
+    let is_memfd = |fd: &BorrowedFd<'_>| fcntl(fd.as_raw_fd(), FcntlArg::F_GET_SEALS).is_ok();
+    let mut found: Vec<BorrowedFd<'a>> = fds.iter().copied().filter(is_dmabuf).collect();
+    if found.is_empty() {
+        found = fds.iter().copied().filter(is_memfd).collect();
+    }
+    let (mut known, mut buffers) = (Vec::new(), Vec::new());
+    for fd in found {
+        let stat = fstat(fd.as_raw_fd()).map_err(|errno| Error::System("fstat", errno))?;
+        if !known.contains(&(stat.st_dev, stat.st_ino)) {
+            known.push((stat.st_dev, stat.st_ino));
+            buffers.push(fd);
+        }
+    }
+    Ok(buffers)
+}
 
 /// A whole dma-buf, mapped shared; unmapped when dropped.
 #[derive(Debug)]
@@ -158,7 +210,7 @@ mod volatile {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
+    use std::fs::File;
 
     use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
     use nix::unistd::ftruncate;
@@ -196,5 +248,17 @@ mod tests {
             let beyond = memory.read_at(offset, &mut room);
             assert!(matches!(beyond, Err(Error::IllegalArgument(_))), "{offset} {length}");
         }
+    }
+
+    #[test]
+    fn a_buffer_of_a_handle_counts_once_and_other_descriptors_do_not() {
+        let memfd = || memfd_create(c"frame", MemFdCreateFlag::MFD_CLOEXEC).unwrap();
+        let (one, two, null) = (memfd(), memfd(), File::open("/dev/null").unwrap());
+        let again = one.try_clone().unwrap();
+        let handle = [null.as_fd(), one.as_fd(), again.as_fd(), two.as_fd()];
+        let found: Vec<i32> =
+            buffers_of(&handle).unwrap().iter().map(|fd| fd.as_raw_fd()).collect();
+        assert_eq!(found, [one.as_raw_fd(), two.as_raw_fd()]);
+        assert!(buffers_of(&[null.as_fd()]).unwrap().is_empty());
     }
 }

@@ -25,6 +25,7 @@ use buffersync_testbed_guest::heap;
 use buffersync_testbed_guest::stack::{patient, Stack};
 use buffersync_testbed_guest::user::User;
 use nix::fcntl::{fcntl, FcntlArg, FdFlag};
+use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 
 const SIZE: usize = 64 * 1024;
 const FRAMES: u32 = 60;
@@ -232,9 +233,17 @@ fn examples_exchange_frames_and_leak_nothing() {
         let leaky = Example::start(misuse, &[&one, &other], &[]).end();
         assert_eq!(leaky.code(), Some(SANITIZER), "a leak was not noticed");
     });
+    step("Kotlin viewfinder", || {
+        let [preview, still] = buffers();
+        Example::start(java(User::PREVIEW, "ViewfinderKt"), &[&preview, &still], &[]).finish();
+    });
     step("misuse from Java", || {
         let [one, other] = buffers();
-        Example::start(java(User::STUCK, "Misuse"), &[&one, &other], &[]).finish();
+        // A handle may have memory with metadata beside its dma-bufs. The program inherits it.
+        let metadata = memfd_create(c"metadata", MemFdCreateFlag::empty()).expect("memfd_create");
+        nix::unistd::ftruncate(&metadata, 4096).expect("ftruncate");
+        let number = [metadata.as_raw_fd().to_string()];
+        Example::start(java(User::STUCK, "Misuse"), &[&one, &other], &number).finish();
     });
     step("anything from C", || {
         let [one, other] = buffers();
@@ -277,6 +286,16 @@ fn examples_exchange_frames_and_leak_nothing() {
     step("the C camera recovers", || recovery::of_the_camera(&sync, &mut stack));
     step("the C++ codec recovers", || recovery::of_the_codec(&sync, &mut stack));
     step("a C++ camera HAL", || recovery::of_a_camera_hal(&sync, &mut stack));
+    step("recovery from Java", || {
+        let [one, other] = buffers();
+        let mut recovery = Example::start(java(User::PREVIEW, "Recovery"), &[&one, &other], &[]);
+        assert_eq!(recovery.next(), 1, "it works");
+        stack.kill_service().expect("kill");
+        assert_eq!(recovery.next(), 2, "it knows of the death");
+        stack.restart_service(&[]).expect("restart");
+        assert_eq!(recovery.next(), 3, "it works again");
+        recovery.finish();
+    });
     step("the Rust client", || rust_client::works(&sync, &mut stack));
 }
 
@@ -349,10 +368,15 @@ fn number_of(bytes: &[u8]) -> u32 {
     first.wrapping_mul(inverse)
 }
 
-/// A Java class of the examples, in a JVM that starts quickly on an emulated machine.
+/// A class of the examples in Java or Kotlin, in a JVM that starts quickly on an emulated machine.
 fn java(user: User, class: &str) -> Command {
     let mut command = user.command("java");
-    let class_path = [folder("clients/java"), folder("prefix/share/java/buffersync.jar")];
+    let class_path = [
+        folder("clients/java"),
+        folder("prefix/share/java/buffersync.jar"),
+        folder("clients/kotlin"),
+        folder("clients/kotlin/lib/*"),
+    ];
     let library = folder("prefix/lib").into_os_string();
     let mut library_path = OsString::from("-Djava.library.path=");
     library_path.push(library);

@@ -6,12 +6,12 @@
 //!
 //! [`native!`] makes the function that the JVM calls. The JNI descriptor is made from the same types, so
 //! the two can't differ. When the methods are registered, the JVM checks that `Native.java` declares the
-//! same. A failure becomes a `BufferSyncException(int code, String message)`.
+//! same. A failure becomes a `BufferSyncException`.
 
 use std::ffi::c_void;
 use std::time::Duration;
 
-use buffersync_client::Error;
+use buffersync_client_core::{Error, InTheWay};
 use jni::objects::{JByteBuffer, JIntArray, JLongArray, JObject, JString, JThrowable, JValue};
 use jni::sys::{jboolean, jint, jlong, jobject};
 use jni::{JNIEnv, NativeMethod};
@@ -111,6 +111,20 @@ object! {
     JString, "Ljava/lang/String;";
 }
 
+/// An argument that is a `java.io.FileDescriptor`.
+#[repr(transparent)]
+pub struct Descriptor<'local>(JObject<'local>);
+
+impl Java for Descriptor<'_> {
+    const NAME: &'static str = "Ljava/io/FileDescriptor;";
+}
+
+impl<'local> Descriptor<'local> {
+    pub fn object(&self) -> &JObject<'local> {
+        &self.0
+    }
+}
+
 /// An argument that is `boolean` in Java: the JVM passes 0 or 1.
 #[repr(transparent)]
 pub struct Flag(jboolean);
@@ -171,8 +185,10 @@ pub fn run<'local, T: Reply>(
 ) -> T::Raw {
     let thrown = match body(env) {
         Ok(result) => return result.into_raw(),
-        Err(Failure::Client(error)) => throw(env, error.code(), &error.to_string()),
-        Err(Failure::Jni(error)) => throw(env, internal(), &error.to_string()),
+        Err(Failure::Client(error)) => {
+            throw(env, error.code(), &error.to_string(), error.in_the_way())
+        }
+        Err(Failure::Jni(error)) => throw(env, internal(), &error.to_string(), None),
     };
     if thrown.is_err() && !env.exception_check().unwrap_or(false) {
         // The exception can't be made either. Java must not take the returned value for a result.
@@ -185,15 +201,32 @@ fn internal() -> i32 {
     Error::Protocol("").code()
 }
 
-fn throw(env: &mut JNIEnv<'_>, code: i32, message: &str) -> jni::errors::Result<()> {
+/// Throws a `BufferSyncException(int code, String message, long group, long lock, String owner)`.
+fn throw(
+    env: &mut JNIEnv<'_>,
+    code: i32,
+    message: &str,
+    by: Option<&InTheWay>,
+) -> jni::errors::Result<()> {
     if env.exception_check()? {
         return Ok(());
     }
     let message = env.new_string(message)?;
+    let owner = match by.and_then(|by| by.owner.as_deref()) {
+        Some(owner) => env.new_string(owner)?,
+        None => JObject::null().into(),
+    };
+    let (group, lock) = by.map_or((0, 0), |by| (by.group, by.lock.0));
     let exception = env.new_object(
         "vendor/buffersync/BufferSyncException",
-        "(ILjava/lang/String;)V",
-        &[JValue::Int(code), JValue::Object(&message)],
+        "(ILjava/lang/String;JJLjava/lang/String;)V",
+        &[
+            JValue::Int(code),
+            JValue::Object(&message),
+            JValue::Long(group),
+            JValue::Long(lock),
+            JValue::Object(&owner),
+        ],
     )?;
     env.throw(JThrowable::from(exception))
 }
@@ -213,6 +246,11 @@ pub fn nanos(duration: Duration) -> jlong {
     jlong::try_from(duration.as_nanos()).unwrap_or(jlong::MAX)
 }
 
+/// A reading of a clock for Java; 0 for none.
+pub fn moment(time: Option<Duration>) -> jlong {
+    time.map_or(0, nanos)
+}
+
 /// A time-out from Java; `None` if it is negative.
 pub fn timeout(nanos: jlong) -> Option<Duration> {
     u64::try_from(nanos).ok().map(Duration::from_nanos)
@@ -220,6 +258,17 @@ pub fn timeout(nanos: jlong) -> Option<Duration> {
 
 pub fn string(env: &mut JNIEnv<'_>, string: &JString<'_>) -> Result<String> {
     Ok(env.get_string(string)?.into())
+}
+
+/// A string for Java; null for none.
+pub fn optional_string<'local>(
+    env: &mut JNIEnv<'local>,
+    string: Option<&str>,
+) -> Result<JString<'local>> {
+    match string {
+        Some(string) => Ok(env.new_string(string)?),
+        None => Ok(JObject::null().into()),
+    }
 }
 
 pub fn longs<'local>(env: &mut JNIEnv<'local>, values: &[jlong]) -> Result<JLongArray<'local>> {

@@ -4,15 +4,16 @@
 //! The native half of `vendor.buffersync` in Java: the methods of its class `Native`.
 //!
 //! Only the Java classes call this layer, and they document the API. Groups and connections are handles
-//! ([`buffersync_client::Handles`]), so no mistake in Java, and no order of finalisation, makes a stale
+//! ([`buffersync_client_core::Handles`]), so no mistake in Java, and no order of finalisation, makes a stale
 //! reference. A value with several fields is an array of `long`.
 //!
 //! | module | content |
 //! |---|---|
 //! | `sync` | the connection |
-//! | `group` | groups, the main lock and its grant |
-//! | `locks` | locks by number |
-//! | `memory` | mapped buffers, descriptors, fences |
+//! | `group` | a group's buffers and events |
+//! | `locks` | its locks |
+//! | `memory` | mapped buffers and fences |
+//! | `descriptors` | the descriptors in Java's and Android's objects |
 //! | `bridge` | makes a Rust function a native method: types, conversions, exceptions |
 
 // This code runs in the process of an app or a HAL, and Soong builds with panic=abort: a panic ends
@@ -33,6 +34,7 @@
 )]
 
 mod bridge;
+mod descriptors;
 mod group;
 mod locks;
 mod memory;
@@ -63,7 +65,14 @@ pub unsafe extern "system" fn JNI_OnLoad(vm: *mut jni::sys::JavaVM, _: *mut c_vo
 
 fn register(env: &mut JNIEnv<'_>) -> jni::errors::Result<()> {
     let class = env.find_class(CLASS)?;
-    for methods in [sync::methods(), group::methods(), locks::methods(), memory::methods()] {
+    let all = [
+        sync::methods(),
+        group::methods(),
+        locks::methods(),
+        memory::methods(),
+        descriptors::methods(),
+    ];
+    for methods in all {
         env.register_native_methods(&class, &methods)?;
     }
     Ok(())

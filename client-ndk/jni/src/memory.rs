@@ -1,31 +1,31 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The native methods for file descriptors, which a plain JVM does not have: map a dma-buf, wait for a
-//! fence, close it; and on Android, get the descriptors of a `HardwareBuffer`.
+//! The native methods for mapped buffers and fences.
 
-use std::ffi::{c_void, CStr};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::OnceLock;
+use std::time::Instant;
 
-use buffersync_client::{descriptors_of, fence, AHardwareBuffer, Error, Mapping};
-use jni::objects::{JByteBuffer, JIntArray, JLongArray, JObject};
+use buffersync_client_core::{Error, Mapping};
+use jni::objects::{JByteBuffer, JIntArray, JLongArray};
 use jni::sys::{jint, jlong};
 use jni::{JNIEnv, NativeMethod};
 
-use crate::bridge::{ints, longs, native, timeout, Flag, Result};
+use crate::bridge::{int_values, longs, native, timeout, Result};
+use crate::group::{access, find};
 
 pub fn methods() -> Vec<NativeMethod> {
     vec![
-        native!(map(fd: jint, writable: Flag) -> JLongArray<'static>),
+        native!(map(group: jlong, fds: JIntArray, access: jint) -> JLongArray<'static>),
         native!(view(address: jlong, size: jlong) -> JByteBuffer<'static>),
         native!(unmap(address: jlong, size: jlong) -> ()),
-        native!(wait_fence(fd: jint, timeout: jlong) -> ()),
+        native!(wait_fence(fd: jint, waker: jint, timeout: jlong) -> bool),
+        native!(open_waker() -> jint),
+        native!(wake(waker: jint) -> ()),
         native!(duplicate(fd: jint) -> jint),
         native!(close_fd(fd: jint) -> ()),
-        native!(hardware_buffer_fds(buffer: JObject) -> JIntArray<'static>),
     ]
 }
 
@@ -49,15 +49,31 @@ pub fn owned(fd: jint) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Returns address and size.
-fn map<'local>(env: &mut JNIEnv<'local>, fd: jint, writable: Flag) -> Result<JLongArray<'local>> {
-    let mapping = Mapping::new(borrowed(fd)?, writable.is_set())?;
-    let size = jlong::try_from(mapping.len());
-    let size = size.map_err(|_| Error::IllegalArgument("larger than memory".into()))?;
-    let values = [mapping.start() as usize as jlong, size];
+/// Adds the buffers of a handle and maps them. Returns id, address and size of each.
+fn map<'local>(
+    env: &mut JNIEnv<'local>,
+    group: jlong,
+    fds: JIntArray<'_>,
+    wanted: jint,
+) -> Result<JLongArray<'local>> {
+    let (fds, access) = (int_values(env, &fds)?, access(wanted)?);
+    let fds = fds.iter().map(|fd| borrowed(*fd)).collect::<Result<Vec<_>>>()?;
+    let mapped = find(group)?.map_handle(&fds, access)?;
+    let mut values = Vec::new();
+    for (id, mapping) in &mapped {
+        // A ByteBuffer counts its bytes with an int.
+        let size = jint::try_from(mapping.len()).map_err(|_| {
+            let why =
+                format!("buffer {id} has {} bytes, a ByteBuffer at most 2^31 - 1", mapping.len());
+            Error::IllegalArgument(why)
+        })?;
+        values.extend([id.0, mapping.start() as usize as jlong, jlong::from(size)]);
+    }
     let array = longs(env, &values)?;
-    // Java has the address now, and calls `unmap` when no byte buffer of it is left.
-    let _ = mapping.into_raw();
+    // Java has the addresses now, and calls `unmap` when no byte buffer of a mapping is left.
+    mapped.into_iter().for_each(|(_, mapping)| {
+        let _ = mapping.into_raw();
+    });
     Ok(array)
 }
 
@@ -85,55 +101,61 @@ fn unmap(_: &mut JNIEnv<'_>, address: jlong, size: jlong) -> Result<()> {
     Ok(())
 }
 
-fn wait_fence(_: &mut JNIEnv<'_>, fd: jint, timeout_nanos: jlong) -> Result<()> {
-    Ok(fence::wait(borrowed(fd)?, timeout(timeout_nanos))?)
+/// Waits until a fence has signalled. Returns false if another thread has called [`wake`] before.
+fn wait_fence(_: &mut JNIEnv<'_>, fence: jint, waker: jint, limit: jlong) -> Result<bool> {
+    borrowed(fence)?;
+    let until = timeout(limit).and_then(|limit| Instant::now().checked_add(limit));
+    let polled = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut both = [polled(fence), polled(waker)];
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        // Rounded up, so that the last round is not repeated. One that is too long for poll is cut, and repeated.
+        let millis = left.map_or(-1, |left| {
+            i32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX)
+        });
+        // SAFETY: poll writes to two entries, which live until it returns.
+        let count = unsafe { libc::poll(both.as_mut_ptr(), 2, millis) };
+        let error = std::io::Error::last_os_error().raw_os_error();
+        let [fence, waker] = &both;
+        if count < 0 && error != Some(libc::EINTR) {
+            return Err(Error::NoResources(format!("poll on a fence: errno {error:?}")).into());
+        } else if count > 0 && fence.revents & libc::POLLNVAL != 0 {
+            return Err(Error::BadFd.into());
+        } else if count > 0 && fence.revents != 0 {
+            return Ok(true);
+        } else if count > 0 && waker.revents != 0 {
+            return Ok(false);
+        } else if left.is_some_and(|left| left.is_zero()) {
+            return Err(Error::TimedOut { by: None, silent: false }.into());
+        }
+    }
+}
+
+/// A descriptor that ends [`wait_fence`].
+fn open_waker(_: &mut JNIEnv<'_>) -> Result<jint> {
+    // SAFETY: a new descriptor touches nothing else.
+    let waker = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
+    if waker < 0 {
+        return Err(Error::NoResources("there is no free descriptor for a wait".into()).into());
+    }
+    Ok(waker)
+}
+
+fn wake(_: &mut JNIEnv<'_>, waker: jint) -> Result<()> {
+    let one = 1_u64.to_ne_bytes();
+    // SAFETY: write reads eight bytes. An error is ignored: a full counter wakes in any case.
+    let _ = unsafe { libc::write(waker, one.as_ptr().cast(), one.len()) };
+    Ok(())
 }
 
 fn duplicate(_: &mut JNIEnv<'_>, fd: jint) -> Result<jint> {
-    let copy = borrowed(fd)?.try_clone_to_owned().map_err(|_| Error::BadFd)?;
+    let copy = borrowed(fd)?.try_clone_to_owned().map_err(|error| match error.raw_os_error() {
+        Some(libc::EBADF) => Error::BadFd,
+        _ => Error::NoResources(format!("a copy of descriptor {}: {error}", fd.as_raw_fd())),
+    })?;
     Ok(copy.into_raw_fd())
 }
 
 fn close_fd(_: &mut JNIEnv<'_>, fd: jint) -> Result<()> {
     owned(fd).map(drop)
-}
-
-type FromHardwareBuffer =
-    unsafe extern "C" fn(*mut jni::sys::JNIEnv, jni::sys::jobject) -> *mut AHardwareBuffer;
-
-/// Returns the descriptors of an `android.hardware.HardwareBuffer`, which keeps them.
-fn hardware_buffer_fds<'local>(
-    env: &mut JNIEnv<'local>,
-    buffer: JObject<'_>,
-) -> Result<JIntArray<'local>> {
-    let from = from_hardware_buffer().ok_or(Error::Unsupported)?;
-    if buffer.is_null() {
-        return Err(Error::IllegalArgument("buffer is null".into()).into());
-    }
-    // SAFETY: the function has this type, the environment is this thread's, and the Java classes pass
-    // only a HardwareBuffer.
-    let native = unsafe { from(env.get_raw(), buffer.as_raw()) };
-    let native = NonNull::new(native).ok_or(Error::NotDmaBuf)?;
-    // SAFETY: the Java object has a reference to it, and lives until this returns.
-    let fds = unsafe { descriptors_of(native) }?;
-    let fds: Vec<jint> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-    ints(env, &fds)
-}
-
-/// Looks up `AHardwareBuffer_fromHardwareBuffer` of android/hardware_buffer_jni.h (libandroid, API 26),
-/// once.
-fn from_hardware_buffer() -> Option<FromHardwareBuffer> {
-    const LIBRARY: &CStr = c"libandroid.so";
-    const FUNCTION: &CStr = c"AHardwareBuffer_fromHardwareBuffer";
-    static FOUND: OnceLock<Option<FromHardwareBuffer>> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        // SAFETY: the name is NUL-terminated, and every Android process has this library loaded already.
-        let library = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-        let library = NonNull::new(library)?;
-        // SAFETY: the library is loaded, and the name is NUL-terminated.
-        let symbol = unsafe { libc::dlsym(library.as_ptr(), FUNCTION.as_ptr()) };
-        let symbol: NonNull<c_void> = NonNull::new(symbol)?;
-        // SAFETY: this is its type in the NDK; a function pointer has the size of any.
-        Some(unsafe { std::mem::transmute::<*mut c_void, FromHardwareBuffer>(symbol.as_ptr()) })
-    })
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use buffersync_client::{BufferSync, Error, Handles, Options, SharedGroup};
+use buffersync_client_core::{BufferSync, Error, Handles, HoldFrom, Options};
 use jni::objects::{JLongArray, JString};
 use jni::sys::jlong;
 use jni::{JNIEnv, NativeMethod};
@@ -21,13 +21,19 @@ pub fn methods() -> Vec<NativeMethod> {
         native!(disconnect(sync: jlong) -> ()),
         native!(capabilities(sync: jlong) -> JLongArray<'static>),
         native!(dump(sync: jlong) -> JString<'static>),
-        native!(open_group(sync: jlong, name: JString, hold_nanos: jlong, implicit: Flag) -> jlong),
+        native!(open_group(
+            sync: jlong,
+            name: JString,
+            hold_nanos: jlong,
+            from_conflict: Flag,
+            implicit: Flag
+        ) -> jlong),
     ]
 }
 
 fn with<T>(
     sync: jlong,
-    what: impl FnOnce(&BufferSync) -> buffersync_client::Result<T>,
+    what: impl FnOnce(&BufferSync) -> buffersync_client_core::Result<T>,
 ) -> Result<T> {
     let sync = SYNCS.get(from_java(sync)).ok_or(Error::Closed)?;
     Ok(what(&sync)?)
@@ -57,12 +63,12 @@ fn capabilities<'local>(env: &mut JNIEnv<'local>, sync: jlong) -> Result<JLongAr
         nanos(caps.max_hold),
         count(caps.max_groups_per_uid),
         count(caps.max_buffers_per_group),
+        count(caps.max_locks_per_group),
         count(caps.max_buffers_per_uid),
         count(caps.max_queued_per_uid),
         count(caps.max_fences_per_uid),
         count(caps.max_fences_per_group),
         count(caps.max_fds_per_handle),
-        count(caps.max_locks_per_group),
     ];
     longs(env, &values)
 }
@@ -77,14 +83,15 @@ fn open_group<'local>(
     sync: jlong,
     name: JString<'_>,
     hold_nanos: jlong,
+    from_conflict: Flag,
     implicit: Flag,
 ) -> Result<jlong> {
     let name = string(env, &name)?;
     let hold_limit = u64::try_from(hold_nanos).ok().filter(|nanos| *nanos > 0);
     let options = Options {
         hold_limit: hold_limit.map(Duration::from_nanos),
+        hold_from: if from_conflict.is_set() { HoldFrom::Conflict } else { HoldFrom::Grant },
         implicit_fences: implicit.is_set(),
     };
-    let opened = with(sync, |sync| sync.open_group(&name, options))?;
-    Ok(group::handle(SharedGroup::new(opened)))
+    Ok(group::handle(with(sync, |sync| sync.open_group(&name, options))?))
 }

@@ -1,16 +1,23 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Holders are told that somebody waits, and a hold limit may count from there.
+//! Holders are told that somebody waits, and a hold limit may count from there. Who waited in vain, or too long, is told
+//! for whom.
 
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::HoldFrom::HoldFrom;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
+use buffersync_aidl::event::{self, Record};
 use buffersync_testbed_guest::heap;
-use buffersync_vts::hal::{error, is_illegal_argument, now_ns, service, Group, SHORT};
+use buffersync_testbed_guest::user::User;
+use buffersync_testbed_guest::vgem::Vgem;
+use buffersync_vts::fence::Pending;
+use buffersync_vts::hal::{error, eventually, is_illegal_argument, now_ns, service, Group, SHORT};
+use buffersync_vts::process::Client;
 use buffersync_vts::suite::Tests;
 use buffersync_vts::tests;
 
@@ -25,6 +32,9 @@ pub const TESTS: Tests = tests![
     a_holder_that_waits_for_more_gets_a_deadline,
     every_reader_in_the_way_is_told,
     an_unknown_moment_is_refused,
+    a_time_out_names_a_lock_in_the_way,
+    an_eviction_names_a_lock_that_waited,
+    names_are_for_the_own_uid_and_the_system,
 ];
 
 const SIZE: usize = 16 * 1024;
@@ -205,5 +215,101 @@ fn an_unknown_moment_is_refused() {
     for unknown in [-1, 2, i32::MAX] {
         let options = GroupOptions { holdFrom: HoldFrom(unknown), ..GroupOptions::default() };
         assert!(is_illegal_argument(service().openGroup("vts/unknown", &options)), "{unknown}");
+    }
+}
+
+/// The name and the lock in a record.
+fn way(group: &Group, record: &Record) -> (Option<String>, i64) {
+    let name = group.binder.object.getGroupName(record.value0).expect("getGroupName");
+    (name, record.value1)
+}
+
+fn a_time_out_names_a_lock_in_the_way() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::DMA_READ);
+    let mut writer = Group::of("vts/writer", &buffer, Access::DMA_WRITE);
+    let mut hasty = Group::of("vts/hasty", &buffer, Access::DMA_WRITE);
+    let named = |name: &str, token| (Some(name.to_string()), token);
+
+    // A holder.
+    let held = holder.lock();
+    let record = hasty.times_out();
+    assert_eq!(way(&hasty, &record), named("vts/holder", held.token));
+    // An older waiter; the holder would share.
+    let token = writer.lock_must_wait();
+    let mut reader = Group::of("vts/reader", &buffer, Access::DMA_READ);
+    let record = reader.times_out();
+    assert_eq!(way(&reader, &record), named("vts/writer", token));
+    // The wait of a growth.
+    let other = heap::allocate(SIZE).expect("heap");
+    let mut grower = Group::of("vts/grower", &other, Access::DMA_WRITE);
+    let own = grower.lock();
+    grower.add(&buffer, Access::DMA_READ);
+    grower.binder.grow(50_000_000).expect("grow");
+    let record = grower.next_event().expect("a time-out");
+    assert_eq!(
+        (record.kind, way(&grower, &record)),
+        (event::TIMED_OUT, named("vts/writer", token))
+    );
+    grower.unlock(&own);
+    // The giver of a fence.
+    holder.unlock(&held);
+    let written = writer.next_grant();
+    let fence = Pending::new();
+    writer.unlock_fenced(&written, &fence.sync_file);
+    let mut cpu = Group::of("vts/cpu", &buffer, Access::READ);
+    let record = cpu.times_out();
+    assert_eq!(way(&cpu, &record), named("vts/writer", written.token));
+    fence.signal();
+
+    // A driver is no lock.
+    let vgem = Vgem::open().expect("vgem");
+    let frame = vgem.allocate(SIZE).expect("a buffer");
+    let pending = vgem.attach(&frame, true).expect("a fence");
+    let record = Group::of("vts/cpu", &frame.dmabuf, Access::READ).times_out();
+    assert_eq!((record.value0, record.value1), (0, 0));
+    vgem.signal(pending).expect("signal");
+}
+
+fn an_eviction_names_a_lock_that_waited() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::with_hold("vts/holder", HOLD_MS);
+    holder.add(&buffer, Access::DMA_WRITE);
+    // Nobody waits.
+    holder.lock();
+    let record = holder.next_event().expect("an eviction");
+    assert_eq!((record.kind, record.value0, record.value1), (event::EVICTED, 0, 0));
+    // A lock of other buffers, too.
+    let other = heap::allocate(SIZE).expect("heap");
+    let mut waiter = Group::of("vts/waiter", &other, Access::DMA_READ);
+    waiter.add(&buffer, Access::DMA_READ);
+    holder.lock();
+    let token = waiter.lock_must_wait();
+    holder.next_contended();
+    let record = holder.next_event().expect("an eviction");
+    assert_eq!(record.kind, event::EVICTED);
+    assert_eq!(way(&holder, &record), (Some("vts/waiter".to_string()), token));
+    let granted = waiter.next_grant();
+    waiter.unlock(&granted);
+}
+
+fn names_are_for_the_own_uid_and_the_system() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut root = Group::of("vts/root", &buffer, Access::DMA_WRITE);
+    let held = root.lock();
+    let mut client = Client::start(User::CAMERA, "names", buffer.as_fd(), Access::DMA_WRITE);
+    // The name of this process's group, and that of its own.
+    assert_eq!(client.line(), r#"[None, Some("vts/own")]"#);
+    root.unlock(&held);
+    drop(client);
+    let mut client = Client::start(User::CAMERA, "hold", buffer.as_fd(), Access::DMA_WRITE);
+    client.granted();
+    let record = root.times_out();
+    assert_eq!(way(&root, &record).0.as_deref(), Some("vts/holder"));
+    client.kill();
+    eventually("the group is closed", || way(&root, &record).0.is_none());
+    for no_group in [0, -1, i64::MIN, i64::MAX] {
+        let name = root.binder.object.getGroupName(no_group).expect("getGroupName");
+        assert_eq!(name, None, "{no_group}");
     }
 }

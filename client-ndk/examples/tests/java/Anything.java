@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 
+import java.io.FileDescriptor;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
@@ -31,6 +32,8 @@ final class Anything {
     private final List<Long> groups = new ArrayList<>();
     /** The mappings that are not unmapped yet. */
     private final List<long[]> mapped = new ArrayList<>();
+    /** The descriptors that end a wait for a fence, and are not closed yet. */
+    private final List<Integer> wakers = new ArrayList<>();
 
     private Anything(int[] dmabufs, long seed) {
         this.random = new Random(seed);
@@ -88,34 +91,40 @@ final class Anything {
             case "unmap":
                 return mapping(method.getName().equals("unmap"));
             case "closeFd":
-                return new Object[] {takenFd()};
+                return new Object[] {random.nextBoolean() ? takenFd() : waker(true)};
+            case "wake":
+                return new Object[] {waker(false)};
             case "add":
-                return new Object[] {group(), fds(false), ACCESSES[random.nextInt(ACCESSES.length)]};
-            case "unlock":
-                return new Object[] {group(), numbers(), fds(true)};
-            case "unlockAndLock":
-                return new Object[] {group(), takenFd(), timeout()};
+            case "map":
+                return new Object[] {group(), fds(false), access()};
             case "openGroup":
-                return new Object[] {sync(), seldom() ? text() : "anything", hold(), seldom()};
+                return new Object[] {sync(), seldom() ? text() : "anything", hold(),
+                        random.nextBoolean(), seldom()};
             case "waitFence":
-                return new Object[] {fd(), timeout()};
-            case "lock":
+                return new Object[] {fd(), waker(false), timeout()};
             case "startLock":
-                return new Object[] {group(), timeout()};
-            case "lockBuffers":
-            case "startLockBuffers":
                 return new Object[] {group(), numbers(), accesses(), timeout()};
-            case "tryLockBuffers":
+            case "tryLock":
                 return new Object[] {group(), numbers(), accesses()};
-            case "growBuffers":
+            case "startGrow":
                 return new Object[] {group(), number(), numbers(), accesses(), timeout()};
+            case "tryGrow":
+                return new Object[] {group(), number(), numbers(), accesses()};
+            case "checkHeld":
+                return new Object[] {group(), number(), number(), access()};
+            case "unlock":
+                return new Object[] {group(), number(), numbers(), fds(true)};
             case "unlockBuffers":
                 return new Object[] {group(), number(), numbers(), numbers(), fds(true)};
             case "downgrade":
                 return new Object[] {group(), number(), numbers()};
-            case "unlockAndLockBuffers":
+            case "startUnlockAndLock":
                 return new Object[] {group(), number(), numbers(), fds(true), numbers(), accesses(),
                         timeout()};
+            case "getFd":
+                return new Object[] {seldom() ? null : new FileDescriptor()};
+            case "setFd":
+                return new Object[] {seldom() ? null : new FileDescriptor(), fd()};
             case "disconnect":
             case "capabilities":
             case "dump":
@@ -148,11 +157,30 @@ final class Anything {
                 groups.add((Long) result);
                 break;
             case "map":
-                mapped.add((long[]) result);
+                long[] values = (long[]) result;
+                for (int at = 0; at < values.length; at += 3) {
+                    mapped.add(new long[] {values[at + 1], values[at + 2]});
+                }
+                break;
+            case "openWaker":
+                wakers.add((Integer) result);
                 break;
             default:
                 break;
         }
+    }
+
+    /** A descriptor that the library gave, or none. */
+    private int waker(boolean last) {
+        if (wakers.isEmpty() || seldom()) {
+            return -1;
+        }
+        int at = random.nextInt(wakers.size());
+        return last ? wakers.remove(at) : wakers.get(at);
+    }
+
+    private int access() {
+        return ACCESSES[random.nextInt(ACCESSES.length)];
     }
 
     private boolean seldom() {
@@ -174,7 +202,7 @@ final class Anything {
 
     private int[] accesses() {
         int[] accesses = new int[random.nextInt(4)];
-        Arrays.setAll(accesses, i -> ACCESSES[random.nextInt(ACCESSES.length)]);
+        Arrays.setAll(accesses, i -> access());
         return accesses;
     }
 

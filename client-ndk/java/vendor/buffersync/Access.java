@@ -21,7 +21,6 @@ public enum Access {
     DMA_WRITE(0x6);
 
     /** The value in Access.aidl. */
-
     final int number;
 
     Access(int number) {

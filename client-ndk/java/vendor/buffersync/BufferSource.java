@@ -5,31 +5,59 @@
 
 package vendor.buffersync;
 
+import java.io.FileDescriptor;
 import java.util.Objects;
 
 /**
- * Gives the descriptors of dma-bufs. On Android, {@code AndroidBuffers} makes a source from a {@code
- * HardwareBuffer} or a {@code ParcelFileDescriptor}; {@link #ofFd} makes one from a number.
+ * The descriptors of a dma-buf, or of a native handle. At least one of them is a dma-buf or a memfd;
+ * others, for example of metadata, are skipped. On Android, {@code AndroidBuffers} makes a source from
+ * a {@code HardwareBuffer} or a {@code ParcelFileDescriptor}.
+ *
+ * <p>The caller keeps the descriptors. They must be open when the source is used, and a call that uses
+ * it keeps none.
  */
-@FunctionalInterface
-public interface BufferSource {
-    /**
-     * Returns the descriptors. At least one must be a dma-buf; others are skipped. They must stay open
-     * until the call that uses this source returns. That call does not keep them.
-     *
-     * @return file descriptors, by number
-     * @throws BufferSyncException if there are no descriptors
-     */
-    int[] fds() throws BufferSyncException;
+public abstract class BufferSource {
+    BufferSource() {}
+
+    /** By number. Whoever has them must be reachable until the call is over. */
+    abstract int[] rawFds() throws BufferSyncException;
 
     /**
      * Makes a source from descriptors of this process.
      *
-     * @param fds by number; the caller keeps them
+     * @param descriptors for example {@code FileInputStream.getFD()}
+     * @return a source that refers to these objects
+     */
+    public static BufferSource of(FileDescriptor... descriptors) {
+        FileDescriptor[] copy = descriptors.clone();
+        for (FileDescriptor descriptor : copy) {
+            Objects.requireNonNull(descriptor);
+        }
+        return new BufferSource() {
+            @Override
+            int[] rawFds() throws BufferSyncException {
+                int[] fds = new int[copy.length];
+                for (int at = 0; at < copy.length; at++) {
+                    fds[at] = Native.getFd(copy[at]);
+                }
+                return fds;
+            }
+        };
+    }
+
+    /**
+     * Makes a source from descriptors that are numbers, as native code has them.
+     *
+     * @param fds file descriptors of this process
      * @return the source
      */
-    static BufferSource ofFd(int... fds) {
-        int[] copy = Objects.requireNonNull(fds).clone();
-        return () -> copy.clone();
+    public static BufferSource ofRawFd(int... fds) {
+        int[] copy = fds.clone();
+        return new BufferSource() {
+            @Override
+            int[] rawFds() {
+                return copy;
+            }
+        };
     }
 }

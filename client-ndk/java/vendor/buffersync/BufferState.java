@@ -5,20 +5,36 @@
 
 package vendor.buffersync;
 
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
 /** A buffer of a grant, as it was when it was granted. Immutable. */
 public final class BufferState {
     private static final long EVICTED = 1;
     private static final long FENCED = 2;
     private static final long TORN = 8;
+    private static final int NUMBERS = 3;
 
     private final long id;
     private final long generation;
     private final long flags;
 
-    BufferState(long id, long generation, long flags) {
+    private BufferState(long id, long generation, long flags) {
         this.id = id;
         this.generation = generation;
         this.flags = flags;
+    }
+
+    /** The buffers in a part of an array: three numbers each. */
+    static List<BufferState> listOf(long[] values, int from, int to) {
+        List<BufferState> buffers = new ArrayList<>();
+        for (int at = from; at + NUMBERS <= to; at += NUMBERS) {
+            buffers.add(new BufferState(values[at], values[at + 1], values[at + 2]));
+        }
+        return Collections.unmodifiableList(buffers);
     }
 
     /**
@@ -27,7 +43,7 @@ public final class BufferState {
      *
      * @return the id
      */
-    public long id() {
+    public long getId() {
         return id;
     }
 
@@ -37,7 +53,7 @@ public final class BufferState {
      *
      * @return the number, this grant included
      */
-    public long generation() {
+    public long getGeneration() {
         return generation;
     }
 
@@ -70,5 +86,30 @@ public final class BufferState {
      */
     public boolean isFenced() {
         return (flags & FENCED) != 0;
+    }
+
+    @Override
+    public boolean equals(@Nullable Object other) {
+        return other instanceof BufferState
+                && ((BufferState) other).id == id
+                && ((BufferState) other).generation == generation
+                && ((BufferState) other).flags == flags;
+    }
+
+    @Override
+    public int hashCode() {
+        return Objects.hash(id, generation, flags);
+    }
+
+    @Override
+    public String toString() {
+        return "BufferState[buffer "
+                + id
+                + ", generation "
+                + generation
+                + (isEvicted() ? ", evicted" : "")
+                + (isTorn() ? ", torn" : "")
+                + (isFenced() ? ", fenced" : "")
+                + "]";
     }
 }

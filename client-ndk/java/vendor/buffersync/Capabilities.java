@@ -6,8 +6,10 @@
 package vendor.buffersync;
 
 import java.time.Duration;
+import java.util.Arrays;
+import org.jspecify.annotations.Nullable;
 
-/** What the service can do, and its limits. Constant while the service runs. */
+/** What the service can do, and its limits. Constant while the service runs. Immutable. */
 public final class Capabilities {
     /** The values, in the order of the methods. */
     private final long[] values;
@@ -21,7 +23,7 @@ public final class Capabilities {
      *
      * @return true if so
      */
-    public boolean releaseFences() {
+    public boolean isReleaseFenceSupported() {
         return values[0] != 0;
     }
 
@@ -30,7 +32,7 @@ public final class Capabilities {
      *
      * @return true if so
      */
-    public boolean implicitFences() {
+    public boolean isImplicitFenceSupported() {
         return values[1] != 0;
     }
 
@@ -39,7 +41,7 @@ public final class Capabilities {
      *
      * @return the limit
      */
-    public Duration defaultHold() {
+    public Duration getDefaultHold() {
         return Duration.ofNanos(values[2]);
     }
 
@@ -48,7 +50,7 @@ public final class Capabilities {
      *
      * @return the limit
      */
-    public Duration maxHold() {
+    public Duration getMaxHold() {
         return Duration.ofNanos(values[3]);
     }
 
@@ -57,7 +59,7 @@ public final class Capabilities {
      *
      * @return the number
      */
-    public long maxGroupsPerUid() {
+    public long getMaxGroupsPerUid() {
         return values[4];
     }
 
@@ -66,53 +68,8 @@ public final class Capabilities {
      *
      * @return the number
      */
-    public long maxBuffersPerGroup() {
+    public long getMaxBuffersPerGroup() {
         return values[5];
-    }
-
-    /**
-     * The number of buffers that all groups of one uid may have together.
-     *
-     * @return the number
-     */
-    public long maxBuffersPerUid() {
-        return values[6];
-    }
-
-    /**
-     * The number of locks of one uid that may wait.
-     *
-     * @return the number
-     */
-    public long maxQueuedPerUid() {
-        return values[7];
-    }
-
-    /**
-     * The number of release fences of one uid that may be pending.
-     *
-     * @return the number
-     */
-    public long maxFencesPerUid() {
-        return values[8];
-    }
-
-    /**
-     * The number of release fences of one group that may be pending.
-     *
-     * @return the number
-     */
-    public long maxFencesPerGroup() {
-        return values[9];
-    }
-
-    /**
-     * The number of descriptors that one handle may have.
-     *
-     * @return the number
-     */
-    public long maxFdsPerHandle() {
-        return values[10];
     }
 
     /**
@@ -120,7 +77,77 @@ public final class Capabilities {
      *
      * @return the number
      */
-    public long maxLocksPerGroup() {
+    public long getMaxLocksPerGroup() {
+        return values[6];
+    }
+
+    /**
+     * The number of buffers that all groups of one uid may have together.
+     *
+     * @return the number
+     */
+    public long getMaxBuffersPerUid() {
+        return values[7];
+    }
+
+    /**
+     * The number of locks of one uid that may wait.
+     *
+     * @return the number
+     */
+    public long getMaxQueuedPerUid() {
+        return values[8];
+    }
+
+    /**
+     * The number of release fences of one uid that may be pending.
+     *
+     * @return the number
+     */
+    public long getMaxFencesPerUid() {
+        return values[9];
+    }
+
+    /**
+     * The number of release fences of one group that may be pending.
+     *
+     * @return the number
+     */
+    public long getMaxFencesPerGroup() {
+        return values[10];
+    }
+
+    /**
+     * The number of descriptors that one handle may have.
+     *
+     * @return the number
+     */
+    public long getMaxFdsPerHandle() {
         return values[11];
+    }
+
+    @Override
+    public boolean equals(@Nullable Object other) {
+        return other instanceof Capabilities && Arrays.equals(((Capabilities) other).values, values);
+    }
+
+    @Override
+    public int hashCode() {
+        return Arrays.hashCode(values);
+    }
+
+    @Override
+    public String toString() {
+        return "Capabilities[release fences: "
+                + isReleaseFenceSupported()
+                + ", implicit fences: "
+                + isImplicitFenceSupported()
+                + ", hold: "
+                + getDefaultHold()
+                + " of "
+                + getMaxHold()
+                + ", limits: "
+                + Arrays.toString(Arrays.copyOfRange(values, 4, values.length))
+                + "]";
     }
 }

@@ -35,19 +35,20 @@ public enum ErrorCode {
     BUSY(-11),
     /** A lock of this group already has the buffers, or waits for them. */
     ALREADY_LOCKED(-12),
-    /** The lock has no grant: it was not granted, or was unlocked before. */
-    NOT_LOCKED(-13),
     /** Somebody holds one of the buffers or waits for it. */
     WOULD_BLOCK(-14),
-    /** No lock is waiting. */
+    /** The lock does not wait. */
     NOT_QUEUED(-15),
-    /** The lock was not granted in time. If it would grow a grant, that goes on as it was. */
+    /**
+     * The lock was not granted in time. If it would grow a grant, that goes on as it was. The message
+     * says which lock is in the way, or that the service does not answer.
+     */
     TIMED_OUT(-16),
     /** Another thread took the lock back. */
     CANCELLED(-17),
     /**
      * An older lock waits for a buffer that this grant has (the kernel's EDEADLK): unlock, and lock
-     * again. The new lock keeps the old place in line for {@link Capabilities#maxHold} from the first
+     * again. The new lock keeps the old place in line for {@link Capabilities#getMaxHold} from the first
      * request. After that time, a growth that would pass another lock that already waits for a buffer
      * also ends with this error.
      */

@@ -5,11 +5,16 @@
 
 package vendor.buffersync;
 
+import java.io.FileDescriptor;
 import java.lang.ref.Cleaner;
 import java.time.Duration;
-import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
-/** A sync_file: it signals when a device has finished. Owns its descriptor. */
+/**
+ * A sync_file: it signals when a device has finished. Owns its descriptor.
+ *
+ * <p>On Android, {@code AndroidBuffers} converts it from and to a {@code ParcelFileDescriptor}.
+ */
 public final class Fence implements AutoCloseable {
     private final Owned owned;
     private final Cleaner.Cleanable cleanable;
@@ -28,6 +33,11 @@ public final class Fence implements AutoCloseable {
             return taken;
         }
 
+        /** A copy, because another thread may close the fence. */
+        synchronized int copy() throws BufferSyncException {
+            return Native.duplicate(fd);
+        }
+
         void close() throws BufferSyncException {
             int taken = take();
             if (taken >= 0) {
@@ -43,12 +53,25 @@ public final class Fence implements AutoCloseable {
     }
 
     /**
-     * Makes a fence that takes over a descriptor.
+     * Makes a fence from a copy of a descriptor.
+     *
+     * @param descriptor a sync_file, which the caller keeps
+     * @return the fence, which the caller must close
+     * @throws BufferSyncException {@link ErrorCode#BAD_FD}, {@link ErrorCode#NO_RESOURCES}
+     */
+    public static Fence of(FileDescriptor descriptor) throws BufferSyncException {
+        Fence fence = new Fence(Native.duplicate(Native.getFd(descriptor)));
+        java.lang.ref.Reference.reachabilityFence(descriptor);
+        return fence;
+    }
+
+    /**
+     * Makes a fence that takes over a descriptor which is a number, as native code has it.
      *
      * @param fd a sync_file, which the fence owns from now on
-     * @return the fence
+     * @return the fence, which the caller must close
      */
-    public static Fence adoptFd(int fd) {
+    public static Fence adoptRawFd(int fd) {
         if (fd < 0) {
             throw new IllegalArgumentException("no descriptor: " + fd);
         }
@@ -56,22 +79,11 @@ public final class Fence implements AutoCloseable {
     }
 
     /**
-     * Makes a fence from a copy of a descriptor.
-     *
-     * @param fd a sync_file, which the caller keeps
-     * @return the fence
-     * @throws BufferSyncException {@link ErrorCode#BAD_FD}
-     */
-    public static Fence ofFd(int fd) throws BufferSyncException {
-        return new Fence(Native.duplicate(fd));
-    }
-
-    /**
-     * Gives the descriptor away, for example to a driver, and closes the fence.
+     * Gives the descriptor away as a number, for example to native code, and closes the fence.
      *
      * @return the descriptor, which the caller must close
      */
-    public int detachFd() {
+    public int detachRawFd() {
         int fd = owned.take();
         if (fd < 0) {
             throw new IllegalStateException("the fence is closed");
@@ -79,38 +91,78 @@ public final class Fence implements AutoCloseable {
         return fd;
     }
 
-    /** Takes the descriptors of fences, and tells the buffer of each. */
-    static int[] detach(Map<Long, Fence> fences, long[] buffers) {
-        int[] fds = new int[fences.size()];
-        int at = 0;
-        for (Map.Entry<Long, Fence> entry : fences.entrySet()) {
-            buffers[at] = entry.getKey();
-            fds[at++] = entry.getValue().detachFd();
-        }
-        return fds;
-    }
-
     /**
      * Waits until the fence has signalled. Does not tell if it signalled an error.
      *
      * @param timeout the longest time to wait; null for no time-out
-     * @throws BufferSyncException {@link ErrorCode#TIMED_OUT}
+     * @throws BufferSyncException {@link ErrorCode#TIMED_OUT}; {@link ErrorCode#BAD_FD} if the fence is
+     *     closed; {@link ErrorCode#NO_RESOURCES}
+     * @throws InterruptedException if the thread is interrupted
      */
-    public void await(Duration timeout) throws BufferSyncException {
-        // A copy: another thread may close the fence meanwhile.
-        int copy;
-        synchronized (owned) {
-            copy = Native.duplicate(owned.fd);
+    public void await(@Nullable Duration timeout) throws BufferSyncException, InterruptedException {
+        if (Thread.interrupted()) {
+            throw new InterruptedException();
         }
+        long nanos = SyncGroup.nanos(timeout);
+        int copy = owned.copy();
         try {
-            Native.waitFence(copy, SyncGroup.nanos(timeout));
+            Signal signal = new Signal(copy, nanos);
+            try {
+                signal.run();
+            } finally {
+                signal.release();
+            }
         } finally {
             Native.closeFd(copy);
+        }
+    }
+
+    /** A wait for a sync_file. */
+    private static final class Signal extends Wait {
+        private final int fd;
+        private final long nanos;
+        private int waker;
+
+        Signal(int fd, long nanos) throws BufferSyncException {
+            this.fd = fd;
+            this.nanos = nanos;
+            this.waker = Native.openWaker();
+        }
+
+        @Override
+        void block() throws BufferSyncException {
+            if (!Native.waitFence(fd, waker, nanos)) {
+                throw new BufferSyncException(ErrorCode.CANCELLED, "the wait was interrupted");
+            }
+        }
+
+        @Override
+        synchronized void wake() {
+            try {
+                if (waker >= 0) {
+                    Native.wake(waker);
+                }
+            } catch (BufferSyncException impossible) {
+                throw new IllegalStateException(impossible);
+            }
+        }
+
+        synchronized void release() throws BufferSyncException {
+            int closed = waker;
+            waker = -1;
+            Native.closeFd(closed);
         }
     }
 
     @Override
     public void close() {
         cleanable.clean();
+    }
+
+    @Override
+    public String toString() {
+        synchronized (owned) {
+            return owned.fd < 0 ? "Fence[closed]" : "Fence[descriptor " + owned.fd + "]";
+        }
     }
 }

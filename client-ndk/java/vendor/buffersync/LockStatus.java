@@ -5,26 +5,29 @@
 
 package vendor.buffersync;
 
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
-/** A lock of a group, named by its number. Immutable: the lock as it was when it was asked for. */
+/** A lock of a group, as the service had it when {@link SyncGroup#locks} asked. Immutable. */
 public final class LockStatus {
     private static final int HEADER = 5;
 
     private final long lock;
     private final boolean waiting;
     private final boolean granted;
-    private final long deadlineNanos;
+    private final @Nullable Duration deadline;
     private final List<BufferState> buffers;
 
     private LockStatus(long[] values, int at, int end) {
         this.lock = values[at + 1];
         this.waiting = values[at + 2] != 0;
         this.granted = values[at + 3] != 0;
-        this.deadlineNanos = values[at + 4];
-        this.buffers = Grant.buffersOf(values, at + HEADER, end);
+        this.deadline = SyncGroup.moment(values[at + 4]);
+        this.buffers = BufferState.listOf(values, at + HEADER, end);
     }
 
     /** Reads one lock after the other: how many numbers follow, and these numbers. */
@@ -41,9 +44,9 @@ public final class LockStatus {
     /**
      * The number of the lock.
      *
-     * @return what {@link SyncGroup#lockBuffers} returned
+     * @return the same as {@link Grant#getLock} and {@link PendingLock#getLock}
      */
-    public long lock() {
+    public long getLock() {
         return lock;
     }
 
@@ -68,10 +71,11 @@ public final class LockStatus {
     /**
      * The time at which the grant is taken away.
      *
-     * @return a reading of {@code CLOCK_MONOTONIC} in nanoseconds; 0 if there is no grant
+     * @return a reading of {@code CLOCK_MONOTONIC}, the clock of {@link System#nanoTime} on Linux and
+     *     Android; null if there is no grant, and while it has no deadline
      */
-    public long deadlineNanos() {
-        return deadlineNanos;
+    public @Nullable Duration getDeadline() {
+        return deadline;
     }
 
     /**
@@ -79,12 +83,31 @@ public final class LockStatus {
      *
      * @return the buffers; none if there is no grant
      */
-    public List<BufferState> buffers() {
+    public List<BufferState> getBuffers() {
         return buffers;
     }
 
     @Override
+    public boolean equals(@Nullable Object other) {
+        return other instanceof LockStatus
+                && ((LockStatus) other).lock == lock
+                && ((LockStatus) other).waiting == waiting
+                && ((LockStatus) other).granted == granted
+                && Objects.equals(((LockStatus) other).deadline, deadline)
+                && ((LockStatus) other).buffers.equals(buffers);
+    }
+
+    @Override
+    public int hashCode() {
+        return Objects.hash(lock, waiting, granted, deadline, buffers);
+    }
+
+    @Override
     public String toString() {
-        return "LockStatus[" + lock + (waiting ? ", waiting" : "") + (granted ? ", granted" : "") + "]";
+        return "LockStatus[lock "
+                + lock
+                + (waiting ? ", waiting" : "")
+                + (granted ? ", granted " + buffers : "")
+                + "]";
     }
 }

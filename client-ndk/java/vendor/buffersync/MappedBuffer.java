@@ -7,9 +7,19 @@ package vendor.buffersync;
 
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
 
-/** A dma-buf of a group, mapped into this process for the CPU. */
+/**
+ * A buffer of a group, mapped into this process for the CPU.
+ *
+ * <p>The bytes may be used while the grant lasts that they were asked with. Afterwards the next holder
+ * has the buffer, and what you read may be torn. Java can't check this.
+ */
 public final class MappedBuffer {
+    private static final int NUMBERS = 3;
+
     private final SyncGroup group;
     private final long id;
     private final Access access;
@@ -22,22 +32,28 @@ public final class MappedBuffer {
         this.memory = memory;
     }
 
-    static MappedBuffer map(SyncGroup group, long id, int fd, Access access)
+    /** Takes over mappings: id, address and size of each. */
+    static List<MappedBuffer> listOf(SyncGroup group, long[] values, Access access)
             throws BufferSyncException {
-        long[] mapping = Native.map(fd, access == Access.WRITE);
-        long address = mapping[0];
-        long size = mapping[1];
-        ByteBuffer memory = null;
+        List<MappedBuffer> mapped = new ArrayList<>();
+        int at = 0;
         try {
-            memory = Native.view(address, size);
+            for (; at + NUMBERS <= values.length; at += NUMBERS) {
+                long address = values[at + 1];
+                long size = values[at + 2];
+                ByteBuffer memory = Native.view(address, size);
+                // A view refers to the buffer it was made from: when the buffer is collected, no view is
+                // left.
+                Cleaners.register(memory, () -> Native.unmap(address, size));
+                mapped.add(new MappedBuffer(group, values[at], access, memory));
+            }
         } finally {
-            if (memory == null) {
-                Native.unmap(address, size);
+            // After a failure, these have no cleaner.
+            for (; at + NUMBERS <= values.length; at += NUMBERS) {
+                Native.unmap(values[at + 1], values[at + 2]);
             }
         }
-        // A view refers to the buffer it was made from: when the buffer is collected, no view is left.
-        Cleaners.register(memory, () -> Native.unmap(address, size));
-        return new MappedBuffer(group, id, access, memory);
+        return Collections.unmodifiableList(mapped);
     }
 
     /**
@@ -45,7 +61,7 @@ public final class MappedBuffer {
      *
      * @return the id
      */
-    public long id() {
+    public long getId() {
         return id;
     }
 
@@ -54,32 +70,51 @@ public final class MappedBuffer {
      *
      * @return the size in bytes
      */
-    public int size() {
+    public int getSize() {
         return memory.capacity();
     }
 
     /**
-     * The bytes, in the machine's byte order; read-only for {@link Access#READ}. Do not use them after
-     * the grant has ended: the next holder has the buffer then, and what you read may be torn. Java
-     * can't check this.
+     * The bytes, in the machine's byte order, for reading.
      *
-     * @param grant a grant of the same group
-     * @return a new view, from 0 to the end
-     * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER} if the grant does not have the
-     *     buffer; {@link ErrorCode#NOT_LOCKED} if it has ended; {@link ErrorCode#EVICTED} if its
+     * @param grant a grant of the same group that has the buffer for the CPU
+     * @return a new view, from 0 to the end, that can't be written
+     * @throws BufferSyncException {@link ErrorCode#UNKNOWN_BUFFER} if the grant does not have the buffer
+     *     with this access; {@link ErrorCode#ENDED} if it has ended; {@link ErrorCode#EVICTED} if its
      *     deadline has passed
      */
     public ByteBuffer bytes(Grant grant) throws BufferSyncException {
-        synchronized (grant) {
-            grant.refuseIfEnded();
+        check(grant, Access.READ);
+        return memory.asReadOnlyBuffer().order(ByteOrder.nativeOrder());
+    }
+
+    /**
+     * The bytes, in the machine's byte order, for reading and writing.
+     *
+     * @param grant a grant of the same group that has the buffer with {@link Access#WRITE}
+     * @return a new view, from 0 to the end
+     * @throws BufferSyncException {@link ErrorCode#ACCESS_CONFLICT} if the buffer was mapped for {@link
+     *     Access#READ}, and the errors of {@link #bytes}
+     */
+    public ByteBuffer writableBytes(Grant grant) throws BufferSyncException {
+        if (access != Access.WRITE) {
+            String why = "buffer " + id + " is mapped for " + access + ": map it for WRITE";
+            throw new BufferSyncException(ErrorCode.ACCESS_CONFLICT, why);
         }
-        if (grant.group() != group || grant.buffer(id) == null) {
-            throw new BufferSyncException(ErrorCode.UNKNOWN_BUFFER, "not of this grant");
+        check(grant, Access.WRITE);
+        return memory.duplicate().order(ByteOrder.nativeOrder());
+    }
+
+    private void check(Grant grant, Access wanted) throws BufferSyncException {
+        if (grant.group() != group) {
+            String why = "the grant is of another group than buffer " + id + " is mapped in";
+            throw new BufferSyncException(ErrorCode.UNKNOWN_BUFFER, why);
         }
-        if (grant.timeLeft().isZero()) {
-            throw new BufferSyncException(ErrorCode.EVICTED, "the deadline has passed");
-        }
-        ByteBuffer view = access == Access.READ ? memory.asReadOnlyBuffer() : memory.duplicate();
-        return view.order(ByteOrder.nativeOrder());
+        group.run(handle -> Native.checkHeld(handle, grant.getLock(), id, wanted.number));
+    }
+
+    @Override
+    public String toString() {
+        return "MappedBuffer[buffer " + id + ", " + getSize() + " bytes, " + access + "]";
     }
 }

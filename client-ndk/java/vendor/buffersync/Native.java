@@ -5,7 +5,9 @@
 
 package vendor.buffersync;
 
+import java.io.FileDescriptor;
 import java.nio.ByteBuffer;
+import org.jspecify.annotations.Nullable;
 
 /** The native methods. Handles are names, not addresses: a stale one is refused. */
 final class Native {
@@ -23,12 +25,17 @@ final class Native {
 
     static native String dump(long sync) throws BufferSyncException;
 
-    static native long openGroup(long sync, String name, long holdNanos, boolean implicit)
+    static native long openGroup(
+            long sync, String name, long holdNanos, boolean fromConflict, boolean implicit)
             throws BufferSyncException;
 
     static native void closeGroup(long group) throws BufferSyncException;
 
     static native long holdLimit(long group) throws BufferSyncException;
+
+    static native long evictions(long group) throws BufferSyncException;
+
+    static native @Nullable String nameOf(long group, long other) throws BufferSyncException;
 
     static native long[] add(long group, int[] fds, int access) throws BufferSyncException;
 
@@ -36,56 +43,56 @@ final class Native {
 
     static native void removeAll(long group) throws BufferSyncException;
 
-    static native void lock(long group, long timeout) throws BufferSyncException;
-
-    static native void tryLock(long group) throws BufferSyncException;
-
-    static native boolean startLock(long group, long timeout) throws BufferSyncException;
-
-    static native void cancel(long group) throws BufferSyncException;
-
     static native int eventFd(long group) throws BufferSyncException;
 
-    static native long[] event(long group) throws BufferSyncException;
+    static native long @Nullable [] event(long group) throws BufferSyncException;
 
-    static native long[] grant(long group) throws BufferSyncException;
-
-    static native boolean evicted(long group) throws BufferSyncException;
-
-    static native int acquireFence(long group, long buffer) throws BufferSyncException;
-
-    static native void unlock(long group, long[] buffers, int[] fences) throws BufferSyncException;
-
-    static native void unlockAndLock(long group, int fence, long timeout)
+    static native long[] startLock(long group, long[] buffers, int[] accesses, long timeout)
             throws BufferSyncException;
 
-    static native long lockBuffers(long group, long[] buffers, int[] accesses, long timeout)
+    static native long tryLock(long group, long[] buffers, int[] accesses)
             throws BufferSyncException;
 
-    static native long tryLockBuffers(long group, long[] buffers, int[] accesses)
+    static native void awaitLock(long group, long lock) throws BufferSyncException;
+
+    static native boolean isGranted(long group, long lock) throws BufferSyncException;
+
+    static native void interrupt(long group, long lock) throws BufferSyncException;
+
+    static native void cancel(long group, long lock) throws BufferSyncException;
+
+    static native void abandon(long group, long lock) throws BufferSyncException;
+
+    static native void dropLock(long group, long lock) throws BufferSyncException;
+
+    static native long[] granted(long group, long lock) throws BufferSyncException;
+
+    static native boolean hasEnded(long group, long lock) throws BufferSyncException;
+
+    static native long timeLeft(long group, long lock) throws BufferSyncException;
+
+    static native void checkHeld(long group, long lock, long buffer, int access)
             throws BufferSyncException;
 
-    static native long startLockBuffers(long group, long[] buffers, int[] accesses, long timeout)
-            throws BufferSyncException;
+    static native int acquireFence(long group, long lock, long buffer) throws BufferSyncException;
 
-    static native void growBuffers(
-            long group, long lock, long[] buffers, int[] accesses, long timeout)
-            throws BufferSyncException;
-
-    static native void cancelLock(long group, long lock) throws BufferSyncException;
-
-    static native long[] lockStatus(long group, long lock) throws BufferSyncException;
-
-    static native int lockAcquireFence(long group, long lock, long buffer)
+    static native void unlock(long group, long lock, long[] fenced, int[] fences)
             throws BufferSyncException;
 
     static native void unlockBuffers(
             long group, long lock, long[] buffers, long[] fenced, int[] fences)
             throws BufferSyncException;
 
+    static native boolean startGrow(
+            long group, long lock, long[] buffers, int[] accesses, long timeout)
+            throws BufferSyncException;
+
+    static native void tryGrow(long group, long lock, long[] buffers, int[] accesses)
+            throws BufferSyncException;
+
     static native void downgrade(long group, long lock, long[] buffers) throws BufferSyncException;
 
-    static native long unlockAndLockBuffers(
+    static native long[] startUnlockAndLock(
             long group,
             long done,
             long[] fenced,
@@ -97,17 +104,25 @@ final class Native {
 
     static native long[] locks(long group) throws BufferSyncException;
 
-    static native long[] map(int fd, boolean writable) throws BufferSyncException;
+    static native long[] map(long group, int[] fds, int access) throws BufferSyncException;
 
     static native ByteBuffer view(long address, long size) throws BufferSyncException;
 
     static native void unmap(long address, long size) throws BufferSyncException;
 
-    static native void waitFence(int fd, long timeout) throws BufferSyncException;
+    static native boolean waitFence(int fd, int waker, long timeout) throws BufferSyncException;
+
+    static native int openWaker() throws BufferSyncException;
+
+    static native void wake(int waker) throws BufferSyncException;
 
     static native int duplicate(int fd) throws BufferSyncException;
 
     static native void closeFd(int fd) throws BufferSyncException;
+
+    static native int getFd(FileDescriptor descriptor) throws BufferSyncException;
+
+    static native void setFd(FileDescriptor descriptor, int fd) throws BufferSyncException;
 
     static native int[] hardwareBufferFds(Object buffer) throws BufferSyncException;
 }

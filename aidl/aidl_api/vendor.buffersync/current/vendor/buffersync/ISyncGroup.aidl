@@ -32,6 +32,7 @@ interface ISyncGroup {
   void downgrade(long lock, in long[] buffers);
   vendor.buffersync.LockReply unlockAndLock(long done, in vendor.buffersync.ReleaseFence[] fences, long lock, in long[] buffers, in vendor.buffersync.Access[] accesses, long timeoutNs);
   vendor.buffersync.LockState[] getLocks();
+  @nullable @utf8InCpp String getGroupName(long group);
   void close();
   const long TRY = (-1) /* -1 */;
 }
