@@ -237,6 +237,10 @@ fn examples_exchange_frames_and_leak_nothing() {
         let [preview, still] = buffers();
         Example::start(java(User::PREVIEW, "ViewfinderKt"), &[&preview, &still], &[]).finish();
     });
+    step("objects of C++", || {
+        let [one, other] = buffers();
+        Example::start(program(User::STUCK, "objects"), &[&one, &other], &[]).finish();
+    });
     step("misuse from Java", || {
         let [one, other] = buffers();
         // A handle may have memory with metadata beside its dma-bufs. The program inherits it.
