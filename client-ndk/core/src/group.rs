@@ -332,12 +332,20 @@ impl Group {
         granted.map_err(|error| self.explained(error))
     }
 
-    /// [`Group::granted`] as far as events were read: for a lock that was just granted.
+    /// The grant as it was when it was granted, less what was let go since; also if it was taken away.
     ///
     /// # Errors
-    /// Those of [`Group::granted`].
+    /// [`Error::Ended`].
     pub fn known_grant(&self, lock: LockId) -> Result<GrantInfo> {
-        self.state()?.session()?.granted(lock).cloned()
+        let mut state = self.state()?;
+        let lock = state.session()?.locks.find(lock).ok_or(Error::Ended)?;
+        lock.grant.clone().ok_or_else(|| waits(lock.id))
+    }
+
+    /// When a grant ends, as far as events were read. `None` while it has no deadline.
+    pub fn deadline(&self, lock: LockId) -> Option<Duration> {
+        let mut state = self.state().ok()?;
+        state.session().ok()?.locks.find(lock)?.grant.as_ref()?.deadline
     }
 
     /// Whether a grant has the buffer with at least this access, and its deadline has not passed.
