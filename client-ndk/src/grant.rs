@@ -4,6 +4,7 @@
 //! The guard of a lock that is granted. `ISyncGroup.aidl` has the rules of growth and fences.
 
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use buffersync_client_core::{
@@ -21,26 +22,29 @@ use crate::group::{named, Group};
 #[derive(Debug)]
 pub struct Grant {
     group: Group,
-    /// As it was when it was granted, less what was let go since.
-    info: GrantInfo,
+    id: LockId,
+    /// As it was when it was granted, less what was let go since. Copied from the core when somebody asks.
+    info: OnceLock<GrantInfo>,
     /// The core has no record of it any more.
     ended: bool,
 }
 
 impl Grant {
-    pub(crate) fn new(group: &Group, lock: LockId) -> Result<Self> {
-        match group.core().known_grant(lock) {
-            Ok(info) => Ok(Self { group: group.clone(), info, ended: false }),
-            Err(error) => {
-                group.core().drop_lock(lock);
-                Err(error)
-            }
+    pub(crate) fn new(group: &Group, id: LockId) -> Self {
+        Self { group: group.clone(), id, info: OnceLock::new(), ended: false }
+    }
+
+    fn info(&self) -> Option<&GrantInfo> {
+        if self.info.get().is_none() {
+            let info = self.group.core().known_grant(self.id).ok()?;
+            return Some(self.info.get_or_init(|| info));
         }
+        self.info.get()
     }
 
     /// The number of the lock.
     pub fn id(&self) -> LockId {
-        self.info.lock
+        self.id
     }
 
     /// The group of the lock.
@@ -51,7 +55,7 @@ impl Grant {
     /// The buffers, in the order in which the lock named them, or in which they were added. See
     /// [`GrantedBuffer::evicted`] and [`GrantedBuffer::torn`] for their marks.
     pub fn buffers(&self) -> &[GrantedBuffer] {
-        &self.info.buffers
+        self.info().map_or(&[], |info| &info.buffers)
     }
 
     /// One buffer of the grant.
@@ -63,7 +67,7 @@ impl Grant {
     /// ([`crate::HoldFrom::Conflict`]).
     pub fn deadline(&self) -> Option<Duration> {
         // A CONTENDED event may have given it one.
-        self.group.core().known_grant(self.id()).map_or(self.info.deadline, |grant| grant.deadline)
+        self.group.core().deadline(self.id())
     }
 
     /// The time that is left until the deadline; zero when it has passed; `None` while it has no deadline.
@@ -139,9 +143,7 @@ impl Grant {
     }
 
     pub(crate) fn after_growth(&mut self, grown: Result<()>) -> Result<()> {
-        if let Ok(info) = self.group.core().known_grant(self.id()) {
-            self.info = info;
-        }
+        self.info.take();
         grown
     }
 
@@ -193,7 +195,7 @@ impl Grant {
         fences: impl Into<Fences>,
     ) -> Result<()> {
         self.group.core().unlock_buffers(self.id(), buffers, fences)?;
-        self.info.buffers.retain(|buffer| !buffers.contains(&buffer.id));
+        self.info.take();
         Ok(())
     }
 
@@ -250,7 +252,7 @@ impl Grant {
     ) -> Result<Self> {
         let next = self.group.core().unlock_and_lock_guarded(self.id(), fences, wants, timeout)?;
         self.ended = true;
-        self.group.granted(next)
+        Ok(self.group.granted(next))
     }
 }
 

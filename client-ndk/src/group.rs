@@ -123,7 +123,7 @@ impl Group {
     /// [`Error::EmptyGroup`], [`Error::AlreadyLocked`], [`Error::Quota`], [`Error::EventsUnread`]. After
     /// [`Error::ReplyLost`] nothing is locked.
     pub fn lock(&self, timeout: impl Into<Option<Duration>>) -> Result<Grant> {
-        self.granted(self.0.lock(&[], timeout)?)
+        Ok(self.granted(self.0.lock(&[], timeout)?))
     }
 
     /// Locks every buffer of the group if nobody else holds one or waits for one. May still wait for
@@ -133,7 +133,7 @@ impl Group {
     /// [`Error::WouldBlock`], and those of [`Group::lock`] except [`Error::TimedOut`].
     /// [`Error::LockFailed`] also if an implicit fence is pending: this call does not wait for it.
     pub fn try_lock(&self) -> Result<Grant> {
-        self.granted(self.0.try_lock(&[])?)
+        Ok(self.granted(self.0.try_lock(&[])?))
     }
 
     /// Locks some buffers of the group, each with an access, which need not be that of [`Group::add`]. All or nothing;
@@ -157,7 +157,7 @@ impl Group {
         wants: &[(BufferId, Access)],
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Grant> {
-        self.granted(self.0.lock(named(wants)?, timeout)?)
+        Ok(self.granted(self.0.lock(named(wants)?, timeout)?))
     }
 
     /// Like [`Group::lock_some`], if nobody else holds one of the buffers or waits for one, as in
@@ -166,7 +166,7 @@ impl Group {
     /// # Errors
     /// [`Error::WouldBlock`], and those of [`Group::lock_some`] except [`Error::TimedOut`].
     pub fn try_lock_some(&self, wants: &[(BufferId, Access)]) -> Result<Grant> {
-        self.granted(self.0.try_lock(named(wants)?)?)
+        Ok(self.granted(self.0.try_lock(named(wants)?)?))
     }
 
     /// Asks for a lock of all buffers and returns at once. The lock has its place in the queue from now on. For a
@@ -234,7 +234,7 @@ impl Group {
     }
 
     /// The guard of a lock that was just granted.
-    pub(crate) fn granted(&self, lock: LockId) -> Result<Grant> {
+    pub(crate) fn granted(&self, lock: LockId) -> Grant {
         Grant::new(self, lock)
     }
 }

@@ -45,7 +45,7 @@ impl Pending {
     pub fn wait(mut self) -> Result<Grant> {
         self.group.core().wait(self.id)?;
         self.handed_over = true;
-        self.group.granted(self.id)
+        Ok(self.group.granted(self.id))
     }
 
     #[cfg(feature = "tokio")]

@@ -18,60 +18,23 @@ use crate::install::{annotations, javac, javadoc, Install};
 /// The C programs notice leaks, stray accesses and undefined behaviour with these.
 const SANITIZERS: &str = "-fsanitize=address,undefined";
 
-/// A program in C or C++.
-struct Program {
-    name: &'static str,
-    source: &'static str,
-    compiler: &'static str,
-    standard: &'static str,
-}
-
-const PROGRAMS: [Program; 10] = [
-    Program { name: "camera", source: "c/camera.c", compiler: "cc", standard: "-std=gnu11" },
-    Program { name: "codec", source: "cpp/codec.cc", compiler: "c++", standard: "-std=c++17" },
-    Program {
-        name: "aosp_hals",
-        source: "cpp/aosp_hals.cc",
-        compiler: "c++",
-        standard: "-std=c++17",
-    },
-    Program { name: "misuse", source: "tests/c/misuse.c", compiler: "cc", standard: "-std=gnu11" },
-    Program {
-        name: "anything",
-        source: "tests/c/anything.c",
-        compiler: "cc",
-        standard: "-std=gnu11",
-    },
-    Program {
-        name: "reply_without_descriptor",
-        source: "tests/c/reply_without_descriptor.c",
-        compiler: "cc",
-        standard: "-std=gnu11",
-    },
-    Program {
-        name: "service_without_descriptor",
-        source: "tests/c/service_without_descriptor.c",
-        compiler: "cc",
-        standard: "-std=gnu11",
-    },
-    Program {
-        name: "lock_of_own_group",
-        source: "tests/c/lock_of_own_group.c",
-        compiler: "cc",
-        standard: "-std=gnu11",
-    },
-    Program {
-        name: "media_sessions",
-        source: "tests/c/media_sessions.c",
-        compiler: "cc",
-        standard: "-std=gnu11",
-    },
-    Program {
-        name: "encoder",
-        source: "tests/c/encoder.c",
-        compiler: "cc",
-        standard: "-std=gnu11",
-    },
+/// The programs in C and C++, in `client-ndk/examples`. A program has the name of its file.
+const PROGRAMS: [&str; 15] = [
+    "c/camera.c",
+    "cpp/codec.cc",
+    "cpp/aosp_hals.cc",
+    "cpp/camera_hal.cc",
+    "tests/c/misuse.c",
+    "tests/c/anything.c",
+    "tests/c/reply_without_descriptor.c",
+    "tests/c/service_without_descriptor.c",
+    "tests/c/lock_of_own_group.c",
+    "tests/c/media_sessions.c",
+    "tests/c/encoder.c",
+    "tests/c/memory_until_removed.c",
+    "tests/c/read_only_descriptor.c",
+    "tests/c/planes.c",
+    "tests/c/stopped_service.c",
 ];
 
 /// Installs in `prefix/` of the stage, as for users, but not optimised.
@@ -180,14 +143,20 @@ fn pkg_config(prefix: &Path) -> Result<Vec<String>, Failure> {
     Ok(text.split_whitespace().map(str::to_string).collect())
 }
 
-fn compile(program: &Program, flags: &[String], to: &Path) -> Result<(), Failure> {
+fn compile(program: &str, flags: &[String], to: &Path) -> Result<(), Failure> {
     let examples = root().join("client-ndk/examples");
-    let mut compiler = Command::new(program.compiler);
-    compiler.args([program.standard, "-g", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
-    compiler.args([SANITIZERS, "-fno-sanitize-recover=all", "-pthread"]);
-    compiler.arg("-I").arg(examples.join("c"));
-    compiler.arg(examples.join(program.source)).arg("-o").arg(to.join(program.name));
-    call(compiler.args(flags).arg("-Wl,-rpath,$ORIGIN/../prefix/lib"))
+    let source = examples.join(program);
+    let name = source.file_stem().unwrap_or_default();
+    let (compiler, standard) = match program.ends_with(".cc") {
+        true => ("c++", "-std=c++17"),
+        false => ("cc", "-std=gnu11"),
+    };
+    let mut call_of = Command::new(compiler);
+    call_of.args([standard, "-g", "-O1", "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+    call_of.args([SANITIZERS, "-fno-sanitize-recover=all", "-pthread"]);
+    call_of.arg("-I").arg(examples.join("c"));
+    call_of.arg(&source).arg("-o").arg(to.join(name));
+    call(call_of.args(flags).arg("-Wl,-rpath,$ORIGIN/../prefix/lib"))
 }
 
 #[cfg(test)]

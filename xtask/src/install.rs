@@ -6,6 +6,7 @@
 //! | file below the prefix | what it is |
 //! |---|---|
 //! | `include/android/buffer_sync.h` | the C ABI |
+//! | `include/android/buffer_sync.hpp` | the same for C++, header only |
 //! | `lib/libbuffersync.so.1`, `.so` | what it declares |
 //! | `lib/pkgconfig/buffersync.pc` | for `pkg-config --cflags --libs buffersync` |
 //! | `lib/libbuffersync_jni.so` | the native half of the Java classes |
@@ -57,8 +58,9 @@ impl Install<'_> {
         for name in ["include/android", "lib/pkgconfig", "share/java"] {
             made(fs::create_dir_all(folder(name)), name)?;
         }
-        let header = "android/buffer_sync.h";
-        copy(&root().join("client-ndk/include").join(header), &folder("include").join(header))?;
+        for header in ["android/buffer_sync.h", "android/buffer_sync.hpp"] {
+            copy(&root().join("client-ndk/include").join(header), &folder("include").join(header))?;
+        }
         let lib = folder("lib");
         self.library("c", "libbuffersync", SONAME, &lib.join(SONAME))?;
         let link = lib.join("libbuffersync.so");

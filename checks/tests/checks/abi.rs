@@ -80,7 +80,8 @@ fn check(header: &str, generated: &Generated, exports: &BTreeSet<String>) -> Res
         compile("clang", "-std=c++17", &folder.join("plain.cc"))?;
     }
     // As with a C library that has no <sys/cdefs.h>, such as musl.
-    let without = header.replace("#include <sys/cdefs.h>", "#undef __BEGIN_DECLS\n#undef __END_DECLS");
+    let without =
+        header.replace("#include <sys/cdefs.h>", "#undef __BEGIN_DECLS\n#undef __END_DECLS");
     let without = without.replace("<android/", "<other/");
     if without == header {
         return Err("the header does not include <sys/cdefs.h>".into());
@@ -151,8 +152,7 @@ fn bindings(package: &Path, items: Vec<cbindgen::ItemType>, prefix: &str) -> Res
     // The header does not say what is in these.
     let opaque = ["ABufferSync", "ABufferSyncGroup", "AHardwareBuffer"];
     config.export.exclude = opaque.map(str::to_string).to_vec();
-    let structs =
-        ["Event", "Grant", "BufferState", "Fence", "Want", "LockStatus", "LockInTheWay"];
+    let structs = ["Event", "Grant", "BufferState", "Fence", "Want", "LockStatus", "LockInTheWay"];
     config.export.include = structs.map(|name| format!("ABufferSync{name}")).to_vec();
     let made = cbindgen::Builder::new().with_config(config).with_crate(package).generate();
     let made = made.map_err(|error| format!("cbindgen: {error}"))?;
@@ -267,6 +267,34 @@ mod tests {
     fn the_header_is_what_the_library_is() {
         let lib = crate::installed::prefix().join("lib");
         run(&lib.join("libbuffersync.so"), &lib.join("libbuffersync_jni.so")).unwrap();
+    }
+
+    #[test]
+    fn the_header_for_cpp_compiles_in_every_mode() {
+        let client = root().join("client-ndk");
+        let installed = crate::installed::prefix().join("include/android/buffer_sync.hpp");
+        assert!(installed.is_file(), "{} is not installed", installed.display());
+        let source = client.join("examples/tests/cpp/every_member.cc");
+        for compiler in ["c++", "clang++"] {
+            if provision::on_path(compiler).is_none() {
+                println!("{compiler} is not installed: the header is not checked with it");
+                continue;
+            }
+            for standard in ["-std=c++17", "-std=c++20"] {
+                for modes in [&[][..], &["-fno-exceptions", "-fno-rtti"]] {
+                    let args = ["-I".as_ref(), client.join("include").as_os_str()];
+                    let mut call = Command::new(compiler);
+                    call.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
+                    call.args(modes).args(["-fsyntax-only"]).args(args).arg(&source);
+                    let output = call.output().unwrap();
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    assert!(output.status.success(), "{compiler} {standard} {modes:?}: {said}");
+                    // An ignored result is an error.
+                    let output = call.arg("-DIGNORES_A_RESULT").output().unwrap();
+                    assert!(!output.status.success(), "{compiler} allows to ignore a Status");
+                }
+            }
+        }
     }
 
     #[test]

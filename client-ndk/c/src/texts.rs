@@ -71,7 +71,8 @@ struct Places {
 
 impl Places {
     fn remember(&self, message: &str, in_the_way: Option<&InTheWay>) {
-        let empty = || Place { message: Text::empty(), owner: Text::empty(), lock: Cell::new(None) };
+        let empty =
+            || Place { message: Text::empty(), owner: Text::empty(), lock: Cell::new(None) };
         let ring = self.ring.get_or_init(|| Box::new(std::array::from_fn(|_| empty())));
         let next = self.last.get().wrapping_add(1) % PLACES;
         let Some(place) = ring.get(next) else { return };

@@ -332,12 +332,20 @@ impl Group {
         granted.map_err(|error| self.explained(error))
     }
 
-    /// [`Group::granted`] as far as events were read: for a lock that was just granted.
+    /// The grant as it was when it was granted, less what was let go since; also if it was taken away.
     ///
     /// # Errors
-    /// Those of [`Group::granted`].
+    /// [`Error::Ended`].
     pub fn known_grant(&self, lock: LockId) -> Result<GrantInfo> {
-        self.state()?.session()?.granted(lock).cloned()
+        let mut state = self.state()?;
+        let lock = state.session()?.locks.find(lock).ok_or(Error::Ended)?;
+        lock.grant.clone().ok_or_else(|| waits(lock.id))
+    }
+
+    /// When a grant ends, as far as events were read. `None` while it has no deadline.
+    pub fn deadline(&self, lock: LockId) -> Option<Duration> {
+        let mut state = self.state().ok()?;
+        state.session().ok()?.locks.find(lock)?.grant.as_ref()?.deadline
     }
 
     /// Whether a grant has the buffer with at least this access, and its deadline has not passed.
@@ -476,26 +484,6 @@ impl Group {
         })
     }
 
-    /// Like [`Group::unlock_and_lock`], but returns at once: the number of the new lock, and true if it is granted. The
-    /// old grant has ended.
-    ///
-    /// # Errors
-    /// Those of [`Group::unlock_and_lock`], except those of a wait.
-    pub fn start_unlock_and_lock(
-        &self,
-        done: LockId,
-        fences: impl Into<Fences>,
-        wants: &[(BufferId, Access)],
-        timeout: impl Into<Option<Duration>>,
-    ) -> Result<(LockId, bool)> {
-        let (fences, timeout) = (fences.into().into_aidl(), Timeout::of(timeout.into()));
-        self.with(|state| {
-            state.refuse_waited(done)?;
-            state.session()?.exchange(done, &fences, wants, timeout)
-        })
-        .map_err(|error| self.explained(error))
-    }
-
     /// [`Group::unlock_and_lock`] for a guard, which has ended in any case: if the service refuses the call, the grant
     /// ends with its fences as by [`Group::unlock`].
     ///
@@ -519,6 +507,26 @@ impl Group {
             }
             asked
         })
+    }
+
+    /// Like [`Group::unlock_and_lock`], but returns at once: the number of the new lock, and true if it is granted. The
+    /// old grant has ended.
+    ///
+    /// # Errors
+    /// Those of [`Group::unlock_and_lock`], except those of a wait.
+    pub fn start_unlock_and_lock(
+        &self,
+        done: LockId,
+        fences: impl Into<Fences>,
+        wants: &[(BufferId, Access)],
+        timeout: impl Into<Option<Duration>>,
+    ) -> Result<(LockId, bool)> {
+        let (fences, timeout) = (fences.into().into_aidl(), Timeout::of(timeout.into()));
+        self.with(|state| {
+            state.refuse_waited(done)?;
+            state.session()?.exchange(done, &fences, wants, timeout)
+        })
+        .map_err(|error| self.explained(error))
     }
 
     /// Asks the service for the group's locks, the oldest number first. What is not here has ended or

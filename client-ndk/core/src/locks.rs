@@ -35,7 +35,7 @@ pub(crate) struct Locks {
     spare_accesses: Accesses,
 }
 
-/// Buffers, each once, with their accesses.
+/// Buffers with their accesses. The strongest counts for one that is there twice.
 pub(crate) type Accesses = Vec<(BufferId, Access)>;
 
 #[derive(Debug)]
@@ -66,23 +66,14 @@ pub(crate) struct Taken {
 impl Lock {
     /// Whether the grant has the buffer with at least this access.
     pub fn holds(&self, buffer: BufferId, access: Access) -> bool {
-        let held = self.held.iter().find(|(id, _)| *id == buffer);
-        held.is_some_and(|(_, held)| held.stronger(access) == Some(*held))
+        let mut held = self.held.iter().filter(|(id, _)| *id == buffer);
+        held.any(|(_, held)| held.stronger(access) == Some(*held))
     }
 
     /// What waited is granted.
     fn granted(&mut self, grant: GrantInfo, acquire: Acquire) {
         self.held = std::mem::take(&mut self.asked);
         (self.grant, self.acquire, self.waiting) = (Some(grant), acquire, false);
-    }
-}
-
-/// Adds an access, or makes the access to a buffer stronger.
-pub(crate) fn add_access(accesses: &mut Accesses, buffer: BufferId, access: Access) {
-    match accesses.iter_mut().find(|(id, _)| *id == buffer) {
-        // The service refuses a mix of CPU and device.
-        Some((_, has)) => *has = has.stronger(access).unwrap_or(*has),
-        None => accesses.push((buffer, access)),
     }
 }
 
@@ -115,7 +106,7 @@ impl Locks {
     ) {
         let mut asked = std::mem::take(&mut self.spare_accesses);
         asked.clear();
-        wants.iter().for_each(|(buffer, access)| add_access(&mut asked, *buffer, *access));
+        asked.extend_from_slice(wants);
         let mut lock = Lock {
             id,
             grant: None,
@@ -137,7 +128,7 @@ impl Locks {
     pub fn ask_for_more(&mut self, id: LockId, wants: &[(BufferId, Access)], timeout: Timeout) {
         let Some(lock) = self.find_mut(id) else { return };
         lock.asked.clone_from(&lock.held);
-        wants.iter().for_each(|(buffer, access)| add_access(&mut lock.asked, *buffer, *access));
+        lock.asked.extend_from_slice(wants);
         lock.until = timeout.until();
     }
 

@@ -218,18 +218,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_of_a_handle_counts_once_and_other_descriptors_do_not() {
-        let memfd = || memfd_create(c"frame", MemFdCreateFlag::MFD_CLOEXEC).unwrap();
-        let (one, two, null) = (memfd(), memfd(), File::open("/dev/null").unwrap());
-        let again = one.try_clone().unwrap();
-        let handle = [null.as_fd(), one.as_fd(), again.as_fd(), two.as_fd()];
-        let found: Vec<i32> =
-            buffers_of(&handle).unwrap().iter().map(|fd| fd.as_raw_fd()).collect();
-        assert_eq!(found, [one.as_raw_fd(), two.as_raw_fd()]);
-        assert!(buffers_of(&[null.as_fd()]).unwrap().is_empty());
-    }
-
-    #[test]
     fn copies_are_whole_at_any_offset_and_length() {
         let file = memfd_create(c"mapping", MemFdCreateFlag::empty()).unwrap();
         ftruncate(file.as_fd(), 4096).unwrap();
@@ -260,5 +248,17 @@ mod tests {
             let beyond = memory.read_at(offset, &mut room);
             assert!(matches!(beyond, Err(Error::IllegalArgument(_))), "{offset} {length}");
         }
+    }
+
+    #[test]
+    fn a_buffer_of_a_handle_counts_once_and_other_descriptors_do_not() {
+        let memfd = || memfd_create(c"frame", MemFdCreateFlag::MFD_CLOEXEC).unwrap();
+        let (one, two, null) = (memfd(), memfd(), File::open("/dev/null").unwrap());
+        let again = one.try_clone().unwrap();
+        let handle = [null.as_fd(), one.as_fd(), again.as_fd(), two.as_fd()];
+        let found: Vec<i32> =
+            buffers_of(&handle).unwrap().iter().map(|fd| fd.as_raw_fd()).collect();
+        assert_eq!(found, [one.as_raw_fd(), two.as_raw_fd()]);
+        assert!(buffers_of(&[null.as_fd()]).unwrap().is_empty());
     }
 }

@@ -24,7 +24,7 @@ use nix::errno::Errno;
 use crate::error::{Error, Result};
 use crate::events::{Event, EventChannel};
 use crate::fork::{self, Remote};
-use crate::locks::{add_access, Accesses, Acquire, Granted, Locks};
+use crate::locks::{Accesses, Acquire, Granted, Locks};
 use crate::types::{to_aidl, Access, BufferId, GrantInfo, LockId, LockStatus, Timeout};
 use crate::writable;
 
@@ -39,7 +39,7 @@ pub(crate) struct Session {
     binder: Remote<dyn ISyncGroup>,
     events: EventChannel,
     pub(crate) locks: Locks,
-    /// The buffers of the group, each with the access of locks that name none.
+    /// The buffers of the group, each once, with the access of locks that name none.
     members: Accesses,
     hold_limit: Duration,
     evictions: u64,
@@ -499,6 +499,15 @@ pub(crate) fn not_in_grant(buffer: BufferId, grant: &GrantInfo) -> Error {
     let ids: Vec<String> = grant.buffers.iter().map(|buffer| buffer.id.to_string()).collect();
     let (lock, ids) = (grant.lock, ids.join(", "));
     Error::UnknownBuffer(format!("lock {lock} has no buffer {buffer}: it has {ids}"))
+}
+
+/// Adds an access, or makes the access to a buffer stronger.
+fn add_access(accesses: &mut Accesses, buffer: BufferId, access: Access) {
+    match accesses.iter_mut().find(|(id, _)| *id == buffer) {
+        // The service refuses a mix of CPU and device.
+        Some((_, has)) => *has = has.stronger(access).unwrap_or(*has),
+        None => accesses.push((buffer, access)),
+    }
 }
 
 /// The two arrays of a request.

@@ -6,12 +6,20 @@
 /*
  * A camera in C: one thread, one epoll loop (an ALooper on Android), no call that blocks.
  *
- *   camera DMABUF_FD SIZE
+ *   camera PIXELS_FD PIXELS_FD STATISTICS_FD STATISTICS_FD SIZE HOLD_MILLIS
  *
- * A timer stands for the sensor. At each tick the loop asks for the buffer. The grant comes with the
- * call or through the group's event descriptor. Then the camera prints the number of the frame, writes
- * the frame and unlocks. A tick drops its frame if the one before is not finished. The end of standard
- * input stops the camera.
+ * A timer stands for the sensor. Frame N goes to the pixels and the statistics of place N % 2. At each tick the loop
+ * asks for the two buffers of the next frame, so two locks of the group can be open at once. A grant comes with the
+ * call or through the group's event descriptor. Then the camera prints the number of the frame and writes the
+ * statistics. It returns them at once, by themselves: exposure control reads them while the pixels are written. A tick
+ * drops its frame if the place is still in use.
+ *
+ * What goes wrong:
+ * - The camera takes too long, and is evicted. The frame is lost; the camera prints 0 and goes on. A line on standard
+ *   input makes the next frame too long.
+ * - The service dies, and every lock with it. The camera opens its group again when the service is back.
+ *
+ * The end of standard input stops the camera.
  */
 
 #include <android/buffer_sync.h>
@@ -26,22 +34,31 @@
 #include "frame.h"
 
 #define TICK_NANOS 4000000L
+#define PLACES 2
 
-struct camera {
-    ABufferSyncGroup* group;
+/* Where a frame goes. */
+struct place {
+    int pixels_fd, statistics_fd;
     uint32_t* pixels;
-    size_t words;
+    uint32_t* statistics;
+    ABufferSyncBufferId pixels_id, statistics_id;
+    /* The lock that waits for this place; 0 if none. */
+    ABufferSyncLock waiting;
     uint32_t number;
-    bool waiting;
 };
 
-static void check(ABufferSyncStatus status, const char* what) {
-    if (status != ABUFFERSYNC_OK) {
-        fprintf(stderr, "camera: %s: %s (%s)\n", what, ABufferSyncStatus_toString(status),
-                ABufferSync_getLastErrorMessage());
-        exit(1);
-    }
-}
+struct camera {
+    ABufferSync* sync;
+    /* Null while the service is gone. */
+    ABufferSyncGroup* group;
+    int64_t hold_nanos;
+    struct place places[PLACES];
+    size_t size;
+    /* The last frame that was asked for. */
+    uint32_t number;
+    bool is_slow;
+    int epoll, events;
+};
 
 static void must(bool condition, const char* what) {
     if (!condition) {
@@ -50,61 +67,153 @@ static void must(bool condition, const char* what) {
     }
 }
 
-/* The camera holds the buffer: writes a frame and unlocks. */
-static void expose(struct camera* camera) {
-    camera->waiting = false;
-    camera->number++;
-    /* Before the frame is written, so a reader that comes too early is noticed. */
-    printf("%u\n", (unsigned)camera->number);
-    fflush(stdout);
-    for (size_t at = 0; at < camera->words; at++) {
-        camera->pixels[at] = frame_word(camera->number, at);
+/* The service is gone, and every lock with it. The descriptor for events leaves the epoll set when it is closed. */
+static void lose_group(struct camera* camera) {
+    ABufferSyncGroup_close(camera->group);
+    camera->group = NULL;
+    for (size_t at = 0; at < PLACES; at++) {
+        camera->places[at].waiting = 0;
     }
-    ABufferSyncStatus status = ABufferSyncGroup_unlock(camera->group, -1);
+}
+
+/* Returns false if the service is gone. Ends the program after any other error. */
+static bool works(struct camera* camera, ABufferSyncStatus status, const char* what) {
+    if (status == ABUFFERSYNC_ERROR_SERVICE_DIED) {
+        lose_group(camera);
+        return false;
+    }
+    if (status != ABUFFERSYNC_OK) {
+        fprintf(stderr, "camera: %s: %s (%s)\n", what, ABufferSyncStatus_toString(status),
+                ABufferSync_getLastErrorMessage());
+        exit(1);
+    }
+    return true;
+}
+
+static void watch(const struct camera* camera, int fd) {
+    struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+    must(epoll_ctl(camera->epoll, EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl");
+}
+
+/* Opens the group, now or after the service was gone. Returns false if the service is not there. */
+static bool open_group(struct camera* camera) {
+    ABufferSyncStatus status =
+            ABufferSync_openGroup(camera->sync, "example/camera", camera->hold_nanos,
+                                  ABUFFERSYNC_GROUP_DEFAULT, &camera->group);
+    if (status == ABUFFERSYNC_ERROR_NO_SERVICE) {
+        return false;
+    }
+    if (!works(camera, status, "openGroup")) {
+        return false;
+    }
+    for (size_t at = 0; at < PLACES; at++) {
+        struct place* place = &camera->places[at];
+        if (!works(camera,
+                   ABufferSyncGroup_addDmaBuf(camera->group, place->pixels_fd,
+                                              ABUFFERSYNC_ACCESS_WRITE, &place->pixels_id),
+                   "add") ||
+            !works(camera,
+                   ABufferSyncGroup_addDmaBuf(camera->group, place->statistics_fd,
+                                              ABUFFERSYNC_ACCESS_WRITE, &place->statistics_id),
+                   "add")) {
+            return false;
+        }
+    }
+    if (!works(camera, ABufferSyncGroup_getEventFd(camera->group, &camera->events), "getEventFd")) {
+        return false;
+    }
+    watch(camera, camera->events);
+    return true;
+}
+
+/* The grant was taken away: the frame is lost, and the next user of the buffers knows that they may be torn. */
+static void lose_frame(const struct place* place) {
+    ABufferSyncLockInTheWay next;
+    bool known = ABufferSync_getLastErrorLock(&next) && next.owner != NULL;
+    fprintf(stderr, "camera: frame %u took too long%s%s\n", (unsigned)place->number,
+            known ? ", and was waited for by " : "", known ? next.owner : "");
+    printf("0\n");
+    fflush(stdout);
+}
+
+/* The camera holds both buffers of a place. */
+static void expose(struct camera* camera, struct place* place, ABufferSyncLock lock) {
+    place->waiting = 0;
+    /* Before the frame is written, so a reader that comes too early is noticed. */
+    printf("%u\n", (unsigned)place->number);
+    fflush(stdout);
+    place->statistics[0] = place->number;
+    /* If the grant was taken away, the unlock of the rest says so, too. */
+    ABufferSyncStatus status = ABufferSyncGroup_unlockBuffers(camera->group, lock,
+                                                              &place->statistics_id, 1, NULL, 0);
+    if (status != ABUFFERSYNC_ERROR_EVICTED && !works(camera, status, "unlockBuffers")) {
+        return;
+    }
+    for (size_t at = 0; at < camera->size / sizeof(uint32_t); at++) {
+        place->pixels[at] = frame_word(place->number, at);
+    }
+    if (camera->is_slow) {
+        camera->is_slow = false;
+        usleep((useconds_t)(2 * camera->hold_nanos / 1000));
+    }
+    status = ABufferSyncGroup_unlock(camera->group, lock, -1);
     if (status == ABUFFERSYNC_ERROR_EVICTED) {
-        fprintf(stderr, "camera: frame %u took too long\n", (unsigned)camera->number);
+        lose_frame(place);
     } else {
-        check(status, "unlock");
+        works(camera, status, "unlock");
     }
 }
 
 static void tick(struct camera* camera) {
-    if (camera->waiting) {
+    if (camera->group == NULL && !open_group(camera)) {
         return;
     }
-    bool granted = false;
-    check(ABufferSyncGroup_startLock(camera->group, -1, &granted), "startLock");
-    if (granted) {
-        expose(camera);
-    } else {
-        camera->waiting = true;
+    struct place* place = &camera->places[(camera->number + 1) % PLACES];
+    if (place->waiting != 0) {
+        return;
     }
+    ABufferSyncWant wants[2] = {{place->pixels_id, ABUFFERSYNC_ACCESS_WRITE, 0},
+                                {place->statistics_id, ABUFFERSYNC_ACCESS_WRITE, 0}};
+    ABufferSyncLock lock = 0;
+    bool granted = false;
+    ABufferSyncStatus status =
+            ABufferSyncGroup_startLock(camera->group, wants, 2, -1, &lock, &granted);
+    if (!works(camera, status, "startLock")) {
+        return;
+    }
+    place->number = ++camera->number;
+    place->waiting = lock;
+    if (granted) {
+        expose(camera, place, lock);
+    }
+}
+
+static struct place* place_of(struct camera* camera, ABufferSyncLock lock) {
+    for (size_t at = 0; at < PLACES; at++) {
+        if (camera->places[at].waiting == lock) {
+            return &camera->places[at];
+        }
+    }
+    return NULL;
 }
 
 static void read_events(struct camera* camera) {
     ABufferSyncEvent event;
-    ABufferSyncStatus status;
-    while ((status = ABufferSyncGroup_getEvent(camera->group, &event)) == ABUFFERSYNC_OK) {
-        switch (event.type) {
-            case ABUFFERSYNC_EVENT_GRANTED:
-                expose(camera);
-                break;
-            case ABUFFERSYNC_EVENT_LOCK_FAILED:
-                fprintf(stderr, "camera: frame dropped: errno %d\n", (int)event.error);
-                camera->waiting = false;
-                break;
-            default: /* An event of an earlier frame. */
-                break;
+    while (camera->group != NULL) {
+        ABufferSyncStatus status = ABufferSyncGroup_getEvent(camera->group, &event);
+        if (status == ABUFFERSYNC_ERROR_WOULD_BLOCK || !works(camera, status, "getEvent")) {
+            return;
+        }
+        struct place* place = place_of(camera, event.lock);
+        if (place == NULL) {
+            /* An event of an earlier frame: its unlock has told the same. */
+        } else if (event.type == ABUFFERSYNC_EVENT_GRANTED) {
+            expose(camera, place, event.lock);
+        } else if (event.type == ABUFFERSYNC_EVENT_LOCK_FAILED) {
+            fprintf(stderr, "camera: frame dropped: errno %d\n", (int)event.error);
+            place->waiting = 0;
         }
     }
-    if (status != ABUFFERSYNC_ERROR_WOULD_BLOCK) {
-        check(status, "getEvent");
-    }
-}
-
-static void watch(int epoll, int fd) {
-    struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
-    must(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl");
 }
 
 static int start_timer(void) {
@@ -114,17 +223,20 @@ static int start_timer(void) {
     return timer;
 }
 
-static void run(struct camera* camera, int epoll, int timer, int events) {
+static void run(struct camera* camera, int timer) {
     for (;;) {
         struct epoll_event ready[3];
-        int count = epoll_wait(epoll, ready, 3, -1);
+        int count = epoll_wait(camera->epoll, ready, 3, -1);
         must(count >= 0 || errno == EINTR, "epoll_wait");
         for (int at = 0; at < count; at++) {
             uint64_t ticks;
+            char line[16];
             if (ready[at].data.fd == STDIN_FILENO) {
-                return;
-            }
-            if (ready[at].data.fd == events) {
+                if (read(STDIN_FILENO, line, sizeof line) <= 0) {
+                    return;
+                }
+                camera->is_slow = true;
+            } else if (ready[at].data.fd != timer) {
                 read_events(camera);
             } else if (read(timer, &ticks, sizeof ticks) > 0) {
                 tick(camera);
@@ -133,42 +245,46 @@ static void run(struct camera* camera, int epoll, int timer, int events) {
     }
 }
 
+static uint32_t* map(int fd, size_t size) {
+    void* start = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    must(start != MAP_FAILED, "mmap");
+    return start;
+}
+
 int main(int argc, char** argv) {
-    if (argc != 3) {
-        fprintf(stderr, "camera DMABUF_FD SIZE\n");
+    if (argc != 7) {
+        fprintf(stderr, "camera PIXELS_FD PIXELS_FD STATISTICS_FD STATISTICS_FD SIZE HOLD_MILLIS\n");
         return 2;
     }
-    int dma_buf = atoi(argv[1]);
-    size_t size = strtoul(argv[2], NULL, 10);
-    struct camera camera = {.words = size / sizeof(uint32_t)};
-    void* pixels = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, dma_buf, 0);
-    must(pixels != MAP_FAILED, "mmap");
-    camera.pixels = pixels;
-
-    ABufferSync* sync = NULL;
-    check(ABufferSync_open(&sync), "open");
-    check(ABufferSync_openGroup(sync, "example/camera", 0, ABUFFERSYNC_GROUP_DEFAULT, &camera.group),
-          "openGroup");
-    check(ABufferSyncGroup_addDmaBuf(camera.group, dma_buf, ABUFFERSYNC_ACCESS_WRITE, NULL), "add");
-    int events = -1;
-    check(ABufferSyncGroup_getEventFd(camera.group, &events), "getEventFd");
-
-    int epoll = epoll_create1(EPOLL_CLOEXEC);
-    must(epoll >= 0, "epoll_create1");
-    int timer = start_timer();
-    watch(epoll, timer);
-    watch(epoll, events);
-    watch(epoll, STDIN_FILENO);
-    run(&camera, epoll, timer, events);
-
-    if (camera.waiting) {
-        /* If it was granted meanwhile, closing the group ends the grant. */
-        (void)ABufferSyncGroup_cancel(camera.group);
+    struct camera camera = {.size = strtoul(argv[5], NULL, 10),
+                            .hold_nanos = strtoll(argv[6], NULL, 10) * 1000000};
+    for (size_t at = 0; at < PLACES; at++) {
+        struct place* place = &camera.places[at];
+        place->pixels_fd = atoi(argv[1 + at]);
+        place->statistics_fd = atoi(argv[3 + at]);
+        place->pixels = map(place->pixels_fd, camera.size);
+        place->statistics = map(place->statistics_fd, camera.size);
     }
-    check(ABufferSyncGroup_close(camera.group), "close");
-    check(ABufferSync_close(sync), "close");
+    ABufferSyncStatus status = ABufferSync_waitForService(-1, &camera.sync);
+    if (status != ABUFFERSYNC_OK) {
+        fprintf(stderr, "camera: %s\n", ABufferSync_getLastErrorMessage());
+        return 1;
+    }
+    camera.epoll = epoll_create1(EPOLL_CLOEXEC);
+    must(camera.epoll >= 0, "epoll_create1");
+    int timer = start_timer();
+    watch(&camera, timer);
+    watch(&camera, STDIN_FILENO);
+    run(&camera, timer);
+
+    /* This ends what waits or was granted meanwhile. */
+    ABufferSyncGroup_close(camera.group);
+    ABufferSync_close(camera.sync);
     close(timer);
-    close(epoll);
-    munmap(pixels, size);
+    close(camera.epoll);
+    for (size_t at = 0; at < PLACES; at++) {
+        munmap(camera.places[at].pixels, camera.size);
+        munmap(camera.places[at].statistics, camera.size);
+    }
     return 0;
 }

@@ -11,7 +11,7 @@
  *   aosp_hals DMABUF_FD DMABUF_FD FRAMES
  */
 
-#include <android/buffer_sync.h>
+#include <android/buffer_sync.hpp>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -25,6 +25,8 @@
 
 namespace {
 
+namespace bs = android::buffersync;
+
 constexpr size_t kSize = 4096;
 
 /* The data and numFds of a native_handle_t. */
@@ -36,43 +38,38 @@ struct Handle {
 /* The locked buffers of one request. Each buffer has a reference; the last one to be returned unlocks. */
 class FrameLock {
   public:
-    /* Waits for other holders, for `timeout` at most. Returns null if the request fails with `status`. */
-    static std::shared_ptr<FrameLock> take(ABufferSync* sync, const std::vector<Handle>& outputs,
-                                           std::chrono::nanoseconds timeout, ABufferSyncStatus* status) {
-        ABufferSyncGroup* group = nullptr;
-        *status = ABufferSync_openGroup(sync, "camera/request", 0, ABUFFERSYNC_GROUP_DEFAULT, &group);
-        if (*status != ABUFFERSYNC_OK) {
-            return nullptr;
+    /* Waits for other holders, for `timeout` at most. */
+    static bs::Result<std::shared_ptr<FrameLock>> take(const bs::Connection& connection,
+                                                       const std::vector<Handle>& outputs,
+                                                       std::chrono::nanoseconds timeout) {
+        auto group = connection.openGroup("camera/request");
+        if (!group) {
+            return group.status();
         }
-        std::shared_ptr<FrameLock> lock(new FrameLock(group));
         for (const Handle& output : outputs) {
-            *status = ABufferSyncGroup_addNativeHandle(group, output.fds, output.count, ABUFFERSYNC_ACCESS_WRITE,
-                                                       nullptr, nullptr);
-            if (*status != ABUFFERSYNC_OK) {
-                return nullptr;
+            auto added = group->addNativeHandle(output.fds, output.count, bs::Access::Write);
+            if (!added) {
+                return added.status();
             }
         }
-        lock->left_ = outputs.size();
-        *status = ABufferSyncGroup_lock(group, timeout.count());
-        return *status == ABUFFERSYNC_OK ? lock : nullptr;
+        auto grant = group->lock(timeout);
+        if (!grant) {
+            return grant.status();
+        }
+        return std::make_shared<FrameLock>(*std::move(group), *std::move(grant), outputs.size());
     }
+
+    FrameLock(bs::Group group, bs::Grant grant, size_t buffers)
+        : group_(std::move(group)), grant_(std::move(grant)), left_(buffers) {}
 
     /* One buffer is returned. The last one gives EVICTED if the request took too long: then it has failed. */
-    ABufferSyncStatus done() {
-        return left_.fetch_sub(1) == 1 ? ABufferSyncGroup_unlock(group_, -1) : ABUFFERSYNC_OK;
-    }
-
-    /* After an error this also ends a grant that is still held. */
-    ~FrameLock() { ABufferSyncGroup_close(group_); }
-
-    FrameLock(const FrameLock&) = delete;
-    FrameLock& operator=(const FrameLock&) = delete;
+    bs::Status done() { return left_.fetch_sub(1) == 1 ? grant_.unlock() : bs::Status(); }
 
   private:
-    explicit FrameLock(ABufferSyncGroup* group) : group_(group) {}
-
-    ABufferSyncGroup* const group_;
-    std::atomic<size_t> left_ = 0;
+    /* In this order: the grant ends before its group. */
+    bs::Group group_;
+    bs::Grant grant_;
+    std::atomic<size_t> left_;
 };
 
 /*
@@ -85,14 +82,13 @@ struct SensorBuffer {
     uint8_t* pixels;
 };
 
-std::vector<SensorBuffer> AcquireBuffers(ABufferSync* sync, const std::vector<Handle>& outputs,
+std::vector<SensorBuffer> AcquireBuffers(const bs::Connection& connection, const std::vector<Handle>& outputs,
                                          const std::vector<uint8_t*>& pixels, std::chrono::nanoseconds frame) {
-    ABufferSyncStatus status;
-    auto lock = FrameLock::take(sync, outputs, frame, &status);
+    auto lock = FrameLock::take(connection, outputs, frame);
     std::vector<SensorBuffer> buffers;
     for (uint8_t* of_one : pixels) {
-        if (lock != nullptr) {
-            buffers.push_back({lock, of_one});
+        if (lock) {
+            buffers.push_back({*lock, of_one});
         }
     }
     return buffers;
@@ -104,29 +100,34 @@ std::vector<SensorBuffer> AcquireBuffers(ABufferSync* sync, const std::vector<Ha
  */
 class Block {
   public:
-    Block(ABufferSync* sync, const Handle& handle, ABufferSyncAccess access) {
-        status_ = ABufferSync_openGroup(sync, "codec2/block", 0, ABUFFERSYNC_GROUP_DEFAULT, &group_);
-        if (status_ == ABUFFERSYNC_OK) {
-            status_ = ABufferSyncGroup_addNativeHandle(group_, handle.fds, handle.count, access, nullptr, nullptr);
+    Block(const bs::Connection& connection, const Handle& handle, bs::Access access) {
+        auto group = connection.openGroup("codec2/block");
+        status_ = group.status();
+        if (group) {
+            status_ = group->addNativeHandle(handle.fds, handle.count, access).status();
+            group_ = *std::move(group);
         }
     }
 
-    ~Block() { ABufferSyncGroup_close(group_); }
-
-    Block(const Block&) = delete;
-    Block& operator=(const Block&) = delete;
-
     /* A HAL returns C2_TIMED_OUT for TIMED_OUT, and C2_CORRUPTED for other errors. */
-    ABufferSyncStatus map(std::chrono::nanoseconds timeout) {
-        return status_ == ABUFFERSYNC_OK ? ABufferSyncGroup_lock(group_, timeout.count()) : status_;
+    bs::Status map(std::chrono::nanoseconds timeout) {
+        if (!status_) {
+            return status_;
+        }
+        auto grant = group_.lock(timeout);
+        if (grant) {
+            grant_ = *std::move(grant);
+        }
+        return grant.status();
     }
 
     /* EVICTED means that the data that was read or written may be torn. */
-    ABufferSyncStatus unmap() { return ABufferSyncGroup_unlock(group_, -1); }
+    bs::Status unmap() { return grant_.unlock(); }
 
   private:
-    ABufferSyncGroup* group_ = nullptr;
-    ABufferSyncStatus status_;
+    bs::Status status_;
+    bs::Group group_;
+    bs::Grant grant_;
 };
 
 bool failed(const char* what) {
@@ -134,11 +135,11 @@ bool failed(const char* what) {
     return false;
 }
 
-bool run(ABufferSync* sync, const int fds[2], uint8_t* const pixels[2], int frames) {
+bool run(const bs::Connection& connection, const int fds[2], uint8_t* const pixels[2], int frames) {
     const Handle video = {&fds[0], 1}, preview = {&fds[1], 1};
-    Block input(sync, video, ABUFFERSYNC_ACCESS_READ);
+    Block input(connection, video, bs::Access::Read);
     for (int frame = 0; frame < frames; frame++) {
-        auto buffers = AcquireBuffers(sync, {video, preview}, {pixels[0], pixels[1]}, std::chrono::seconds(5));
+        auto buffers = AcquireBuffers(connection, {video, preview}, {pixels[0], pixels[1]}, std::chrono::seconds(5));
         if (buffers.size() != 2) {
             return failed("AcquireBuffers");
         }
@@ -148,12 +149,12 @@ bool run(ABufferSync* sync, const int fds[2], uint8_t* const pixels[2], int fram
                 return failed("the encoder was granted a frame that the camera still has");
             }
             std::memset(buffers.back().pixels, frame, kSize);
-            if (buffers.back().lock->done() != ABUFFERSYNC_OK) {
+            if (!buffers.back().lock->done()) {
                 return failed("done");
             }
             buffers.pop_back();
         }
-        if (input.map(std::chrono::seconds(5)) != ABUFFERSYNC_OK) {
+        if (!input.map(std::chrono::seconds(5))) {
             return failed("map");
         }
         for (size_t at = 0; at < kSize; at++) {
@@ -161,7 +162,7 @@ bool run(ABufferSync* sync, const int fds[2], uint8_t* const pixels[2], int fram
                 return failed("the encoder reads another frame");
             }
         }
-        if (input.unmap() != ABUFFERSYNC_OK) {
+        if (!input.unmap()) {
             return failed("unmap");
         }
     }
@@ -185,9 +186,8 @@ int main(int argc, char** argv) {
         }
         pixels[of] = static_cast<uint8_t*>(start);
     }
-    ABufferSync* sync = nullptr;
-    bool done = ABufferSync_open(&sync) == ABUFFERSYNC_OK ? run(sync, fds, pixels, std::atoi(argv[3])) : failed("open");
-    ABufferSync_close(sync);
+    auto connection = bs::Connection::open();
+    bool done = connection ? run(*connection, fds, pixels, std::atoi(argv[3])) : failed("open");
     for (uint8_t* start : pixels) {
         munmap(start, kSize);
     }

@@ -4,159 +4,169 @@
  */
 
 /*
- * A codec in C++17: every handle, mapping and grant is an object, so the end of its scope always
- * releases it.
+ * A codec in C++17: every handle, mapping and lock is an object, so the end of its scope always releases it.
  *
- *   codec INPUT_FD OUTPUT_FD SIZE
+ *   codec INPUT_FD OUTPUT_FD SIZE HOLD_MILLIS
  *
- * For each number on standard input it holds both buffers at once, prints the number, and decodes
- * that frame from one buffer into the other.
+ * For each number on standard input it reads that frame from one buffer, prints the number, and writes the decoded
+ * frame into the other. It has a lock for each buffer: it asks for the output while it still reads the input, and lets
+ * the input go before it writes.
+ *
+ * What goes wrong:
+ * - The codec takes too long and is evicted: it prints 0 instead of the number, and goes on. The number 0 makes it too
+ *   slow.
+ * - The service dies, and every lock with it: the codec opens its group again, and decodes the frame again.
  */
 
-#include <android/buffer_sync.h>
+#include <android/buffer_sync.hpp>
 #include <sys/mman.h>
 
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <iostream>
-#include <memory>
-#include <stdexcept>
-#include <string>
-#include <utility>
+#include <thread>
+#include <vector>
 
 #include "frame.h"
 
 namespace {
 
-class Error : public std::runtime_error {
-  public:
-    Error(const char* what, ABufferSyncStatus status)
-        : std::runtime_error(std::string(what) + ": " + ABufferSync_getLastErrorMessage()),
-          status(status) {}
+namespace bs = android::buffersync;
 
-    const ABufferSyncStatus status;
-};
-
-void check(ABufferSyncStatus status, const char* what) {
-    if (status != ABUFFERSYNC_OK) {
-        throw Error(what, status);
-    }
-}
-
-struct Close {
-    void operator()(ABufferSync* sync) const { ABufferSync_close(sync); }
-    void operator()(ABufferSyncGroup* group) const { ABufferSyncGroup_close(group); }
-};
-
-/* Holds the buffers of a group until unlock(), or until the end of the scope. */
-class Grant {
-  public:
-    Grant(ABufferSyncGroup* group, std::chrono::nanoseconds timeout) : group_(group) {
-        check(ABufferSyncGroup_lock(group, timeout.count()), "lock");
-    }
-
-    ~Grant() {
-        if (group_ != nullptr) {
-            ABufferSyncGroup_unlock(group_, -1);
-        }
-    }
-
-    Grant(const Grant&) = delete;
-    Grant& operator=(const Grant&) = delete;
-
-    /* Unlike the destructor, this reports an eviction. */
-    void unlock() { check(ABufferSyncGroup_unlock(std::exchange(group_, nullptr), -1), "unlock"); }
-
-  private:
-    ABufferSyncGroup* group_;
-};
-
-class Group {
-  public:
-    Group(ABufferSync* sync, const char* name) {
-        ABufferSyncGroup* group = nullptr;
-        check(ABufferSync_openGroup(sync, name, 0, ABUFFERSYNC_GROUP_DEFAULT, &group), "openGroup");
-        group_.reset(group);
-    }
-
-    void add(int fd, ABufferSyncAccess access) {
-        check(ABufferSyncGroup_addDmaBuf(group_.get(), fd, access, nullptr), "add");
-    }
-
-    Grant lock(std::chrono::nanoseconds timeout) { return Grant(group_.get(), timeout); }
-
-  private:
-    std::unique_ptr<ABufferSyncGroup, Close> group_;
-};
-
-std::unique_ptr<ABufferSync, Close> connect() {
-    ABufferSync* sync = nullptr;
-    check(ABufferSync_open(&sync), "open");
-    return std::unique_ptr<ABufferSync, Close>(sync);
-}
+constexpr std::chrono::seconds kPatience(60);
 
 class Mapping {
   public:
-    Mapping(int fd, size_t size, int protection) : size_(size) {
-        start_ = mmap(nullptr, size, protection, MAP_SHARED, fd, 0);
-        if (start_ == MAP_FAILED) {
-            throw std::runtime_error("mmap");
+    Mapping(int fd, size_t size, int protection)
+        : start_(mmap(nullptr, size, protection, MAP_SHARED, fd, 0)), size_(size) {}
+
+    ~Mapping() {
+        if (*this) {
+            munmap(start_, size_);
         }
     }
-
-    ~Mapping() { munmap(start_, size_); }
 
     Mapping(const Mapping&) = delete;
     Mapping& operator=(const Mapping&) = delete;
 
+    explicit operator bool() const { return start_ != MAP_FAILED; }
+
     /* The caller must have a grant. */
-    uint32_t* words(const Grant&) const { return static_cast<uint32_t*>(start_); }
+    uint32_t* words(const bs::Grant&) const { return static_cast<uint32_t*>(start_); }
 
   private:
     void* start_;
     size_t size_;
 };
 
-void decode(uint32_t number, const uint32_t* input, uint32_t* output, size_t words) {
-    for (size_t at = 0; at < words; at++) {
-        if (input[at] != frame_word(number, at)) {
-            throw std::runtime_error("frame " + std::to_string(number) + " is torn at word " +
-                                     std::to_string(at));
+class Codec {
+  public:
+    Codec(bs::Connection& connection, int input_fd, int output_fd, size_t size, std::chrono::milliseconds hold)
+        : connection_(connection), input_fd_(input_fd), output_fd_(output_fd), words_(size / sizeof(uint32_t)),
+          hold_(hold), input_(input_fd, size, PROT_READ), output_(output_fd, size, PROT_READ | PROT_WRITE) {}
+
+    /* Opens the group, also after the service was gone. */
+    bs::Status open() {
+        auto group = connection_.openGroup("example/codec", {hold_, ABUFFERSYNC_GROUP_DEFAULT});
+        if (!group) {
+            return group.status();
         }
-        output[at] = ~input[at];
+        auto input = group->addDmaBuf(input_fd_, bs::Access::Read);
+        auto output = group->addDmaBuf(output_fd_, bs::Access::Write);
+        if (!input || !output) {
+            return input ? output.status() : input.status();
+        }
+        group_ = *std::move(group);
+        input_id_ = *input;
+        output_id_ = *output;
+        return {};
     }
-}
 
-void run(int input_fd, int output_fd, size_t size) {
-    auto sync = connect();
-    Group group(sync.get(), "example/codec");
-    group.add(input_fd, ABUFFERSYNC_ACCESS_READ);
-    group.add(output_fd, ABUFFERSYNC_ACCESS_WRITE);
-    Mapping input(input_fd, size, PROT_READ);
-    Mapping output(output_fd, size, PROT_READ | PROT_WRITE);
-
-    for (uint32_t number; std::cin >> number;) {
-        Grant grant = group.lock(std::chrono::seconds(5));
-        /* Before the frame is decoded, so a reader that comes too early is noticed. */
+    /* Decodes a frame. Prints its number when it holds the output and has not written it yet. */
+    bs::Status decode(uint32_t number) {
+        if (!input_ || !output_) {
+            return bs::Status::error(ABUFFERSYNC_ERROR_INVALID_ARGUMENT, "a buffer can't be mapped");
+        }
+        auto reading = group_.lock({{input_id_, bs::Access::Read}}, kPatience);
+        if (!reading) {
+            return reading.status();
+        }
+        /* The second lock takes its place in line while the first is used. */
+        auto writing = group_.startLock({{output_id_, bs::Access::Write}}, kPatience);
+        if (!writing) {
+            return writing.status();
+        }
+        const uint32_t* from = input_.words(*reading);
+        std::vector<uint32_t> frame(from, from + words_);
+        if (bs::Status done = reading->unlock(); !done) {
+            return done;
+        }
+        if (bs::Status granted = writing->lock.wait(); !granted) {
+            return granted;
+        }
+        if (number == 0) {
+            std::this_thread::sleep_for(2 * hold_);
+            return writing->lock.unlock();
+        }
         std::cout << number << std::endl;
-        decode(number, input.words(grant), output.words(grant), size / sizeof(uint32_t));
-        grant.unlock();
+        uint32_t* to = output_.words(writing->lock);
+        for (size_t at = 0; at < words_; at++) {
+            if (frame[at] != frame_word(number, at)) {
+                std::cerr << "codec: frame " << number << " is torn at word " << at << "\n";
+                std::exit(1);
+            }
+            to[at] = ~frame[at];
+        }
+        return writing->lock.unlock();
     }
+
+  private:
+    bs::Connection& connection_;
+    const int input_fd_, output_fd_;
+    const size_t words_;
+    const std::chrono::milliseconds hold_;
+    const Mapping input_, output_;
+    bs::Group group_;
+    bs::BufferId input_id_ = 0, output_id_ = 0;
+};
+
+int fail(const bs::Status& status) {
+    std::cerr << "codec: " << status.message() << "\n";
+    return 1;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 4) {
-        std::cerr << "codec INPUT_FD OUTPUT_FD SIZE\n";
+    if (argc != 5) {
+        std::cerr << "codec INPUT_FD OUTPUT_FD SIZE HOLD_MILLIS\n";
         return 2;
     }
-    try {
-        run(std::atoi(argv[1]), std::atoi(argv[2]), std::strtoul(argv[3], nullptr, 10));
-    } catch (const std::exception& error) {
-        std::cerr << "codec: " << error.what() << "\n";
-        return 1;
+    auto connection = bs::Connection::waitForService();
+    if (!connection) {
+        return fail(connection.status());
+    }
+    Codec codec(*connection, std::atoi(argv[1]), std::atoi(argv[2]), std::strtoul(argv[3], nullptr, 10),
+                std::chrono::milliseconds(std::atoi(argv[4])));
+    if (bs::Status opened = codec.open(); !opened) {
+        return fail(opened);
+    }
+    for (uint32_t number; std::cin >> number;) {
+        bs::Status done = codec.decode(number);
+        while (done == ABUFFERSYNC_ERROR_SERVICE_DIED || done == ABUFFERSYNC_ERROR_NO_SERVICE) {
+            /* The service may start again. The connection finds it. */
+            std::this_thread::sleep_for(std::chrono::milliseconds(10));
+            done = codec.open();
+            if (done) {
+                done = codec.decode(number);
+            }
+        }
+        if (done == ABUFFERSYNC_ERROR_EVICTED) {
+            std::cerr << "codec: frame " << number << ": " << done.message() << "\n";
+            std::cout << 0 << std::endl;
+        } else if (!done) {
+            return fail(done);
+        }
     }
     return 0;
 }

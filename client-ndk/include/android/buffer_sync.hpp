@@ -31,6 +31,7 @@
 #define ANDROID_BUFFER_SYNC_HPP
 
 #include <android/buffer_sync.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -95,6 +96,14 @@ class [[nodiscard]] Status {
             ABufferSync_getLastErrorLock(&by)) {
             status.inTheWay_ = LockInTheWay{by.group, by.lock, by.owner != nullptr ? by.owner : ""};
         }
+        return status;
+    }
+
+    /** An error of this header. */
+    static Status error(ABufferSyncStatus code, std::string message) {
+        Status status;
+        status.code_ = code;
+        status.message_ = std::move(message);
         return status;
     }
 
@@ -243,6 +252,19 @@ class Fences {
         UniqueFd fd;
     };
 
+    /** A copy, with descriptors of its own. Nothing if this process has no free descriptor. */
+    std::optional<Fences> copy() const {
+        Fences copy;
+        for (const Fence& fence : all_) {
+            UniqueFd fd(::fcntl(fence.fd.get(), F_DUPFD_CLOEXEC, 0));
+            if (!fd) {
+                return std::nullopt;
+            }
+            copy.add(fence.buffer, std::move(fd));
+        }
+        return copy;
+    }
+
     /** The descriptors for a C function, which takes them. */
     std::vector<ABufferSyncFence> release() {
         std::vector<ABufferSyncFence> given;
@@ -354,27 +376,27 @@ class Grant {
                                                          given.size()));
     }
 
-    /** Ends this grant and locks buffers of the group, in one call of the service. Both happen, or neither. */
+    /**
+     * Ends this grant and locks buffers of the group, in one call of the service. This grant has ended in any case: if
+     * the service refuses the call, it is unlocked with the fences. Otherwise the end of the scope would hand the
+     * buffers on without them.
+     */
     Result<Grant> unlockAndLock(Some<Want> wants, std::chrono::nanoseconds timeout, Fences fences = {}) {
+        std::optional<Fences> kept = fences.copy();
+        if (!kept) {
+            (void)unlock(std::move(fences));
+            return Status::error(ABUFFERSYNC_ERROR_NO_RESOURCES, "no free descriptor for a copy of a fence");
+        }
         auto given = fences.release();
         LockId next = 0;
         Status status = Status::of(ABufferSyncGroup_unlockAndLock(group_, lock_, given.data(), given.size(),
                                                                   wants.data(), wants.size(), timeout.count(), &next));
-        switch (status.code()) {
-            case ABUFFERSYNC_OK:
-                lock_ = 0;
-                return Grant(group_, next);
-            case ABUFFERSYNC_ERROR_TIMED_OUT:
-            case ABUFFERSYNC_ERROR_CANCELLED:
-            case ABUFFERSYNC_ERROR_LOCK_FAILED:
-            case ABUFFERSYNC_ERROR_EVICTED:
-            case ABUFFERSYNC_ERROR_ENDED:
-            case ABUFFERSYNC_ERROR_SERVICE_DIED:
-                lock_ = 0;
-                break;
-            default: /* It goes on. If it has ended all the same, to end it again is harmless. */
-                break;
+        if (status.ok()) {
+            lock_ = 0;
+            return Grant(group_, next);
         }
+        /* If it has ended already, this is harmless. */
+        (void)unlock(std::move(*kept));
         return status;
     }
 

@@ -48,25 +48,19 @@ pub(crate) struct Holder {
 pub(crate) type Links = Arena<Holder, HOLDER>;
 
 impl Roster {
-    /// Adds a holder.
-    #[inline]
+    /// Adds a holder. Inlined, since most calls end at once.
+    #[inline(always)]
     pub fn add(&mut self, links: &mut Links, lock: LockIx, untold: bool) -> Place {
         let list = self.list(untold);
         if list.inside.is_none() {
             list.inside = Some(lock);
             return Place { untold, link: None };
         }
-        let next = list.linked;
-        let at = links.insert(Holder { lock, next, before: None });
-        if let Some(next) = next {
-            links[next].before = Some(at);
-        }
-        list.linked = Some(at);
-        Place { untold, link: Some(at) }
+        Place { untold, link: Some(list.link(links, lock)) }
     }
 
     /// Removes a holder.
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, links: &mut Links, place: Place) {
         let list = self.list(place.untold);
         match place.link {
@@ -80,6 +74,7 @@ impl Roster {
         self.untold.iter(links).chain(self.others.iter(links)).map(|(lock, _)| lock)
     }
 
+    #[inline(always)]
     fn list(&mut self, untold: bool) -> &mut List {
         match untold {
             true => &mut self.untold,
@@ -112,6 +107,18 @@ impl List {
         })
     }
 
+    #[inline(never)]
+    fn link(&mut self, links: &mut Links, lock: LockIx) -> HolderIx {
+        let next = self.linked;
+        let at = links.insert(Holder { lock, next, before: None });
+        if let Some(next) = next {
+            links[next].before = Some(at);
+        }
+        self.linked = Some(at);
+        at
+    }
+
+    #[inline(never)]
     fn unlink(&mut self, links: &mut Links, at: HolderIx) {
         let Some(Holder { next, before, .. }) = links.remove(at) else { return };
         match before {

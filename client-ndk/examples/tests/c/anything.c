@@ -25,6 +25,8 @@
 enum { SYNCS = 2, GROUPS = 6 };
 
 static uint64_t state;
+/* So that texts are read. */
+static volatile size_t checksum;
 static int dmabufs[2];
 /* Open handles, closed handles, and numbers that never were one. */
 static ABufferSync* syncs[SYNCS + 3];
@@ -106,7 +108,7 @@ static void open_any_group(size_t at) {
     /* The old group is closed, and its handle stays among the stale ones. */
     ABufferSyncGroup_close(groups[at]);
     groups[GROUPS] = groups[at];
-    if (ABufferSync_openGroup(any_sync(), any_text(), any_hold(), (uint32_t)PICK(0, 0, 1, 2, -1), &groups[at]) !=
+    if (ABufferSync_openGroup(any_sync(), any_text(), any_hold(), (uint32_t)PICK(0, 0, 1, 2, 3, 4, -1), &groups[at]) !=
         ABUFFERSYNC_OK) {
         ABufferSync_openGroup(syncs[0], "anything", 1000000, 0, &groups[at]);
     }
@@ -125,71 +127,102 @@ static void add_handle(void) {
                                      seldom() ? NULL : &count);
 }
 
-static void unlock_with_fences(void) {
-    ABufferSyncFence fences[20];
-    for (size_t i = 0; i < COUNT(fences); i++) {
-        fences[i] = (ABufferSyncFence){.buffer = any_buffer(), .fd = -1};
+/* Fences, most of them -1. Their descriptors are for a function that takes them. */
+static size_t any_fences(ABufferSyncFence* fences, size_t room) {
+    size_t given = any() % (room + 1);
+    for (size_t i = 0; i < given; i++) {
+        fences[i] = (ABufferSyncFence){any_buffer(), any_taken(), seldom() ? 1 : 0};
     }
-    bool none = seldom();
-    size_t given = seldom() ? SIZE_MAX / 2 : any() % (COUNT(fences) + 1);
-    for (size_t i = 0; !none && given <= COUNT(fences) && i < given; i++) {
-        fences[i].fd = any_taken();
-    }
-    ABufferSyncGroup_unlockWithFences(any_group(), none ? NULL : fences, given);
+    return given;
 }
 
-/* The calls of locks by number. */
-static void any_numbered_call(void) {
+/* The calls of locks. */
+static void any_call_of_locks(void) {
     ABufferSyncGroup* group = any_group();
     ABufferSyncWant wants[4];
     ABufferSyncBufferId ids[4];
-    ABufferSyncFence fence = {any_buffer(), -1};
+    ABufferSyncFence fences[20];
     for (size_t i = 0; i < COUNT(wants); i++) {
-        wants[i] = (ABufferSyncWant){any_buffer(), any_access()};
+        wants[i] = (ABufferSyncWant){any_buffer(), any_access(), seldom() ? 1 : 0};
         ids[i] = any_buffer();
     }
     size_t count = seldom() ? SIZE_MAX / 4 : any() % (COUNT(wants) + 1);
-    bool none = seldom();
-    const ABufferSyncWant* some = none ? NULL : wants;
-    ABufferSyncBufferId* buffers = none ? NULL : ids;
-    switch (any() % 12) {
-    case 0: ABufferSyncGroup_lockBuffers(group, some, count, any_timeout(), any_out()); break;
-    case 1: ABufferSyncGroup_tryLockBuffers(group, some, count, any_out()); break;
-    case 2: ABufferSyncGroup_startLockBuffers(group, some, count, any_timeout(), any_out(), any_out()); break;
-    case 3: ABufferSyncGroup_growBuffers(group, any_lock(), some, count, any_timeout()); break;
-    case 4: ABufferSyncGroup_cancelLock(group, any_lock()); break;
-    case 5: ABufferSyncGroup_getLockGrant(group, any_lock(), any_out()); break;
-    case 6: ABufferSyncGroup_getLockBufferState(group, any_lock(), any_buffer(), any_out()); break;
-    case 7: {
+    /* Null, mostly with the right number. */
+    bool all = any() % 3 == 0;
+    count = all && !seldom() ? 0 : count;
+    const ABufferSyncWant* some = all ? NULL : wants;
+    const ABufferSyncBufferId* buffers = all ? NULL : ids;
+    switch (any() % 20) {
+    case 0:
+    case 1: ABufferSyncGroup_lock(group, some, count, any_timeout(), any_out()); break;
+    case 2: ABufferSyncGroup_tryLock(group, some, count, any_out()); break;
+    case 3:
+    case 4: ABufferSyncGroup_startLock(group, some, count, any_timeout(), any_out(), any_out()); break;
+    case 5: {
+        /* A lock without a time-out could wait for a lock that this thread has. Some groups' grants end soon. */
+        ABufferSyncLock lock = 0;
+        bool granted = false;
+        if (ABufferSyncGroup_startLock(group, some, count, 1000000, &lock, &granted) == ABUFFERSYNC_OK) {
+            ABufferSyncGroup_wait(group, seldom() ? any_lock() : lock);
+        }
+        break;
+    }
+    case 6: ABufferSyncGroup_grow(group, any_lock(), some, count, any_timeout()); break;
+    case 7: ABufferSyncGroup_tryGrow(group, any_lock(), some, count); break;
+    case 8: ABufferSyncGroup_startGrow(group, any_lock(), some, count, any_timeout(), any_out()); break;
+    case 9: ABufferSyncGroup_cancel(group, any_lock()); break;
+    case 10: ABufferSyncGroup_getGrant(group, any_lock(), any_out()); break;
+    case 11: ABufferSyncGroup_getBufferState(group, any_lock(), any_buffer(), any_out()); break;
+    case 12: {
         int received = -1;
-        if (ABufferSyncGroup_getLockAcquireFence(group, any_lock(), any_buffer(), &received) == ABUFFERSYNC_OK &&
+        if (ABufferSyncGroup_getAcquireFence(group, any_lock(), any_buffer(), seldom() ? NULL : &received) ==
+                    ABUFFERSYNC_OK &&
             received >= 0) {
             close(received);
         }
         break;
     }
-    case 8: {
-        size_t fences = any() % 2;
-        fence.fd = fences == 0 ? -1 : any_taken();
-        ABufferSyncGroup_unlockBuffers(group, any_lock(), buffers, count, &fence, fences);
+    case 13:
+    case 14: ABufferSyncGroup_unlock(group, any_lock(), any_taken()); break;
+    case 15:
+    case 16: {
+        size_t given = any_fences(fences, COUNT(fences));
+        ABufferSyncGroup_unlockBuffers(group, any_lock(), buffers, count, fences, given);
+        /* Numbers that can't be: no descriptor is taken. */
+        if (seldom()) {
+            ABufferSyncGroup_unlockBuffers(group, any_lock(), buffers, count, NULL, 1);
+            ABufferSyncGroup_unlockBuffers(group, any_lock(), buffers, count, fences, SIZE_MAX / 2);
+        }
         break;
     }
-    case 9: ABufferSyncGroup_downgrade(group, any_lock(), buffers, count); break;
-    case 10:
-        ABufferSyncGroup_unlockAndLockBuffers(group, any_lock(), NULL, 0, some, count, any_timeout(), any_out());
+    case 17: ABufferSyncGroup_downgrade(group, any_lock(), buffers, count); break;
+    case 18: {
+        size_t given = any_fences(fences, COUNT(fences));
+        ABufferSyncGroup_unlockAndLock(group, any_lock(), fences, given, some, count, any_timeout(), any_out());
         break;
-    case 11: ABufferSyncGroup_getLocks(group, any_out(), any() % 8, any_out()); break;
+    }
+    case 19: ABufferSyncGroup_getLocks(group, any_out(), any() % 8, any_out()); break;
     }
 }
 
 static void any_call(int null) {
-    switch (any() % 39) {
-    case 0: ABufferSyncStatus_toString((ABufferSyncStatus)PICK(0, 1, -1, -29, INT_MIN, INT_MAX)); break;
-    case 1: strlen(ABufferSync_getLastErrorMessage()); break;
+    switch (any() % 36) {
+    case 0: ABufferSyncStatus_toString((ABufferSyncStatus)PICK(0, 1, -1, -13, -29, INT_MIN, INT_MAX)); break;
+    case 1: {
+        ABufferSyncLockInTheWay by;
+        checksum += strlen(ABufferSync_getLastErrorMessage());
+        if (ABufferSync_getLastErrorLock(seldom() ? NULL : &by) && by.owner != NULL) {
+            checksum += strlen(by.owner);
+        }
+        break;
+    }
     case 2: seldom() ? ABufferSync_open(NULL) : ABufferSync_getCapability(syncs[0], 0, any_out()); break;
     case 3: {
         ABufferSync* sync = NULL;
         if (seldom() && ABufferSync_openInstance(seldom() ? any_text() : NULL, any_text(), &sync) == ABUFFERSYNC_OK) {
+            ABufferSync_close(sync);
+        }
+        if (seldom() && ABufferSync_waitForService(any_timeout(), &sync) == ABUFFERSYNC_OK) {
             ABufferSync_close(sync);
         }
         break;
@@ -205,26 +238,10 @@ static void any_call(int null) {
     case 12: ABufferSyncGroup_addHardwareBuffer(any_group(), NULL, any_access(), any_out(), any() % 8, any_out()); break;
     case 13: ABufferSyncGroup_remove(any_group(), any_buffer()); break;
     case 14: ABufferSyncGroup_removeAll(any_group()); break;
-    case 15: ABufferSyncGroup_lock(any_group(), any_timeout()); break;
-    case 16: ABufferSyncGroup_tryLock(any_group()); break;
-    case 17: ABufferSyncGroup_startLock(any_group(), any_timeout(), any_out()); break;
-    case 18: ABufferSyncGroup_cancel(any_group()); break;
-    case 19: ABufferSyncGroup_getEventFd(any_group(), any_out()); break;
-    case 20: ABufferSyncGroup_getEvent(any_group(), any_out()); break;
-    case 21: ABufferSyncGroup_getGrant(any_group(), any_out()); break;
-    case 22: ABufferSyncGroup_getBufferState(any_group(), any_buffer(), any_out()); break;
-    case 23: {
-        int fence = -1;
-        if (ABufferSyncGroup_getAcquireFence(any_group(), any_buffer(), seldom() ? NULL : &fence) == ABUFFERSYNC_OK &&
-            fence >= 0) {
-            close(fence);
-        }
-        break;
-    }
-    case 24: ABufferSyncGroup_unlock(any_group(), any_taken()); break;
-    case 25: unlock_with_fences(); break;
-    case 26: ABufferSyncGroup_unlockAndLock(any_group(), any_taken(), any_timeout()); break;
-    default: any_numbered_call(); break;
+    case 15: ABufferSyncGroup_getEventFd(any_group(), any_out()); break;
+    case 16: ABufferSyncGroup_getEvent(any_group(), any_out()); break;
+    case 17: ABufferSyncGroup_getGroupName(any_group(), any_buffer(), any_out(), (size_t)PICK(0, 64, 65, 1000)); break;
+    default: any_call_of_locks(); break;
     }
 }
 

@@ -35,20 +35,20 @@ int main(int argc, char** argv) {
     fflush(stdout);
     unsigned index;
     while (failures == 0 && scanf("%u", &index) == 1 && index < (unsigned)count) {
-        ABufferSyncWant want = {frames[index], ABUFFERSYNC_ACCESS_DMA_READ};
+        ABufferSyncWant want = {frames[index], ABUFFERSYNC_ACCESS_DMA_READ, 0};
         ABufferSyncLock lock = 0;
         bool granted = false;
-        OK(ABufferSyncGroup_startLockBuffers(group, &want, 1, -1, &lock, &granted));
+        OK(ABufferSyncGroup_startLock(group, &want, 1, -1, &lock, &granted));
         printf("%u\n", index);
         fflush(stdout);
         if (!granted) {
             wait_for_event(group, ABUFFERSYNC_EVENT_GRANTED);
         }
-        OK(ABufferSyncGroup_unlockBuffers(group, lock, NULL, 0, NULL, 0));
+        unlock(group, lock);
         printf("%u\n", index);
         fflush(stdout);
     }
-    OK(ABufferSyncGroup_close(group));
-    OK(ABufferSync_close(sync));
+    ABufferSyncGroup_close(group);
+    ABufferSync_close(sync);
     return failures == 0 ? 0 : 1;
 }

@@ -40,13 +40,40 @@ static inline void sleep_millis(long millis) {
     }
 }
 
-/* The next event has this type. Others that wait may have made CONTENDED before. */
-static inline void wait_for_event(ABufferSyncGroup* group, ABufferSyncEventType type) {
+/* Locks all buffers of a group. */
+static inline ABufferSyncLock lock_all(ABufferSyncGroup* group) {
+    ABufferSyncLock lock = 0;
+    OK(ABufferSyncGroup_lock(group, NULL, 0, HUNG, &lock));
+    return lock;
+}
+
+/* The same at once. */
+static inline ABufferSyncLock try_lock_all(ABufferSyncGroup* group) {
+    ABufferSyncLock lock = 0;
+    OK(ABufferSyncGroup_tryLock(group, NULL, 0, &lock));
+    return lock;
+}
+
+/* Asks for all buffers of a group, which others have. */
+static inline ABufferSyncLock queue_all(ABufferSyncGroup* group) {
+    ABufferSyncLock lock = 0;
+    bool granted = true;
+    OK(ABufferSyncGroup_startLock(group, NULL, 0, -1, &lock, &granted));
+    EXPECT(granted, 0);
+    return lock;
+}
+
+/* The work is finished. */
+static inline void unlock(ABufferSyncGroup* group, ABufferSyncLock lock) {
+    OK(ABufferSyncGroup_unlock(group, lock, -1));
+}
+
+/* Waits for the next event. Others that wait may have made CONTENDED before. */
+static inline ABufferSyncEvent next_event(ABufferSyncGroup* group) {
     ABufferSyncEvent event = {0};
-    int events = -1;
-    OK(ABufferSyncGroup_getEventFd(group, &events));
-    struct pollfd ready = {.fd = events, .events = POLLIN};
-    for (;;) {
+    struct pollfd ready = {.fd = -1, .events = POLLIN};
+    OK(ABufferSyncGroup_getEventFd(group, &ready.fd));
+    while (failures == 0) {
         ABufferSyncStatus status = ABufferSyncGroup_getEvent(group, &event);
         if (status == ABUFFERSYNC_OK && event.type != ABUFFERSYNC_EVENT_CONTENDED) {
             break;
@@ -55,11 +82,12 @@ static inline void wait_for_event(ABufferSyncGroup* group, ABufferSyncEventType 
             EXPECT(status, ABUFFERSYNC_ERROR_WOULD_BLOCK);
             EXPECT(poll(&ready, 1, (int)(HUNG / MILLIS)), 1);
         }
-        if (failures != 0) {
-            return;
-        }
     }
-    EXPECT(event.type, type);
+    return event;
+}
+
+static inline void wait_for_event(ABufferSyncGroup* group, ABufferSyncEventType type) {
+    EXPECT(next_event(group).type, type);
 }
 
 #endif

@@ -61,19 +61,19 @@ static void expect_no_locks(ABufferSyncGroup* group) {
 
 /* A device has written the buffer, and its fence is pending. */
 static void leave_fence(ABufferSyncGroup* gpu, struct fenced_buffer* buffer) {
-    OK(ABufferSyncGroup_lock(gpu, HUNG));
-    OK(ABufferSyncGroup_unlock(gpu, start_work(buffer)));
+    ABufferSyncLock lock = lock_all(gpu);
+    OK(ABufferSyncGroup_unlock(gpu, lock, start_work(buffer)));
 }
 
 /* The next lock works at once, and has the fence. */
 static void expect_lock_with_fence(ABufferSyncGroup* group, ABufferSyncWant want) {
     ABufferSyncLock lock = 0;
     int fence = -1;
-    OK(ABufferSyncGroup_tryLockBuffers(group, &want, 1, &lock));
-    OK(ABufferSyncGroup_getLockAcquireFence(group, lock, 0, &fence));
+    OK(ABufferSyncGroup_tryLock(group, &want, 1, &lock));
+    OK(ABufferSyncGroup_getAcquireFence(group, lock, 0, &fence));
     EXPECT(fence >= 0, 1);
     close(fence);
-    OK(ABufferSyncGroup_unlockBuffers(group, lock, NULL, 0, NULL, 0));
+    unlock(group, lock);
 }
 
 /* Returns false if the fence did not last as long as the scenario. */
@@ -85,14 +85,12 @@ static bool a_lock(ABufferSync* sync) {
     add(gpu, &frame, ABUFFERSYNC_ACCESS_DMA_WRITE);
     add(next, &frame, ABUFFERSYNC_ACCESS_WRITE);
     ABufferSyncWant want = {add(display, &frame, ABUFFERSYNC_ACCESS_DMA_READ),
-                            ABUFFERSYNC_ACCESS_DMA_READ};
+                            ABUFFERSYNC_ACCESS_DMA_READ, 0};
     ABufferSyncLock lock = 7;
-    ABufferSyncGrant grant;
-    bool granted = true;
     leave_fence(gpu, &frame);
 
     run_out_of_descriptors();
-    FAILS(ABufferSyncGroup_lockBuffers(display, &want, 1, HUNG, &lock), NO_RESOURCES);
+    FAILS(ABufferSyncGroup_lock(display, &want, 1, HUNG, &lock), NO_RESOURCES);
     expect_explanation();
     EXPECT(lock, 7);
     expect_no_locks(display);
@@ -100,24 +98,22 @@ static bool a_lock(ABufferSync* sync) {
     expect_lock_with_fence(display, want);
 
     run_out_of_descriptors();
-    FAILS(ABufferSyncGroup_lock(display, HUNG), NO_RESOURCES);
+    FAILS(ABufferSyncGroup_lock(display, NULL, 0, HUNG, &lock), NO_RESOURCES);
     expect_explanation();
-    FAILS(ABufferSyncGroup_getGrant(display, &grant), NOT_LOCKED);
+    EXPECT(lock, 7);
     expect_no_locks(display);
     have_descriptors_again();
 
     /* Another group needs nothing but the fence. */
-    OK(ABufferSyncGroup_startLock(next, -1, &granted));
-    EXPECT(granted, 0);
+    lock = queue_all(next);
     bool lasted = finish_work(&frame);
     wait_for_event(next, ABUFFERSYNC_EVENT_GRANTED);
-    OK(ABufferSyncGroup_unlock(next, -1));
-    OK(ABufferSyncGroup_tryLock(display));
-    OK(ABufferSyncGroup_unlock(display, -1));
+    unlock(next, lock);
+    unlock(display, try_lock_all(display));
 
-    OK(ABufferSyncGroup_close(gpu));
-    OK(ABufferSyncGroup_close(display));
-    OK(ABufferSyncGroup_close(next));
+    ABufferSyncGroup_close(gpu);
+    ABufferSyncGroup_close(display);
+    ABufferSyncGroup_close(next);
     free_buffer(&frame);
     return lasted;
 }
@@ -131,46 +127,47 @@ static bool an_exchange(ABufferSync* sync) {
     add(gpu, &second, ABUFFERSYNC_ACCESS_DMA_WRITE);
     add(writer, &first, ABUFFERSYNC_ACCESS_DMA_WRITE);
     ABufferSyncWant wants[2] = {
-            {add(display, &first, ABUFFERSYNC_ACCESS_DMA_READ), ABUFFERSYNC_ACCESS_DMA_READ},
-            {add(display, &second, ABUFFERSYNC_ACCESS_DMA_READ), ABUFFERSYNC_ACCESS_DMA_READ},
+            {add(display, &first, ABUFFERSYNC_ACCESS_DMA_READ), ABUFFERSYNC_ACCESS_DMA_READ, 0},
+            {add(display, &second, ABUFFERSYNC_ACCESS_DMA_READ), ABUFFERSYNC_ACCESS_DMA_READ, 0},
     };
-    ABufferSyncLock shown = 0, next = 7;
+    ABufferSyncLock shown = 0, next = 7, written = 0;
     ABufferSyncGrant grant;
     leave_fence(gpu, &second);
-    OK(ABufferSyncGroup_tryLockBuffers(display, wants, 1, &shown));
-    FAILS(ABufferSyncGroup_tryLock(writer), WOULD_BLOCK);
+    OK(ABufferSyncGroup_tryLock(display, wants, 1, &shown));
+    FAILS(ABufferSyncGroup_tryLock(writer, NULL, 0, &written), WOULD_BLOCK);
 
     run_out_of_descriptors();
-    FAILS(ABufferSyncGroup_unlockAndLockBuffers(display, shown, NULL, 0, &wants[1], 1, HUNG, &next),
+    FAILS(ABufferSyncGroup_unlockAndLock(display, shown, NULL, 0, &wants[1], 1, HUNG, &next),
           NO_RESOURCES);
     expect_explanation();
     EXPECT(next, 7);
     expect_no_locks(display);
-    FAILS(ABufferSyncGroup_getLockGrant(display, shown, &grant), ENDED);
-    OK(ABufferSyncGroup_tryLock(writer));
-    FAILS(ABufferSyncGroup_getLockGrant(display, shown, &grant), ENDED);
-    FAILS(ABufferSyncGroup_unlockBuffers(display, shown, NULL, 0, NULL, 0), ENDED);
+    FAILS(ABufferSyncGroup_getGrant(display, shown, &grant), ENDED);
+    written = try_lock_all(writer);
+    FAILS(ABufferSyncGroup_getGrant(display, shown, &grant), ENDED);
+    FAILS(ABufferSyncGroup_unlock(display, shown, -1), ENDED);
     have_descriptors_again();
-    OK(ABufferSyncGroup_unlock(writer, -1));
+    unlock(writer, written);
     expect_lock_with_fence(display, wants[1]);
 
-    /* The same with the main lock, which has both frames. */
-    OK(ABufferSyncGroup_tryLock(display));
+    /* The same with a lock that has both frames. */
+    shown = try_lock_all(display);
     run_out_of_descriptors();
-    FAILS(ABufferSyncGroup_unlockAndLock(display, -1, HUNG), NO_RESOURCES);
+    FAILS(ABufferSyncGroup_unlockAndLock(display, shown, NULL, 0, NULL, 0, HUNG, &next),
+          NO_RESOURCES);
     expect_explanation();
-    FAILS(ABufferSyncGroup_getGrant(display, &grant), NOT_LOCKED);
+    FAILS(ABufferSyncGroup_getGrant(display, shown, &grant), ENDED);
     expect_no_locks(display);
-    OK(ABufferSyncGroup_tryLock(writer));
-    FAILS(ABufferSyncGroup_unlock(display, -1), NOT_LOCKED);
+    written = try_lock_all(writer);
+    FAILS(ABufferSyncGroup_unlock(display, shown, -1), ENDED);
     have_descriptors_again();
-    OK(ABufferSyncGroup_unlock(writer, -1));
+    unlock(writer, written);
     expect_lock_with_fence(display, wants[1]);
     bool lasted = finish_work(&second);
 
-    OK(ABufferSyncGroup_close(gpu));
-    OK(ABufferSyncGroup_close(display));
-    OK(ABufferSyncGroup_close(writer));
+    ABufferSyncGroup_close(gpu);
+    ABufferSyncGroup_close(display);
+    ABufferSyncGroup_close(writer);
     free_buffer(&first);
     free_buffer(&second);
     return lasted;
@@ -193,6 +190,6 @@ int main(void) {
     OK(ABufferSync_open(&sync));
     run(a_lock, sync);
     run(an_exchange, sync);
-    OK(ABufferSync_close(sync));
+    ABufferSync_close(sync);
     return failures == 0 ? 0 : 1;
 }

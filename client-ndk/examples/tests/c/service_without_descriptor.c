@@ -68,11 +68,9 @@ static void lift_limit(void) {
     EXPECT(prlimit(service, RLIMIT_NOFILE, &usual, NULL), 0);
 }
 
-/* The service holds nothing for the group, and neither does the library. */
+/* The service holds nothing for the group. */
 static void expect_nothing_held(ABufferSyncGroup* group) {
-    ABufferSyncGrant grant;
     size_t count = 7;
-    FAILS(ABufferSyncGroup_getGrant(group, &grant), NOT_LOCKED);
     OK(ABufferSyncGroup_getLocks(group, NULL, 0, &count));
     EXPECT(count, 0);
 }
@@ -80,10 +78,10 @@ static void expect_nothing_held(ABufferSyncGroup* group) {
 /* The next user gets the buffer, which nobody was evicted from. */
 static void expect_free(struct stage next) {
     ABufferSyncBufferState state = {.flags = 0xff};
-    OK(ABufferSyncGroup_tryLock(next.group));
-    OK(ABufferSyncGroup_getBufferState(next.group, next.buffer, &state));
+    ABufferSyncLock lock = try_lock_all(next.group);
+    OK(ABufferSyncGroup_getBufferState(next.group, lock, next.buffer, &state));
     EXPECT(state.flags & (ABUFFERSYNC_BUFFER_EVICTED | ABUFFERSYNC_BUFFER_TORN), 0);
-    OK(ABufferSyncGroup_unlock(next.group, -1));
+    unlock(next.group, lock);
 }
 
 /* The dump lists the evictions. It has none of a group of this name. */
@@ -111,28 +109,28 @@ static void finished_fences(ABufferSync* sync) {
     struct fenced_buffer frame = allocate_buffer();
     struct stage camera = open_stage(sync, "full/camera", &frame, ABUFFERSYNC_ACCESS_DMA_WRITE);
     struct stage encoder = open_stage(sync, "full/encoder", &frame, ABUFFERSYNC_ACCESS_DMA_READ);
-    ABufferSyncLock lock = 0;
     ABufferSyncGrant grant;
-    OK(ABufferSyncGroup_lock(camera.group, HUNG));
+    ABufferSyncLock lock = lock_all(camera.group);
     int fence = start_work(&frame);
     finish_work(&frame);
     limit_service(0);
-    OK(ABufferSyncGroup_unlock(camera.group, fence));
+    OK(ABufferSyncGroup_unlock(camera.group, lock, fence));
+    FAILS(ABufferSyncGroup_getGrant(camera.group, lock, &grant), ENDED);
     expect_nothing_held(camera.group);
     expect_free(encoder);
 
-    /* A lock by number. */
-    OK(ABufferSyncGroup_lockBuffers(camera.group, NULL, 0, HUNG, &lock));
-    ABufferSyncFence given = {0, start_work(&frame)};
+    /* The fence in an array. */
+    OK(ABufferSyncGroup_lock(camera.group, NULL, 0, HUNG, &lock));
+    ABufferSyncFence given = {0, start_work(&frame), 0};
     finish_work(&frame);
     OK(ABufferSyncGroup_unlockBuffers(camera.group, lock, NULL, 0, &given, 1));
-    FAILS(ABufferSyncGroup_getLockGrant(camera.group, lock, &grant), ENDED);
+    FAILS(ABufferSyncGroup_getGrant(camera.group, lock, &grant), ENDED);
     expect_nothing_held(camera.group);
     expect_free(encoder);
 
     /* A buffer that is returned by itself. */
-    OK(ABufferSyncGroup_lockBuffers(camera.group, NULL, 0, HUNG, &lock));
-    given = (ABufferSyncFence){camera.buffer, start_work(&frame)};
+    OK(ABufferSyncGroup_lock(camera.group, NULL, 0, HUNG, &lock));
+    given = (ABufferSyncFence){camera.buffer, start_work(&frame), 0};
     finish_work(&frame);
     OK(ABufferSyncGroup_unlockBuffers(camera.group, lock, &camera.buffer, 1, &given, 1));
     expect_nothing_held(camera.group);
@@ -141,8 +139,8 @@ static void finished_fences(ABufferSync* sync) {
 
     expect_free(encoder);
     expect_no_eviction(sync, "full/");
-    OK(ABufferSyncGroup_close(camera.group));
-    OK(ABufferSyncGroup_close(encoder.group));
+    ABufferSyncGroup_close(camera.group);
+    ABufferSyncGroup_close(encoder.group);
     free_buffer(&frame);
 }
 
@@ -204,13 +202,13 @@ static void* finish_later(void* frame) {
 static void one_frame(struct stage camera, struct stage encoder, struct fenced_buffer* frame,
                       bool part) {
     ABufferSyncLock lock = 0;
-    OK(ABufferSyncGroup_lockBuffers(camera.group, NULL, 0, HUNG, &lock));
-    ABufferSyncFence fence = {0, start_work(frame)};
+    OK(ABufferSyncGroup_lock(camera.group, NULL, 0, HUNG, &lock));
+    ABufferSyncFence fence = {0, start_work(frame), 0};
     pthread_t device;
     EXPECT(pthread_create(&device, NULL, finish_later, frame), 0);
-    OK(ABufferSyncGroup_unlockBuffers(camera.group, lock, &camera.buffer, part ? 1 : 0, &fence, 1));
-    OK(ABufferSyncGroup_lock(encoder.group, HUNG));
-    OK(ABufferSyncGroup_unlock(encoder.group, -1));
+    OK(ABufferSyncGroup_unlockBuffers(camera.group, lock, part ? &camera.buffer : NULL,
+                                      part ? 1 : 0, &fence, 1));
+    unlock(encoder.group, lock_all(encoder.group));
     EXPECT(pthread_join(device, NULL), 0);
     expect_nothing_held(camera.group);
     expect_free(encoder);
@@ -245,8 +243,8 @@ static void another_users_buffers(ABufferSync* sync, struct hog hog) {
     OK(ABufferSyncGroup_addDmaBuf(camera.group, other.fd, ABUFFERSYNC_ACCESS_DMA_WRITE, NULL));
     expect_no_eviction(sync, "full/camera");
     expect_no_eviction(sync, "full/encoder");
-    OK(ABufferSyncGroup_close(camera.group));
-    OK(ABufferSyncGroup_close(encoder.group));
+    ABufferSyncGroup_close(camera.group);
+    ABufferSyncGroup_close(encoder.group);
     free_buffer(&frame);
     free_buffer(&other);
 }
@@ -262,6 +260,6 @@ int main(int argc, char** argv) {
     OK(ABufferSync_open(&sync));
     finished_fences(sync);
     another_users_buffers(sync, hog);
-    OK(ABufferSync_close(sync));
+    ABufferSync_close(sync);
     return failures == 0 ? 0 : 1;
 }
