@@ -282,10 +282,13 @@ mod tests {
             }
             for standard in ["-std=c++17", "-std=c++20"] {
                 for modes in [&[][..], &["-fno-exceptions", "-fno-rtti"]] {
-                    let args = ["-I".as_ref(), client.join("include").as_os_str()];
                     let mut call = Command::new(compiler);
                     call.args([standard, "-Wall", "-Wextra", "-Wpedantic", "-Werror"]);
-                    call.args(modes).args(["-fsyntax-only"]).args(args).arg(&source);
+                    call.args(modes)
+                        .arg("-fsyntax-only")
+                        .arg("-I")
+                        .arg(client.join("include"))
+                        .arg(&source);
                     let output = call.output().unwrap();
                     let said = String::from_utf8_lossy(&output.stderr);
                     assert!(output.status.success(), "{compiler} {standard} {modes:?}: {said}");

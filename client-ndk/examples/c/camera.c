@@ -15,9 +15,10 @@
  * drops its frame if the place is still in use.
  *
  * What goes wrong:
- * - The camera takes too long, and is evicted. The frame is lost; the camera prints 0 and goes on. A line on standard
- *   input makes the next frame too long.
+ * - The camera takes too long, and is evicted. The frame is lost, and the camera goes on. A line on standard input
+ *   makes the next frame too long.
  * - The service dies, and every lock with it. The camera opens its group again when the service is back.
+ * After either it prints 0.
  *
  * The end of standard input stops the camera.
  */
@@ -67,6 +68,12 @@ static void must(bool condition, const char* what) {
     }
 }
 
+/* A frame that begins, or 0 for one that is lost. */
+static void tell(uint32_t number) {
+    printf("%u\n", (unsigned)number);
+    fflush(stdout);
+}
+
 /* The service is gone, and every lock with it. The descriptor for events leaves the epoll set when it is closed. */
 static void lose_group(struct camera* camera) {
     ABufferSyncGroup_close(camera->group);
@@ -74,6 +81,7 @@ static void lose_group(struct camera* camera) {
     for (size_t at = 0; at < PLACES; at++) {
         camera->places[at].waiting = 0;
     }
+    tell(0);
 }
 
 /* Returns false if the service is gone. Ends the program after any other error. */
@@ -132,16 +140,14 @@ static void lose_frame(const struct place* place) {
     bool known = ABufferSync_getLastErrorLock(&next) && next.owner != NULL;
     fprintf(stderr, "camera: frame %u took too long%s%s\n", (unsigned)place->number,
             known ? ", and was waited for by " : "", known ? next.owner : "");
-    printf("0\n");
-    fflush(stdout);
+    tell(0);
 }
 
 /* The camera holds both buffers of a place. */
 static void expose(struct camera* camera, struct place* place, ABufferSyncLock lock) {
     place->waiting = 0;
     /* Before the frame is written, so a reader that comes too early is noticed. */
-    printf("%u\n", (unsigned)place->number);
-    fflush(stdout);
+    tell(place->number);
     place->statistics[0] = place->number;
     /* If the grant was taken away, the unlock of the rest says so, too. */
     ABufferSyncStatus status = ABufferSyncGroup_unlockBuffers(camera->group, lock,

@@ -6,7 +6,7 @@
 /*
  * The request loop of a camera HAL, with three requests in flight over twelve buffers.
  *
- *   camera_hal REQUESTS HOLD_MILLIS
+ *   camera_hal HOLD_MILLIS
  *
  * A request has a buffer of each of two streams, preview and video. The HAL locks both for DMA at once, one lock for
  * each request, and gives them to the sensor, a thread that stands for a device. It returns each stream's buffer by
@@ -22,15 +22,16 @@
  *   as an error, and the next one goes on. The consumer is told by the state of the buffer that it may be torn.
  * - The service dies. All requests in flight are errors. Both processes open their groups again.
  *
- * The HAL prints the number of each request that is done, and then how many were delivered, evicted and lost.
+ * The HAL prints the number of each request that is done, or 0 if it is an error. It stops at the end of standard input, and prints how many
+ * requests were delivered, evicted and lost.
  */
 
 #include <android/buffer_sync.hpp>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdio>
@@ -167,6 +168,7 @@ class Client {
 /* What the HAL tells the consumer about a request. */
 struct Result {
     uint32_t number;
+    /* Its buffers can be looked at. False if the service died, and nobody has kept the locks. */
     bool ok;
 };
 
@@ -336,10 +338,10 @@ class Hal {
         : frames_(frames), client_("example/camera_hal", frames, bs::Access::DmaWrite, hold), sensor_(frames, hold),
           results_(results), asked_(asked) {}
 
-    int run(uint32_t requests) {
-        for (uint32_t number = 0; number < requests; number++) {
+    int run() {
+        for (uint32_t number = 1; !isAskedToStop(); number++) {
             /* The consumer has asked for what was in these buffers before. */
-            if (number >= kBuffersOfStream && !waitUntilAsked(number - kBuffersOfStream)) {
+            if (number > kBuffersOfStream && !waitUntilAsked(number - kBuffersOfStream)) {
                 return 1;
             }
             submit(number);
@@ -356,6 +358,11 @@ class Hal {
     }
 
   private:
+    static bool isAskedToStop() {
+        pollfd input = {STDIN_FILENO, POLLIN, 0};
+        return poll(&input, 1, 0) != 0;
+    }
+
     /* Locks the buffers of a request and gives them to the sensor. */
     void submit(uint32_t number) {
         auto request = std::make_shared<Request>();
@@ -389,19 +396,20 @@ class Hal {
         bs::Status video = grant.unlockBuffers({client_.id(kVideo, number)});
         if (preview && video) {
             /* Nothing is left of the lock. */
-            if (grant.info().status() != ABUFFERSYNC_ERROR_ENDED) {
+            bs::Status left = grant.info().status();
+            if (left != ABUFFERSYNC_ERROR_ENDED && !isGone(left)) {
                 die(client_.name(), bs::Status::error(ABUFFERSYNC_ERROR_INTERNAL, "the lock has not ended"));
             }
             delivered_++;
-            report(number, true);
+            report(number, {number, true});
         } else if (preview == ABUFFERSYNC_ERROR_EVICTED || video == ABUFFERSYNC_ERROR_EVICTED) {
             /* The framework gets both buffers with an error. The consumer looks at them all the same. */
             (void)grant.unlock();
             evicted_++;
-            report(number, true);
+            report(0, {number, true});
         } else if (isGone(preview) || isGone(video)) {
             lost_++;
-            report(number, false);
+            report(0, {number, false});
             recover();
         } else {
             die(client_.name(), preview ? video : preview);
@@ -415,16 +423,16 @@ class Hal {
             sensor_.waitFor(*in_flight_.front());
             (void)in_flight_.front()->grant.release();
             lost_++;
-            report(in_flight_.front()->number, false);
+            report(0, {in_flight_.front()->number, false});
             in_flight_.pop_front();
         }
         client_.open();
     }
 
-    void report(uint32_t number, bool ok) {
-        std::printf("%u\n", number);
+    void report(uint32_t printed, const Result& result) {
+        std::printf("%u\n", printed);
         std::fflush(stdout);
-        must(tell(results_, Result{number, ok}), "the consumer has ended");
+        must(tell(results_, result), "the consumer has ended");
     }
 
     bool waitUntilAsked(uint32_t number) {
@@ -448,8 +456,8 @@ class Hal {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 3) {
-        std::fprintf(stderr, "camera_hal REQUESTS HOLD_MILLIS\n");
+    if (argc != 2) {
+        std::fprintf(stderr, "camera_hal HOLD_MILLIS\n");
         return 2;
     }
     Frames frames = allocate();
@@ -468,8 +476,8 @@ int main(int argc, char** argv) {
     close(asked.write);
     int status;
     {
-        Hal hal(frames, std::chrono::milliseconds(std::atoi(argv[2])), results.write, asked.read);
-        status = hal.run(static_cast<uint32_t>(std::strtoul(argv[1], nullptr, 10)));
+        Hal hal(frames, std::chrono::milliseconds(std::atoi(argv[1])), results.write, asked.read);
+        status = hal.run();
     }
     close(results.write);
     int ended = -1;

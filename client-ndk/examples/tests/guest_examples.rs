@@ -8,12 +8,13 @@
 //! the last one. The C and C++ programs are built with AddressSanitizer; a leak fails their exit status.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+mod recovery;
 mod requests;
 mod rust_client;
 
@@ -106,6 +107,16 @@ impl Example {
         assert!(status.success(), "{status}");
     }
 
+    /// Ends it, and returns the last line that it printed.
+    fn last_line(mut self) -> String {
+        drop(self.child.stdin.take());
+        let mut text = String::new();
+        self.output.read_to_string(&mut text).expect("read");
+        let status = self.child.wait().expect("wait");
+        assert!(status.success(), "{status}");
+        text.lines().last().unwrap_or_default().to_string()
+    }
+
     fn end(mut self) -> ExitStatus {
         drop(self.child.stdin.take());
         // Reads what it printed meanwhile, or it would block.
@@ -140,24 +151,28 @@ impl Peer {
     /// Writes frames and checks the filtered ones, one by one.
     fn exchange(&mut self, example: &mut Example, filter: fn(u32) -> u32) {
         for number in 1..=FRAMES {
-            let grant = self.group.lock(PATIENCE).expect("lock");
-            // Before the frame is written, so a reader that comes too early is noticed.
-            example.send(number);
-            if number % 10 == 0 {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            // SAFETY: the examples lock these buffers too, as this tests.
-            let bytes = unsafe { self.input.bytes_mut(&grant) };
-            write_frame(bytes.expect("held"), number, |word| word);
-            grant.unlock().expect("unlock");
-
-            assert_eq!(example.next(), number);
-            let grant = self.result.lock(PATIENCE).expect("lock");
-            let frame = self.output.to_vec(&grant).expect("held");
-            check_frame(&frame, number, filter).expect("whole");
-            grant.unlock().expect("unlock");
+            self.exchange_one(example, number, filter);
             example.frame_done(number);
         }
+    }
+
+    fn exchange_one(&mut self, example: &mut Example, number: u32, filter: fn(u32) -> u32) {
+        let grant = self.group.lock(PATIENCE).expect("lock");
+        // Before the frame is written, so a reader that comes too early is noticed.
+        example.send(number);
+        if number % 10 == 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // SAFETY: the examples lock these buffers too, as this tests.
+        let bytes = unsafe { self.input.bytes_mut(&grant) };
+        write_frame(bytes.expect("held"), number, |word| word);
+        grant.unlock().expect("unlock");
+
+        assert_eq!(example.next(), number);
+        let grant = self.result.lock(PATIENCE).expect("lock");
+        let frame = self.output.to_vec(&grant).expect("held");
+        check_frame(&frame, number, filter).expect("whole");
+        grant.unlock().expect("unlock");
     }
 }
 
@@ -182,7 +197,7 @@ fn examples_exchange_frames_and_leak_nothing() {
     step("C++ codec", || {
         let [input, output] = buffers();
         let codec = program(User::CODEC, "codec");
-        let mut codec = Example::start(codec, &[&input, &output], &[SIZE.to_string()]);
+        let mut codec = Example::start(codec, &[&input, &output], &size_and_hold(0));
         Peer::new(&sync, &input, &output).exchange(&mut codec, |word| !word);
         codec.finish();
     });
@@ -257,6 +272,20 @@ fn examples_exchange_frames_and_leak_nothing() {
         Example::start(program(User::CODEC, "media_sessions"), &[], &[]).finish();
     });
     step("three requests in flight", || requests::one_call_for_each_lock_and_buffer(&sync));
+    step("planes", || {
+        let [one, other] = buffers();
+        Example::start(program(User::STUCK, "planes"), &[&one, &other], &[]).finish();
+    });
+    step("a read-only descriptor", || {
+        Example::start(program(User::ROOT, "read_only_descriptor"), &[], &[]).finish();
+    });
+    step("memory until a buffer is removed", || {
+        Example::start(program(User::ROOT, "memory_until_removed"), &[], &[]).finish();
+    });
+    step("a stopped service", || recovery::from_a_stopped_service(&stack));
+    step("the C camera recovers", || recovery::of_the_camera(&sync, &mut stack));
+    step("the C++ codec recovers", || recovery::of_the_codec(&sync, &mut stack));
+    step("a C++ camera HAL", || recovery::of_a_camera_hal(&sync, &mut stack));
     step("recovery from Java", || {
         let [one, other] = buffers();
         let mut recovery = Example::start(java(User::PREVIEW, "Recovery"), &[&one, &other], &[]);
@@ -276,23 +305,53 @@ fn step(name: &str, step: impl FnOnce()) {
     println!("   {name}: ok, {:.1} s", begin.elapsed().as_secs_f64());
 }
 
-/// The camera has its own pace: a frame may be missed, but is never torn and never older.
-fn camera(sync: &BufferSync) {
-    let [buffer] = buffers();
-    let mut camera =
-        Example::start(program(User::CAMERA, "camera"), &[&buffer], &[SIZE.to_string()]);
-    let group = sync.open_group("examples/viewer", Options::default()).expect("open_group");
-    let frame = group.map::<Read>(&buffer).expect("map");
-    let mut last = 0;
-    for nth in 1..=FRAMES {
-        let announced = camera.next();
+/// The last arguments of the camera and the codec.
+fn size_and_hold(hold_millis: u32) -> [String; 2] {
+    [SIZE.to_string(), hold_millis.to_string()]
+}
+
+/// Looks at the places of a camera.
+struct Viewer {
+    places: [(Group, Mapped<Read>); 2],
+    last: [u32; 2],
+}
+
+impl Viewer {
+    fn new(sync: &BufferSync, pixels: [&DmaBuf; 2]) -> Self {
+        let open = |pixels: &DmaBuf| {
+            let group = sync.open_group("examples/viewer", Options::default()).expect("open_group");
+            let frame = group.map::<Read>(pixels).expect("map");
+            (group, frame)
+        };
+        Self { places: pixels.map(open), last: [0; 2] }
+    }
+
+    /// The camera has its own pace: a frame may be missed, but is never torn and never older.
+    fn look(&mut self, announced: u32) {
+        let place = announced as usize % 2;
+        let (group, frame) = &self.places[place];
         let grant = group.lock(PATIENCE).expect("lock");
         let bytes = frame.to_vec(&grant).expect("held");
-        let number = number_of(&bytes);
-        assert!(number >= announced && number >= last, "{number} after {announced} and {last}");
-        check_frame(&bytes, number, |word| word).expect("whole");
-        last = number;
         grant.unlock().expect("unlock");
+        let (number, last) = (number_of(&bytes), self.last[place]);
+        assert!(number >= announced && number >= last, "{number} after {announced} and {last}");
+        assert_eq!(number as usize % 2, place, "frame {number}");
+        check_frame(&bytes, number, |word| word).expect("whole");
+        self.last[place] = number;
+    }
+}
+
+fn start_camera(places: &[DmaBuf; 4], hold_millis: u32) -> Example {
+    let places: Vec<&DmaBuf> = places.iter().collect();
+    Example::start(program(User::CAMERA, "camera"), &places, &size_and_hold(hold_millis))
+}
+
+fn camera(sync: &BufferSync) {
+    let places = buffers();
+    let mut camera = start_camera(&places, 0);
+    let mut viewer = Viewer::new(sync, [&places[0], &places[1]]);
+    for nth in 1..=FRAMES {
+        viewer.look(camera.next());
         camera.frame_done(nth);
     }
     camera.finish();

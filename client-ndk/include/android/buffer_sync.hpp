@@ -313,12 +313,14 @@ class Grant {
     /** EVICTED if the grant was taken away, BUSY while the lock waits. */
     Result<GrantInfo> info() const {
         GrantInfo info;
-        return result(ABufferSyncGroup_getGrant(group_, lock_, &info), info);
+        ABufferSyncStatus code = ABufferSyncGroup_getGrant(group_, lock_, &info);
+        return result(code, info);
     }
 
     Result<BufferState> bufferState(BufferId buffer) const {
         BufferState state;
-        return result(ABufferSyncGroup_getBufferState(group_, lock_, buffer, &state), state);
+        ABufferSyncStatus code = ABufferSyncGroup_getBufferState(group_, lock_, buffer, &state);
+        return result(code, state);
     }
 
     /** The fences of earlier holders, for one buffer or for all (0); an empty UniqueFd if none is pending. */
@@ -345,8 +347,8 @@ class Grant {
     /** True if it is granted; false if it waits. */
     Result<bool> startGrow(Some<Want> wants, std::chrono::nanoseconds timeout) {
         bool granted = false;
-        return result(ABufferSyncGroup_startGrow(group_, lock_, wants.data(), wants.size(), timeout.count(), &granted),
-                      granted);
+        ABufferSyncStatus code = ABufferSyncGroup_startGrow(group_, lock_, wants.data(), wants.size(), timeout.count(), &granted);
+        return result(code, granted);
     }
 
     /** Makes exclusive accesses shared, when the writes are finished. */
@@ -469,7 +471,8 @@ class Group {
     /** Adds a dma-buf, whose memory stays until remove() or the end of the group. */
     Result<BufferId> addDmaBuf(int fd, Access access) {
         BufferId id = 0;
-        return result(ABufferSyncGroup_addDmaBuf(group_, fd, static_cast<ABufferSyncAccess>(access), &id), id);
+        ABufferSyncStatus code = ABufferSyncGroup_addDmaBuf(group_, fd, static_cast<ABufferSyncAccess>(access), &id);
+        return result(code, id);
     }
 
     /** Adds the dma-bufs of a native handle; places that are -1 are skipped. */
@@ -500,13 +503,15 @@ class Group {
     /** Locks some buffers of the group, or all ({}). */
     Result<Grant> lock(Some<Want> wants, std::chrono::nanoseconds timeout) {
         LockId id = 0;
-        return granted(ABufferSyncGroup_lock(group_, wants.data(), wants.size(), timeout.count(), &id), id);
+        ABufferSyncStatus code = ABufferSyncGroup_lock(group_, wants.data(), wants.size(), timeout.count(), &id);
+        return granted(code, id);
     }
 
     /** WOULD_BLOCK if somebody holds one of the buffers. */
     Result<Grant> tryLock(Some<Want> wants = {}) {
         LockId id = 0;
-        return granted(ABufferSyncGroup_tryLock(group_, wants.data(), wants.size(), &id), id);
+        ABufferSyncStatus code = ABufferSyncGroup_tryLock(group_, wants.data(), wants.size(), &id);
+        return granted(code, id);
     }
 
     /** Asks for a lock and returns at once. */
@@ -521,7 +526,8 @@ class Group {
     /** For epoll or ALooper_addFd(); the group keeps it. */
     Result<int> eventFd() const {
         int fd = -1;
-        return result(ABufferSyncGroup_getEventFd(group_, &fd), fd);
+        ABufferSyncStatus code = ABufferSyncGroup_getEventFd(group_, &fd);
+        return result(code, fd);
     }
 
     /** The next event; nothing if there is none now. */
@@ -621,19 +627,22 @@ class Connection {
 
     static Result<Connection> open() {
         ABufferSync* sync = nullptr;
-        return opened(ABufferSync_open(&sync), sync);
+        ABufferSyncStatus code = ABufferSync_open(&sync);
+        return opened(code, sync);
     }
 
     /** Another instance or binder device; null for the default. */
     static Result<Connection> openInstance(const char* device, const char* instance) {
         ABufferSync* sync = nullptr;
-        return opened(ABufferSync_openInstance(device, instance, &sync), sync);
+        ABufferSyncStatus code = ABufferSync_openInstance(device, instance, &sync);
+        return opened(code, sync);
     }
 
     /** Waits until the service is there. */
     static Result<Connection> waitForService(std::chrono::nanoseconds timeout = kNoTimeout) {
         ABufferSync* sync = nullptr;
-        return opened(ABufferSync_waitForService(timeout.count(), &sync), sync);
+        ABufferSyncStatus code = ABufferSync_waitForService(timeout.count(), &sync);
+        return opened(code, sync);
     }
 
     explicit operator bool() const { return sync_ != nullptr; }

@@ -10,6 +10,7 @@
  *   planes DMABUF_FD DMABUF_FD
  */
 
+#define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -11,6 +11,7 @@
  * Needs root, to allocate.
  */
 
+#define _GNU_SOURCE
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>

@@ -227,7 +227,7 @@ static void another_users_buffers(ABufferSync* sync, struct hog hog) {
     ABufferSyncGroup* group = NULL;
     FAILS(ABufferSync_openGroup(sync, "full/new", 0, ABUFFERSYNC_GROUP_DEFAULT, &group),
           NO_RESOURCES);
-    EXPECT(strstr(ABufferSync_getLastErrorMessage(), "service is short of descriptors") != NULL, 1);
+    EXPECT(strstr(ABufferSync_getLastErrorMessage(), "service is out of descriptors") != NULL, 1);
     EXPECT(group == NULL, 1);
     struct fenced_buffer other = allocate_buffer();
     FAILS(ABufferSyncGroup_addDmaBuf(camera.group, other.fd, ABUFFERSYNC_ACCESS_DMA_WRITE, NULL),

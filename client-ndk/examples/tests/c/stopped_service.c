@@ -7,7 +7,7 @@
  * The service is stopped. A lock that waits keeps its time-out, and is ended when the service goes on. A call of the
  * service lasts until then.
  *
- *   stopped_service SERVICE_PID DMABUF_FD
+ *   stopped_service DMABUF_FD SERVICE_PID
  *
  * Needs root, to stop the service.
  */
@@ -63,8 +63,8 @@ int main(int argc, char** argv) {
     if (argc != 3) {
         return 2;
     }
-    service = (pid_t)atoi(argv[1]);
-    int fd = atoi(argv[2]);
+    int fd = atoi(argv[1]);
+    service = (pid_t)atoi(argv[2]);
     signal(SIGALRM, give_up);
     alarm(120);
     ABufferSync* sync = NULL;
@@ -75,7 +75,7 @@ int main(int argc, char** argv) {
     ABufferSyncLockInTheWay by;
     bool granted = true;
 
-    /* The service would end this lock long after the client does: only the client can keep the time-out. */
+    /* The service stops before the time-out is over, so only the client can keep it. */
     OK(ABufferSyncGroup_startLock(next, NULL, 0, 300 * MILLIS, &waiting, &granted));
     EXPECT(granted, 0);
     stop();
