@@ -46,28 +46,32 @@ final class Recovery {
 
     /** A holder that works too long loses its grant, and does the work again. */
     private void eviction(BufferSync sync) throws BufferSyncException, InterruptedException {
-        GroupOptions brief = GroupOptions.DEFAULT.withHoldLimit(Duration.ofMillis(50));
+        GroupOptions brief = GroupOptions.DEFAULT.withHoldLimit(Duration.ofMillis(200));
         try (SyncGroup slow = sync.openGroup("example/slow", brief);
                 SyncGroup next = sync.openGroup("example/next")) {
             MappedBuffer frame = slow.map(first, Access.WRITE).get(0);
             next.add(first, Access.WRITE);
-            boolean tooSlow = true;
-            while (true) {
+            int evictions = 0;
+            boolean done = false;
+            while (!done) {
                 try (Grant grant = slow.lock(PATIENCE)) {
-                    if (tooSlow) {
+                    if (evictions == 0) {
                         // This thread waits for itself, and the service ends that.
                         next.lock(PATIENCE).close();
                     }
                     frame.writableBytes(grant).putInt(0, 1);
+                    done = true;
                 } catch (BufferSyncException e) {
-                    // The message says who was waiting.
-                    if (e.getCode() == ErrorCode.EVICTED && tooSlow) {
-                        tooSlow = false;
-                        continue;
+                    if (e.getCode() != ErrorCode.EVICTED) {
+                        throw e;
                     }
-                    throw e;
+                    // The work is lost. The message says who was waiting for the buffer.
+                    evictions++;
+                    done = false;
                 }
-                return;
+            }
+            if (evictions == 0) {
+                throw new IllegalStateException("two holders of one buffer");
             }
         }
     }

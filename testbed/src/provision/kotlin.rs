@@ -77,14 +77,19 @@ pub fn kotlin(cache: &Path) -> Result<Kotlin, Failure> {
 
 /// Downloads the package and unpacks its jars to `lib`, all or none.
 fn get(cache: &Path, lib: &Path) -> Result<(), Failure> {
-    need(&[("npm", "npm"), ("tar", "tar"), ("sha256sum", "coreutils")])?;
+    need(&[("npm", "npm"), ("tar", "tar"), ("sha256sum", "coreutils")]).map_err(advice)?;
     let work = cache.join(format!(".unpacking-kotlin-{}", std::process::id()));
     let got = download(&work).and_then(|archive| {
         check(&archive, SHA256)?;
         unpack(&archive, &work, lib)
     });
     let _ = fs::remove_dir_all(&work);
-    got
+    got.map_err(advice)
+}
+
+fn advice(failure: Failure) -> Failure {
+    let Failure(why) = failure;
+    Failure(format!("{why}\n  or set {KOTLIN} to the folder lib of a Kotlin distribution"))
 }
 
 fn download(work: &Path) -> Result<PathBuf, Failure> {

@@ -641,7 +641,7 @@ final class Misuse {
         int interrupted = 0;
         try (SyncGroup holder = open(Access.WRITE);
                 SyncGroup waiter = open(Access.READ)) {
-            for (int round = 0; round < 200; round++) {
+            for (int round = 0; round < 100; round++) {
                 Grant held = holder.lock(HUNG);
                 Waiting lock = new Waiting(() -> waiter.lock(null));
                 untilQueued(waiter);
