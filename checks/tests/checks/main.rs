@@ -11,7 +11,7 @@
 //!
 //! | module | files |
 //! |---|---|
-//! | [`abi`] | `buffer_sync.h`, its Rust source, and what the libraries export |
+//! | [`abi`] | `buffer_sync.h`, its Rust source, and what the libraries export; `buffer_sync.hpp` |
 //! | [`device`] | VINTF manifest and matrix, init rc, systemd unit, `_contexts` files |
 //! | [`installed`] | what `cargo xtask install` puts into place |
 //! | [`product`] | `buffersync.mk` |

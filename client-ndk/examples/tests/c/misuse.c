@@ -580,6 +580,7 @@ static void bad_fences(ABufferSync* sync) {
 
 /* A holder that takes too long gets EVICTED from each call. */
 static void evicted(ABufferSync* sync) {
+    ABufferSyncGroup* first = open_group(sync, 0, one_fd);
     ABufferSyncGroup* group = open_group(sync, 100 * MILLIS, one_fd);
     ABufferSyncGroup* next = open_group(sync, 0, -1);
     ABufferSyncGrant grant;
@@ -588,8 +589,13 @@ static void evicted(ABufferSync* sync) {
     ABufferSyncBufferId id = 0;
     ABufferSyncLockInTheWay by = {0};
     OK(ABufferSyncGroup_addDmaBuf(next, one_fd, ABUFFERSYNC_ACCESS_READ, &id));
-    ABufferSyncLock lock = lock_all(group);
+    /* When the group is granted, the next one waits already. */
+    ABufferSyncLock held = lock_all(first);
+    ABufferSyncLock lock = queue_all(group);
     ABufferSyncLock waiting = queue_all(next);
+    unlock(first, held);
+    ABufferSyncGroup_close(first);
+    wait_for_event(group, ABUFFERSYNC_EVENT_GRANTED);
     event = next_event(group);
     EXPECT(event.type, ABUFFERSYNC_EVENT_EVICTED);
     EXPECT(event.lock, lock);

@@ -73,15 +73,20 @@ int main(int argc, char** argv) {
     ABufferSyncGroup* next = open_group(sync, "stopped/next", fd);
     ABufferSyncLock held = lock_all(holder), waiting = 0;
     ABufferSyncLockInTheWay by;
-    bool granted = true;
+    bool granted = true, silent = false;
 
     /* The service stops before the time-out is over, so only the client can keep it. */
-    OK(ABufferSyncGroup_startLock(next, NULL, 0, 300 * MILLIS, &waiting, &granted));
-    EXPECT(granted, 0);
-    stop();
-    FAILS(ABufferSyncGroup_wait(next, waiting), TIMED_OUT);
-    EXPECT(goes_on, 0);
-    EXPECT(strstr(ABufferSync_getLastErrorMessage(), "does not answer") != NULL, 1);
+    for (int times = 0; times < 10 && !silent && failures == 0; times++) {
+        let_go_on();
+        OK(ABufferSyncGroup_startLock(next, NULL, 0, 300 * MILLIS, &waiting, &granted));
+        EXPECT(granted, 0);
+        stop();
+        FAILS(ABufferSyncGroup_wait(next, waiting), TIMED_OUT);
+        EXPECT(goes_on, 0);
+        /* If this machine was so slow that the service has ended the lock, once more. */
+        silent = strstr(ABufferSync_getLastErrorMessage(), "does not answer") != NULL;
+    }
+    EXPECT(silent, 1);
     EXPECT(ABufferSync_getLastErrorLock(&by), 0);
     /* What needs no answer works. */
     FAILS(ABufferSyncGroup_wait(next, waiting), ENDED);
