@@ -23,7 +23,13 @@ public final class WaitEnds {
 
         @Override
         void block() throws BufferSyncException {
-            Thread.currentThread().interrupt();
+            Thread waiting = Thread.currentThread();
+            Thread other = new Thread(waiting::interrupt);
+            other.start();
+            // A join would end by the interruption.
+            while (other.isAlive()) {
+                Thread.onSpinWait();
+            }
             if (fails) {
                 throw new BufferSyncException(ErrorCode.CANCELLED, "woken");
             }
