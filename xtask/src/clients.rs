@@ -19,11 +19,12 @@ use crate::install::{annotations, javac, javadoc, Install};
 const SANITIZERS: &str = "-fsanitize=address,undefined";
 
 /// The programs in C and C++, in `client-ndk/examples`. A program has the name of its file.
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "c/camera.c",
     "cpp/codec.cc",
     "cpp/aosp_hals.cc",
     "cpp/camera_hal.cc",
+    "tests/cpp/objects.cc",
     "tests/c/misuse.c",
     "tests/c/anything.c",
     "tests/c/reply_without_descriptor.c",

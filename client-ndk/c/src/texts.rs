@@ -13,7 +13,7 @@ use std::ffi::{c_char, CStr};
 use buffersync_client_core::InTheWay;
 
 /// The number of texts that a thread keeps: the header promises it.
-pub const PLACES: usize = 8;
+const PLACES: usize = 8;
 /// Room for a text. The longest of the service has about 300 bytes; a longer one is cut.
 const TEXT_BYTES: usize = 512;
 /// Room for the name of a group, which has at most 64 bytes.

@@ -160,7 +160,7 @@ impl Peer {
         let grant = self.group.lock(PATIENCE).expect("lock");
         // Before the frame is written, so a reader that comes too early is noticed.
         example.send(number);
-        if number % 10 == 0 {
+        if number % 10 == 1 {
             std::thread::sleep(Duration::from_millis(20));
         }
         // SAFETY: the examples lock these buffers too, as this tests.
@@ -236,6 +236,10 @@ fn examples_exchange_frames_and_leak_nothing() {
     step("Kotlin viewfinder", || {
         let [preview, still] = buffers();
         Example::start(java(User::PREVIEW, "ViewfinderKt"), &[&preview, &still], &[]).finish();
+    });
+    step("objects of C++", || {
+        let [one, other] = buffers();
+        Example::start(program(User::STUCK, "objects"), &[&one, &other], &[]).finish();
     });
     step("misuse from Java", || {
         let [one, other] = buffers();

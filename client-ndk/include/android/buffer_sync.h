@@ -595,7 +595,7 @@ ABufferSyncStatus ABufferSyncGroup_getGroupName(const ABufferSyncGroup* _Nonnull
  *
  * @param access how the group uses the buffer if a lock does not say otherwise. For ABUFFERSYNC_ACCESS_WRITE the
  *        descriptor must be open for reading and writing: one that is open for reading only can't be mapped for
- *        writing. Other accesses need no mode.
+ *        writing. Other accesses need no mode. The mode is not checked again by locks that want another access.
  * @param outBuffer may be null.
  * @return ABUFFERSYNC_ERROR_BAD_FD; ABUFFERSYNC_ERROR_NOT_DMABUF; ABUFFERSYNC_ERROR_QUOTA;
  *         ABUFFERSYNC_ERROR_ACCESS_CONFLICT; ABUFFERSYNC_ERROR_INVALID_ARGUMENT also for

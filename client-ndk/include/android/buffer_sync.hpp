@@ -347,7 +347,8 @@ class Grant {
     /** True if it is granted; false if it waits. */
     Result<bool> startGrow(Some<Want> wants, std::chrono::nanoseconds timeout) {
         bool granted = false;
-        ABufferSyncStatus code = ABufferSyncGroup_startGrow(group_, lock_, wants.data(), wants.size(), timeout.count(), &granted);
+        ABufferSyncStatus code = ABufferSyncGroup_startGrow(group_, lock_, wants.data(), wants.size(), timeout.count(),
+                                                            &granted);
         return result(code, granted);
     }
 
