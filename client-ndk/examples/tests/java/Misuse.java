@@ -38,6 +38,7 @@ import vendor.buffersync.MappedBuffer;
 import vendor.buffersync.PendingLock;
 import vendor.buffersync.ReleaseFences;
 import vendor.buffersync.SyncGroup;
+import vendor.buffersync.WaitEnds;
 import vendor.buffersync.Want;
 
 /**
@@ -673,6 +674,7 @@ final class Misuse {
             }
         }
         System.err.println("   interrupted: " + interrupted + ", granted: " + granted);
+        WaitEnds.check();
     }
 
     /** A worker of an executor can be stopped. */
