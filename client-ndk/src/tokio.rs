@@ -123,10 +123,7 @@ impl Drop for Growth<'_> {
 /// Registers the event channel with the runtime's reactor, by a descriptor of its own: epoll has one registration for
 /// each.
 fn watch(group: &Group) -> Result<AsyncFd<OwnedFd>> {
-    let system = |error: std::io::Error| {
-        let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
-        Error::System("epoll of the event channel", errno)
-    };
+    let system = |error: std::io::Error| Error::io("epoll of the event channel", &error);
     let events = group.as_fd().try_clone_to_owned().map_err(system)?;
     // SAFETY: an OwnedFd is open for as long as it exists, and never another descriptor.
     let registered = unsafe { AsyncFd::register_with_interest(events, Interest::READABLE) };

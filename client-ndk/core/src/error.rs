@@ -188,8 +188,8 @@ impl Error {
         }
     }
 
-    /// The error of a system call that std made.
-    pub(crate) fn io(what: &'static str, error: &std::io::Error) -> Self {
+    /// The error of a system call that the standard library made.
+    pub fn io(what: &'static str, error: &std::io::Error) -> Self {
         Self::System(what, Errno::from_raw(error.raw_os_error().unwrap_or(0)))
     }
 
