@@ -437,7 +437,8 @@ typedef struct ABufferSyncLockInTheWay {
 } ABufferSyncLockInTheWay;
 
 /**
- * Describes a status. Returns a constant string, never null.
+ * Describes a status. Returns a constant string, never null. ABufferSync_getLastErrorMessage() says more, and may say
+ * it in the same words: print one of both.
  *
  * Available since version 1 of libbuffersync.
  */
