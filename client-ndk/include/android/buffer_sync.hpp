@@ -34,6 +34,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -110,8 +111,13 @@ class [[nodiscard]] Status {
     bool ok() const { return code_ == ABUFFERSYNC_OK; }
     explicit operator bool() const { return ok(); }
     ABufferSyncStatus code() const { return code_; }
-    bool operator==(ABufferSyncStatus code) const { return code_ == code; }
-    bool operator!=(ABufferSyncStatus code) const { return code_ != code; }
+    friend bool operator==(const Status& status, ABufferSyncStatus code) { return status.code_ == code; }
+    friend bool operator!=(const Status& status, ABufferSyncStatus code) { return status.code_ != code; }
+#if __cplusplus < 202002L
+    /* From C++20 on, the compiler turns the operands round itself. */
+    friend bool operator==(ABufferSyncStatus code, const Status& status) { return status.code_ == code; }
+    friend bool operator!=(ABufferSyncStatus code, const Status& status) { return status.code_ != code; }
+#endif
 
     /** The value that is wrong, the limit, and what to do; empty after success. */
     const std::string& message() const { return message_; }
@@ -140,19 +146,22 @@ class [[nodiscard]] Result {
     Status status() && { return std::move(status_); }
 
     /** The value. Ends the program if there is none: ask ok() first. */
-    T& value() & { return checked(); }
-    const T& value() const& { return const_cast<Result*>(this)->checked(); }
-    T&& value() && { return std::move(checked()); }
-    T& operator*() & { return checked(); }
-    T&& operator*() && { return std::move(checked()); }
-    T* operator->() { return &checked(); }
+    T& value() & { return *checked(value_); }
+    const T& value() const& { return *checked(value_); }
+    T&& value() && { return std::move(*checked(value_)); }
+    T& operator*() & { return *checked(value_); }
+    const T& operator*() const& { return *checked(value_); }
+    T&& operator*() && { return std::move(*checked(value_)); }
+    T* operator->() { return &*checked(value_); }
+    const T* operator->() const { return &*checked(value_); }
 
   private:
-    T& checked() {
-        if (!value_.has_value()) {
+    template <typename Optional>
+    static Optional& checked(Optional& value) {
+        if (!value.has_value()) {
             std::abort();
         }
-        return *value_;
+        return value;
     }
 
     Status status_;
@@ -193,14 +202,13 @@ class UniqueFd {
 
 /** A buffer that a lock asks for. */
 struct Want : ABufferSyncWant {
-    constexpr Want(BufferId buffer, Access access)
-        : ABufferSyncWant{buffer, static_cast<ABufferSyncAccess>(access), 0} {}
+    constexpr Want(BufferId id, Access how) : ABufferSyncWant{id, static_cast<ABufferSyncAccess>(how), 0} {}
 };
 static_assert(sizeof(Want) == sizeof(ABufferSyncWant), "an array of one is an array of the other");
 
 /**
- * All, or some values that are named: {}, {a, b}, or a vector. A vector without elements is not all: the call is
- * refused, with INVALID_ARGUMENT. Does not own the values, so it is for arguments only.
+ * All, or some values that are named: {}, {a, b}, an array or a vector. A vector without elements is not all: the call
+ * is refused, with INVALID_ARGUMENT. Does not own the values, so it is for arguments only.
  */
 template <typename T>
 class Some {
@@ -209,10 +217,17 @@ class Some {
     constexpr Some() = default;
     Some(std::initializer_list<T> values) : Some(values.begin(), values.size()) {}
     Some(const std::vector<T>& values) : Some(values.data(), values.size()) {}
+    template <size_t N>
+    Some(const std::array<T, N>& values) : Some(values.data(), N) {}
+    template <size_t N>
+    Some(const T (&values)[N]) : Some(values, N) {}
     Some(const T* values, size_t count) : first_(values != nullptr ? values : none()), count_(count) {}
 
     const T* data() const { return first_; }
     size_t size() const { return count_; }
+
+    /** These values; none of them if it stands for all. */
+    Some named() const { return Some(first_, count_); }
 
   private:
     /* Names no value. Its address is not null, and aligned. */
@@ -281,7 +296,8 @@ class Fences {
 
 /**
  * A lock of a group: granted or waiting. It ends by unlock(), or at the end of the scope, when all work of the buffers
- * must be finished. A Grant that outlives its Group does nothing.
+ * must be finished. Declare groups before their grants: a group that is closed first evicts them, because nobody has
+ * said that the work was finished. The Grant does nothing then.
  *
  * If parts of it were unlocked until nothing was left, it has ended: then unlock() returns ENDED, and the destructor
  * does nothing. The destructor leaves a lock alone for which another thread waits.
@@ -303,7 +319,10 @@ class Grant {
     }
     ~Grant() { end(); }
 
-    /** It has a lock that was not unlocked. The lock may have been taken away: see info(). */
+    /**
+     * It has a lock that this object has not ended. The lock may have ended by itself: it was taken away, it has timed
+     * out, or its last part was unlocked. Then info() says so, and unlock() and the destructor do no harm.
+     */
     explicit operator bool() const { return lock_ != 0; }
     /** The number of the lock, as in events; 0 for no lock. */
     LockId id() const { return lock_; }
@@ -357,23 +376,21 @@ class Grant {
         return Status::of(ABufferSyncGroup_downgrade(group_, lock_, buffers.data(), buffers.size()));
     }
 
-    /** Ends the lock. All work is finished, or ends when the fence signals. */
-    Status unlock(UniqueFd fence = {}) {
-        return ended(ABufferSyncGroup_unlock(group_, lock_, fence.release()));
-    }
-
-    /** Ends the lock, with fences of single buffers. */
-    Status unlock(Fences fences) {
+    /** Ends the lock. All work is finished, or ends when the fences signal: one UniqueFd for all buffers, or Fences. */
+    Status unlock(Fences fences = {}) {
         auto given = fences.release();
+        if (given.empty()) {
+            return ended(ABufferSyncGroup_unlock(group_, lock_, -1));
+        }
         return ended(ABufferSyncGroup_unlockBuffers(group_, lock_, nullptr, 0, given.data(), given.size()));
     }
 
-    /** Ends a part of the grant: these buffers. The grant goes on for the rest. */
+    /**
+     * Ends a part of the grant: these buffers. The grant goes on for the rest. To name none is INVALID_ARGUMENT:
+     * unlock() ends all.
+     */
     Status unlockBuffers(Some<BufferId> buffers, Fences fences = {}) {
-        if (buffers.data() == nullptr) {
-            /* All buffers: the object would not notice that its lock has ended. */
-            return unlock(std::move(fences));
-        }
+        buffers = buffers.named();
         auto given = fences.release();
         return Status::of(ABufferSyncGroup_unlockBuffers(group_, lock_, buffers.data(), buffers.size(), given.data(),
                                                          given.size()));
@@ -649,6 +666,10 @@ class Connection {
     explicit operator bool() const { return sync_ != nullptr; }
     /** For functions of <android/buffer_sync.h>. */
     ABufferSync* get() const { return sync_; }
+
+    Result<Group> openGroup(const std::string& name, Options options = {}) const {
+        return openGroup(name.c_str(), options);
+    }
 
     Result<Group> openGroup(const char* name, Options options = {}) const {
         ABufferSyncGroup* group = nullptr;

@@ -101,7 +101,8 @@ void errors(const bs::Connection& connection, int fd) {
     EXPECT(grant->unlockBuffers(std::vector<bs::BufferId>()) == ABUFFERSYNC_ERROR_INVALID_ARGUMENT);
     EXPECT(grant->unlockBuffers({next.id + 1000}) == ABUFFERSYNC_ERROR_UNKNOWN_BUFFER);
     EXPECT(*grant && grant->info());
-    EXPECT(grant->unlockBuffers({}));
+    EXPECT(grant->unlockBuffers({}) == ABUFFERSYNC_ERROR_INVALID_ARGUMENT && *grant);
+    EXPECT(grant->unlock({}));
     EXPECT(!*grant);
     EXPECT(bs::Group().lock(60s).status() == ABUFFERSYNC_ERROR_INVALID_ARGUMENT);
     EXPECT(connection.openGroup("").status() == ABUFFERSYNC_ERROR_INVALID_ARGUMENT);
