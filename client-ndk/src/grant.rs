@@ -142,6 +142,7 @@ impl Grant {
         self.after_growth(grown)
     }
 
+    /// Forgets what the grant had before.
     pub(crate) fn after_growth(&mut self, grown: Result<()>) -> Result<()> {
         self.info.take();
         grown
@@ -241,7 +242,14 @@ impl Grant {
         wants: &[(BufferId, Access)],
         timeout: impl Into<Option<Duration>>,
     ) -> Result<Self> {
-        self.exchange(fences.into(), named(wants)?, timeout.into())
+        match named(wants) {
+            Ok(wants) => self.exchange(fences.into(), wants, timeout.into()),
+            Err(error) => {
+                // Dropping the guard would hand the buffers on without the fences.
+                let _ = self.unlock_with(fences);
+                Err(error)
+            }
+        }
     }
 
     fn exchange(

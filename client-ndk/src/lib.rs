@@ -33,7 +33,7 @@
 //!
 //! A grant ends when it is unlocked ([`Grant::unlock`]), when the [`Grant`] is dropped, or at its
 //! deadline. At the deadline the holder is *evicted*: [`Grant::is_evicted`] returns true and `unlock`
-//! returns [`Error::Evicted`]. If the service dies, its end of the channel closes and every call, a
+//! returns [`Error::Evicted`]. If the service dies, its end of the channel closes and every call of a group, a
 //! blocked [`Group::lock`] included, returns [`Error::ServiceDied`] at once. A group ends with its last handle and its
 //! last grant.
 //!
@@ -51,8 +51,9 @@
 //! # Threads and processes
 //!
 //! [`BufferSync`], [`Group`] and [`Grant`] are `Send` and `Sync`. A [`Group`] is a handle that is cheap to clone, and a
-//! [`Grant`] has a handle of its own, so it can go to another thread or into a struct. A call that waits does not keep
-//! other threads from the group.
+//! [`Grant`] has a handle of its own, so it can go to another thread or into a struct. A call that waits for a lock
+//! does not keep other threads from the group. (An unlock whose fence the service can't take waits for the fence, and
+//! other calls of the group wait for it.)
 //!
 //! A call of the service itself returns at once, whatever other clients do. If the service is stopped, a call waits
 //! like every binder call; a lock that waits for its grant keeps its time-out all the same

@@ -82,7 +82,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 
-use buffersync_client_core::{Access, BufferId, Mapping, Result};
+use buffersync_client_core::{Access, BufferId, Error, Mapping, Result};
 
 use crate::grant::Grant;
 use crate::group::Group;
@@ -165,12 +165,14 @@ impl Group {
     /// Adds a dma-buf or a memfd for the CPU and maps all of it, shared; readable and, for [`Write`], writable.
     ///
     /// # Errors
-    /// [`crate::Error::System`] if mmap fails (the descriptor is read-only, or there is no address space): then the
-    /// buffer has been added. And those of [`Group::add`].
+    /// [`Error::System`] if mmap fails: then nothing was added. And those of [`Group::add`].
     pub fn map<A: CpuAccess>(&self, fd: impl AsFd) -> Result<Mapped<A>> {
-        let fd = fd.as_fd();
-        let id = self.add(fd, A::ACCESS)?;
-        let memory = Mapping::new(fd, A::ACCESS == Access::Write)?;
+        let mapped = self.core().map_handle(&[fd.as_fd()], A::ACCESS)?.into_iter().next();
+        let (id, memory) = mapped.ok_or_else(|| {
+            Error::NotDmaBuf(
+                "the descriptor is no dma-buf and no memfd: nothing to map".to_string(),
+            )
+        })?;
         Ok(Mapped { id, memory, access: PhantomData })
     }
 }

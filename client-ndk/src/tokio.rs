@@ -83,6 +83,7 @@ impl Grant {
         wants: &[(BufferId, Access)],
         timeout: impl Into<Option<Duration>>,
     ) -> Result<()> {
+        self.after_growth(Ok(()))?;
         let growth = Growth(self);
         let (group, id) = (growth.0.group(), growth.0.id());
         if !group.core().start_grow(id, wants, timeout)? {
@@ -91,8 +92,7 @@ impl Grant {
                 ready(&events).await?;
             }
         }
-        drop(growth);
-        self.after_growth(Ok(()))
+        Ok(())
     }
 
     /// Completes when the grant is taken away. Await it together with long work.

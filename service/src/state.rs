@@ -356,8 +356,8 @@ impl State {
         }
     }
 
-    /// The engine's refusal of a lock, with what it does not say. `but` is the lock itself, if it has a grant, or the one
-    /// that ends.
+    /// Adds to the engine's refusal of a lock what it does not say: which buffer, which lock. `but` is the lock that grows
+    /// or that ends: it is no conflict.
     fn refused(
         &self,
         id: GroupId,
@@ -380,8 +380,11 @@ impl State {
                 let mixed = wanted.windows(2).find(|pair| {
                     pair[0].0 == pair[1].0 && pair[0].1.is_dma() != pair[1].1.is_dma()
                 });
-                let held = || self.engine.held(id, but?)?.map(|(buffer, _)| buffer).next();
-                let mixed = mixed.map(|pair| pair[0].0).or_else(held);
+                let has_otherwise = |(buffer, access): &(BufferId, Access)| {
+                    wanted.iter().any(|(id, want)| id == buffer && want.is_dma() != access.is_dma())
+                };
+                let held = || self.engine.held(id, but?)?.find(has_otherwise);
+                let mixed = mixed.map(|pair| pair[0].0).or_else(|| held().map(|(buffer, _)| buffer));
                 Error::AccessConflict(mixed.map_or(0, |buffer| buffer.0))
             }
             Engine::AlreadyLocked => Error::AlreadyLocked(match self.engine.conflict(id, wants, but) {

@@ -39,8 +39,8 @@ const LOOK_UP_AGAIN: Duration = Duration::from_millis(50);
 /// Options of a new group (`GroupOptions.aidl`).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// A grant of the group is taken away after this time; `None` for the service's default. At most
-    /// [`Capabilities::max_hold`]; rounded up to whole milliseconds.
+    /// A grant of the group is taken away after this time; `None` for the service's default. Rounded up to whole
+    /// milliseconds; one above [`Capabilities::max_hold`] is shortened to that ([`Group::hold_limit`] has the result).
     pub hold_limit: Option<Duration>,
     /// The moment from which this time counts.
     pub hold_from: HoldFrom,

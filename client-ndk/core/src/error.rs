@@ -241,7 +241,7 @@ fn timed_out(by: Option<&InTheWay>, silent: bool) -> String {
             format!("{what}: the service does not answer; the lock is ended when it does again")
         }
         Some(by) => format!("{what}: {by} is in the way"),
-        None => format!("{what}: a fence or cache maintenance of a buffer is not done"),
+        None => format!("{what}: an implicit fence or cache maintenance of a buffer is not done"),
     }
 }
 

@@ -46,7 +46,8 @@ pub enum Event {
     TimedOut {
         /// The lock.
         lock: LockId,
-        /// A lock that it waited for; `None` if it waited for no lock, or only for fences or cache maintenance.
+        /// A lock in the way: it has a buffer, waits for it with an older ticket, or has ended with a release fence that
+        /// is pending. `None`: it waited for implicit fences or cache maintenance.
         by: Option<InTheWay>,
     },
     /// A grant was taken away at its deadline: the next holder has the buffers.

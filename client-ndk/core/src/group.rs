@@ -10,7 +10,7 @@
 //! their turn at a condition variable. The thread that polls lets all look at their locks after each
 //! message. A call of another thread may read the channel too, so it wakes the thread that polls.
 //!
-//! The threads that wait consume the group's events until their locks end. Meanwhile
+//! The threads that wait read the group's events until their locks end, and keep those of other locks. Meanwhile
 //! [`Group::read_event`] of another thread returns none.
 
 use std::fmt;
@@ -427,7 +427,8 @@ impl Group {
     /// [`Group::unlock`].
     ///
     /// # Errors
-    /// Those of [`Group::unlock`]; after any of them the lock goes on as it was. But after [`Error::ReplyLost`] it is
+    /// Those of [`Group::unlock`]. After [`Error::BadFence`], [`Error::UnknownBuffer`] and [`Error::Busy`] the lock goes on
+    /// as it was; after [`Error::Evicted`] unlock it, to acknowledge that. After [`Error::ReplyLost`] it is
     /// not clear if the buffers were let go: call again, and [`Error::UnknownBuffer`] means that they were.
     /// [`Error::IllegalArgument`] if no buffer is named.
     pub fn unlock_buffers(

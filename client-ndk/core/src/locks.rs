@@ -6,8 +6,8 @@
 //!
 //! A record is made when the service has accepted a request. It goes when the client ends the lock, or
 //! when an event tells that the lock ended without a grant. A grant that was taken away keeps its record
-//! until the client unlocks it, so that the client learns of it. The service limits the locks of a group,
-//! and with that the records.
+//! until the client unlocks it, so that the client learns of it. The service limits the locks of a group, and with that
+//! the records, but it does not count grants that it has taken away: of those the client keeps the newest.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -21,6 +21,9 @@ use crate::types::{Access, BufferId, GrantInfo, GrantedBuffer, InTheWay, LockId,
 /// fences, are 216. A program that never asks for events loses the oldest. Events only report what the records
 /// have, except why a lock ended without a grant.
 const MAX_UNREAD: usize = 256;
+
+/// Records that are kept: more than a group can have locks at once (32, and an integrator may allow more).
+const MAX_RECORDS: usize = 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Locks {
@@ -122,6 +125,12 @@ impl Locks {
             None => lock.until = timeout.until(),
         }
         self.living.push(lock);
+        if self.living.len() > MAX_RECORDS {
+            // A program that never unlocks what was taken away.
+            if let Some(oldest) = self.living.iter().find(|lock| lock.evicted.is_some()) {
+                self.forget(oldest.id);
+            }
+        }
     }
 
     /// Notes what a growth asks for.
@@ -425,6 +434,19 @@ mod tests {
         assert_eq!(locks.unread.len(), MAX_UNREAD);
         locks.forget(ONE);
         assert_eq!(locks.next_unread(), None);
+    }
+
+    #[test]
+    fn grants_that_were_taken_away_and_never_unlocked_are_bounded() {
+        let mut locks = locks();
+        for _ in 0..2 * MAX_RECORDS {
+            let id = locks.next_id();
+            locks.begin(id, Some((info(id, &[1]), Acquire::Ask)), &[], Timeout::Never);
+            locks.note(&evicted(id, false));
+        }
+        assert_eq!(locks.living.len(), MAX_RECORDS);
+        assert!(locks.find(ONE).is_some() && locks.find(TWO).is_some(), "they live");
+        assert!(matches!(locks.evicted(locks.last), Error::Evicted { .. }));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The state of a group and its calls, under the mutex of [`crate::Group`]. Only [`crate::group`] waits.
+//! The state of a group and its calls, under the mutex of [`crate::Group`]. [`crate::group`] waits for locks without the
+//! mutex. Only an unlock whose fence the service can't take waits for the fence with it ([`crate::unlock`]).
 //!
 //! [`Locks`] has the client's view of the group's locks. A request names its lock by a number that the
 //! client chooses, and so does every event. So it is always clear which lock a reply or an event is about.
@@ -468,6 +469,8 @@ impl Session {
 }
 
 impl Drop for Session {
+    /// close() ends grants in order, as unlock() does. With a grant that nobody has unlocked, nobody has said that the work
+    /// was finished: then only the reference goes, and the service evicts.
     fn drop(&mut self) {
         if let (false, Ok(binder)) = (self.locks.holds_any(), self.remote()) {
             // An error can be ignored: the reference is dropped now in any case.

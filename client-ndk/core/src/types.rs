@@ -43,7 +43,7 @@ impl fmt::Display for LockId {
     }
 }
 
-/// A lock that others wait for: the one that was in the way.
+/// Another lock: after a time-out one that was in the way, after an eviction one that was waiting.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InTheWay {
     /// The service's number of its group, as in dumps.

@@ -123,7 +123,9 @@ impl Session {
             result = end(self, fences);
         }
         let result = match result {
-            Err(Error::Quota(_) | Error::NoResources(_)) if !fences.is_empty() => {
+            Err(Error::EventsUnread | Error::Quota(_) | Error::NoResources(_))
+                if !fences.is_empty() =>
+            {
                 self.await_fences(id, fences);
                 end(self, &[])
             }

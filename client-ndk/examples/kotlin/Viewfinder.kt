@@ -53,14 +53,14 @@ private fun BufferSync.openPatient(name: String, buffer: BufferSource, access: A
  * The work is inside of `runInterruptible`: a coroutine that is cancelled later would lose a grant that this function
  * returned.
  */
-suspend fun <T> SyncGroup.withLock(timeout: Duration?, work: (Grant) -> T): T =
+suspend fun <T> SyncGroup.lockInterruptibly(timeout: Duration?, work: (Grant) -> T): T =
     runInterruptible(Dispatchers.IO) { lock(timeout).use(work) }
 
 /** Does some work, and does it again if the grant was taken away before the work was done. */
 suspend fun SyncGroup.untilDone(work: (Grant) -> Unit) {
     while (true) {
         try {
-            return withLock(PATIENCE, work)
+            return lockInterruptibly(PATIENCE, work)
         } catch (e: BufferSyncException) {
             if (e.code != ErrorCode.EVICTED) throw e
         }
@@ -109,7 +109,7 @@ private suspend fun cancellation(sync: BufferSync, buffer: BufferSource) = runBl
     holder.use {
         waiter.use {
             val held = holder.lock(PATIENCE)
-            val waits = launch { waiter.withLock(null) { error("granted to two") } }
+            val waits = launch { waiter.lockInterruptibly(null) { error("granted to two") } }
             while (waiter.locks().isEmpty()) {
                 delay(1)
             }
@@ -117,10 +117,10 @@ private suspend fun cancellation(sync: BufferSync, buffer: BufferSource) = runBl
             waits.join()
             check(waiter.locks().isEmpty()) { "the lock still waits" }
 
-            val late = withTimeoutOrNull(20) { waiter.withLock(null) { it.lock } }
+            val late = withTimeoutOrNull(20) { waiter.lockInterruptibly(null) { it.lock } }
             check(late == null && waiter.locks().isEmpty())
             held.close()
-            check(waiter.withLock(PATIENCE) { it.buffers.size } == 1)
+            check(waiter.lockInterruptibly(PATIENCE) { it.buffers.size } == 1)
         }
     }
 }
@@ -154,7 +154,7 @@ private suspend fun eviction(sync: BufferSync, buffer: BufferSource) = runBlocki
     slow.use {
         next.use {
             val grant = slow.lock(PATIENCE)
-            next.withLock(PATIENCE) { check(it.buffers.single().isTorn) }
+            next.lockInterruptibly(PATIENCE) { check(it.buffers.single().isTorn) }
             try {
                 grant.close()
                 error("not evicted")

@@ -377,8 +377,8 @@ ABUFFERSYNC_ENUM(ABufferSyncBufferFlags) {
 typedef struct ABufferSyncBufferState {
     ABufferSyncBufferId buffer;
     /**
-     * The number of exclusive grants of the buffer so far. Two reads of the same generation, neither
-     * of them ABUFFERSYNC_BUFFER_EVICTED, saw the same content.
+     * How often the buffer was granted exclusively so far, this grant included if it is exclusive; 0: never. Two
+     * grants of the same generation, neither of them ABUFFERSYNC_BUFFER_EVICTED, see the same content.
      */
     int64_t generation;
     /** Bits of ABufferSyncBufferFlags. */
@@ -457,10 +457,10 @@ const char* _Nonnull ABufferSync_getLastErrorMessage(void);
 
 /**
  * Tells which lock was in the way of the last failed call of this thread. After ABUFFERSYNC_ERROR_TIMED_OUT: a lock
- * that holds one of the buffers, or waits for it and is older. After ABUFFERSYNC_ERROR_EVICTED: a lock that was waiting
+ * that holds one of the buffers, waits for it and is older, or has ended with a fence that is pending. After ABUFFERSYNC_ERROR_EVICTED: a lock that was waiting
  * for one of the buffers.
  *
- * @return false if the last failed call had another error, or if no lock is known: then it waited for fences or cache
+ * @return false if the last failed call had another error, or if no lock is known: then it waited for implicit fences or cache
  *         maintenance only, or the service did not answer, or nobody was waiting.
  *
  * Available since version 1 of libbuffersync.
@@ -538,7 +538,8 @@ ABufferSyncStatus ABufferSync_dump(const ABufferSync* _Nonnull sync, int fd);
  *
  * @param name for dumps and logs: 1 to 64 bytes of UTF-8 without control characters.
  * @param holdLimitNanos a grant of the group is taken away after this time; 0 for the service's
- *        default. At most ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS; rounded up to milliseconds.
+ *        default. Rounded up to milliseconds. One above ABUFFERSYNC_CAPABILITY_MAX_HOLD_NANOS is shortened to that:
+ *        ABufferSyncGroup_getHoldLimit() has the result.
  * @param flags bits of ABufferSyncGroupFlags.
  * @return ABUFFERSYNC_ERROR_INVALID_ARGUMENT for a bad name, a bad limit or unknown flags;
  *         ABUFFERSYNC_ERROR_UNSUPPORTED; ABUFFERSYNC_ERROR_QUOTA; ABUFFERSYNC_ERROR_NO_RESOURCES;

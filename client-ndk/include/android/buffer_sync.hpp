@@ -21,7 +21,7 @@
  * a value or a Status. The compiler warns if either is ignored. A destructor can't report an error, so end what matters
  * by a call: Grant::unlock() tells if the grant was taken away before.
  *
- * Threads. Group is like the C functions: every thread may call. Other objects are like those of the standard library:
+ * Threads. Group is like the C functions: every thread may call, but move, close and destroy it in one thread. Other objects are like those of the standard library:
  * one thread at a time, except Mutex.
  *
  * Everything here is inline: a program needs no library but libbuffersync.

@@ -276,8 +276,8 @@ impl Engine {
         lacking.find_map(|entry| {
             let (slot, exclusive) = (&self.slots[entry.slot], entry.want.is_exclusive());
             if lock.is_queued() {
-                let holds = !slot.holders.admits(exclusive, entry.is_upgrade());
-                let mut holders = slot.roster.iter(&self.links).filter(|_| holds);
+                let conflict = !slot.holders.admits(exclusive, entry.is_upgrade());
+                let mut holders = slot.roster.iter(&self.links).filter(|_| conflict);
                 let holder = holders.find(|holder| *holder != at);
                 let other = holder.or_else(|| slot.queue.barrier(lock.ticket, exclusive));
                 return other.map(name);
@@ -290,7 +290,7 @@ impl Engine {
         })
     }
 
-    /// A lock that waits for a buffer of a grant.
+    /// One of the locks that wait for a buffer of a grant.
     pub(crate) fn waiter_of(&self, at: LockIx) -> Option<(GroupId, Token)> {
         self.locks[at].entries.iter().find_map(|entry| {
             let waiter = self.slots[entry.slot].queue.waiting(entry.granted?.is_exclusive(), at)?;

@@ -4,7 +4,7 @@
 //! How many locks hold one buffer: one exclusively, or any number shared. A group also counts in this way
 //! what its own locks have and want of a buffer ([`crate::group::Member`]).
 //!
-//! The entries of the locks say who they are. [`Holders::hold`] alone changes an entry's hold, and it
+//! [`crate::roster`] says which locks these are, and their entries what they hold. [`Holders::hold`] alone changes an entry's hold, and it
 //! changes the count in the same step, from what the entry says. So no lock is counted twice, no lock
 //! leaves twice, and a buffer with 10^5 readers costs no more than a buffer with one.
 

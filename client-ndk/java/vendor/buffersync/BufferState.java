@@ -48,10 +48,10 @@ public final class BufferState {
     }
 
     /**
-     * The number of exclusive grants of the buffer so far. Two reads of the same generation, neither of
-     * them {@link #isEvicted}, saw the same content.
+     * How often the buffer was granted exclusively so far. Two grants of the same generation, neither of
+     * them {@link #isEvicted}, see the same content.
      *
-     * @return the number, this grant included
+     * @return the number, this grant included if it is exclusive; 0: never
      */
     public long getGeneration() {
         return generation;

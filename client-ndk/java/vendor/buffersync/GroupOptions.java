@@ -27,7 +27,8 @@ public final class GroupOptions {
     /**
      * A grant of the group is taken away after this time.
      *
-     * @param limit positive; at most {@link Capabilities#getMaxHold}; rounded up to milliseconds
+     * @param limit positive; rounded up to milliseconds. One above {@link Capabilities#getMaxHold} is
+     *     shortened to that: {@link SyncGroup#getHoldLimit} has the result
      * @return these options with that limit
      */
     public GroupOptions withHoldLimit(Duration limit) {
