@@ -233,6 +233,16 @@ impl Group {
         self.0.name_of(group)
     }
 
+    /// Closes the group now, for all its handles and grants. Unlock first: a grant that is still held ends as an
+    /// eviction, because nobody said that the work was finished. That is also how to end a write that failed half-way:
+    /// it marks the buffer as torn. Later calls return [`Error::Closed`].
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Forked`].
+    pub fn close(&self) -> Result<()> {
+        self.0.close()
+    }
+
     /// The guard of a lock that was just granted.
     pub(crate) fn granted(&self, lock: LockId) -> Grant {
         Grant::new(self, lock)

@@ -24,6 +24,7 @@ pub fn works(sync: &BufferSync, stack: &mut Stack) {
     threads_share_a_group(sync, &one, &other);
     a_display_keeps_what_nobody_wants(sync, &one);
     awaited_locks(sync, &one);
+    a_write_that_failed_is_torn(sync, &one);
     a_wait_ends_though_the_service_is_stopped(sync, stack, &one);
     a_connection_survives_the_service(sync, stack, &one);
 }
@@ -315,6 +316,24 @@ fn a_wait_ends_though_the_service_is_stopped(sync: &BufferSync, stack: &Stack, b
     // The holder may have been stopped past its deadline too.
     let _ = held.unlock();
     waiter.lock(PATIENCE).expect("lock").unlock().expect("unlock");
+}
+
+/// Who closes a group while it writes says that the content is not whole.
+fn a_write_that_failed_is_torn(sync: &BufferSync, buffer: &DmaBuf) {
+    let (writer, reader) = (open(sync, "failed/writer"), open(sync, "failed/reader"));
+    writer.add(buffer, Access::Write).expect("add");
+    let id = reader.add(buffer, Access::Read).expect("add");
+    let grant = writer.lock(PATIENCE).expect("lock");
+    writer.close().expect("close");
+    assert_eq!(grant.unlock(), Err(Error::Closed));
+    assert_eq!(writer.close(), Err(Error::Closed));
+    let grant = reader.lock(PATIENCE).expect("lock");
+    assert!(grant.buffer(id).is_some_and(|buffer| buffer.torn && buffer.evicted));
+    drop(grant);
+    // Somebody writes it anew, for the other tests.
+    let again = open(sync, "failed/again");
+    again.add(buffer, Access::Write).expect("add");
+    again.lock(PATIENCE).expect("lock").unlock().expect("unlock");
 }
 
 fn a_connection_survives_the_service(sync: &BufferSync, stack: &mut Stack, buffer: &DmaBuf) {
