@@ -52,8 +52,8 @@
 //!
 //! [`BufferSync`], [`Group`] and [`Grant`] are `Send` and `Sync`. A [`Group`] is a handle that is cheap to clone, and a
 //! [`Grant`] has a handle of its own, so it can go to another thread or into a struct. A call that waits for a lock
-//! does not keep other threads from the group. (An unlock whose fence the service can't take waits for the fence, and
-//! other calls of the group wait for it.)
+//! does not keep other threads from the group. (But a thread in a call that a
+//! stopped service does not answer does: then other calls of the group wait, too.)
 //!
 //! A call of the service itself returns at once, whatever other clients do. If the service is stopped, a call waits
 //! like every binder call; a lock that waits for its grant keeps its time-out all the same

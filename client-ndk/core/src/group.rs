@@ -32,6 +32,7 @@ use crate::fences::Fences;
 use crate::fork;
 use crate::session::{waits, Session};
 use crate::types::{Access, BufferId, GrantInfo, InTheWay, LockId, LockStatus, Timeout};
+use crate::unlock::{await_fences, Release};
 
 /// A client's buffers and locks. `Send` and `Sync`: any thread may call.
 ///
@@ -54,7 +55,9 @@ struct State {
     waited: Vec<LockId>,
     /// Those of them that another thread has cancelled.
     cancelled: Vec<LockId>,
-    /// One of these threads polls the event channel.
+    /// Locks whose fences a thread waits for, before it ends them.
+    ending: Vec<LockId>,
+    /// One of the threads in `waited` polls the event channel.
     polling: bool,
 }
 
@@ -66,8 +69,13 @@ impl Group {
     ) -> Self {
         let session = Session::new(binder, events, hold_limit);
         let events = Arc::clone(session.event_fd());
-        let (waited, cancelled) = (Vec::new(), Vec::new());
-        let state = State { session: Some(session), waited, cancelled, polling: false };
+        let state = State {
+            session: Some(session),
+            waited: Vec::new(),
+            cancelled: Vec::new(),
+            ending: Vec::new(),
+            polling: false,
+        };
         let (state, wake) = (Mutex::new(state), OnceCell::new());
         Self { state, events, hold_limit, wake, turn: Condvar::new() }
     }
@@ -164,7 +172,7 @@ impl Group {
         timeout: impl Into<Option<Duration>>,
     ) -> Result<LockId> {
         let timeout = Timeout::of(timeout.into());
-        self.request(|state| state.session()?.lock(wants, timeout))
+        self.request(true, |state| state.session()?.lock(wants, timeout))
     }
 
     /// Like [`Group::lock`], but does not wait for other clients. May still wait for cache maintenance.
@@ -173,7 +181,7 @@ impl Group {
     /// [`Error::WouldBlock`], and those of [`Group::lock`] except [`Error::TimedOut`]. [`Error::LockFailed`] also if an
     /// implicit fence is pending: this call does not wait for it.
     pub fn try_lock(&self, wants: &[(BufferId, Access)]) -> Result<LockId> {
-        self.request(|state| state.session()?.lock(wants, Timeout::Try))
+        self.request(true, |state| state.session()?.lock(wants, Timeout::Try))
     }
 
     /// Asks for a lock and returns at once, with its number, and true if it is granted. Otherwise
@@ -197,7 +205,7 @@ impl Group {
     /// Those of [`Group::lock`]. [`Error::Ended`] if it has ended and its event was read. [`Error::Busy`] if another
     /// thread waits for it.
     pub fn wait(&self, lock: LockId) -> Result<()> {
-        self.request(|state| {
+        self.request(false, |state| {
             state.refuse_waited(lock)?;
             let granted = state.session()?.look(lock);
             if granted != Ok(false) {
@@ -241,8 +249,9 @@ impl Group {
     /// Gives up what waits and what nobody wants any more: a lock ends, also if it was granted meanwhile; a growth
     /// ends, and its grant goes on.
     pub fn abandon(&self, lock: LockId) {
-        let _ = self.call(|session| {
-            session.abandon(lock);
+        let _ = self.with(|state| {
+            state.cancelled.retain(|cancelled| *cancelled != lock);
+            state.session()?.abandon(lock);
             Ok(())
         });
     }
@@ -283,7 +292,7 @@ impl Group {
             state.refuse_waited(lock)?;
             Ok((lock, state.session()?.grow(lock, wants, timeout)?))
         };
-        self.request(request).map(drop)
+        self.request(false, request).map(drop)
     }
 
     /// Like [`Group::grow`], but returns at once: true if it is granted, false if it waits.
@@ -404,14 +413,32 @@ impl Group {
             state.refuse_waited(lock)?;
             let session = state.session()?;
             session.locks.find(lock).ok_or(Error::Ended)?;
-            session.release(lock, &fences)
+            Ok(match session.try_release(lock, &fences) {
+                Release::Done(result) => Ok(result),
+                Release::After { unclear } => {
+                    // Others may not end the lock meanwhile.
+                    state.ending.push(lock);
+                    Err((unclear, state.session()?.patience(lock)))
+                }
+            })
+        });
+        let ended = ended.and_then(|ended| match ended {
+            Ok(result) => result,
+            Err((unclear, patience)) => {
+                await_fences(&fences, patience);
+                self.with(|state| {
+                    state.ending.retain(|ending| *ending != lock);
+                    state.session()?.end_waited(lock, unclear)
+                })
+            }
         });
         ended.map_err(|error| self.explained(error))
     }
 
-    /// [`Group::unlock`] for a guard that is dropped: nothing can refuse it.
+    /// [`Group::unlock`] for a guard that is dropped: nothing can refuse it. A lock that waits ends too.
     pub fn drop_lock(&self, lock: LockId) {
         let _ = self.with(|state| {
+            state.cancelled.retain(|cancelled| *cancelled != lock);
             let session = state.session()?;
             if session.locks.find(lock).is_some() {
                 // An error is ignored: after an eviction or a death the grant is gone in any case.
@@ -479,7 +506,7 @@ impl Group {
         timeout: impl Into<Option<Duration>>,
     ) -> Result<LockId> {
         let (fences, timeout) = (fences.into().into_aidl(), Timeout::of(timeout.into()));
-        self.request(|state| {
+        self.request(true, |state| {
             state.refuse_waited(done)?;
             state.session()?.exchange(done, &fences, wants, timeout)
         })
@@ -498,7 +525,7 @@ impl Group {
         timeout: impl Into<Option<Duration>>,
     ) -> Result<LockId> {
         let (fences, timeout) = (fences.into().into_aidl(), Timeout::of(timeout.into()));
-        self.request(|state| {
+        self.request(true, |state| {
             state.refuse_waited(done)?;
             let session = state.session()?;
             let asked = session.exchange(done, &fences, wants, timeout);
@@ -574,9 +601,11 @@ impl Group {
         result
     }
 
-    /// Sends a request, and waits for the lock unless it is granted already.
+    /// Sends a request, and waits for the lock unless it is granted already. If it ends otherwise, nothing is left of a
+    /// `new` lock: the caller does not know its number.
     fn request(
         &self,
+        new: bool,
         request: impl FnOnce(&mut State) -> Result<(LockId, bool)>,
     ) -> Result<LockId> {
         let mut state = self.state()?;
@@ -587,7 +616,13 @@ impl Group {
         }
         match requested {
             Ok((id, true)) => Ok(id),
-            Ok((id, false)) => self.finish(state, id).map(|()| id).map_err(|e| self.explained(e)),
+            Ok((id, false)) => {
+                let result = self.finish(state, id);
+                if result.is_err() && new {
+                    self.drop_lock(id);
+                }
+                result.map(|()| id).map_err(|error| self.explained(error))
+            }
             Err(error) => {
                 drop(state);
                 Err(self.explained(error))
@@ -719,7 +754,7 @@ impl State {
     /// Refuses a call on a lock while a thread waits for it.
     fn refuse_waited(&mut self, id: LockId) -> Result<()> {
         self.session()?;
-        match self.waited.contains(&id) {
+        match self.waited.contains(&id) || self.ending.contains(&id) {
             true => Err(waits(id)),
             false => Ok(()),
         }
@@ -745,7 +780,7 @@ mod tests {
     use buffersync_aidl::event;
 
     use super::*;
-    use crate::scripted::{group, record, Done, Queued, Then, ONE, TIMED_OUT, TWO};
+    use crate::scripted::{group, record, Code, Done, Queued, Then, ONE, TIMED_OUT, TWO};
 
     #[test]
     fn an_interruption_ends_a_wait_also_if_it_comes_before() {
@@ -764,6 +799,29 @@ mod tests {
         assert_eq!(group.wait(lock), Err(TIMED_OUT));
         group.interrupt(lock);
         assert_eq!(group.state().unwrap().cancelled, []);
+    }
+
+    /// Another thread reads the grant and its end before the thread that waits looks.
+    #[test]
+    fn nothing_is_left_of_a_new_lock_that_was_taken_away() {
+        let evicted = Then(vec![record(event::EVICTED, 1)], Box::new(Done));
+        let gone = Code(buffersync_aidl::aidl::vendor::buffersync::IBufferSync::ERROR_EVICTED);
+        let (group, ending) =
+            group([("lock 1 [1]", Queued), ("remove [9]", evicted), ("unlock 1", gone)]);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| group.lock(&[ONE], None));
+            while ending.calls_left() > 2 {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let mut state = group.state().unwrap();
+            let session = state.session().unwrap();
+            session.remove(BufferId(9)).unwrap();
+            session.absorb_all().unwrap();
+            drop(state);
+            group.wake();
+            assert_eq!(waits.join().unwrap(), Err(Error::Evicted { by: None }));
+        });
+        assert!(group.state().unwrap().session().unwrap().locks.is_empty());
     }
 
     #[test]

@@ -22,6 +22,9 @@ use crate::types::{Access, BufferId, GrantInfo, GrantedBuffer, InTheWay, LockId,
 /// have, except why a lock ended without a grant.
 const MAX_UNREAD: usize = 256;
 
+/// As many locks as a group can have at once, unless an integrator allows more.
+const MAX_ENDED: usize = 32;
+
 /// Records that are kept: more than a group can have locks at once (32, and an integrator may allow more).
 const MAX_RECORDS: usize = 1024;
 
@@ -31,6 +34,8 @@ pub(crate) struct Locks {
     living: Vec<Lock>,
     /// The greatest number so far.
     last: LockId,
+    /// The last locks that have ended without a grant, and why: for whoever asks after another call has read the event.
+    ended: VecDeque<(LockId, Error)>,
     /// Events that a call has read while it waited for others.
     unread: VecDeque<Event>,
     /// The memory of the last grant, for the next grant.
@@ -54,6 +59,8 @@ pub(crate) struct Lock {
     pub waiting: bool,
     /// If it waits: the time at which the client ends the wait, because the service should have done so before.
     pub until: Option<Instant>,
+    /// How the last growth ended, if it was not granted.
+    failed: Option<Error>,
     /// The grant was taken away.
     pub evicted: Option<Taken>,
     pub acquire: Acquire,
@@ -76,6 +83,7 @@ impl Lock {
     /// What waited is granted.
     fn granted(&mut self, grant: GrantInfo, acquire: Acquire) {
         self.held = std::mem::take(&mut self.asked);
+        self.failed = None;
         (self.grant, self.acquire, self.waiting) = (Some(grant), acquire, false);
     }
 }
@@ -117,6 +125,7 @@ impl Locks {
             asked,
             waiting: true,
             until: None,
+            failed: None,
             evicted: None,
             acquire: Acquire::Ask,
         };
@@ -138,6 +147,7 @@ impl Locks {
         let Some(lock) = self.find_mut(id) else { return };
         lock.asked.clone_from(&lock.held);
         lock.asked.extend_from_slice(wants);
+        lock.failed = None;
         lock.until = timeout.until();
     }
 
@@ -237,12 +247,13 @@ impl Locks {
                     lock.asked.clone_from(&lock.held);
                 }
                 lock.granted(granted.clone(), Acquire::Ask);
+                lock.held.retain(|(id, _)| granted.buffers.iter().any(|buffer| buffer.id == *id));
                 true
             }
             Event::LockFailed { .. } | Event::TimedOut { .. } | Event::Wounded { .. } => {
-                let waited = std::mem::take(&mut lock.waiting);
-                if lock.grant.is_none() {
-                    self.living.retain(|lock| lock.id != id);
+                let waited = lock.waiting;
+                if waited {
+                    self.fail(id, how_it_ended(event));
                 }
                 waited
             }
@@ -275,28 +286,44 @@ impl Locks {
 
     /// Tells how a request ended that waits no more. The events that told it are not reported again.
     pub fn answer(&mut self, id: LockId) -> Result<()> {
-        let mut last = None;
         self.unread.retain(|event| {
-            let answers = event.lock() == id && !matches!(event, Event::Contended { .. });
-            if !answers || is_late_fence(event) {
-                return true;
-            }
-            last = Some(event.clone());
-            false
+            event.lock() != id || matches!(event, Event::Contended { .. }) || is_late_fence(event)
         });
-        match last {
-            Some(Event::LockFailed { buffer, errno, by_fence, .. }) => {
-                Err(Error::LockFailed { buffer, errno, by_fence })
+        match self.find(id) {
+            Some(lock) if lock.evicted.is_some() => Err(self.evicted(id)),
+            Some(lock) => lock.failed.clone().map_or(Ok(()), Err),
+            None => {
+                let ended = self.ended.iter().find(|(ended, _)| *ended == id);
+                Err(ended.map_or(Error::Ended, |(_, error)| error.clone()))
             }
-            Some(Event::TimedOut { by, .. }) => Err(Error::TimedOut { by, silent: false }),
-            Some(Event::Wounded { .. }) => Err(Error::Deadlock),
-            Some(Event::Evicted { by, .. }) => Err(Error::Evicted { by }),
-            _ => match self.find(id) {
-                Some(lock) if lock.evicted.is_some() => Err(self.evicted(id)),
-                Some(_) => Ok(()),
-                None => Err(Error::Ended),
-            },
         }
+    }
+
+    /// Notes that a wait has ended without a grant. Whoever asks is told, also if somebody else has read the event.
+    fn fail(&mut self, id: LockId, error: Error) {
+        let Some(lock) = self.find_mut(id) else { return };
+        lock.waiting = false;
+        if lock.grant.is_some() {
+            lock.failed = Some(error);
+            return;
+        }
+        self.living.retain(|lock| lock.id != id);
+        if self.ended.len() >= MAX_ENDED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((id, error));
+    }
+}
+
+/// The error of a wait that ended without a grant.
+fn how_it_ended(event: &Event) -> Error {
+    match event {
+        Event::LockFailed { buffer, errno, by_fence, .. } => {
+            Error::LockFailed { buffer: *buffer, errno: *errno, by_fence: *by_fence }
+        }
+        Event::TimedOut { by, .. } => Error::TimedOut { by: by.clone(), silent: false },
+        Event::Wounded { .. } => Error::Deadlock,
+        _ => Error::Ended,
     }
 }
 

@@ -77,20 +77,22 @@ impl Session {
         }
     }
 
-    /// Ends the wait for a lock, or for a growth, when the service does not answer. A thread waits until it does again,
-    /// and ends there what the client does not wait for any more. Without a thread the next request does it.
+    /// Ends the wait for a lock, or for a growth, when the service does not answer.
+    ///
+    /// Nobody can name a lock that was given up, so a thread calls the service, which blocks until the service goes on,
+    /// and ends the lock there. Without a thread the next request does it. A growth has the number of its grant, which
+    /// may grow again: a late cancel could hit the next growth, and a late event could answer it. So the next request
+    /// asks what has become of this one, before it does anything else.
     pub(crate) fn give_up_silent(&mut self, id: LockId) {
-        let grew = self.locks.find(id).is_some_and(|lock| lock.grant.is_some());
+        let is_growth = self.locks.find(id).is_some_and(|lock| lock.grant.is_some());
         self.forget_wait(id);
-        let Ok(group) = self.own_remote() else { return };
-        let end = move || {
-            // An error is ignored: it has ended before, or the service is gone.
-            let _ = match grew {
-                true => group.cancel(id.0),
-                false => group.unlock(id.0),
-            };
-        };
-        if std::thread::Builder::new().spawn(end).is_err() {
+        let ended = !is_growth
+            && self.own_remote().is_ok_and(|group| {
+                // An error is ignored: it has ended before, or the service is gone.
+                let end = move || drop(group.unlock(id.0));
+                std::thread::Builder::new().spawn(end).is_ok()
+            });
+        if !ended {
             self.unclear.push(id);
         }
     }

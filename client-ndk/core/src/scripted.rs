@@ -176,6 +176,12 @@ pub(crate) fn group<'a>(calls: impl IntoIterator<Item = (&'a str, Answer)>) -> (
 /// Checks at the end that the script was followed.
 pub(crate) struct Ending(Arc<Mutex<Script>>);
 
+impl Ending {
+    pub(crate) fn calls_left(&self) -> usize {
+        self.0.lock().unwrap().calls.len()
+    }
+}
+
 impl Drop for Ending {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -525,7 +531,7 @@ fn threads_wait_for_a_lock_each_and_learn_of_its_end() {
         ("cancel 1", Done),
     ]);
     let wait_until = |left| {
-        while ending.0.lock().unwrap().calls.len() > left {
+        while ending.calls_left() > left {
             std::thread::sleep(Duration::from_millis(1));
         }
     };
@@ -561,7 +567,7 @@ fn a_call_that_reads_the_answer_of_a_waiting_thread_wakes_it() {
     let lock = group.lock(&[ONE], None).unwrap();
     std::thread::scope(|scope| {
         let growth = scope.spawn(|| group.grow(lock, &[TWO], None));
-        while ending.0.lock().unwrap().calls.len() > 2 {
+        while ending.calls_left() > 2 {
             std::thread::sleep(Duration::from_millis(1));
         }
         let refused = group.lock(&[(BufferId(3), Access::Read)], None);
@@ -618,4 +624,61 @@ fn a_grant_whose_exchange_is_refused_ends_with_its_fence() {
     let refused = group.unlock_and_lock_guarded(lock, fence, &[], None);
     assert_eq!(refused, Err(Error::Quota(scripted())));
     assert_eq!(ending.0.lock().unwrap().wrong, None);
+}
+
+#[test]
+fn an_old_growth_does_not_answer_the_next_one() {
+    // The service was stopped, and told the end of the first growth when it went on.
+    let states = States(vec![state(1, false, &[(1, 1)])]);
+    let (group, _ending) = group([
+        ("lock 1 [1]", Granted(granted(&[(1, 1)]))),
+        ("grow 1 [2]", Queued),
+        ("locks", Then(vec![record(event::TIMED_OUT, 1)], Box::new(states))),
+        ("grow 1 [3]", Queued),
+    ]);
+    let lock = group.lock(&[ONE], None).unwrap();
+    let silent = group.grow(lock, &[TWO], Duration::from_millis(1));
+    assert_eq!(silent, Err(Error::TimedOut { by: None, silent: true }));
+    assert_eq!(group.start_grow(lock, &[(BufferId(3), Access::Read)], None), Ok(false));
+    assert_eq!(group.is_granted(lock), Ok(false), "the growth of buffer 3 waits");
+}
+
+#[test]
+fn an_old_growth_that_was_granted_is_the_grants() {
+    let states = States(vec![state(1, false, &[(1, 1), (2, 1)])]);
+    let (group, _ending) = group([
+        ("lock 1 [1]", Granted(granted(&[(1, 1)]))),
+        ("grow 1 [2]", Queued),
+        ("locks", states),
+        ("grow 1 [3]", Queued),
+    ]);
+    let lock = group.lock(&[ONE], None).unwrap();
+    assert!(group.grow(lock, &[TWO], Duration::from_millis(1)).is_err());
+    assert_eq!(group.start_grow(lock, &[(BufferId(3), Access::Read)], None), Ok(false));
+    assert_eq!((buffers(&group, lock), group.is_granted(lock)), (Some(2), Ok(false)));
+    assert!(group.check_held(lock, BufferId(3), Access::Read).is_err(), "it waits");
+}
+
+#[test]
+fn a_growth_whose_end_was_read_is_not_granted() {
+    let timed_out = Then(vec![record(event::TIMED_OUT, 1)], Box::new(Queued));
+    let (group, _ending) =
+        group([("lock 1 [1]", Granted(granted(&[(1, 1)]))), ("grow 1 [2]", timed_out)]);
+    let lock = group.lock(&[ONE], None).unwrap();
+    assert_eq!(group.start_grow(lock, &[TWO], None), Ok(false));
+    assert!(matches!(group.read_event(), Ok(Some(Event::TimedOut { .. }))));
+    for _ in 0..2 {
+        assert_eq!(group.wait(lock), Err(TIMED_OUT));
+        assert_eq!(group.is_granted(lock), Err(TIMED_OUT));
+    }
+    assert_eq!(buffers(&group, lock), Some(1), "the grant goes on");
+}
+
+#[test]
+fn a_lock_whose_end_was_read_says_how_it_ended() {
+    let timed_out = Then(vec![record(event::TIMED_OUT, 1)], Box::new(Queued));
+    let (group, _ending) = group([("lock 1 [1]", timed_out)]);
+    let (lock, _) = group.start_lock(&[ONE], None).unwrap();
+    assert!(matches!(group.read_event(), Ok(Some(Event::TimedOut { .. }))));
+    assert_eq!(group.wait(lock), Err(TIMED_OUT));
 }

@@ -1,8 +1,9 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The state of a group and its calls, under the mutex of [`crate::Group`]. [`crate::group`] waits for locks without the
-//! mutex. Only an unlock whose fence the service can't take waits for the fence with it ([`crate::unlock`]).
+//! The state of a group and its calls, under the mutex of [`crate::Group`]. [`crate::group`] waits without it, for
+//! locks and for fences that the service can't take. Only the unlock of a part waits for such a fence with the mutex
+//! ([`crate::unlock`]).
 //!
 //! [`Locks`] has the client's view of the group's locks. A request names its lock by a number that the
 //! client chooses, and so does every event. So it is always clear which lock a reply or an event is about.

@@ -13,27 +13,60 @@ use crate::error::{Error, Result};
 use crate::session::{lost, not_in_grant, waits, Session};
 use crate::types::{BufferId, LockId};
 
+/// What has become of an unlock.
+pub(crate) enum Release {
+    Done(Result<()>),
+    /// The fences have to be waited for, and then the lock is ended without them.
+    After {
+        /// It may be done already.
+        unclear: bool,
+    },
+}
+
+/// Waits for fences. An error is ignored: see [`Session::patience`].
+pub(crate) fn await_fences(fences: &[ReleaseFence], patience: Duration) {
+    let until = Instant::now().checked_add(patience);
+    for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let _ = crate::fence::wait(fence.as_ref(), left);
+    }
+}
+
 impl Session {
     /// Ends a lock. If the service can't take the fences, or if it is not clear that it has, waits for them
     /// until the deadline. After an error the lock has ended if it has no record any more.
     pub(crate) fn release(&mut self, id: LockId, fences: &[ReleaseFence]) -> Result<()> {
+        match self.try_release(id, fences) {
+            Release::Done(result) => result,
+            Release::After { unclear } => {
+                await_fences(fences, self.patience(id));
+                self.end_waited(id, unclear)
+            }
+        }
+    }
+
+    /// [`Session::release`] for a caller that waits for the fences itself, without the group's mutex.
+    pub(crate) fn try_release(&mut self, id: LockId, fences: &[ReleaseFence]) -> Release {
         let mut result = self.end(id, fences);
         if result == Err(Error::EventsUnread) {
             // Records that nobody has read fill the channel.
-            self.absorb_all()?;
-            result = self.end(id, fences);
+            result = self.absorb_all().and_then(|()| self.end(id, fences));
         }
-        let unclear = match result {
+        match result {
             Err(Error::EventsUnread | Error::Quota(_) | Error::NoResources(_))
                 if !fences.is_empty() =>
             {
-                false
+                Release::After { unclear: false }
             }
             // The kernel could not deliver the request or the reply, mostly for want of a descriptor.
-            Err(Error::Binder(_)) => true,
-            result => return result,
-        };
-        match self.end_after(id, fences) {
+            Err(Error::Binder(_)) => Release::After { unclear: true },
+            result => Release::Done(result),
+        }
+    }
+
+    /// Ends a lock after its fences.
+    pub(crate) fn end_waited(&mut self, id: LockId, unclear: bool) -> Result<()> {
+        match self.end_bare(id) {
             // The first request was done, and only its reply was lost.
             Err(Error::Ended) if unclear => Ok(()),
             result => result,
@@ -43,7 +76,11 @@ impl Session {
     /// Waits for the fences, until the deadline, and ends the lock without them. If the answer is lost,
     /// the number is unclear.
     pub(crate) fn end_after(&mut self, id: LockId, fences: &[ReleaseFence]) -> Result<()> {
-        self.await_fences(id, fences);
+        await_fences(fences, self.patience(id));
+        self.end_bare(id)
+    }
+
+    fn end_bare(&mut self, id: LockId) -> Result<()> {
         match self.end(id, &[]) {
             Err(error @ Error::Binder(_)) => {
                 self.give_up(id);
@@ -53,14 +90,10 @@ impl Session {
         }
     }
 
-    /// Waits for fences, until the deadline of the grant; the hold limit, if it has none. After that the grant, or the
-    /// fence, would be over in any case, so an error is ignored.
-    fn await_fences(&self, id: LockId, fences: &[ReleaseFence]) {
-        let until = Instant::now().checked_add(self.time_left(id).unwrap_or(self.hold_limit()));
-        for fence in fences.iter().filter_map(|given| given.fence.as_ref()) {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let _ = crate::fence::wait(fence.as_ref(), left);
-        }
+    /// How long to wait for the fences of a grant: until its deadline; for the hold limit, if it has none. After that
+    /// the grant, or the fence, is over in any case.
+    pub(crate) fn patience(&self, id: LockId) -> Duration {
+        self.time_left(id).unwrap_or(self.hold_limit())
     }
 
     /// Deletes the record of a lock that could not be ended, if it is still there. The next request ends
@@ -126,12 +159,12 @@ impl Session {
             Err(Error::EventsUnread | Error::Quota(_) | Error::NoResources(_))
                 if !fences.is_empty() =>
             {
-                self.await_fences(id, fences);
+                await_fences(fences, self.patience(id));
                 end(self, &[])
             }
             // The kernel could not deliver the request or the reply.
             Err(Error::Binder(_)) => {
-                self.await_fences(id, fences);
+                await_fences(fences, self.patience(id));
                 match end(self, &[]) {
                     // The grant had all of them. If it lacks one now, the first request was done.
                     Err(Error::UnknownBuffer(_) | Error::Ended) => Ok(()),

@@ -231,11 +231,11 @@ public final class SyncGroup implements AutoCloseable {
         }
     }
 
-    /** Waits until a lock is granted. An interruption ends it. */
+    /** Waits until a lock is granted. If it is not, nothing is left of it. */
     void awaitLock(long lock) throws BufferSyncException, InterruptedException {
         try {
             new LockWait(lock).run();
-        } catch (InterruptedException e) {
+        } catch (InterruptedException | BufferSyncException e) {
             run(group -> Native.dropLock(group, lock));
             throw e;
         }

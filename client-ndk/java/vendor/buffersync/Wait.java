@@ -18,7 +18,7 @@ abstract class Wait extends AbstractInterruptibleChannel {
     /** Waits. Returns or throws soon after {@link #wake}, or at once if that came before. */
     abstract void block() throws BufferSyncException;
 
-    /** Ends {@link #block}. Another thread calls this, so it must not wait. */
+    /** Ends {@link #block}. Another thread calls this, so it waits for no lock and no service. */
     abstract void wake();
 
     @Override
