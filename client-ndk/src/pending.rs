@@ -32,7 +32,7 @@ impl Pending {
     ///
     /// # Errors
     /// How it ended: [`crate::Error::TimedOut`], [`crate::Error::LockFailed`], [`crate::Error::Evicted`] if it was
-    /// granted and taken away since, [`crate::Error::Ended`] if [`Group::read_event`] has told it already;
+    /// granted and taken away since; also if [`Group::read_event`] has told it before;
     /// [`crate::Error::ServiceDied`].
     pub fn is_granted(&mut self) -> Result<bool> {
         self.group.core().is_granted(self.id)

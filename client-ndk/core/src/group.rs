@@ -202,7 +202,8 @@ impl Group {
     /// granted.
     ///
     /// # Errors
-    /// Those of [`Group::lock`]. [`Error::Ended`] if it has ended and its event was read. [`Error::Busy`] if another
+    /// Those of [`Group::lock`], also if its event was read before. [`Error::Ended`] for one that was unlocked or cancelled,
+    /// or ended before the last 32 that did. [`Error::Busy`] if another
     /// thread waits for it.
     pub fn wait(&self, lock: LockId) -> Result<()> {
         self.request(false, |state| {

@@ -733,7 +733,8 @@ ABufferSyncStatus ABufferSyncGroup_startLock(ABufferSyncGroup* _Nonnull group,
  * Waits for a lock that ABufferSyncGroup_startLock() or ABufferSyncGroup_startGrow() has queued, until it is granted
  * or has ended. Its time-out counts from the start. Returns at once if it is granted.
  *
- * @return ABUFFERSYNC_ERROR_ENDED if it has ended and its event was read; ABUFFERSYNC_ERROR_BUSY if another thread waits
+ * @return how it ended, also if its event was read; ABUFFERSYNC_ERROR_ENDED if it was unlocked or cancelled, or ended
+ *         before the last 32 that did; ABUFFERSYNC_ERROR_BUSY if another thread waits
  *         for it; after a growth ABUFFERSYNC_ERROR_DEADLOCK and ABUFFERSYNC_ERROR_EVICTED; ABUFFERSYNC_ERROR_TIMED_OUT,
  *         ABUFFERSYNC_ERROR_CANCELLED, ABUFFERSYNC_ERROR_LOCK_FAILED: the lock has ended, or only its growth.
  *

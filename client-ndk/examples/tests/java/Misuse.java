@@ -384,7 +384,8 @@ final class Misuse {
                 fails(ErrorCode.ENDED, taken::await);
                 PendingLock late = waiter.startLock(Duration.ofMillis(20));
                 fails(ErrorCode.TIMED_OUT, late::await);
-                fails(ErrorCode.ENDED, late::await);
+                // Whoever asks again is told again.
+                fails(ErrorCode.TIMED_OUT, late::await);
                 waiter.startLock(HUNG).close();
                 check(waiter.locks().isEmpty() && !held.isEvicted(), "still waits");
             }

@@ -1528,8 +1528,18 @@ impl Naive {
                 self.end_fence(id, false);
                 deadlines += 1;
             }
+            // All at once: the rules do not say which of two deadlines in one instant is the first.
+            let is_due = |(_, lock): &(usize, &Lock)| lock.deadline == Some(due);
+            let evicted = self.locks.iter().enumerate().filter(is_due);
+            let waiters: Vec<(Name, Vec<Name>)> =
+                evicted.map(|(at, lock)| (lock.name(), self.waiters_of(at))).collect();
             while let Some(at) = self.locks.iter().position(|lock| lock.deadline == Some(due)) {
-                let by = self.way(self.locks[at].name(), &self.waiters_of(at));
+                let name = self.locks[at].name();
+                let all = waiters.iter().find(|(of, _)| *of == name).map(|(_, all)| &all[..]);
+                let all = all.unwrap_or_default();
+                let told = self.ways.iter().any(|(of, by)| *of == name && by.is_some());
+                let all_go = all.iter().all(|waiter| waiters.iter().any(|(of, _)| of == waiter));
+                let by = if all_go && !told { None } else { self.way(name, all) };
                 let (Lock { group, token, .. }, parts) = self.end(at);
                 self.told.push(Told::Evicted(group, token, EvictionCause::Deadline, by));
                 self.stats.evicted_for_a_waiter += u64::from(by.is_some());
