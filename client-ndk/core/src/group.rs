@@ -358,12 +358,11 @@ impl Group {
         state.session().ok()?.locks.find(lock)?.grant.as_ref()?.deadline
     }
 
-    /// Whether a grant has the buffer with at least this access, and its deadline has not passed.
+    /// Succeeds if the grant has the buffer with at least this access and its deadline has not passed.
     ///
     /// # Errors
     /// [`Error::UnknownBuffer`] if it has not; [`Error::Evicted`], [`Error::Ended`].
     pub fn check_held(&self, lock: LockId, buffer: BufferId, access: Access) -> Result<()> {
-        fork::check()?;
         let mut state = self.state()?;
         let session = state.session()?;
         session.granted(lock)?;
@@ -558,8 +557,8 @@ impl Group {
         .map_err(|error| self.explained(error))
     }
 
-    /// Asks the service for the group's locks, the oldest number first. What is not here has ended or
-    /// never was.
+    /// Asks the service for the group's locks, the oldest number first. A lock that it does not list has ended or never
+    /// existed.
     ///
     /// # Errors
     /// [`Error::ServiceDied`], [`Error::Closed`].
