@@ -17,40 +17,42 @@
 //! calls the engine twice, and carries out the effects after each call.
 //!
 //! *Nothing blocks under the mutex.* Sends to event channels do not wait; cache operations go to the sync
-//! workers, and waits for fences to the reactor. Calls that take a dma-buf's reservation lock (poll(2),
-//! imports of fences) are made before or after. One exception is known: a worker calls epoll_ctl(2) on a
-//! dma-buf while it has the reactor's mutex, and a call that adds or removes a wait waits for that one.
+//! workers, waits for fences to the reactor, descriptors to the closer, lines for the log to `State::notes`. The
+//! table of system calls in docs/design.md says what each can wait for.
 //!
-//! *Descriptors are closed after it.* The last close of a dma-buf frees its memory, so descriptors leave
-//! the tables by `State::garbage`.
-//!
-//! *Lock order:* the state, then the mutex of the sync queue or of the reactor. Those two are leaves:
-//! neither calls anything while it is locked.
+//! *Lock order:* the state, then the mutex of the sync queue, of the reactor or of the closer. Those are leaves:
+//! none calls anything while it is locked.
 
-use std::os::fd::AsFd;
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use buffersync_engine::{Effect, Effects, Engine, Failure, Limits, Time};
-use buffersync_kernel::quirks;
+use buffersync_kernel::fd::AsFd;
 use buffersync_kernel::sync_file::{self, Status};
+use buffersync_kernel::{clock as kernel_clock, quirks};
 use nix::errno::Errno;
 
 use crate::clock;
+use crate::closer::Closer;
 use crate::config::Config;
+use crate::error::Error;
 use crate::fences::acquire::Acquires;
-use crate::fences::implicit::{Order, Waits};
+use crate::fences::implicit::Waits;
 use crate::fences::release::Releases;
 use crate::fences::Waiting;
-use crate::jobs::{self, Job, Outcome, SyncJob, SyncQueue, WaitJob};
+use crate::jobs::{self, Job, Outcome, Sight, SyncJob, SyncQueue, WaitJob};
+use crate::notes::Note;
+use crate::oneways::Oneways;
 use crate::outbox;
 use crate::permits::Permits;
 use crate::platform::Tracer;
 use crate::poison;
+use crate::quota::Resources;
 use crate::reactor::{Reactor, Wake};
 use crate::registry::Registry;
 use crate::sessions::Sessions;
-use crate::state::State;
+use crate::state::{State, Youth};
 use crate::tables::ByGroup;
 use crate::trace::Slices;
 
@@ -60,14 +62,20 @@ pub struct Arbiter {
     state: Mutex<State>,
     queue: SyncQueue,
     pub(crate) reactor: Reactor<Waiting>,
+    pub(crate) closer: Arc<Closer>,
+    /// For pool threads that a client can keep waiting.
     pub(crate) permits: Permits,
+    /// For a dump that goes to root, the system or the shell: others can't use these permits up.
+    pub(crate) trusted_permits: Permits,
+    pub(crate) oneways: Oneways,
+    pub(crate) sight: Sight,
     has_implicit_fences: bool,
     pub(crate) slices: Arc<Slices<Tracer>>,
 }
 
 impl Arbiter {
     /// Makes an empty arbiter. [`crate::start`] starts its threads.
-    pub fn new(config: Config) -> Result<Self, Errno> {
+    pub fn new(config: Config, resources: Resources) -> Result<Self, Errno> {
         let hold = |ms: u32| Duration::from_millis(ms.into());
         let mut engine = Engine::new(Limits {
             default_hold: hold(config.default_hold_ms),
@@ -75,17 +83,28 @@ impl Arbiter {
             remembered: config.max_remembered as usize,
         });
         engine.expect_implicit_fences();
+        // Names that count microseconds of this boot: no process makes one in each, so the names of an earlier
+        // process are less.
+        let names_from = kernel_clock::since_boot_ns() / 1_000;
+        engine.name_from(names_from);
+        let youth = Youth {
+            until: clock::now().after(hold(config.max_hold_ms)),
+            began_ns: kernel_clock::time_of_day_ns(),
+        };
         let slices = Arc::new(Slices::new(Tracer::new(&config)));
         let state = State {
             engine,
             effects: Effects::default(),
-            registry: Registry::default(),
-            sessions: Sessions::new(&config, Arc::clone(&slices)),
+            registry: Registry::new(names_from),
+            sessions: Sessions::new(&config, resources, Arc::clone(&slices)),
             releases: Releases::default(),
             acquires: Acquires::default(),
             waits: Waits::default(),
             polled: ByGroup::new(),
-            garbage: Vec::new(),
+            notes: Vec::new(),
+            youth,
+            next_look: None,
+            read_within: hold(config.read_grant_ms),
         };
         let has_implicit_fences = match config.implicit_fences {
             0 => false,
@@ -95,9 +114,13 @@ impl Arbiter {
         Ok(Self {
             queue: SyncQueue::new(config.sync_workers),
             reactor: Reactor::new()?,
-            // Half of the pool, which has two threads more than `threads` says: drivers that hold on to
-            // reservation locks leave the other half to all other calls.
-            permits: Permits::new((config.threads as usize + 2) / 2),
+            closer: Arc::default(),
+            // Half of the pool, which has two threads more than `threads` says, less one: the other half is
+            // there for all other calls.
+            permits: Permits::new((config.threads as usize / 2).max(1)),
+            trusted_permits: Permits::new(1),
+            oneways: Oneways::default(),
+            sight: if has_implicit_fences { Sight::Export } else { Sight::Poll },
             has_implicit_fences,
             slices,
             state: Mutex::new(state),
@@ -122,12 +145,20 @@ impl Arbiter {
 
     /// Runs a sync worker.
     pub fn run_worker(&self) -> Errno {
-        jobs::work(&self.queue, &self.slices, |outcome| self.reported(outcome))
+        jobs::work(&self.queue, self.sight, &self.slices, |outcome| self.reported(outcome))
+    }
+
+    /// Runs the thread that closes descriptors.
+    pub fn run_closer(&self) -> ! {
+        self.closer.run()
     }
 
     fn woken(&self, wake: Wake<Waiting>) {
         match wake {
-            Wake::Timer => self.with(|state, now| state.engine.tick(now, &mut state.effects)),
+            Wake::Timer => self.with(|state, now| {
+                state.engine.tick(now, &mut state.effects);
+                state.take_unread_grants(now);
+            }),
             Wake::Ready(Waiting::Release { id, fence })
             | Wake::TimedOut(Waiting::Release { id, fence }) => {
                 let ok = sync_file::status(fence.as_fd()) == Status::Signalled;
@@ -138,8 +169,8 @@ impl Arbiter {
             }
             Wake::Ready(Waiting::Implicit { buffer, number })
             | Wake::TimedOut(Waiting::Implicit { buffer, number }) => self.with(|state, now| {
-                let (State { waits, garbage, .. }, watch) = (&mut *state, (buffer, number));
-                let failed = waits.woke(&self.queue, &self.reactor, watch, now, garbage);
+                let watch = (buffer, number);
+                let failed = state.waits.woke(&self.queue, &self.reactor, watch, now);
                 state.waits_failed(failed, now);
             }),
         }
@@ -155,37 +186,11 @@ impl Arbiter {
             Outcome::Blocked(job, succeeded) => self.with(|state, now| {
                 state.engine.job_blocked(now, job, succeeded, &mut state.effects);
             }),
-            Outcome::Pending(job, nth) => {
-                let order = self.with(|state, now| {
-                    let State { waits, garbage, .. } = state;
-                    waits.pending(&self.reactor, job, nth, now, garbage).unwrap_or_else(|failed| {
-                        state.waits_failed([failed], now);
-                        None
-                    })
-                });
-                if let Some(order) = order {
-                    self.keep_watching(order);
-                }
-            }
-        }
-    }
-
-    /// Has the reactor watch a buffer; repeats it if the table wants another watch by then.
-    fn keep_watching(&self, mut order: Order) {
-        loop {
-            let made = order.make(&self.reactor);
-            let next = self.with(|state, now| {
-                let State { waits, garbage, .. } = state;
-                let made = waits.made(&self.queue, &self.reactor, &order, made, garbage);
-                made.unwrap_or_else(|failed| {
-                    state.waits_failed(failed, now);
-                    None
-                })
-            });
-            match next {
-                Some(next) => order = next,
-                None => return,
-            }
+            Outcome::Pending(job, found) => self.with(|state, now| {
+                let State { waits, .. } = state;
+                let failed = waits.pending(&self.reactor, job, found, now, &self.closer);
+                state.waits_failed(failed, now);
+            }),
         }
     }
 
@@ -197,6 +202,12 @@ impl Arbiter {
     /// The jobs that wait for a worker, and the reactor's waits.
     pub(crate) fn backlog(&self) -> (usize, usize) {
         (self.queue.len(), self.reactor.len())
+    }
+
+    /// Refuses a call that would keep more descriptors while the closer is far behind.
+    pub(crate) fn check_closer(&self) -> Result<(), Error> {
+        let behind = self.closer.is_behind();
+        (!behind).then_some(()).ok_or(Error::NoResources("descriptors, which are being closed"))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -217,12 +228,12 @@ impl Arbiter {
         let now = clock::now();
         let result = call(&mut state, now);
         self.carry_out(&mut state, now);
-        if let Some(deadline) = state.engine.next_deadline() {
+        if let Some(deadline) = state.next_deadline() {
             self.reactor.wake_at(deadline);
         }
-        let garbage = std::mem::take(&mut state.garbage);
+        let notes = mem::take(&mut state.notes);
         drop(state);
-        drop(garbage);
+        notes.into_iter().for_each(Note::write);
         result
     }
 
@@ -240,8 +251,7 @@ impl Arbiter {
                     state.waits.begin(&self.queue, WaitJob { id, uid, looks, until });
                 }
                 Effect::DropWait { job } => {
-                    let State { waits, garbage, .. } = state;
-                    waits.end(&self.queue, &self.reactor, job, garbage);
+                    state.waits.end(&self.queue, &self.reactor, job);
                 }
                 Effect::Granted { group, grant } => state.announce(group, grant, now),
                 Effect::LockFailed { group, token, buffer, reason, cause } => {
@@ -264,15 +274,10 @@ impl Arbiter {
                     state.evicted(group, (token, cause, by), now);
                 }
                 Effect::DropFence { fence } => {
-                    let State { releases, garbage, .. } = state;
-                    releases.drop_one(&self.reactor, fence, garbage);
+                    state.releases.drop_one(&self.reactor, fence);
                 }
-                Effect::Remember { buffer } => {
-                    state.garbage.extend(state.registry.remember(buffer).map(|fd| fd as _));
-                }
-                Effect::Forget { buffer } => {
-                    state.garbage.extend(state.registry.forget(buffer).map(|fd| fd as _));
-                }
+                Effect::Remember { buffer } => state.registry.remember(buffer),
+                Effect::Forget { buffer } => state.registry.forget(buffer),
             }
         }
     }

@@ -4,19 +4,19 @@
 //! The calls of clients, as the binder objects make them. A call locks the state once, and once more for
 //! each step that asks the kernel without the mutex.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::MutexGuard;
 use std::time::Duration;
 
 use buffersync_engine::{Access, BufferId, Close, GroupId, Time, Token};
 pub use buffersync_engine::{HoldFrom, Wait, Wants};
+use buffersync_kernel::fd::{Fd, FdRef};
 
 use crate::arbiter::Arbiter;
 use crate::error::{self, Error};
 use crate::events::EventChannel;
 use crate::fences::acquire;
 use crate::fences::release::{self, Given, Giver, SyncFile};
-use crate::jobs;
+use crate::jobs::{self, Sight};
 use crate::quota::Kind;
 use crate::registry;
 pub use crate::state::{Living, Locked, Request};
@@ -29,7 +29,7 @@ pub struct Opened {
     /// How long its grants last.
     pub hold: Duration,
     /// The client's end of its event channel.
-    pub events: OwnedFd,
+    pub events: Fd,
 }
 
 impl Arbiter {
@@ -44,8 +44,9 @@ impl Arbiter {
         if implicit && !self.has_implicit_fences() {
             return Err(Error::Unsupported("sync_file ioctls of dma-bufs"));
         }
+        self.check_closer()?;
         let (channel, events) =
-            EventChannel::new().map_err(|_| Error::NoResources("event channels"))?;
+            EventChannel::new(&self.closer).map_err(|_| Error::NoResources("event channels"))?;
         error::can_be_sent(Some(&events))?;
         let mut state = self.state();
         state.sessions.quotas.charge(uid, Kind::Groups, 1)?;
@@ -72,11 +73,13 @@ impl Arbiter {
     pub fn add(
         &self,
         id: GroupId,
-        fds: &[BorrowedFd<'_>],
+        fds: &[FdRef<'_>],
         access: Access,
     ) -> Result<Vec<BufferId>, Error> {
+        self.check_closer()?;
         let found = registry::identify(fds)?;
-        self.with(|state, _| state.add(id, &found, access, self.config().max_buffers_per_group))
+        let limits = (self.config().max_buffers_per_group, &self.closer);
+        self.with(|state, now| state.add(id, &found, access, limits, now))
     }
 
     /// Takes buffers out of a group: all of these or, on an error, none. An empty list means all that the group has.
@@ -99,20 +102,21 @@ impl Arbiter {
     /// Looks for implicit fences in the way of a lock's CPU accesses, without the mutex. Returns the
     /// looks if there is no fence. That is valid for the lock that follows under the returned guard,
     /// and only if it is granted at once; otherwise the sync workers look. A lock for devices
-    /// only has nothing to look for, and keeps the mutex. The looks may have the last descriptors of
-    /// dma-bufs, so they are dropped without the mutex.
+    /// only has nothing to look for, and keeps the mutex.
     fn look_for_implicit_fences<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
         id: GroupId,
         wants: Wants<'_>,
     ) -> (MutexGuard<'a, State>, Option<Looked>) {
-        let Some((uid, looks)) = state.looks_of_cpu(id, wants) else { return (state, None) };
+        // A look by poll(2) would wait for reservation locks.
+        if self.sight == Sight::Poll {
+            return (state, None);
+        }
+        let Some(looks) = state.looks_of_cpu(id, wants) else { return (state, None) };
         drop(state);
-        let ready = self.permits.enter(uid).is_some_and(|_permit| {
-            // Any error: the workers look, and report it.
-            jobs::first_pending(&looks) == Ok(None)
-        });
+        // After any error the workers look, and report it.
+        let ready = matches!(jobs::first_pending(&looks, self.sight), Ok(None));
         let looked = ready.then_some(looks);
         (self.state(), looked)
     }
@@ -192,13 +196,7 @@ impl Arbiter {
         let (state, looked) = self.look_for_implicit_fences(state, id, request.wants);
         self.with_state(state, |state, now| {
             let (_, failed) = release::records(&files);
-            let checked = match state.check_exchange(id, (done, failed), request) {
-                Ok(checked) => checked,
-                Err(error) => {
-                    release::discard(files, &mut state.garbage);
-                    return Err(error);
-                }
-            };
+            let checked = state.check_exchange(id, (done, failed), request)?;
             self.end_grant(state, (id, done), None, given, files, now)?;
             // The grants that follow from the unlock come before the new lock.
             self.carry_out(state, now);
@@ -230,8 +228,9 @@ impl Arbiter {
         if given.is_empty() {
             return Ok(Vec::new());
         }
+        self.check_closer()?;
         self.state().giving(id, token, part, given)?;
-        let files = release::take(given)?;
+        let files = release::take(given, &self.closer)?;
         // Again: the grant may have ended while the files were made, which takes time.
         let (uid, devices) = self.state().giving(id, token, part, given)?;
         if !devices.is_empty() {
@@ -253,28 +252,23 @@ impl Arbiter {
         now: Time,
     ) -> Result<(), Error> {
         let (count, _) = release::records(&files);
-        let checked = state.check_granted(id, token, part.as_deref());
-        if let Err(error) =
-            checked.and_then(|()| state.check_fences(id, token, part.as_deref(), count))
-        {
-            release::discard(files, &mut state.garbage);
-            return Err(error);
-        }
+        state.check_granted(id, token, part.as_deref())?;
+        state.check_fences(id, token, part.as_deref(), count)?;
         let uid = state.sessions.group(id)?.uid;
         // The engine ends the wait at its deadline. The reactor's own deadline must not come first, so it
         // is twice as far away.
         let until = now.after(2 * Duration::from_millis(self.config().max_hold_ms.into()));
         let giver = Giver { group: id, uid, until };
-        let State { engine, effects, sessions, releases, garbage, .. } = state;
+        let State { engine, effects, sessions, releases, .. } = state;
         let quotas = &mut sessions.quotas;
-        let named = releases.watch_all(&self.reactor, quotas, &giver, given, files, garbage)?;
+        let named = releases.watch_all(&self.reactor, quotas, &giver, given, files)?;
         let (fences, failed) = (&named.fences, &named.failed);
         let ended = match &mut part {
             None => engine.unlock_with_failed(now, id, token, fences, failed, effects),
             Some(part) => engine.unlock_part(now, id, token, part, fences, failed, effects),
         };
         if let Err(error) = ended {
-            releases.drop_all(&self.reactor, &named, garbage);
+            releases.drop_all(&self.reactor, &named);
             return Err(error.into());
         }
         match part {
@@ -290,7 +284,7 @@ impl Arbiter {
         id: GroupId,
         token: Token,
         buffer: Option<BufferId>,
-    ) -> Result<Option<OwnedFd>, Error> {
+    ) -> Result<Option<Fd>, Error> {
         let (explicit, implicit) = self.state().acquiring(id, token, buffer)?;
         acquire::merge(&explicit, &implicit)
     }

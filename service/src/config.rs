@@ -41,6 +41,11 @@ pub struct Config {
     pub max_remembered: u32,
     /// Descriptors that a handle may carry.
     pub max_fds_per_handle: u32,
+    /// How long a client may take to read of a grant that came by an event, while somebody waits for it, in
+    /// milliseconds.
+    pub read_grant_ms: u32,
+    /// Memory that the buffers of all clients may have, in MiB; 0 for all memory of the machine.
+    pub max_memory_mib: u32,
     /// Whether the service exports and imports implicit fences: 0 never, 1 if the kernel's version has
     /// the ioctls, 2 always (for a vendor's older kernel that has them).
     pub implicit_fences: u32,
@@ -60,8 +65,7 @@ impl Default for Config {
             // The time-out of the RFC.
             default_hold_ms: 5_000,
             max_hold_ms: 5_000,
-            // A uid's groups, buffers and fences take a descriptor each. Five uids at their limits, with
-            // more than a camera or video pipeline needs, fit the 32768 descriptors of init's files.
+            // More than a camera or video pipeline needs. `quota` says how all uids share what there is.
             max_groups_per_uid: 256,
             max_buffers_per_group: 64,
             // A queue of frames, each with a lock of its own, is a few.
@@ -73,6 +77,9 @@ impl Default for Config {
             max_remembered: 1_024,
             // gralloc handles have a few.
             max_fds_per_handle: 32,
+            // Long for a client that runs, and short beside the hold limit.
+            read_grant_ms: 1_000,
+            max_memory_mib: 0,
             implicit_fences: 1,
             trace: 0,
         }
@@ -191,6 +198,20 @@ const NUMBERS: &[Number] = &[
         max: 65_536,
         field: |c| &mut c.max_fences_per_uid,
         help: "release fences that a uid may have pending",
+    },
+    Number {
+        name: "read-grant-ms",
+        min: 1,
+        max: 3_600_000,
+        field: |c| &mut c.read_grant_ms,
+        help: "time to read the event of a grant for which others wait, before it is taken away",
+    },
+    Number {
+        name: "max-memory-mib",
+        min: 0,
+        max: 1_048_576,
+        field: |c| &mut c.max_memory_mib,
+        help: "memory that all clients' buffers may have; 0: as much as the machine has",
     },
     Number {
         name: "implicit-fences",

@@ -3,11 +3,10 @@
 
 //! The reasons for which a call is refused, and their translation into a binder status.
 
-use std::os::fd::OwnedFd;
-
 use binder::Status;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync as aidl;
 use buffersync_aidl::runtime;
+use buffersync_kernel::fd::{AsFd, Fd};
 
 /// The reason why a call was refused. The call has changed nothing, except with [`Error::Deadlock`]. The text goes to
 /// the client: it says the value, the limit, and what to do.
@@ -97,8 +96,8 @@ impl Error {
 
 /// Refuses a call whose reply could not carry this descriptor: the binding duplicates it, and if that fails the whole
 /// reply is lost.
-pub(crate) fn can_be_sent(fd: Option<&OwnedFd>) -> Result<(), Error> {
-    let copied = fd.map(OwnedFd::try_clone).transpose();
+pub(crate) fn can_be_sent(fd: Option<&Fd>) -> Result<(), Error> {
+    let copied = fd.map(|fd| fd.as_fd().try_clone_to_owned()).transpose();
     copied.map(drop).map_err(|_| Error::NoResources("descriptors"))
 }
 

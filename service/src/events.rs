@@ -3,30 +3,22 @@
 
 //! The service's end of a group's event channel. Knows the layout of records, not the engine.
 //!
-//! The channel is a SOCK_SEQPACKET pair (unix(7)). A message is a record and those that belong to it, and is
-//! delivered whole. The service sends while it has the arbiter's mutex, so nothing that a client does to its end
-//! may keep a send waiting, or make it fail while the client reads:
-//!
-//! * send(2) with MSG_DONTWAIT waits for nobody. It takes no lock that a client can hold for long.
-//! * The messages that nobody has read count against the sender's buffer (SO_SNDBUF), which only the sender can
-//!   resize. The receiver's SO_RCVBUF does not matter.
-//! * A client can't send: the service's end is shut down for reading, so nothing can pile up there.
-//!
-//! A pipe can't do this: a client can keep the pipe's lock by splice(2) and change its size by F_SETPIPE_SZ.
+//! A message of the channel is a record and those that belong to it. The service sends while it has the arbiter's
+//! mutex; [`buffersync_kernel::channel`] says why no client can keep a send waiting.
 //!
 //! A client that does not read leaves its messages. So the service accepts a lock or a fence only while there is
 //! room for every record that all locks and fences of the group can still lead to ([`EventChannel::has_room`]).
 //! When a record is sent, its room goes from those that may come to those that are unread, so the sum grows only
 //! in calls that ask first.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use buffersync_aidl::event::{Record, MESSAGE_BYTES, RECORD_BYTES};
+use buffersync_kernel::channel;
+use buffersync_kernel::fd::{AsFd, Fd};
 use nix::errno::Errno;
-use nix::sys::socket::{
-    getsockopt, send, setsockopt, shutdown, socketpair, sockopt, AddressFamily, MsgFlags, Shutdown,
-    SockFlag, SockType,
-};
+
+use crate::closer::{Closer, Descriptor};
 
 /// Release fences of one group that may be pending. Each can become a record when its time is up.
 pub const MAX_FENCES_PER_GROUP: usize = 120;
@@ -54,11 +46,8 @@ const MOST: usize = MAX_LOCKS_PER_GROUP * Ahead::new(0).cost()
     + MAX_FENCES_PER_GROUP * RECORD;
 /// Room for unread records beside these. A client that is a little late must still get locks.
 const UNREAD: usize = 48 * 1024;
-/// SO_SNDBUF. The kernel doubles the number that it is given (socket(7)). Usually net.core.wmem_max allows
-/// 208 KiB.
-const SEND_BUFFER: usize = 200 * 1024;
-/// The room for unread records and for those that may still come.
-const ROOM: usize = 2 * SEND_BUFFER;
+/// The room for unread records and for those that may still come. Usually net.core.wmem_max allows 416 KiB.
+const ROOM: usize = 400 * 1024;
 const _: () = assert!(MOST + UNREAD <= ROOM);
 
 /// The records that a lock may still lead to, besides those of its release fences.
@@ -89,38 +78,28 @@ impl Ahead {
     }
 }
 
-nix::ioctl_read_bad!(
-    /// `SIOCOUTQ`: what the messages that nobody has read take of the sender's buffer (unix(7)).
-    siocoutq, nix::libc::TIOCOUTQ, i32
-);
-
 /// The service's end of a channel.
 #[derive(Debug)]
 pub struct EventChannel {
-    fd: OwnedFd,
+    fd: Descriptor,
     /// An upper bound of the unread messages' cost: what the kernel said when it was last asked, plus the cost of
     /// everything sent since. The client can only make it less, so the kernel is asked only when it is large.
     unread: usize,
+    /// The cost of all messages that were ever sent.
+    sent: usize,
 }
 
 /// A record could not be delivered: the client's end is closed, or there was no room in spite of
 /// [`EventChannel::has_room`].
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event channel lost: {0}")]
 pub struct Lost(Errno);
 
 impl EventChannel {
     /// Makes a channel. Returns the client's end as well.
-    pub fn new() -> Result<(Self, OwnedFd), Errno> {
-        let (kind, flags) = (SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);
-        let (own, clients) = socketpair(AddressFamily::Unix, kind, None, flags)?;
-        shutdown(own.as_raw_fd(), Shutdown::Read)?;
-        setsockopt(&own, sockopt::SndBuf, &SEND_BUFFER)?;
-        // net.core.wmem_max may be less. A channel that is too small is not handed out.
-        if getsockopt(&own, sockopt::SndBuf)? < ROOM {
-            return Err(Errno::ENOBUFS);
-        }
-        Ok((Self { fd: own, unread: 0 }, clients))
+    pub fn new(closer: &Arc<Closer>) -> Result<(Self, Fd), Errno> {
+        let (own, clients) = channel::pair(ROOM)?;
+        Ok((Self { fd: Descriptor::new(own, closer), unread: 0, sent: 0 }, clients))
     }
 
     /// Whether there is room for records of locks that cost so much ([`Ahead::cost`]), and for one record of
@@ -130,11 +109,8 @@ impl EventChannel {
         if self.unread + more <= ROOM {
             return true;
         }
-        let mut unread = 0;
-        // SAFETY: SIOCOUTQ on a socket stores one int through the pointer.
-        let asked = unsafe { siocoutq(self.fd.as_fd().as_raw_fd(), &mut unread) };
-        if let (Ok(_), Ok(bytes)) = (asked, usize::try_from(unread)) {
-            self.unread = bytes;
+        if let Ok(unread) = channel::unread(self.fd.as_fd()) {
+            self.unread = unread;
         }
         self.unread + more <= ROOM
     }
@@ -152,16 +128,28 @@ impl EventChannel {
         for (chunk, record) in out.chunks_exact_mut(RECORD_BYTES).zip(records) {
             chunk.copy_from_slice(&record.to_bytes());
         }
-        // A message is sent whole or not at all, and a send that does not wait is not interrupted.
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        send(self.fd.as_raw_fd(), out, flags).map_err(Lost)?;
+        channel::send_now(self.fd.as_fd(), out).map_err(Lost)?;
         self.unread += cost(length);
+        self.sent += cost(length);
         Ok(())
+    }
+
+    /// The position behind the last message, for [`EventChannel::is_unread`].
+    pub fn position(&self) -> usize {
+        self.sent
+    }
+
+    /// Whether the message before a position is certainly unread: what the kernel counts is more than all messages
+    /// after it can take.
+    pub fn is_unread(&self, position: usize) -> bool {
+        channel::unread(self.fd.as_fd()).is_ok_and(|unread| unread > self.sent - position)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     use buffersync_aidl::event::MAX_BUFFERS_PER_GROUP;
 
     use super::*;
@@ -172,17 +160,18 @@ mod tests {
         vec![ONE; records].into_iter()
     }
 
+    fn channel() -> Result<(EventChannel, Fd), Errno> {
+        EventChannel::new(&Arc::default())
+    }
+
     fn unread(channel: &EventChannel) -> usize {
-        let mut unread = 0;
-        // SAFETY: as above.
-        unsafe { siocoutq(channel.fd.as_raw_fd(), &mut unread) }.unwrap();
-        unread as usize
+        channel::unread(channel.fd.as_fd()).unwrap()
     }
 
     #[test]
     fn the_kernel_counts_no_more_for_a_message_than_we_do() {
         for size in 0..=MAX_BUFFERS_PER_GROUP {
-            let (mut channel, _clients) = EventChannel::new().unwrap();
+            let (mut channel, _clients) = channel().unwrap();
             channel.send(ONE, batch(size)).unwrap();
             assert!(unread(&channel) <= cost((1 + size) * RECORD_BYTES), "{size} buffers");
         }
@@ -209,7 +198,7 @@ mod tests {
     fn room_for_locks_means_that_the_records_of_all_of_them_fit() {
         // For grants of any size, if has_room() is asked before each.
         for size in [1, 2, 7, 32, MAX_BUFFERS_PER_GROUP] {
-            let (mut channel, _clients) = EventChannel::new().unwrap();
+            let (mut channel, _clients) = channel().unwrap();
             // As many as a group can have at once, and nobody reads.
             let living = MAX_LOCKS_PER_GROUP.min(MAX_BUFFERS_OF_LOCKS / size);
             let mut locks = Vec::new();
@@ -229,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_sent_takes_the_room_that_was_kept_for_it() {
-        let (mut channel, _clients) = EventChannel::new().unwrap();
+        let (mut channel, _clients) = channel().unwrap();
         let mut lock = Ahead::new(MAX_BUFFERS_PER_GROUP);
         let mut sum = lock.cost() + channel.unread;
         let mut less = |channel: &EventChannel, lock: Ahead| {
@@ -247,7 +236,7 @@ mod tests {
 
     #[test]
     fn every_lock_that_a_group_can_have_fits_and_leaves_room_for_unread_records() {
-        let (mut channel, _clients) = EventChannel::new().unwrap();
+        let (mut channel, _clients) = channel().unwrap();
         let size = MAX_BUFFERS_OF_LOCKS / MAX_LOCKS_PER_GROUP;
         let locks = [Ahead::new(size); MAX_LOCKS_PER_GROUP - 1];
         while channel.unread + RECORD <= UNREAD {
@@ -258,7 +247,7 @@ mod tests {
 
     #[test]
     fn an_unread_channel_fills_and_a_read_one_has_room_again() {
-        let (mut channel, clients) = EventChannel::new().unwrap();
+        let (mut channel, clients) = channel().unwrap();
         while has_room(&mut channel, &[], Ahead::new(63)) {
             channel.send(ONE, batch(63)).unwrap();
         }
@@ -269,21 +258,24 @@ mod tests {
 
     #[test]
     fn a_closed_reader_is_reported() {
-        let (mut channel, clients) = EventChannel::new().unwrap();
+        let (mut channel, clients) = channel().unwrap();
         drop(clients);
         assert!(channel.send(ONE, batch(0)).is_err());
     }
 
     #[test]
-    fn what_a_client_does_to_its_end_changes_nothing_for_the_service() {
-        let (mut channel, clients) = EventChannel::new().unwrap();
-        setsockopt(&clients, sockopt::RcvBuf, &1).unwrap();
-        setsockopt(&clients, sockopt::SndBuf, &1).unwrap();
-        assert!(getsockopt(&channel.fd, sockopt::SndBuf).unwrap() >= ROOM);
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        assert_eq!(send(clients.as_raw_fd(), &[0; 32], flags), Err(Errno::EPIPE));
-        while has_room(&mut channel, &[], Ahead::new(MAX_BUFFERS_PER_GROUP)) {
-            channel.send(ONE, batch(MAX_BUFFERS_PER_GROUP)).unwrap();
-        }
+    fn a_message_is_unread_until_it_is_read_whatever_follows() {
+        let (mut channel, clients) = channel().unwrap();
+        let mut bytes = [0; MESSAGE_BYTES];
+        channel.send(ONE, batch(0)).unwrap();
+        channel.send(ONE, batch(4)).unwrap();
+        let position = channel.position();
+        assert!(channel.is_unread(position));
+        nix::unistd::read(clients.as_raw_fd(), &mut bytes).unwrap();
+        assert!(channel.is_unread(position));
+        nix::unistd::read(clients.as_raw_fd(), &mut bytes).unwrap();
+        assert!(!channel.is_unread(position));
+        channel.send(ONE, batch(0)).unwrap();
+        assert!(!channel.is_unread(position));
     }
 }

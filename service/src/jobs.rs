@@ -6,9 +6,9 @@
 //!
 //! `DMA_BUF_IOCTL_SYNC` START blocks while an implicit fence is pending, and a client can attach one to
 //! its own buffers whenever it likes. So only workers issue it, with three defences:
-//! * a worker first asks by poll(2), and a job whose buffers are not free ends ([`Outcome::Blocked`]);
-//! * a fence can still appear between poll and ioctl: a timer then interrupts the ioctl, in which the
-//!   kernel waits interruptibly ([`crate::watchdog`]), and the job ends in the same way;
+//! * a worker looks first, and a job whose buffers are not free ends ([`Outcome::Blocked`]);
+//! * a fence can still appear between look and ioctl: a timer then interrupts the ioctl, in which the
+//!   kernel waits interruptibly ([`buffersync_kernel::interrupt`]), and the job ends in the same way;
 //! * a uid gets all workers but one at most, if there are several, and uids take turns.
 //!
 //! A lock whose job was blocked waits with no operation in flight, and locks that may share the buffer go past it.
@@ -16,25 +16,26 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex};
 
 use buffersync_engine::{BufferId, JobId, SyncFlags, SyncKind, Time};
 use buffersync_kernel::dmabuf::{self, Usage};
+use buffersync_kernel::fd::{AsFd, Fd};
+use buffersync_kernel::interrupt::Watchdog;
+use buffersync_kernel::sync_file::{self, Status};
 use nix::errno::Errno;
-use nix::poll::PollFlags;
 
+use crate::closer::Descriptor;
 use crate::platform::Tracer;
 use crate::poison;
 use crate::trace::Slices;
-use crate::watchdog::Watchdog;
 
 /// One cache operation on one buffer.
 #[derive(Debug)]
 pub struct Operation {
     pub buffer: BufferId,
     /// The service's own descriptor of it.
-    pub fd: Arc<OwnedFd>,
+    pub fd: Arc<Descriptor>,
     /// START or END.
     pub kind: SyncKind,
     /// For reading, or for both reading and writing.
@@ -61,14 +62,43 @@ impl fmt::Display for Operation {
 pub struct Look {
     pub buffer: BufferId,
     /// The service's own descriptor of it.
-    pub fd: Arc<OwnedFd>,
-    /// The poll(2) events that say so.
-    pub events: PollFlags,
+    pub fd: Arc<Descriptor>,
+    /// A reader waits for the fences of writers, a writer for all.
+    pub usage: Usage,
 }
 
-/// The position of the first look that finds a fence pending; `None` if one poll(2) finds all signalled.
-pub fn first_pending(looks: &[Look]) -> Result<Option<usize>, Errno> {
-    dmabuf::first_pending(looks.iter().map(|look| (look.fd.as_fd(), look.events)))
+/// How implicit fences are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// By EXPORT_SYNC_FILE, which takes no lock that a client can hold. Any thread may look.
+    Export,
+    /// By poll(2), because the kernel lacks that ioctl. It takes reservation locks, so only workers may look.
+    Poll,
+}
+
+/// A look that has found a fence pending.
+#[derive(Debug)]
+pub struct Pending {
+    /// The position of the look.
+    pub nth: usize,
+    /// The fences, where the kernel can export them.
+    pub fences: Option<Fd>,
+}
+
+/// The first look that finds a fence pending; `None` if all have signalled.
+pub fn first_pending(looks: &[Look], sight: Sight) -> Result<Option<Pending>, Errno> {
+    if sight == Sight::Poll {
+        let looked = looks.iter().map(|look| (look.fd.as_fd(), look.usage.poll_events()));
+        let pending = dmabuf::first_pending(looked)?;
+        return Ok(pending.map(|nth| Pending { nth, fences: None }));
+    }
+    for (nth, look) in looks.iter().enumerate() {
+        let fences = dmabuf::export_sync_file(look.fd.as_fd(), look.usage)?;
+        if sync_file::status(fences.as_fd()) == Status::Pending {
+            return Ok(Some(Pending { nth, fences: Some(fences) }));
+        }
+    }
+    Ok(None)
 }
 
 /// Looks, then operations in order. The first operation that fails ends the job.
@@ -78,7 +108,7 @@ pub struct SyncJob {
     pub id: JobId,
     /// The client's uid: uids take turns.
     pub uid: u32,
-    /// One poll(2) must find all of them signalled.
+    /// All of them must find no fence pending.
     pub looks: Vec<Look>,
     /// At least one.
     pub operations: Vec<Operation>,
@@ -91,7 +121,7 @@ pub struct WaitJob {
     pub id: JobId,
     /// The client's uid: uids take turns.
     pub uid: u32,
-    /// One poll(2) must find all of them signalled.
+    /// All of them must find no fence pending.
     pub looks: Vec<Look>,
     /// When the lock has waited long enough.
     pub until: Time,
@@ -135,8 +165,8 @@ pub enum Outcome {
     Failed(JobId, usize, Errno),
     /// This many operations succeeded; a fence is pending before the next.
     Blocked(JobId, usize),
-    /// A wait is not over: the look at this position has found a fence pending.
-    Pending(WaitJob, usize),
+    /// A wait is not over.
+    Pending(WaitJob, Pending),
 }
 
 /// Jobs that no worker has yet. Their number is bounded: each buffer has one job with operations at most,
@@ -193,6 +223,12 @@ impl SyncQueue {
         }
     }
 
+    /// The next job, if there is one that a worker may do now.
+    #[cfg(any(test, simulated))]
+    pub fn try_take(&self) -> Option<Job> {
+        poison::lock(&self.jobs).next(self.share)
+    }
+
     /// Number of jobs that wait, for dumps.
     pub fn len(&self) -> usize {
         poison::lock(&self.jobs).by_uid.values().map(|of_uid| of_uid.waiting.len()).sum()
@@ -243,34 +279,50 @@ impl Jobs {
 
 /// Runs a worker thread: takes jobs and reports how they ended. Returns only if the thread could not be
 /// set up.
-pub fn work(queue: &SyncQueue, slices: &Slices<Tracer>, mut report: impl FnMut(Outcome)) -> Errno {
+pub fn work(
+    queue: &SyncQueue,
+    sight: Sight,
+    slices: &Slices<Tracer>,
+    mut report: impl FnMut(Outcome),
+) -> Errno {
     let mut watchdog = match Watchdog::new() {
         Ok(watchdog) => watchdog,
         Err(errno) => return errno,
     };
     loop {
-        let job = queue.take();
-        let uid = job.uid();
-        let outcome = carry_out(job, slices, &mut watchdog);
-        queue.finished(uid);
-        report(outcome);
+        do_job(queue, queue.take(), sight, slices, &mut watchdog, &mut report);
     }
 }
 
-fn carry_out(job: Job, slices: &Slices<Tracer>, watchdog: &mut Watchdog) -> Outcome {
-    let pending = match first_pending(job.looks()) {
+/// Carries out one job, and reports how it ended.
+pub fn do_job(
+    queue: &SyncQueue,
+    job: Job,
+    sight: Sight,
+    slices: &Slices<Tracer>,
+    watchdog: &mut Watchdog,
+    report: &mut impl FnMut(Outcome),
+) {
+    let uid = job.uid();
+    let outcome = carry_out(job, sight, slices, watchdog);
+    queue.finished(uid);
+    report(outcome);
+}
+
+fn carry_out(job: Job, sight: Sight, slices: &Slices<Tracer>, watchdog: &mut Watchdog) -> Outcome {
+    let pending = match look(job.looks(), sight) {
         Ok(pending) => pending,
         Err(errno) => return Outcome::Failed(job.id(), 0, errno),
     };
     let job = match (job, pending) {
-        (Job::Wait(job), Some(nth)) => return Outcome::Pending(job, nth),
+        (Job::Wait(job), Some(pending)) => return Outcome::Pending(job, pending),
         (Job::Wait(job), None) => return Outcome::Done(job.id),
         (Job::Sync(job), Some(_)) => return Outcome::Blocked(job.id, 0),
         (Job::Sync(job), None) => job,
     };
     for (succeeded, operation) in job.operations.iter().enumerate() {
         let _slice = slices.slice(operation);
-        match issue(operation, watchdog) {
+        match issue(operation, sight, watchdog) {
             Ok(Issue::Done) => {}
             Ok(Issue::NotReady) => return Outcome::Blocked(job.id, succeeded),
             Err(errno) => return Outcome::Failed(job.id, succeeded, errno),
@@ -279,23 +331,30 @@ fn carry_out(job: Job, slices: &Slices<Tracer>, watchdog: &mut Watchdog) -> Outc
     Outcome::Done(job.id)
 }
 
+/// A worker's look. Without a descriptor for the fences it looks by poll(2).
+fn look(looks: &[Look], sight: Sight) -> Result<Option<Pending>, Errno> {
+    match first_pending(looks, sight) {
+        Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => first_pending(looks, Sight::Poll),
+        found => found,
+    }
+}
+
 enum Issue {
     Done,
     NotReady,
 }
 
-fn issue(operation: &Operation, watchdog: &mut Watchdog) -> Result<Issue, Errno> {
+fn issue(operation: &Operation, sight: Sight, watchdog: &mut Watchdog) -> Result<Issue, Errno> {
+    let &Operation { buffer, ref fd, kind, flags } = operation;
+    let looks = [Look { buffer, fd: Arc::clone(fd), usage: usage(flags) }];
     loop {
         // END waits for no fence.
-        if operation.kind == SyncKind::Start {
-            let looked = [(operation.fd.as_fd(), usage(operation.flags).poll_events())];
-            if dmabuf::first_pending(looked.into_iter())?.is_some() {
-                return Ok(Issue::NotReady);
-            }
+        if kind == SyncKind::Start && look(&looks, sight)?.is_some() {
+            return Ok(Issue::NotReady);
         }
         match watchdog.guard(|| call(operation))? {
             Ok(()) => return Ok(Issue::Done),
-            // The uapi asks callers to try again; after an interruption, poll finds what it waited for.
+            // The uapi asks callers to try again; after an interruption, the look finds what it waited for.
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(errno),
         }
@@ -324,7 +383,7 @@ mod tests {
     }
 
     fn next(queue: &SyncQueue) -> Option<u64> {
-        poison::lock(&queue.jobs).next(queue.share).map(|job| job.id().0)
+        queue.try_take().map(|job| job.id().0)
     }
 
     #[test]

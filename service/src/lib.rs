@@ -12,24 +12,25 @@
 //! | `registry`; `sessions`, `evicted` | tables of buffers; of groups with their locks, and of grants that were taken away | each other, the lock table |
 //! | `outbox` | effects as event records and replies | everything but the engine's types |
 //! | `fences` | release, acquire and implicit fences as descriptors | the lock table, Binder |
-//! | `jobs`, `watchdog` | queue and threads for `DMA_BUF_IOCTL_SYNC`; a timer for an ioctl that blocks | the lock table |
-//! | `reactor` | the thread that waits for fences, dma-bufs and deadlines | groups |
+//! | `jobs`, `closer` | queues and threads for `DMA_BUF_IOCTL_SYNC`; for close(2) | the lock table |
+//! | `reactor` | the thread that waits for fences and deadlines | groups |
 //! | `events` | the service's end of a group's event channel | the engine |
-//! | `quota`, `permits` | limits of a uid, limits of threads in drivers | what is counted |
+//! | `quota`, `permits`, `oneways` | limits of a uid and of all; of threads that clients keep waiting; of oneway calls | what is counted |
 //! | `tables`, `clock`, `poison` | maps by the engine's ids; the time; mutexes that end the process after a panic | who uses them |
-//! | [`config`], [`platform`], `error`, [`dump`], `logging`, `trace` | settings, refusals, reports | |
+//! | [`config`], [`platform`], `registration`, `error`, [`dump`], `notes`, `logging`, `trace` | settings, start, refusals, reports | |
 //!
 //! The kernel's interface and exporters' quirks are in the crate [`buffersync_kernel`]; the decisions in
 //! [`buffersync_engine`], which does no I/O.
 //!
-//! Threads: Binder's pool, the reactor, the sync workers. A pool thread waits for no client, fence or
-//! device. Under the arbiter's mutex it works in memory, and sends only what waits for nobody: records to event
+//! Threads: Binder's pool, the reactor, the sync workers, the closer, the log's. A pool thread waits for no client,
+//! fence or device, except with a permit. Under the arbiter's mutex it works in memory, and sends only what waits for nobody: records to event
 //! channels and, while somebody traces, to the kernel's trace.
 
 pub mod arbiter;
 pub mod binder;
 pub mod calls;
 mod clock;
+mod closer;
 pub mod config;
 pub mod dump;
 mod error;
@@ -38,6 +39,8 @@ mod evicted;
 mod fences;
 mod jobs;
 mod logging;
+mod notes;
+mod oneways;
 mod outbox;
 mod permits;
 /// Android or other Linux: the source of settings, and the destination of log and traces.
@@ -45,14 +48,14 @@ mod permits;
 #[cfg_attr(not(any(target_os = "android", libbinder_rs)), path = "platform/linux.rs")]
 pub mod platform;
 mod poison;
-mod quota;
+pub mod quota;
 mod reactor;
+mod registration;
 mod registry;
 mod sessions;
 mod state;
 mod tables;
 mod trace;
-mod watchdog;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,8 +65,12 @@ use ::binder::ProcessState;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
 use buffersync_aidl::runtime;
 
+use nix::sys::resource::{getrlimit, Resource};
+use nix::unistd::{sysconf, SysconfVar};
+
 use arbiter::Arbiter;
 use config::Config;
+use quota::Resources;
 
 /// Why the service could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +87,20 @@ pub enum ServeError {
         uid: u32,
         /// The service manager's answer.
         why: String,
+    },
+    /// Another instance is alive.
+    #[error("{name} is served by another process: two instances would grant one buffer twice")]
+    Served {
+        /// The service's name.
+        name: String,
+    },
+    /// The limit of descriptors is too low.
+    #[error("RLIMIT_NOFILE is {limit}, and must be {least} at least: raise it (rlimit nofile of init, LimitNOFILE of systemd), or lower --max-buffers-per-group or --threads")]
+    TooFewDescriptors {
+        /// The limit.
+        limit: u64,
+        /// The least useful one.
+        least: u64,
     },
     /// The system refused a thread or a descriptor.
     #[error("{what}: {why}")]
@@ -103,12 +124,14 @@ pub fn run() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 log::error!("{error}");
+                log::logger().flush();
                 ExitCode::FAILURE
             }
         },
         Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
             log::error!("{error}");
+            log::logger().flush();
             ExitCode::from(2)
         }
     }
@@ -117,18 +140,37 @@ pub fn run() -> ExitCode {
 /// Registers the service and serves until the driver goes away.
 pub fn serve(config: Config) -> Result<(), ServeError> {
     platform::raise_descriptor_limit();
+    let resources = resources(&config)?;
     let name = format!("vendor.buffersync.IBufferSync/{}", config.instance);
     runtime::open_driver(&config.device, Some(config.threads)).map_err(ServeError::Binder)?;
-    let arbiter = start(config)?;
+    let arbiter = start(config, resources)?;
     let service = buffersync_aidl::new_binder!(BnBufferSync, binder::hal::BufferSync::new(arbiter));
     ProcessState::start_thread_pool();
-    runtime::add_service(&name, service.as_binder()).map_err(|why| {
-        let uid = nix::unistd::getuid().as_raw();
-        ServeError::Registration { name: name.clone(), uid, why }
-    })?;
+    registration::register(&name, &service.as_binder())?;
     log::info!("{name} is registered");
+    registration::start_keeping(name, service.as_binder())?;
     ProcessState::join_thread_pool();
     Err(ServeError::PoolEnded)
+}
+
+/// The limits of the process and of the machine. Refuses a limit of descriptors with which the service is of no use.
+fn resources(config: &Config) -> Result<Resources, ServeError> {
+    let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)
+        .map_err(|errno| ServeError::Resources { what: "RLIMIT_NOFILE", why: errno.to_string() })?;
+    let least = Resources::least(config);
+    if descriptors < least {
+        return Err(ServeError::TooFewDescriptors { limit: descriptors, least });
+    }
+    let machine = || {
+        let ask = |name| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok());
+        let (pages, size) = (ask(SysconfVar::_PHYS_PAGES)?, ask(SysconfVar::PAGE_SIZE)?);
+        pages.checked_mul(size)
+    };
+    let bytes = match config.max_memory_mib {
+        0 => machine().unwrap_or(u64::MAX),
+        mib => u64::from(mib) << 20,
+    };
+    Ok(Resources { descriptors, bytes })
 }
 
 /// A thread without which nobody is granted or evicted any more. Its end, for any reason, ends the
@@ -138,18 +180,21 @@ struct Vital(&'static str);
 impl Drop for Vital {
     fn drop(&mut self) {
         log::error!("thread {} ended", self.0);
+        log::logger().flush();
         std::process::abort();
     }
 }
 
 /// Makes an arbiter and starts its threads. It lives as long as the process.
-pub fn start(config: Config) -> Result<Arc<Arbiter>, ServeError> {
+pub fn start(config: Config, resources: Resources) -> Result<Arc<Arbiter>, ServeError> {
     let workers = config.sync_workers;
-    let arbiter = Arbiter::new(config)
+    let arbiter = Arbiter::new(config, resources)
         .map_err(|errno| ServeError::Resources { what: "reactor", why: errno.to_string() })?;
     let arbiter = Arc::new(arbiter);
     let reactor = Arc::clone(&arbiter);
     spawn("reactor", move || reactor.run_reactor())?;
+    let closer = Arc::clone(&arbiter);
+    spawn("closer", move || closer.run_closer())?;
     for _ in 0..workers {
         let worker = Arc::clone(&arbiter);
         spawn("sync", move || worker.run_worker())?;

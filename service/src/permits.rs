@@ -1,12 +1,12 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! A limit for pool threads in the drivers of dma-bufs.
+//! A limit for pool threads that a client can keep waiting.
 //!
-//! poll(2) and `DMA_BUF_IOCTL_IMPORT_SYNC_FILE` wait for no fence, but they take the dma-buf's
-//! reservation lock, which its driver may hold for any time, and which a client can keep busy. So a pool
-//! thread needs a permit for them. The buffers of one uid delay one thread at most, and those of all
-//! uids leave half of the pool alone. A lock without a permit leaves the poll to the sync workers.
+//! Two calls can't do without: `DMA_BUF_IOCTL_IMPORT_SYNC_FILE` takes the dma-buf's reservation lock, which its
+//! driver may hold for any time, and which a client can keep busy; a dump is written to its caller's descriptor. So
+//! a pool thread needs a permit for them. One uid keeps one thread at most, and all uids leave half of the pool
+//! alone.
 
 use std::sync::Mutex;
 
@@ -20,7 +20,7 @@ pub struct Permits {
     limit: usize,
 }
 
-/// Permission to call a driver, until it is dropped.
+/// Permission to wait, until it is dropped.
 #[derive(Debug)]
 pub struct Permit<'a> {
     permits: &'a Permits,

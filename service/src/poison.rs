@@ -20,5 +20,6 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Ends the process.
 pub fn end() -> ! {
     log::error!("a thread panicked while it held the service's state; restarting is safer");
+    log::logger().flush();
     std::process::abort()
 }

@@ -1,164 +1,355 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Quotas: limits for what each uid may make the service keep. This file only counts; the groups, buffers,
-//! locks and fences are elsewhere.
+//! Budgets: limits for what each uid, and all uids together, may make the service keep. This file only counts; the
+//! groups, buffers, locks and fences are elsewhere.
+//!
+//! Each [`Kind`] has a total for all, and some have a maximum for a uid. A uid may have at most its *share* of what
+//! nobody has: one sixteenth ([`SHARE`]). So shares shrink as uids come. With each uid that takes all it can, a
+//! seventeenth of the rest goes: after 64 of them two percent of the total are left, and the next uid gets its share
+//! of these. No uid can take what others may need, and none has to give anything back.
+//!
+//! Counts that cost only memory have a total of [`CROWD`] maxima: about fifty uids get their maximum. Descriptors are
+//! scarce. Their total is the limit of the process less a reserve ([`Resources::reserve`]) for calls that are
+//! under way, so that whoever has something can unlock, remove and leave at any time: these calls charge nothing.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use buffersync_engine::BuildIdHasher;
+use buffersync_engine::{BufferId, BuildIdHasher};
 
 use crate::config::Config;
 use crate::error::Error;
+use crate::fences::implicit;
+
+/// A uid may have one part of this many of what is left.
+const SHARE: u64 = 16;
+/// The total of a count, in maxima of a uid: shares begin to shrink when 51 uids have their maximum.
+const CROWD: u64 = 4 * (SHARE + 1);
+/// The same as [`SHARE`] for bytes: a camera's frames are a large part of a small machine's memory.
+const SHARE_OF_BYTES: u64 = 4;
+/// Uids may make the tables larger than this for a time. Beyond it memory is given back.
+const KEPT: usize = 64;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Open groups.
+    Groups,
+    /// Buffers in groups, each membership counted.
+    Buffers,
+    /// Locks that wait for their grant.
+    Queued,
+    /// Release fences that are pending, or that a grant still keeps.
+    Fences,
+    /// Descriptors that the service keeps: one for each group, buffer and fence. A buffer of several uids counts for
+    /// each.
+    Descriptors,
+    /// The memory of the buffers.
+    Bytes,
+}
+
+const KINDS: usize = 6;
+const ALL: [Kind; KINDS] =
+    [Kind::Groups, Kind::Buffers, Kind::Queued, Kind::Fences, Kind::Descriptors, Kind::Bytes];
+
+impl Kind {
+    fn share(self) -> u64 {
+        if self == Self::Bytes {
+            SHARE_OF_BYTES
+        } else {
+            SHARE
+        }
+    }
+
+    /// The subject of a refusal, with what to do.
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Groups => "open groups of a uid at most: close one, or lock parts of one group",
+            Self::Buffers => "buffers in the groups of a uid at most: remove some",
+            Self::Queued => "waiting locks of a uid at most: cancel one, or wait for a grant",
+            Self::Fences => "pending release fences of a uid at most: unlock without one, or later",
+            Self::Descriptors => {
+                "groups, buffers and fences of a uid at most, at present: close or remove some"
+            }
+            Self::Bytes => "bytes in the buffers of a uid at most, at present: remove some",
+        }
+    }
+}
+
+/// What the process has for all uids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// RLIMIT_NOFILE.
+    pub descriptors: u64,
+    /// Memory that clients' buffers may have, in bytes.
+    pub bytes: u64,
+}
+
+impl Resources {
+    /// More than anybody uses, for tests of other things.
+    pub const AMPLE: Self = Self { descriptors: 1 << 20, bytes: 1 << 40 };
+
+    /// Descriptors that no quota counts: for each pool thread those of one call, as they arrive and as the service
+    /// copies them; for each worker a fence; the watches of implicit fences; and the service's own.
+    pub fn reserve(config: &Config) -> u64 {
+        let of_call = 2 * config.max_fds_per_handle.max(config.max_buffers_per_group + 1);
+        let own = 64;
+        u64::from((config.threads + 2) * of_call + config.sync_workers + own)
+            + implicit::MOST as u64
+    }
+
+    /// The least limit of descriptors with which the service is of use: a uid that is alone can have a full group.
+    pub fn least(config: &Config) -> u64 {
+        Self::reserve(config) + (SHARE + 1) * u64::from(config.max_buffers_per_group + 1)
+    }
+}
+
+/// Amounts by [`Kind`].
+type Amounts = [u64; KINDS];
 
 /// What each uid has, and may have. A group's uid is the one that opened it.
 #[derive(Debug)]
 pub struct Quotas {
-    limits: Usage,
-    /// The sum over all uids.
-    in_all: Usage,
-    by_uid: HashMap<u32, Usage, BuildIdHasher>,
-    max_fences: u32,
-    fences: HashMap<u32, Arc<AtomicU32>>,
-    /// Length of `fences` after the last clean-up.
-    fences_kept: usize,
+    most: Amounts,
+    total: Amounts,
+    /// The sum over all uids, except of fences.
+    in_all: Amounts,
+    fences_in_all: Arc<AtomicU64>,
+    by_uid: HashMap<u32, OfUid, BuildIdHasher>,
+}
+
+#[derive(Debug, Default)]
+struct OfUid {
+    /// Except of fences.
+    has: Amounts,
+    fences: Arc<AtomicU64>,
+    /// For each buffer its memberships in the uid's groups, and its size.
+    buffers: HashMap<BufferId, (u64, u64), BuildIdHasher>,
+}
+
+impl OfUid {
+    fn has(&self, kind: Kind) -> u64 {
+        let fences = || self.fences.load(Ordering::Relaxed);
+        match kind {
+            Kind::Fences => fences(),
+            Kind::Descriptors => self.has[kind as usize] + fences(),
+            _ => self.has[kind as usize],
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.has == Amounts::default() && Arc::strong_count(&self.fences) == 1
+    }
 }
 
 /// One release fence of a uid, counted until this is dropped.
 #[derive(Debug)]
-pub struct Charge(Arc<AtomicU32>);
+pub struct Charge {
+    of_uid: Arc<AtomicU64>,
+    in_all: Arc<AtomicU64>,
+}
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.of_uid.fetch_sub(1, Ordering::Relaxed);
+        self.in_all.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The amounts of a uid.
+/// The amounts of a uid, for dumps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Open groups.
-    pub groups: u32,
-    /// Buffers in groups, each membership counted.
-    pub buffers: u32,
-    /// Locks that wait for their grant.
-    pub queued: u32,
-}
-
-/// A field of [`Usage`].
-#[derive(Clone, Copy, Debug)]
-pub enum Kind {
-    Groups,
-    Buffers,
-    Queued,
-}
-
-impl Usage {
-    fn of(&mut self, kind: Kind) -> &mut u32 {
-        match kind {
-            Kind::Groups => &mut self.groups,
-            Kind::Buffers => &mut self.buffers,
-            Kind::Queued => &mut self.queued,
-        }
-    }
+    pub groups: u64,
+    pub buffers: u64,
+    pub queued: u64,
+    pub fences: u64,
+    pub descriptors: u64,
+    pub bytes: u64,
 }
 
 impl Quotas {
-    pub fn new(config: &Config) -> Self {
-        let limits = Usage {
-            groups: config.max_groups_per_uid,
-            buffers: config.max_buffers_per_uid,
-            queued: config.max_queued_per_uid,
-        };
-        let max_fences = config.max_fences_per_uid;
-        Self {
-            limits,
-            in_all: Usage::default(),
-            by_uid: HashMap::default(),
-            max_fences,
-            fences: HashMap::new(),
-            fences_kept: 0,
+    pub fn new(config: &Config, resources: Resources) -> Self {
+        let mut most = [u64::MAX; KINDS];
+        let mut total = [0; KINDS];
+        for (kind, limit) in [
+            (Kind::Groups, config.max_groups_per_uid),
+            (Kind::Buffers, config.max_buffers_per_uid),
+            (Kind::Queued, config.max_queued_per_uid),
+            (Kind::Fences, config.max_fences_per_uid),
+        ] {
+            most[kind as usize] = limit.into();
+            total[kind as usize] = CROWD * u64::from(limit);
         }
+        let reserve = Resources::reserve(config);
+        total[Kind::Descriptors as usize] = resources.descriptors.saturating_sub(reserve);
+        total[Kind::Bytes as usize] = resources.bytes;
+        let (in_all, by_uid) = (Amounts::default(), HashMap::default());
+        Self { most, total, in_all, fences_in_all: Arc::default(), by_uid }
     }
 
-    /// Charges a release fence to `uid`.
-    pub fn charge_fence(&mut self, uid: u32) -> Result<Charge, Error> {
-        // Removes uids without fences whenever the number of uids has doubled. So the average cost of a
-        // call does not depend on the number of uids.
-        if self.fences.len() >= 2 * self.fences_kept {
-            self.fences.retain(|_, count| Arc::strong_count(count) > 1);
-            self.fences_kept = self.fences.len();
+    /// The sum over all uids.
+    fn in_all(&self, kind: Kind) -> u64 {
+        let fences = || self.fences_in_all.load(Ordering::Relaxed);
+        match kind {
+            Kind::Fences => fences(),
+            Kind::Descriptors => self.in_all[kind as usize] + fences(),
+            _ => self.in_all[kind as usize],
         }
-        let count = self.fences.entry(uid).or_default();
-        // Another thread may drop a charge at the same time. Then the count that is read here is too
-        // high, never too low.
-        if count.load(Ordering::Relaxed) >= self.max_fences {
-            let limit = self.max_fences as usize;
-            return Err(Error::Quota(
-                "pending release fences of a uid at most: unlock without one, or later",
-                limit,
-            ));
-        }
-        count.fetch_add(1, Ordering::Relaxed);
-        Ok(Charge(Arc::clone(count)))
-    }
-
-    /// Release fences of a uid that are pending, or that a grant still keeps.
-    pub fn fences(&self, uid: u32) -> u32 {
-        self.fences.get(&uid).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// Whether `amount` could be charged to `uid`.
-    pub fn check(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<(), Error> {
-        // Usually the sum over all uids is below the limit of one.
-        let in_all = self.in_all.of(kind).saturating_add(amount);
-        if in_all <= *self.limits.of(kind) {
-            return Ok(());
-        }
-        self.total(uid, kind, amount).map(|_| ())
+    pub fn check(&self, uid: u32, kind: Kind, amount: u64) -> Result<(), Error> {
+        self.check_beside(uid, kind, amount, self.in_all(kind))
     }
 
-    /// Charges `amount` to `uid`: all or, on an error, nothing.
-    pub fn charge(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<(), Error> {
-        let total = self.total(uid, kind, amount)?;
-        if total > 0 {
-            *self.by_uid.entry(uid).or_default().of(kind) = total;
-            *self.in_all.of(kind) += amount;
+    /// [`Quotas::check`] when all uids have `in_all`.
+    fn check_beside(&self, uid: u32, kind: Kind, amount: u64, in_all: u64) -> Result<(), Error> {
+        let (most, total) = (self.most[kind as usize], self.total[kind as usize]);
+        // Usually all uids together have less than one may have.
+        let in_all = in_all.saturating_add(amount);
+        if in_all <= most && in_all.saturating_mul(kind.share() + 1) <= total {
+            return Ok(());
+        }
+        let has = self.by_uid.get(&uid).map_or(0, |of_uid| of_uid.has(kind));
+        let others = in_all.saturating_sub(amount).saturating_sub(has);
+        let limit = most.min(total.saturating_sub(others) / (kind.share() + 1));
+        if has.saturating_add(amount) <= limit {
+            return Ok(());
+        }
+        Err(Error::Quota(kind.advice(), usize::try_from(limit).unwrap_or(usize::MAX)))
+    }
+
+    /// Charges a new group, or a lock that waits.
+    pub fn charge(&mut self, uid: u32, kind: Kind, amount: u64) -> Result<(), Error> {
+        let descriptors = if kind == Kind::Groups { amount } else { 0 };
+        self.check(uid, kind, amount)?;
+        self.check(uid, Kind::Descriptors, descriptors)?;
+        if amount > 0 {
+            self.add(uid, kind, amount);
+            self.add(uid, Kind::Descriptors, descriptors);
         }
         Ok(())
     }
 
-    /// The amount that `uid` would have, if that is within the limit.
-    fn total(&mut self, uid: u32, kind: Kind, amount: u32) -> Result<u32, Error> {
-        let limit = *self.limits.of(kind);
-        let used = self.by_uid.get_mut(&uid).map_or(0, |usage| *usage.of(kind));
-        let total = used.checked_add(amount).filter(|total| *total <= limit);
-        let what = match kind {
-            Kind::Groups => "open groups of a uid at most: close one, or lock parts of one group",
-            Kind::Buffers => "buffers in the groups of a uid at most: remove some",
-            Kind::Queued => "waiting locks of a uid at most: cancel one, or wait for a grant",
-        };
-        total.ok_or(Error::Quota(what, limit as usize))
+    /// Gives back what was charged by [`Quotas::charge`].
+    pub fn give_back(&mut self, uid: u32, kind: Kind, amount: u64) {
+        self.subtract(uid, kind, amount);
+        if kind == Kind::Groups {
+            self.subtract(uid, Kind::Descriptors, amount);
+        }
+        self.tidy(uid);
     }
 
-    /// Gives `amount` back.
-    pub fn give_back(&mut self, uid: u32, kind: Kind, amount: u32) {
-        let Some(usage) = self.by_uid.get_mut(&uid) else { return };
-        let count = usage.of(kind);
-        debug_assert!(*count >= amount, "uid {uid} gives back more {kind:?} than it has");
-        let amount = amount.min(*count);
-        *count -= amount;
-        *self.in_all.of(kind) -= amount;
-        if *usage == Usage::default() {
-            self.by_uid.remove(&uid);
+    /// Whether a uid could add these buffers to a group: their ids if the service has them, and their sizes. The
+    /// buffers that the service has are `kept` bytes, each counted once.
+    pub fn check_buffers(
+        &self,
+        uid: u32,
+        kept: u64,
+        buffers: impl Iterator<Item = (Option<BufferId>, u64)>,
+    ) -> Result<(), Error> {
+        let of_uid = self.by_uid.get(&uid);
+        let (mut members, mut descriptors, mut bytes) = (0, 0, 0u64);
+        for (id, size) in buffers {
+            members += 1;
+            let has = id.zip(of_uid).is_some_and(|(id, of_uid)| of_uid.buffers.contains_key(&id));
+            descriptors += u64::from(!has);
+            // Memory that the service keeps anyway is charged below, and not refused.
+            bytes = bytes.saturating_add(if id.is_none() { size } else { 0 });
+        }
+        self.check(uid, Kind::Buffers, members)?;
+        self.check(uid, Kind::Descriptors, descriptors)?;
+        self.check_beside(uid, Kind::Bytes, bytes, kept)
+    }
+
+    /// Charges a buffer that a uid has added to one of its groups.
+    pub fn charge_buffer(&mut self, uid: u32, buffer: BufferId, size: u64) {
+        self.add(uid, Kind::Buffers, 1);
+        let of_uid = self.by_uid.entry(uid).or_default();
+        let (members, _) = of_uid.buffers.entry(buffer).or_insert((0, size));
+        *members += 1;
+        if *members == 1 {
+            self.add(uid, Kind::Descriptors, 1);
+            self.add(uid, Kind::Bytes, size);
         }
     }
 
-    /// The uids that have groups open, for dumps. One that has only release fences is not among them.
+    /// A buffer has left one of the uid's groups.
+    pub fn give_back_buffer(&mut self, uid: u32, buffer: BufferId) {
+        self.subtract(uid, Kind::Buffers, 1);
+        let Some(of_uid) = self.by_uid.get_mut(&uid) else { return };
+        let Some((members, size)) = of_uid.buffers.get_mut(&buffer) else { return };
+        *members -= 1;
+        if *members == 0 {
+            let size = *size;
+            of_uid.buffers.remove(&buffer);
+            if of_uid.buffers.len() * 4 < of_uid.buffers.capacity() {
+                of_uid.buffers.shrink_to(KEPT);
+            }
+            self.subtract(uid, Kind::Descriptors, 1);
+            self.subtract(uid, Kind::Bytes, size);
+        }
+        self.tidy(uid);
+    }
+
+    /// Charges a release fence.
+    pub fn charge_fence(&mut self, uid: u32) -> Result<Charge, Error> {
+        self.check(uid, Kind::Fences, 1)?;
+        self.check(uid, Kind::Descriptors, 1)?;
+        // A uid may have fences without a group: its group is closed, and the next holder waits for them.
+        if self.by_uid.len() > KEPT && self.by_uid.len() == self.by_uid.capacity() {
+            self.by_uid.retain(|_, of_uid| !of_uid.is_idle());
+        }
+        let of_uid = Arc::clone(&self.by_uid.entry(uid).or_default().fences);
+        let in_all = Arc::clone(&self.fences_in_all);
+        of_uid.fetch_add(1, Ordering::Relaxed);
+        in_all.fetch_add(1, Ordering::Relaxed);
+        Ok(Charge { of_uid, in_all })
+    }
+
+    fn add(&mut self, uid: u32, kind: Kind, amount: u64) {
+        self.by_uid.entry(uid).or_default().has[kind as usize] += amount;
+        self.in_all[kind as usize] += amount;
+    }
+
+    fn subtract(&mut self, uid: u32, kind: Kind, amount: u64) {
+        let Some(of_uid) = self.by_uid.get_mut(&uid) else { return };
+        let has = &mut of_uid.has[kind as usize];
+        debug_assert!(*has >= amount, "uid {uid} gives back more {kind:?} than it has");
+        let amount = amount.min(*has);
+        *has -= amount;
+        self.in_all[kind as usize] -= amount;
+    }
+
+    /// Forgets a uid that has nothing.
+    fn tidy(&mut self, uid: u32) {
+        if self.by_uid.get(&uid).is_some_and(OfUid::is_idle) {
+            self.by_uid.remove(&uid);
+            if self.by_uid.len() * 4 < self.by_uid.capacity() {
+                self.by_uid.shrink_to(KEPT);
+            }
+        }
+    }
+
+    /// The uids that have anything, for dumps.
     pub fn iter(&self) -> impl Iterator<Item = (u32, Usage)> + '_ {
-        self.by_uid.iter().map(|(uid, usage)| (*uid, *usage))
+        let usage = |of_uid: &OfUid| Usage {
+            groups: of_uid.has(Kind::Groups),
+            buffers: of_uid.has(Kind::Buffers),
+            queued: of_uid.has(Kind::Queued),
+            fences: of_uid.has(Kind::Fences),
+            descriptors: of_uid.has(Kind::Descriptors),
+            bytes: of_uid.has(Kind::Bytes),
+        };
+        let used = self.by_uid.iter().map(move |(uid, of_uid)| (*uid, usage(of_uid)));
+        used.filter(|(_, usage)| *usage != Usage::default())
+    }
+
+    /// Whether nobody has anything.
+    pub fn is_empty(&self) -> bool {
+        ALL.iter().all(|kind| self.in_all(*kind) == 0) && self.iter().next().is_none()
     }
 }
 
@@ -167,7 +358,12 @@ mod tests {
     use super::*;
 
     fn quotas() -> Quotas {
-        Quotas::new(&Config { max_groups_per_uid: 2, max_buffers_per_uid: 3, ..Config::default() })
+        let config = Config { max_groups_per_uid: 2, max_buffers_per_uid: 3, ..Config::default() };
+        Quotas::new(&config, Resources::AMPLE)
+    }
+
+    fn buffers(from: u64, count: u64) -> impl Iterator<Item = (Option<BufferId>, u64)> {
+        (from..from + count).map(|id| (Some(BufferId(id)), 1))
     }
 
     #[test]
@@ -182,11 +378,78 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_charge_charges_nothing() {
+    fn too_many_buffers_are_refused_as_a_whole() {
+        let quotas = quotas();
+        assert!(quotas.check_buffers(1, 0, buffers(0, 4)).is_err());
+        assert!(quotas.check_buffers(1, 0, buffers(0, 3)).is_ok());
+        assert!(quotas.check(1, Kind::Buffers, u64::MAX).is_err());
+    }
+
+    #[test]
+    fn a_buffer_in_several_groups_of_a_uid_takes_one_descriptor_and_its_memory_once() {
         let mut quotas = quotas();
-        assert!(quotas.charge(1, Kind::Buffers, 4).is_err());
-        assert!(quotas.charge(1, Kind::Buffers, 3).is_ok());
-        assert!(quotas.charge(1, Kind::Buffers, u32::MAX).is_err());
+        let usage = |quotas: &Quotas| quotas.iter().next().map(|(_, usage)| usage);
+        quotas.charge_buffer(1, BufferId(7), 4096);
+        quotas.charge_buffer(1, BufferId(7), 4096);
+        let two = Usage { buffers: 2, descriptors: 1, bytes: 4096, ..Usage::default() };
+        assert_eq!(usage(&quotas), Some(two));
+        quotas.give_back_buffer(1, BufferId(7));
+        assert_eq!(usage(&quotas), Some(Usage { buffers: 1, ..two }));
+        quotas.give_back_buffer(1, BufferId(7));
+        assert!(quotas.is_empty() && usage(&quotas).is_none());
+    }
+
+    /// Each of many uids takes all that it may have.
+    fn crowd(quotas: &mut Quotas, kind: Kind, uids: u32) -> Vec<u64> {
+        (0..uids)
+            .map(|uid| (0..).find(|_| quotas.charge(uid, kind, 1).is_err()).unwrap_or_default())
+            .collect()
+    }
+
+    #[test]
+    fn shares_shrink_as_uids_come_and_the_65th_still_gets_one() {
+        let mut quotas = Quotas::new(&Config::default(), Resources::AMPLE);
+        let most = u64::from(Config::default().max_groups_per_uid);
+        let got = crowd(&mut quotas, Kind::Groups, 65);
+        assert!(got[..51].iter().all(|got| *got == most), "{got:?}");
+        assert!(got.windows(2).all(|pair| pair[1] <= pair[0]), "{got:?}");
+        assert!(got[52] < most && got[64] > most / 4, "{got:?}");
+        let in_all: u64 = got.iter().sum();
+        assert_eq!(quotas.in_all(Kind::Groups), in_all);
+        for (uid, count) in got.iter().enumerate() {
+            quotas.give_back(uid as u32, Kind::Groups, *count);
+        }
+        assert!(quotas.is_empty());
+        assert_eq!(crowd(&mut quotas, Kind::Groups, 1), [most], "all is given back");
+    }
+
+    #[test]
+    fn descriptors_are_shared_by_the_processs_limit() {
+        let config = Config::default();
+        let descriptors = Resources::reserve(&config) + 17 * 20;
+        let mut quotas = Quotas::new(&config, Resources { descriptors, ..Resources::AMPLE });
+        assert_eq!(crowd(&mut quotas, Kind::Groups, 1), [20]);
+        assert!(quotas.check_buffers(2, 0, buffers(0, 18)).is_ok());
+        assert!(quotas.check_buffers(2, 0, buffers(0, 19)).is_err());
+        let fences: Vec<Charge> = (0..18).map(|_| quotas.charge_fence(2).unwrap()).collect();
+        assert!(quotas.charge_fence(2).is_err());
+        drop(fences);
+        assert!(quotas.charge_fence(2).is_ok());
+    }
+
+    #[test]
+    fn bytes_are_charged_for_all_and_refused_only_for_new_memory() {
+        let mut quotas =
+            Quotas::new(&Config::default(), Resources { bytes: 500, ..Resources::AMPLE });
+        assert!(quotas.check_buffers(1, 0, [(None, 101)].into_iter()).is_err());
+        assert!(quotas.check_buffers(1, 0, [(None, 100)].into_iter()).is_ok());
+        quotas.charge_buffer(1, BufferId(1), 100);
+        assert!(quotas.check_buffers(2, 100, [(None, 81)].into_iter()).is_err());
+        assert!(quotas.check_buffers(2, 100, [(None, 80)].into_iter()).is_ok());
+        assert!(quotas.check_buffers(2, 100, [(Some(BufferId(1)), 100)].into_iter()).is_ok());
+        quotas.charge_buffer(2, BufferId(1), 100);
+        assert!(quotas.check_buffers(2, 100, [(None, 1)].into_iter()).is_err());
+        assert!(quotas.check_buffers(3, 100, [(None, 80)].into_iter()).is_ok());
     }
 
     #[test]
@@ -203,26 +466,18 @@ mod tests {
             quotas.check(2, Kind::Groups, 1).is_ok() && quotas.check(1, Kind::Groups, 1).is_err()
         );
         (1..4).for_each(|uid| quotas.give_back(uid, Kind::Groups, if uid == 2 { 1 } else { 2 }));
-        assert_eq!(quotas.in_all, Usage::default());
+        assert!(quotas.is_empty());
     }
 
     #[test]
     fn a_fence_is_counted_until_it_is_dropped() {
-        let mut quotas = Quotas::new(&Config { max_fences_per_uid: 2, ..Config::default() });
+        let config = Config { max_fences_per_uid: 2, ..Config::default() };
+        let mut quotas = Quotas::new(&config, Resources::AMPLE);
         let first = quotas.charge_fence(1).unwrap();
         let _second = quotas.charge_fence(1).unwrap();
         assert!(quotas.charge_fence(1).is_err());
         assert!(quotas.charge_fence(2).is_ok());
         drop(first);
         assert!(quotas.charge_fence(1).is_ok());
-        assert!(!quotas.fences.contains_key(&2), "a uid without fences is removed");
-    }
-
-    #[test]
-    fn a_uid_with_nothing_is_forgotten() {
-        let mut quotas = quotas();
-        quotas.charge(1, Kind::Buffers, 2).unwrap();
-        quotas.give_back(1, Kind::Buffers, 2);
-        assert_eq!(quotas.iter().count(), 0);
     }
 }

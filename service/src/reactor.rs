@@ -1,33 +1,28 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! One thread that waits for descriptors (fences, dma-bufs) and for the next deadline.
+//! One thread that waits for sync_files and for the next deadline.
 //!
-//! A caller leaves a descriptor and a value `T` ([`Reactor::watch`]); when the descriptor is ready, or
+//! A caller leaves a sync_file and a value `T` ([`Reactor::watch`]); when its fences have signalled, or
 //! its deadline has passed, the handler gets the value. The reactor does not know what values mean, and
 //! its callers bound the number of waits. An idle reactor never wakes up.
+//!
+//! Callers have the arbiter's mutex. The reactor's own mutex is a leaf, and no system call under it waits: the
+//! poller takes sync_files only.
 
 use std::collections::{BTreeSet, HashMap};
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use buffersync_engine::Time;
+use buffersync_kernel::fd::AsFd;
+use buffersync_kernel::poller::{Poller, BATCH, TIMER};
 use nix::errno::Errno;
-use nix::poll::PollFlags;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use crate::poison;
 
-/// The epoll key of the timer; the keys of waits count from 1.
-const TIMER: u64 = 0;
 /// The timer is not armed: later than any time.
 const UNARMED: u64 = u64::MAX;
-/// Events of one epoll_wait(2): more fences seldom signal at once, and the array stays on the stack.
-const BATCH: usize = 32;
 
 /// The handler's argument.
 #[derive(Debug)]
@@ -42,10 +37,9 @@ pub enum Wake<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WaitId(u64);
 
-/// The waits, and the descriptors of epoll and of the timer.
+/// The waits, and what waits for them.
 pub struct Reactor<T> {
-    epoll: Epoll,
-    timer: TimerFd,
+    poller: Poller,
     /// When the timer fires, in nanoseconds, or [`UNARMED`]. Changed only while `waits` is locked. The
     /// timer may fire for a wait that is gone: disarming it on every unlock would cost more than one
     /// idle wake-up.
@@ -60,45 +54,32 @@ struct Waits<T> {
     by_deadline: BTreeSet<(Time, u64)>,
 }
 
-/// A descriptor that stays open while the reactor waits for it.
+/// A sync_file that stays open while the reactor waits for it.
 pub type Watched = Arc<dyn AsFd + Send + Sync>;
 
 struct Wait<T> {
-    fd: Watched,
+    /// `None`: only the deadline counts.
+    fence: Option<Watched>,
     deadline: Time,
     value: T,
 }
 
 impl<T> Reactor<T> {
     pub fn new() -> Result<Self, Errno> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        let timer = TimerFd::new(
-            ClockId::CLOCK_MONOTONIC,
-            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
-        )?;
-        epoll.add(timer.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
         let waits =
             Mutex::new(Waits { last: TIMER, by_id: HashMap::new(), by_deadline: BTreeSet::new() });
-        Ok(Self { epoll, timer, armed: AtomicU64::new(UNARMED), waits })
+        Ok(Self { poller: Poller::new()?, armed: AtomicU64::new(UNARMED), waits })
     }
 
-    /// Hands `value` to the handler when `fd` reports `interest`, or at `deadline`. A descriptor can
-    /// have one wait at a time (EEXIST).
-    pub fn watch(
-        &self,
-        fd: Watched,
-        interest: PollFlags,
-        deadline: Time,
-        value: T,
-    ) -> Result<WaitId, Errno> {
+    /// Hands `value` to the handler when `fence` has signalled, or at `deadline`.
+    pub fn watch(&self, fence: Option<Watched>, deadline: Time, value: T) -> Result<WaitId, Errno> {
         let mut waits = self.lock();
         waits.last += 1;
         let id = waits.last;
-        let mut flags = EpollFlags::EPOLLONESHOT;
-        flags.set(EpollFlags::EPOLLIN, interest.contains(PollFlags::POLLIN));
-        flags.set(EpollFlags::EPOLLOUT, interest.contains(PollFlags::POLLOUT));
-        self.epoll.add(fd.as_fd(), EpollEvent::new(flags, id))?;
-        waits.by_id.insert(id, Wait { fd, deadline, value });
+        if let Some(fence) = &fence {
+            self.poller.add(fence.as_fd(), id)?;
+        }
+        waits.by_id.insert(id, Wait { fence, deadline, value });
         waits.by_deadline.insert((deadline, id));
         self.arm(&waits, deadline);
         Ok(WaitId(id))
@@ -125,38 +106,45 @@ impl<T> Reactor<T> {
         self.lock().by_id.len()
     }
 
-    /// Waits, and calls `handler` without the reactor's mutex, until epoll fails.
+    /// Runs the thread: takes turns until the poller fails.
     pub fn run(&self, now: impl Fn() -> Time, mut handler: impl FnMut(Wake<T>)) -> Errno {
-        let mut events = [EpollEvent::empty(); BATCH];
         loop {
-            let ready = match self.epoll.wait(&mut events, EpollTimeout::NONE) {
-                Ok(count) => &events[..count],
-                Err(Errno::EINTR) => continue,
-                Err(errno) => return errno,
-            };
-            for event in ready {
-                match event.data() {
-                    TIMER => self.timer_fired(now(), &mut handler),
-                    id => {
-                        let taken = {
-                            let mut waits = self.lock();
-                            self.take(&mut waits, id)
-                        };
-                        // None: the wait was removed after epoll had reported it.
-                        if let Some(value) = taken {
-                            handler(Wake::Ready(value));
-                        }
+            if let Err(errno) = self.turn(&now, &mut handler) {
+                return errno;
+            }
+        }
+    }
+
+    /// Waits once, and calls `handler` without the reactor's mutex.
+    pub fn turn(
+        &self,
+        now: &impl Fn() -> Time,
+        handler: &mut impl FnMut(Wake<T>),
+    ) -> Result<(), Errno> {
+        let mut keys = [TIMER; BATCH];
+        let count = self.poller.wait(&mut keys)?;
+        for key in keys.into_iter().take(count) {
+            match key {
+                TIMER => self.timer_fired(now(), handler),
+                id => {
+                    let taken = {
+                        let mut waits = self.lock();
+                        self.take(&mut waits, id)
+                    };
+                    // None: the wait was removed after the poller had reported it.
+                    if let Some(value) = taken {
+                        handler(Wake::Ready(value));
                     }
                 }
             }
         }
+        Ok(())
     }
 
     fn timer_fired(&self, now: Time, handler: &mut impl FnMut(Wake<T>)) {
         let overdue: Vec<T> = {
             let mut waits = self.lock();
-            // Resets the timer. EAGAIN: it was armed again meanwhile, and fires again.
-            let _ = nix::unistd::read(self.timer.as_fd().as_raw_fd(), &mut [0; 8]);
+            self.poller.clear_timer();
             self.armed.store(UNARMED, Ordering::Release);
             let mut overdue = Vec::new();
             while let Some((_, id)) =
@@ -178,9 +166,15 @@ impl<T> Reactor<T> {
     fn take(&self, waits: &mut Waits<T>, id: u64) -> Option<T> {
         let wait = waits.by_id.remove(&id)?;
         waits.by_deadline.remove(&(wait.deadline, id));
-        // The table of buffers keeps the descriptor open, so closing does not remove it from epoll.
-        if let Err(errno) = self.epoll.delete(wait.fd.as_fd()) {
-            log::error!("epoll lost a descriptor: {errno}");
+        if waits.by_id.is_empty() {
+            // A crowd that has left takes its memory with it.
+            waits.by_id.shrink_to(BATCH);
+        }
+        if let Some(fence) = wait.fence {
+            // The caller has the same file open, so closing would not remove it from the poller.
+            if let Err(errno) = self.poller.remove(fence.as_fd()) {
+                log::error!("the poller has lost a fence: {errno}");
+            }
         }
         Some(wait.value)
     }
@@ -189,12 +183,9 @@ impl<T> Reactor<T> {
         if self.armed.load(Ordering::Acquire) <= time.0 {
             return;
         }
-        // Zero would disarm the timer.
-        let at = TimeSpec::from(Duration::from_nanos(time.0.max(1)));
-        let set = self.timer.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME);
-        match set {
+        match self.poller.set_timer(time.0) {
             Ok(()) => self.armed.store(time.0, Ordering::Release),
-            Err(errno) => log::error!("timerfd refused a deadline: {errno}"),
+            Err(errno) => log::error!("the timer refused a deadline: {errno}"),
         }
     }
 
@@ -207,6 +198,7 @@ impl<T> Reactor<T> {
 mod tests {
     use std::sync::mpsc::{channel, Receiver};
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
     use crate::clock;
@@ -233,7 +225,7 @@ mod tests {
     fn a_ready_descriptor_gives_its_value_back() {
         let (reactor, wakes) = running();
         let (read, write) = nix::unistd::pipe().unwrap();
-        reactor.watch(Arc::new(read), PollFlags::POLLIN, after(60_000), 7).unwrap();
+        reactor.watch(Some(Arc::new(read)), after(60_000), 7).unwrap();
         nix::unistd::write(&write, b"x").unwrap();
         assert!(matches!(wakes.recv_timeout(LONG).unwrap(), Wake::Ready(7)));
         assert_eq!(reactor.len(), 0);
@@ -244,9 +236,16 @@ mod tests {
         let (reactor, wakes) = running();
         let (read, _write) = nix::unistd::pipe().unwrap();
         let deadline = after(50);
-        reactor.watch(Arc::new(read), PollFlags::POLLIN, deadline, 8).unwrap();
+        reactor.watch(Some(Arc::new(read)), deadline, 8).unwrap();
         assert!(matches!(wakes.recv_timeout(LONG).unwrap(), Wake::TimedOut(8)));
         assert!(clock::now() >= deadline);
+    }
+
+    #[test]
+    fn a_wait_without_a_fence_ends_at_its_deadline() {
+        let (reactor, wakes) = running();
+        reactor.watch(None, after(20), 5).unwrap();
+        assert!(matches!(wakes.recv_timeout(LONG).unwrap(), Wake::TimedOut(5)));
     }
 
     #[test]
@@ -264,7 +263,7 @@ mod tests {
         let (reactor, wakes) = running();
         let (read, write) = nix::unistd::pipe().unwrap();
         let read = Arc::new(read);
-        let id = reactor.watch(read.clone(), PollFlags::POLLIN, after(50), 9).unwrap();
+        let id = reactor.watch(Some(read.clone()), after(50), 9).unwrap();
         assert_eq!(reactor.forget(id), Some(9));
         nix::unistd::write(&write, b"x").unwrap();
         reactor.wake_at(after(100));

@@ -4,22 +4,21 @@
 //! The buffers that groups have, dma-bufs or memfds: identity, [`BufferId`], descriptor. Knows neither groups
 //! nor locks.
 //!
-//! The service keeps one descriptor of each buffer, whatever the number of groups that have it. Closing
-//! it may free the buffer's memory, so methods hand it out instead of closing it, and the arbiter
-//! closes it without its mutex.
+//! The service keeps one descriptor of each buffer, whatever the number of groups that have it. With it the
+//! service keeps the buffer's memory, which counts ([`crate::quota`]).
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use buffersync_engine::{Access, BufferId};
-use buffersync_kernel::{dmabuf, memfd, quirks};
+use buffersync_kernel::fd::FdRef;
+use buffersync_kernel::{dmabuf, memfd};
 use nix::errno::Errno;
 
+use crate::closer::{Closer, Descriptor};
 use crate::error::Error;
-use crate::tables::ById;
+use crate::tables::{self, ById};
 
-#[derive(Default)]
 pub(crate) struct Registry {
     buffers: ById<BufferId, Buffer>,
     /// The ids of `buffers` and of `remembered`.
@@ -28,6 +27,8 @@ pub(crate) struct Registry {
     /// the kernel can use an inode number again ([`quirks`]).
     remembered: ById<BufferId, Identity>,
     last: u64,
+    /// The sum of the buffers' sizes.
+    bytes: u64,
 }
 
 /// Identifies a buffer, whichever process or descriptor it is seen through.
@@ -53,26 +54,50 @@ impl Identity {
 
 /// A buffer that some group has.
 pub(crate) struct Buffer {
-    pub fd: Arc<OwnedFd>,
+    pub fd: Arc<Descriptor>,
     pub identity: Identity,
-    /// In bytes, when the first group got it; 0 if the exporter does not tell.
+    /// In bytes, when the first group got it.
     pub size: u64,
 }
 
 /// A dma-buf that a device may access.
 pub(crate) struct DeviceBuffer {
     pub buffer: BufferId,
-    pub fd: Arc<OwnedFd>,
+    pub fd: Arc<Descriptor>,
     pub access: Access,
+}
+
+/// A descriptor that was recognised.
+pub(crate) struct Found<'a> {
+    pub identity: Identity,
+    pub fd: FdRef<'a>,
+    /// In bytes.
+    pub size: u64,
+    /// When the buffer was made, in nanoseconds of the time of day.
+    pub created_ns: Option<u64>,
 }
 
 /// The buffers of a handle, each once: its dma-bufs or, if it has none, its memfds. (A gralloc handle has a
 /// memfd with metadata, and a udmabuf may come with the memfd that it is made of.)
-pub(crate) fn identify<'a>(
-    fds: &[BorrowedFd<'a>],
-) -> Result<Vec<(Identity, BorrowedFd<'a>)>, Error> {
-    let dma_buf = |fd| Ok(dmabuf::identify(fd)?.map(Identity::DmaBuf));
-    let memory = |fd| Ok(memfd::identify(fd)?.map(Identity::Memfd));
+pub(crate) fn identify<'a>(fds: &[FdRef<'a>]) -> Result<Vec<Found<'a>>, Error> {
+    let dma_buf = |fd| {
+        let found = dmabuf::identify(fd)?;
+        Ok(found.map(|dmabuf::Found { identity, size, created_ns }| Found {
+            identity: Identity::DmaBuf(identity),
+            fd,
+            size,
+            created_ns,
+        }))
+    };
+    let memory = |fd| {
+        let found = memfd::identify(fd)?;
+        Ok(found.map(|memfd::Found { identity, size, created_ns }| Found {
+            identity: Identity::Memfd(identity),
+            fd,
+            size,
+            created_ns,
+        }))
+    };
     let mut found = each_once(fds, dma_buf)?;
     if found.is_empty() {
         found = each_once(fds, memory)?;
@@ -84,21 +109,33 @@ pub(crate) fn identify<'a>(
 }
 
 fn each_once<'a>(
-    fds: &[BorrowedFd<'a>],
-    identify: impl Fn(BorrowedFd<'a>) -> Result<Option<Identity>, Errno>,
-) -> Result<Vec<(Identity, BorrowedFd<'a>)>, Error> {
-    let mut found: Vec<(Identity, BorrowedFd<'a>)> = Vec::new();
+    fds: &[FdRef<'a>],
+    identify: impl Fn(FdRef<'a>) -> Result<Option<Found<'a>>, Errno>,
+) -> Result<Vec<Found<'a>>, Error> {
+    let mut all: Vec<Found<'a>> = Vec::new();
     for fd in fds {
-        if let Some(identity) = identify(*fd).map_err(|_| Error::NotDmaBuf(fds.len()))? {
-            if found.iter().all(|(known, _)| *known != identity) {
-                found.push((identity, *fd));
+        // Any error is a lack of something: of descriptors, for example.
+        if let Some(found) = identify(*fd).map_err(|_| Error::NoResources("descriptors"))? {
+            if all.iter().all(|known| known.identity != found.identity) {
+                all.push(found);
             }
         }
     }
-    Ok(found)
+    Ok(all)
 }
 
 impl Registry {
+    /// An empty table. Ids count from `names_from`, so that those of an earlier process don't come again.
+    pub fn new(names_from: u64) -> Self {
+        Self {
+            buffers: ById::default(),
+            by_identity: HashMap::new(),
+            remembered: ById::default(),
+            last: names_from,
+            bytes: 0,
+        }
+    }
+
     /// The id of a buffer that some group has, or that is remembered.
     pub fn id_of(&self, identity: &Identity) -> Option<BufferId> {
         self.by_identity.get(identity).copied()
@@ -110,7 +147,7 @@ impl Registry {
     }
 
     /// The descriptor of a dma-buf; `None` for a memfd, which has no ioctls and no fences.
-    pub fn dma_buf(&self, id: BufferId) -> Option<&Arc<OwnedFd>> {
+    pub fn dma_buf(&self, id: BufferId) -> Option<&Arc<Descriptor>> {
         let buffer = self.get(id).filter(|buffer| !buffer.identity.is_plain());
         buffer.map(|buffer| &buffer.fd)
     }
@@ -130,18 +167,24 @@ impl Registry {
     }
 
     /// A buffer with the service's own descriptor, to be registered; `None` if the service has one.
-    pub fn open(&self, identity: Identity, fd: BorrowedFd<'_>) -> Result<Option<Buffer>, Error> {
+    pub fn open(&self, found: &Found<'_>, closer: &Arc<Closer>) -> Result<Option<Buffer>, Error> {
         // A remembered buffer has an id and no descriptor.
-        if self.id_of(&identity).is_some_and(|id| self.buffers.contains_key(&id)) {
+        if self.kept(&found.identity).is_some() {
             return Ok(None);
         }
-        let fd = fd.try_clone_to_owned().map_err(|_| Error::NoResources("descriptors"))?;
-        let size = match identity {
-            Identity::DmaBuf(_) => quirks::size(fd.as_fd()),
-            Identity::Memfd(_) => memfd::size(fd.as_fd()),
-        };
-        let size = size.unwrap_or(0);
-        Ok(Some(Buffer { fd: Arc::new(fd), identity, size }))
+        let fd = found.fd.try_clone_to_owned().map_err(|_| Error::NoResources("descriptors"))?;
+        let fd = Arc::new(Descriptor::new(fd, closer));
+        Ok(Some(Buffer { fd, identity: found.identity, size: found.size }))
+    }
+
+    /// The id of a buffer that some group has.
+    pub fn kept(&self, identity: &Identity) -> Option<BufferId> {
+        self.id_of(identity).filter(|id| self.buffers.contains_key(id))
+    }
+
+    /// The memory of all buffers in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Keeps a buffer. It gets its old id if it is remembered.
@@ -152,38 +195,45 @@ impl Registry {
             BufferId(self.last)
         });
         self.remembered.remove(&id);
+        self.bytes = self.bytes.saturating_add(buffer.size);
         self.by_identity.insert(buffer.identity, id);
         self.buffers.insert(id, buffer);
         id
     }
 
-    /// No group has the buffer any more, but the engine remembers its marks. Returns the descriptor.
-    #[must_use]
-    pub fn remember(&mut self, id: BufferId) -> Option<Arc<OwnedFd>> {
-        let buffer = self.buffers.remove(&id)?;
-        self.remembered.insert(id, buffer.identity);
-        Some(buffer.fd)
+    /// No group has the buffer any more, but the engine remembers its marks.
+    pub fn remember(&mut self, id: BufferId) {
+        if let Some(identity) = self.close(id) {
+            self.remembered.insert(id, identity);
+        }
     }
 
-    /// Neither a group nor the engine has anything of the buffer any more. Returns the descriptor.
-    #[must_use]
-    pub fn forget(&mut self, id: BufferId) -> Option<Arc<OwnedFd>> {
-        if let Some(identity) = self.remembered.remove(&id) {
+    /// Neither a group nor the engine has anything of the buffer any more.
+    pub fn forget(&mut self, id: BufferId) {
+        let remembered = self.remembered.remove(&id);
+        if let Some(identity) = self.close(id).or(remembered) {
             self.by_identity.remove(&identity);
         }
+        tables::shrink(&mut self.remembered);
+        tables::shrink(&mut self.by_identity);
+    }
+
+    fn close(&mut self, id: BufferId) -> Option<Identity> {
         let buffer = self.buffers.remove(&id)?;
-        self.by_identity.remove(&buffer.identity);
-        Some(buffer.fd)
+        self.bytes = self.bytes.saturating_sub(buffer.size);
+        tables::shrink(&mut self.buffers);
+        Some(buffer.identity)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use buffersync_kernel::fd::{AsFd, Fd};
     use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 
     use super::*;
 
-    fn memory() -> OwnedFd {
+    fn memory() -> Fd {
         memfd_create(c"test", MemFdCreateFlag::MFD_CLOEXEC).unwrap()
     }
 
@@ -195,20 +245,24 @@ mod tests {
         let fds = [pipe.as_fd(), one.as_fd(), other.as_fd(), again.as_fd()];
         let found = identify(&fds).unwrap();
         assert_eq!(found.len(), 2);
-        assert!(found.iter().all(|(identity, _)| identity.is_plain()));
+        assert!(found.iter().all(|found| found.identity.is_plain()));
         assert!(matches!(identify(&fds[..1]), Err(Error::NotDmaBuf(1))));
     }
 
     #[test]
     fn a_memfd_keeps_its_id_and_is_no_dma_buf() {
-        let (memory, mut registry) = (memory(), Registry::default());
-        let (identity, fd) = identify(&[memory.as_fd()]).unwrap()[0];
-        let buffer = registry.open(identity, fd).unwrap().unwrap();
+        let (memory, mut registry, closer) = (memory(), Registry::new(41), Arc::default());
+        let fds = [memory.as_fd()];
+        let found = &identify(&fds).unwrap()[0];
+        let buffer = registry.open(found, &closer).unwrap().unwrap();
         let id = registry.register(buffer);
-        assert!(registry.open(identity, fd).unwrap().is_none());
+        assert_eq!((id, registry.bytes()), (BufferId(42), found.size));
+        assert!(registry.open(found, &closer).unwrap().is_none());
         assert!(registry.get(id).is_some() && registry.dma_buf(id).is_none());
         assert!(registry.devices([(id, Access::DmaWrite)].into_iter()).is_empty());
-        assert!(registry.remember(id).is_some() && registry.id_of(&identity) == Some(id));
-        assert!(registry.forget(id).is_none() && registry.id_of(&identity).is_none());
+        registry.remember(id);
+        assert!(registry.id_of(&found.identity) == Some(id) && registry.get(id).is_none());
+        registry.forget(id);
+        assert!(registry.id_of(&found.identity).is_none() && registry.bytes() == 0);
     }
 }

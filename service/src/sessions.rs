@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The groups as the service sees them: name, event channel, locks with the records that they may still lead
-//! to, charges to the uid's quotas, grants that were taken away. Writes log lines and slices. Knows neither the
+//! to, charges to the uid's quotas, grants that were taken away. Writes slices. Knows neither the
 //! engine's table nor buffers and fences.
 //!
 //! The engine has the same locks. This file keeps of each what decides about room in the channel and about quotas.
@@ -10,15 +10,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use buffersync_engine::{Close, EvictionCause, GroupId, Time, Token};
+use buffersync_engine::{BufferId, EvictionCause, GroupId, Time, Token};
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::events::{Ahead, EventChannel, MAX_BUFFERS_OF_LOCKS, MAX_FENCES_PER_GROUP};
 use crate::evicted::Evicted;
+use crate::notes::Note;
 use crate::platform::Tracer;
-use crate::quota::{Kind, Quotas};
-use crate::tables::{ByGroup, ById};
+use crate::quota::{Kind, Quotas, Resources};
+use crate::tables::{self, ByGroup, ById};
 use crate::trace::{LockName, Slices};
 
 /// Evictions that dumps show: enough to see a pattern on one screen.
@@ -39,7 +40,7 @@ pub(crate) struct Sessions {
 }
 
 pub(crate) struct Group {
-    pub name: String,
+    pub name: Arc<str>,
     pub uid: u32,
     pub channel: EventChannel,
     /// The group takes part in implicit synchronisation.
@@ -61,6 +62,16 @@ pub(crate) struct Lock {
     waits_for: Option<usize>,
     /// The holder was told that somebody waits.
     contended: bool,
+    /// The grant was told by an event, and the client has not read it.
+    told: Option<Told>,
+}
+
+/// The event that told a grant.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    at: Time,
+    /// [`EventChannel::position`] behind it.
+    position: usize,
 }
 
 impl Lock {
@@ -87,7 +98,7 @@ impl Lock {
 pub(crate) struct Eviction {
     pub at: Time,
     pub uid: u32,
-    pub name: String,
+    pub name: Arc<str>,
     pub token: Token,
     pub cause: EvictionCause,
 }
@@ -117,11 +128,11 @@ impl Group {
 }
 
 impl Sessions {
-    pub fn new(config: &Config, slices: Arc<Slices<Tracer>>) -> Self {
+    pub fn new(config: &Config, resources: Resources, slices: Arc<Slices<Tracer>>) -> Self {
         Self {
             groups: ByGroup::new(),
             by_serial: ById::default(),
-            quotas: Quotas::new(config),
+            quotas: Quotas::new(config, resources),
             max_locks: config.max_locks_per_group as usize,
             evictions: VecDeque::new(),
             slices,
@@ -138,7 +149,7 @@ impl Sessions {
         implicit: bool,
     ) {
         let group = Group {
-            name: name.to_string(),
+            name: name.into(),
             uid,
             channel,
             implicit,
@@ -148,17 +159,16 @@ impl Sessions {
         };
         self.groups.insert(id, group);
         self.by_serial.insert(id.serial(), id);
-        log::debug!("group {} {name:?} opened by uid {uid}", id.serial());
     }
 
     /// Ends a group that has no lock, and gives its charges back. Its client sees that the
     /// channel is closed.
-    pub fn close(&mut self, id: GroupId, how: Close, members: usize) {
+    pub fn close(&mut self, id: GroupId, members: impl Iterator<Item = BufferId>) {
         let Some(group) = self.groups.remove(id) else { return };
         self.by_serial.remove(&id.serial());
-        self.quotas.give_back(group.uid, Kind::Buffers, members as u32);
+        tables::shrink(&mut self.by_serial);
+        members.for_each(|buffer| self.quotas.give_back_buffer(group.uid, buffer));
         self.quotas.give_back(group.uid, Kind::Groups, 1);
-        log::debug!("group {} {:?} of uid {}: {how:?}", id.serial(), group.name, group.uid);
     }
 
     pub fn get(&self, id: GroupId) -> Option<&Group> {
@@ -179,7 +189,7 @@ impl Sessions {
         let uid = self.group(asks)?.uid;
         let group = self.by_serial.get(&serial).and_then(|id| self.get(*id));
         let known = group.filter(|group| group.uid == uid || SYSTEM_UIDS.contains(&uid));
-        Ok(known.map(|group| group.name.as_str()))
+        Ok(known.map(|group| &*group.name))
     }
 
     /// The uid to which a group's jobs belong. Operations after the end of the group get `u32::MAX`, which
@@ -247,7 +257,7 @@ impl Sessions {
             ));
         }
         let waited = group.locks.iter().any(|lock| Some(lock.token) == but && lock.is_waiting());
-        self.quotas.check(group.uid, Kind::Queued, u32::from(!waited))?;
+        self.quotas.check(group.uid, Kind::Queued, u64::from(!waited))?;
         let reserved = group.reserved(but) + Ahead::new(buffers).cost();
         let fences = MAX_FENCES_PER_GROUP + failed;
         group.channel.has_room(reserved, fences).then_some(()).ok_or(Error::EventsUnread)
@@ -271,7 +281,7 @@ impl Sessions {
     pub fn begin_lock(&mut self, id: GroupId, token: Token) {
         let Some(group) = self.groups.get_mut(id) else { return };
         group.last = token;
-        group.locks.push(Lock { token, held: 0, waits_for: None, contended: false });
+        group.locks.push(Lock { token, held: 0, waits_for: None, contended: false, told: None });
     }
 
     /// A lock waits for a grant of so many buffers. Those that it has already count too.
@@ -322,6 +332,27 @@ impl Sessions {
         }
     }
 
+    /// A grant was told by an event, the last one of the group's channel.
+    pub fn told(&mut self, id: GroupId, token: Token, at: Time) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let position = group.channel.position();
+        if let Some(lock) = group.lock_mut(token) {
+            lock.told = Some(Told { at, position });
+        }
+    }
+
+    /// The grants that were told by an event at a time, and of which no client has read. Forgets those that were read.
+    pub fn unread_grants(&mut self) -> Vec<(GroupId, Token, Time)> {
+        let mut unread = Vec::new();
+        for (id, group) in self.groups.iter_mut() {
+            for lock in &mut group.locks {
+                lock.told = lock.told.filter(|told| group.channel.is_unread(told.position));
+                unread.extend(lock.told.map(|told| (id, lock.token, told.at)));
+            }
+        }
+        unread
+    }
+
     /// A lock is over.
     pub fn end_lock(&mut self, id: GroupId, token: Token) {
         self.end_wait(id, token);
@@ -336,31 +367,39 @@ impl Sessions {
         Some(self.get(id)?.locks.first()?.token)
     }
 
-    /// A grant was taken away.
-    pub fn evicted(&mut self, id: GroupId, token: Token, cause: EvictionCause, at: Time) {
-        let Some(group) = self.groups.get_mut(id) else { return };
+    /// A grant was taken away. Returns the line for the log.
+    pub fn evicted(
+        &mut self,
+        id: GroupId,
+        token: Token,
+        cause: EvictionCause,
+        at: Time,
+    ) -> Option<Note> {
+        let group = self.groups.get_mut(id)?;
         group.evicted.add(token);
         self.slices.evicted(group.traced(id, token));
-        let (name, uid) = (group.name.clone(), group.uid);
-        log::warn!("group {} {name:?} of uid {uid} evicted: {cause:?}", id.serial());
+        let (name, uid) = (Arc::clone(&group.name), group.uid);
+        let note = Note::Evicted { uid, group: id.serial(), name: Arc::clone(&name), cause };
         self.evictions.truncate(EVICTIONS_KEPT - 1);
         self.evictions.push_front(Eviction { at, uid, name, token, cause });
+        Some(note)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use buffersync_engine::{Engine, Limits};
+    use buffersync_kernel::fd::Fd;
 
     use super::*;
     use crate::events::MAX_LOCKS_PER_GROUP;
 
-    fn sessions() -> (Sessions, GroupId, std::os::fd::OwnedFd) {
+    fn sessions() -> (Sessions, GroupId, Fd) {
         let config = Config::default();
         let slices = Arc::new(Slices::new(Tracer::new(&config)));
-        let mut sessions = Sessions::new(&config, slices);
+        let mut sessions = Sessions::new(&config, Resources::AMPLE, slices);
         let (id, _) = Engine::new(Limits::default()).open_group(None);
-        let (channel, clients) = EventChannel::new().unwrap();
+        let (channel, clients) = EventChannel::new(&Arc::default()).unwrap();
         sessions.quotas.charge(1, Kind::Groups, 1).unwrap();
         sessions.open(id, 1, "test", channel, false);
         (sessions, id, clients)
@@ -424,11 +463,12 @@ mod tests {
     #[test]
     fn a_name_is_for_its_own_uid_and_for_the_system() {
         let config = Config::default();
-        let mut sessions = Sessions::new(&config, Arc::new(Slices::new(Tracer::new(&config))));
+        let mut sessions =
+            Sessions::new(&config, Resources::AMPLE, Arc::new(Slices::new(Tracer::new(&config))));
         let mut engine = buffersync_engine::Engine::new(Default::default());
         let mut open = |uid, name: &str| {
             let id = engine.open_group(None).0;
-            let (channel, client) = EventChannel::new().unwrap();
+            let (channel, client) = EventChannel::new(&Arc::default()).unwrap();
             sessions.open(id, uid, name, channel, false);
             (id, client)
         };
@@ -440,7 +480,7 @@ mod tests {
         assert_eq!((name(app, own), name(app, other)), (Some("own"), None));
         assert_eq!((name(system, app), name(app, system)), (Some("app"), None));
         assert_eq!(sessions.name_for(app, 99), Ok(None));
-        sessions.close(own, Close::Closed, 0);
+        sessions.close(own, std::iter::empty());
         assert_eq!(sessions.name_for(app, own.serial()), Ok(None));
         assert_eq!(sessions.name_for(own, app.serial()), Err(Error::Closed));
     }

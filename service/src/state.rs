@@ -16,8 +16,8 @@
 //! given it. The methods here need several parts at once. They run under the mutex, and none of them blocks.
 
 use std::collections::BTreeSet;
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use buffersync_aidl::event::Record;
 use buffersync_engine::{
@@ -26,8 +26,8 @@ use buffersync_engine::{
     Wait, Wants,
 };
 use buffersync_kernel::dmabuf::Usage;
-use nix::poll::PollFlags;
 
+use crate::closer::{Closer, Descriptor};
 use crate::error::Error;
 use crate::events::Lost;
 use crate::fences::acquire::Acquires;
@@ -35,10 +35,9 @@ use crate::fences::implicit::{Failed, Waits};
 use crate::fences::release::{Given, Keeper, Releases};
 use crate::fences::Fence;
 use crate::jobs::{usage, Look, Operation};
+use crate::notes::Note;
 use crate::outbox::{self, wire};
-use crate::quota::Kind;
-use crate::reactor::Watched;
-use crate::registry::{DeviceBuffer, Identity, Registry};
+use crate::registry::{DeviceBuffer, Found, Registry};
 use crate::sessions::Sessions;
 use crate::tables::ByGroup;
 
@@ -92,8 +91,30 @@ pub(crate) struct State {
     /// The looks that a lock of all buffers of a group needs, `None` if it needs none; no entry after the
     /// group's buffers have changed.
     pub polled: ByGroup<Option<Looked>>,
-    /// Descriptors that the arbiter closes after it has released the mutex.
-    pub garbage: Vec<Watched>,
+    /// Lines for the log, which the arbiter writes after it has released the mutex.
+    pub notes: Vec<Note>,
+    pub youth: Youth,
+    /// When to look for grants that their clients have not read; `None` if there may be none.
+    pub next_look: Option<Time>,
+    /// How long a client may take to read of a grant for which somebody waits.
+    pub read_within: Duration,
+}
+
+/// The time after the start in which clients of an earlier process of the service may still be at work.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Youth {
+    /// One maximum hold after the start.
+    pub until: Time,
+    /// The start, in nanoseconds of the time of day.
+    pub began_ns: u64,
+}
+
+impl Youth {
+    /// Whether an earlier process may have granted a buffer that is added now. A buffer that is younger than this
+    /// process has no past.
+    fn distrusts(&self, created_ns: Option<u64>, now: Time) -> bool {
+        now < self.until && created_ns.is_none_or(|created| created <= self.began_ns)
+    }
 }
 
 impl State {
@@ -101,15 +122,16 @@ impl State {
     pub fn add(
         &mut self,
         id: GroupId,
-        found: &[(Identity, BorrowedFd<'_>)],
+        found: &[Found<'_>],
         access: Access,
-        max_members: u32,
+        (max_members, closer): (u32, &Arc<Closer>),
+        now: Time,
     ) -> Result<Vec<BufferId>, Error> {
         let uid = self.sessions.group(id)?.uid;
         // Everything that can refuse comes first, so that a refused call has changed nothing.
-        let mut newcomers = 0;
-        for (identity, _) in found {
-            let known = self.registry.id_of(identity);
+        let mut newcomers = Vec::with_capacity(found.len());
+        for found in found {
+            let known = self.registry.id_of(&found.identity);
             let member =
                 known.and_then(|known| self.engine.members(id).find(|(id, _)| *id == known));
             match member {
@@ -117,32 +139,42 @@ impl State {
                     return Err(Error::AccessConflict(id.0))
                 }
                 Some(_) => {}
-                None => newcomers += 1,
+                None => newcomers.push((self.registry.kept(&found.identity), found.size)),
             }
         }
-        if self.engine.members(id).count() + newcomers as usize > max_members as usize {
+        if self.engine.members(id).count() + newcomers.len() > max_members as usize {
             return Err(Error::Quota(
                 "buffers of a group at most: remove some, or open another group",
                 max_members as usize,
             ));
         }
+        let kept = self.registry.bytes();
+        self.sessions.quotas.check_buffers(uid, kept, newcomers.into_iter())?;
         let mut own = Vec::with_capacity(found.len());
-        for (identity, fd) in found {
-            own.push(self.registry.open(*identity, *fd)?);
+        for found in found {
+            own.push(self.registry.open(found, closer)?);
         }
-        self.sessions.quotas.charge(uid, Kind::Buffers, newcomers)?;
 
         self.polled.remove(id);
         let mut ids = Vec::with_capacity(found.len());
-        for ((identity, _), own) in found.iter().zip(own) {
-            let buffer = match own {
-                Some(buffer) => self.registry.register(buffer),
-                None => self.registry.id_of(identity).ok_or(Error::UnknownBuffer(0))?,
+        for (found, own) in found.iter().zip(own) {
+            let known = self.registry.id_of(&found.identity);
+            let buffer = match (own, known) {
+                (Some(buffer), _) => self.registry.register(buffer),
+                (None, Some(known)) => known,
+                (None, None) => return Err(Error::UnknownBuffer(0)),
             };
-            if identity.is_plain() {
+            let has = self.engine.members(id).any(|(member, _)| member == buffer);
+            if found.identity.is_plain() {
                 self.engine.add_plain(id, buffer, access)?;
             } else {
                 self.engine.add(id, buffer, access)?;
+            }
+            if !has {
+                self.sessions.quotas.charge_buffer(uid, buffer, found.size);
+            }
+            if known.is_none() && self.youth.distrusts(found.created_ns, now) {
+                self.engine.distrust(buffer);
             }
             ids.push(buffer);
         }
@@ -175,7 +207,7 @@ impl State {
         self.polled.remove(id);
         for buffer in buffers {
             self.engine.remove(id, buffer, &mut self.effects)?;
-            self.sessions.quotas.give_back(uid, Kind::Buffers, 1);
+            self.sessions.quotas.give_back_buffer(uid, buffer);
         }
         Ok(())
     }
@@ -206,22 +238,21 @@ impl State {
         }
     }
 
-    /// The dma-bufs that a lock asks for with a CPU access, and the events that say that no fence is pending.
+    /// The dma-bufs that a lock asks for with a CPU access.
     fn to_look_at<'a>(
         &'a self,
         id: GroupId,
         wants: Wants<'a>,
-    ) -> impl Iterator<Item = (BufferId, &'a Arc<OwnedFd>, PollFlags)> + 'a {
+    ) -> impl Iterator<Item = (BufferId, &'a Arc<Descriptor>, Usage)> + 'a {
         let of_cpu = self.wanted(id, wants).filter(|(_, access)| !access.is_dma());
         of_cpu.filter_map(|(buffer, access)| {
-            let events = Usage::new(access.is_exclusive()).poll_events();
-            Some((buffer, self.registry.dma_buf(buffer)?, events))
+            Some((buffer, self.registry.dma_buf(buffer)?, Usage::new(access.is_exclusive())))
         })
     }
 
-    /// The group's uid, and the looks that a lock for the CPU needs; `None` if it needs none.
-    pub fn looks_of_cpu(&mut self, id: GroupId, wants: Wants<'_>) -> Option<(u32, Looked)> {
-        let uid = self.sessions.get(id)?.uid;
+    /// The looks that a lock for the CPU needs; `None` if it needs none.
+    pub fn looks_of_cpu(&mut self, id: GroupId, wants: Wants<'_>) -> Option<Looked> {
+        self.sessions.get(id)?;
         let Wants { buffers, accesses } = wants;
         // The common cases first: all for devices, or no buffer of the group for the CPU.
         let of_group = buffers.is_empty() || accesses.is_empty();
@@ -232,19 +263,18 @@ impl State {
         }
         let looks = |state: &Self| {
             let looks = state.to_look_at(id, wants);
-            let looks =
-                looks.map(|(buffer, fd, events)| Look { buffer, fd: Arc::clone(fd), events });
+            let looks = looks.map(|(buffer, fd, usage)| Look { buffer, fd: Arc::clone(fd), usage });
             let looks: Vec<Look> = looks.collect();
             (!looks.is_empty()).then(|| Arc::new(looks))
         };
         if !buffers.is_empty() {
-            return Some((uid, looks(self)?));
+            return looks(self);
         }
         if self.polled.get(id).is_none() {
             let looks = looks(self);
             self.polled.insert(id, looks);
         }
-        Some((uid, Arc::clone(self.polled.get(id)?.as_ref()?)))
+        self.polled.get(id)?.as_ref().map(Arc::clone)
     }
 
     /// `looked` are looks that have found no fence pending, without the mutex. That counts only if the lock
@@ -256,9 +286,9 @@ impl State {
                 return polled.is_some_and(|polled| Arc::ptr_eq(looked, polled));
             }
             let mut before = looked.iter();
-            let same = |(buffer, fd, events)| {
+            let same = |(buffer, fd, usage)| {
                 before.next().is_some_and(|look: &Look| {
-                    look.buffer == buffer && look.events == events && Arc::ptr_eq(&look.fd, fd)
+                    look.buffer == buffer && look.usage == usage && Arc::ptr_eq(&look.fd, fd)
                 })
             };
             self.to_look_at(id, wants).all(same) && before.next().is_none()
@@ -468,21 +498,18 @@ impl State {
 
     /// A grant has kept these fences and needs them no more.
     fn let_go(&mut self, keeper: Keeper, fences: Vec<(FenceId, Arc<Fence>)>) {
-        for (name, fence) in fences {
+        for (name, _) in fences {
             self.releases.let_go(name, keeper);
-            self.garbage.push(fence);
         }
     }
 
     /// The reactor has handed out the wait for a release fence. If it has signalled without an error, the grants that
     /// waited for it keep it no longer: a grant may last for ever, and the giver is charged meanwhile.
     pub fn release_woke(&mut self, id: FenceId, ok: bool) {
-        let Some((fence, keepers)) = self.releases.woke(id) else { return };
+        let Some(keepers) = self.releases.woke(id) else { return };
         for keeper in keepers.into_iter().filter(|_| ok) {
-            let kept = self.acquires.remove_fence(keeper, id);
-            self.garbage.extend(kept.map(|fence| fence as Watched));
+            self.acquires.remove_fence(keeper, id);
         }
-        self.garbage.push(fence);
     }
 
     /// A part of a grant is over, or all of it.
@@ -574,9 +601,9 @@ impl State {
             self.end_lock(id, token);
         }
         if self.sessions.get(id).is_some() {
-            let members = self.engine.members(id).count();
+            let Self { engine, sessions, .. } = self;
+            sessions.close(id, engine.members(id).map(|(buffer, _)| buffer));
             self.engine.close_group(now, id, how, &mut self.effects);
-            self.sessions.close(id, how, members);
             self.polled.remove(id);
         }
     }
@@ -589,7 +616,34 @@ impl State {
         let granted = self.effects.buffers(buffers);
         let (head, buffers) = outbox::granted(token, deadline, granted, group.implicit);
         let sent = group.channel.send(head, buffers);
+        self.sessions.told(id, token, now);
+        let look = now.after(self.read_within);
+        self.next_look = Some(self.next_look.map_or(look, |other| other.min(look)));
         self.told(id, sent, now);
+    }
+
+    /// Takes grants away that their clients have not read in time, for which somebody waits: the clients are stopped,
+    /// or frozen, and would keep the others waiting for the whole hold limit.
+    pub fn take_unread_grants(&mut self, now: Time) {
+        if self.next_look.is_none_or(|look| now < look) {
+            return;
+        }
+        self.next_look = None;
+        for (id, token, at) in self.sessions.unread_grants() {
+            let due = at.after(self.read_within);
+            let look = if due <= now && self.engine.is_waited_for(id, token) {
+                self.engine.expire(now, id, token, &mut self.effects);
+                continue;
+            } else {
+                due.max(now.after(self.read_within))
+            };
+            self.next_look = Some(self.next_look.map_or(look, |other| other.min(look)));
+        }
+    }
+
+    /// The next time at which something has to happen.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.engine.next_deadline().into_iter().chain(self.next_look).min()
     }
 
     /// Tells a group that its queued lock has failed; `reason` is an errno.
@@ -600,11 +654,8 @@ impl State {
         (buffer, reason, cause): (BufferId, i32, FailureCause),
         now: Time,
     ) {
-        let what = match cause {
-            FailureCause::Operation => "cache maintenance failed",
-            FailureCause::ImplicitFence => "an implicit fence did not signal in time",
-        };
-        log::warn!("buffer {}: {what}: errno {reason}", buffer.0);
+        let uid = self.sessions.uid(Some(id));
+        self.notes.push(Note::LockFailed { uid, buffer, errno: reason, cause });
         self.tell(id, outbox::lock_failed(token, buffer, reason, cause), now);
     }
 
@@ -619,7 +670,7 @@ impl State {
         if cause == EvictionCause::Deadline {
             self.end_lock(id, token);
         }
-        self.sessions.evicted(id, token, cause, now);
+        self.notes.extend(self.sessions.evicted(id, token, cause, now));
         self.tell(id, outbox::evicted(token, cause, by), now);
     }
 
@@ -633,8 +684,10 @@ impl State {
     /// A group whose channel is lost counts as dead, because it gets no more events.
     fn told(&mut self, id: GroupId, sent: Result<(), Lost>, now: Time) {
         let Err(lost) = sent else { return };
-        let name = self.sessions.get(id).map_or("", |group| group.name.as_str());
-        log::warn!("group {} {name:?} closed: {lost}", id.serial());
+        if let Some(group) = self.sessions.get(id) {
+            let (uid, name) = (group.uid, Arc::clone(&group.name));
+            self.notes.push(Note::Lost { uid, group: id.serial(), name, lost });
+        }
         self.close(id, Close::Died, now);
     }
 
@@ -643,9 +696,8 @@ impl State {
         let waits = self.effects.waits(waits).iter();
         waits
             .filter_map(|wait| {
-                let events = usage(wait.flags).poll_events();
                 let fd = Arc::clone(self.registry.dma_buf(wait.buffer)?);
-                Some(Look { buffer: wait.buffer, fd, events })
+                Some(Look { buffer: wait.buffer, fd, usage: usage(wait.flags) })
             })
             .collect()
     }

@@ -4,11 +4,23 @@
 //! Tables by names that the service gives.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash};
 
 use buffersync_engine::{BuildIdHasher, GroupId};
 
 /// Clients cannot choose these names, so the hash needs no defence against chosen ones.
 pub type ById<K, V> = HashMap<K, V, BuildIdHasher>;
+
+/// Gives the memory of a crowd back that has left.
+pub fn shrink<K: Eq + Hash, V, S: BuildHasher>(map: &mut HashMap<K, V, S>) {
+    // Half empty is usual for a table that grows and shrinks a little.
+    if map.len() < map.capacity() / 4 {
+        map.shrink_to(2 * map.len().max(KEPT));
+    }
+}
+
+/// Entries for which a table keeps its memory.
+const KEPT: usize = 64;
 
 /// A `T` for each of some groups. An id contains the position of its group in the engine's table
 /// ([`GroupId::position`]), so a look-up is one index here as well.
@@ -58,6 +70,10 @@ impl<T> ByGroup<T> {
 
     pub fn len(&self) -> usize {
         self.count
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (GroupId, &mut T)> {
+        self.cells.iter_mut().flatten().map(|(id, value)| (*id, value))
     }
 
     /// All groups, in no particular order.

@@ -13,6 +13,7 @@ use buffersync_engine::{Access, GroupId, Token};
 use buffersync_service::arbiter::Arbiter;
 use buffersync_service::calls::{HoldFrom, Locked, Opened, Request, Wait, Wants};
 use buffersync_service::config::Config;
+use buffersync_service::quota::Resources;
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::heap;
 
@@ -66,7 +67,7 @@ fn allocations(mut round: impl FnMut()) -> u64 {
 
 #[test]
 fn a_warm_lock_allocates_its_reply_and_an_unlock_nothing() {
-    let arbiter = Arc::new(Arbiter::new(Config::default()).expect("arbiter"));
+    let arbiter = Arc::new(Arbiter::new(Config::default(), Resources::AMPLE).expect("arbiter"));
     let worker = Arc::clone(&arbiter);
     thread::spawn(move || worker.run_worker());
     let buffers: Vec<DmaBuf> = (0..4).map(|_| heap::allocate(4096).expect("heap")).collect();

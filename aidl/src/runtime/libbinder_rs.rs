@@ -63,6 +63,30 @@ pub fn add_service(name: &str, object: SpIBinder) -> Result<(), String> {
     binder::add_service(name, object).map_err(|status| format!("{status:?}"))
 }
 
+/// The service manager. libbinder waits for it, and init restarts the HALs when it restarts.
+pub struct Manager;
+
+impl Manager {
+    /// Whether [`Manager::wait_for_end`] waits.
+    pub const REPORTS_ITS_END: bool = false;
+
+    /// It runs: libbinder has waited for it.
+    pub fn answers() -> bool {
+        true
+    }
+
+    /// Whether a living process serves a name, other than with `own`.
+    pub fn serves(name: &str, own: &SpIBinder) -> Result<bool, String> {
+        let found = binder::check_service(name);
+        Ok(found.is_some_and(|mut found| found != *own && found.ping_binder().is_ok()))
+    }
+
+    /// Never returns: this process ends with it.
+    pub fn wait_for_end() {
+        std::thread::park();
+    }
+}
+
 /// Asks the object to write its state to `fd`. Returns when it has done so.
 pub fn dump<T: FromIBinder + Interface + ?Sized>(
     object: &Strong<T>,

@@ -7,8 +7,13 @@
 //! built with.
 
 use std::os::fd::OwnedFd;
+use std::sync::mpsc::{sync_channel, SyncSender};
+use std::sync::Arc;
 
-use rsbinder::{ExceptionCode, FromIBinder, Interface, SIBinder, Status, StatusCode, Strong};
+use rsbinder::{
+    hub, DeathRecipient, ExceptionCode, FromIBinder, Interface, ProcessState, SIBinder, Status,
+    StatusCode, Strong, WIBinder,
+};
 
 use crate::failure::Failure;
 
@@ -61,6 +66,50 @@ pub fn add_service(name: &str, object: SIBinder) -> Result<(), String> {
         ExceptionCode::TransactionFailed => status.transaction_error().to_string(),
         code => format!("{code:?}: {}", status.message().unwrap_or("no message")),
     })
+}
+
+/// The service manager.
+pub struct Manager;
+
+/// Tells the channel when the service manager has died.
+struct Ended(SyncSender<()>);
+
+impl DeathRecipient for Ended {
+    fn binder_died(&self, _who: &WIBinder) {
+        let _ = self.0.try_send(());
+    }
+}
+
+impl Manager {
+    /// Whether [`Manager::wait_for_end`] waits.
+    pub const REPORTS_ITS_END: bool = true;
+
+    /// Whether it runs.
+    pub fn answers() -> bool {
+        Self::object().is_ok_and(|object| object.ping_binder().is_ok())
+    }
+
+    /// Whether a living process serves a name, other than with `own`. An error has the reason why it is not known.
+    pub fn serves(name: &str, own: &SIBinder) -> Result<bool, String> {
+        let found = hub::try_get_service(name).map_err(|status| status.to_string())?;
+        Ok(found.is_some_and(|found| found != *own && found.ping_binder().is_ok()))
+    }
+
+    /// Waits until it has died. Returns at once if it does not run.
+    pub fn wait_for_end() {
+        let (sender, receiver) = sync_channel(1);
+        // The object keeps a weak reference only.
+        let ended = Arc::new(Ended(sender));
+        let linked =
+            Self::object().and_then(|object| object.link_to_death_arc(&ended).map(|()| object));
+        if let Ok(_object) = linked {
+            let _ = receiver.recv();
+        }
+    }
+
+    fn object() -> rsbinder::Result<SIBinder> {
+        ProcessState::as_self().context_object()
+    }
 }
 
 /// Asks the object to write its state to `fd`. Returns when it has done so.

@@ -58,6 +58,8 @@ pub struct Engine {
     pub(crate) endings: Arena<Ending, ENDING>,
     pub(crate) links: Links,
     /// Buffers that no group has.
+    /// The generation of a buffer that is new.
+    pub(crate) first_generation: u64,
     pub(crate) remembered: Remembered,
     /// The locks that wait while they hold: at each buffer that they hold, by age. An older waiter finds
     /// here the locks that it wounds.
@@ -107,6 +109,7 @@ impl Engine {
         Self {
             limits,
             implicit: false,
+            first_generation: 0,
             groups: Arena::new(),
             locks: Arena::new(),
             spare: Vec::new(),
@@ -126,6 +129,37 @@ impl Engine {
             last: Last::default(),
             work: Work::default(),
         }
+    }
+
+    /// Serials of groups and generations of buffers count from `first`, so that those of an earlier lock table
+    /// don't come again.
+    pub fn name_from(&mut self, first: u64) {
+        self.last.group = first;
+        self.first_generation = first;
+    }
+
+    /// A buffer that was added just now may have a past that this lock table does not know: somebody may still be at
+    /// work on it. It is marked as after the eviction of writers.
+    pub fn distrust(&mut self, buffer: BufferId) {
+        if let Some(at) = self.slot_ids.get(&buffer) {
+            let slot = &mut self.slots[*at];
+            slot.evictions.add(Access::Write);
+            if !slot.coherence.is_plain() {
+                slot.evictions.add(Access::DmaWrite);
+            }
+        }
+    }
+
+    /// Takes a grant away now, as at its deadline. Nothing happens if there is none.
+    pub fn expire(&mut self, now: Time, id: GroupId, token: Token, fx: &mut Effects) {
+        let Ok(at) = self.living(id, token) else { return };
+        self.evict(now, at, fx);
+        self.settle(now, fx);
+    }
+
+    /// Whether a lock waits for a buffer of a grant.
+    pub fn is_waited_for(&self, id: GroupId, token: Token) -> bool {
+        self.living(id, token).is_ok_and(|at| self.waiter_of(at).is_some())
     }
 
     /// From now on a grant to the CPU waits for the implicit fences of its buffers, with
@@ -224,10 +258,12 @@ impl Engine {
             member.access = member.access.stronger(access).ok_or(Error::AccessConflict)?;
             return Ok(member.access);
         }
-        let Self { slots, slot_ids, remembered, .. } = self;
+        let Self { slots, slot_ids, remembered, first_generation, .. } = self;
         let slot = *slot_ids.entry(buffer).or_insert_with(|| {
             let history = remembered.remove(buffer);
-            slots.insert(history.map_or_else(|| new(buffer), |known| known.restored(buffer)))
+            let generation = *first_generation;
+            let new = || Slot { generation, ..new(buffer) };
+            slots.insert(history.map_or_else(new, |known| known.restored(buffer)))
         });
         slots[slot].members += 1;
         // Exactly one more: most groups never grow again.

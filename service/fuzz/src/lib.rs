@@ -34,6 +34,7 @@ use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
 use buffersync_aidl::runtime;
 use buffersync_service::binder::hal::BufferSync;
 use buffersync_service::config::Config;
+use buffersync_service::quota::Resources;
 use rsbinder::{SIBinder, FIRST_CALL_TRANSACTION};
 
 use client::Client;
@@ -93,7 +94,8 @@ impl Fuzzer {
         let config = config();
         runtime::open_driver(&config.device, Some(0))
             .expect("the testbed's guest has a binder driver: cargo xtask fuzz service");
-        let arbiter = buffersync_service::start(config).expect("the arbiter does not start");
+        let arbiter = buffersync_service::start(config, Resources::AMPLE)
+            .expect("the arbiter does not start");
         let service =
             buffersync_aidl::new_binder!(BnBufferSync, BufferSync::new(Arc::clone(&arbiter)));
         let service = service.as_binder();

@@ -21,6 +21,7 @@ use buffersync_aidl::aidl::vendor::buffersync::OpenedGroup::OpenedGroup;
 use buffersync_aidl::{new_binder, runtime, DEFAULT_INSTANCE};
 use buffersync_service::binder::hal::BufferSync;
 use buffersync_service::platform;
+use buffersync_service::quota::Resources;
 use buffersync_service_fuzz::client::{method, Action};
 use buffersync_service_fuzz::descriptors::{DMA_BUFS, OTHERS, PENDING, SIGNALLED};
 use buffersync_service_fuzz::input::{self, Call, Header, Known, Step, LONGEST};
@@ -47,7 +48,7 @@ fn run() -> Result<(), Error> {
     let folder = std::env::var_os("BUFFERSYNC_RECORDING").ok_or("no BUFFERSYNC_RECORDING")?;
     let config = platform::settings()?.ok_or("no settings")?;
     runtime::open_driver(&config.device, Some(config.threads))?;
-    let service = BufferSync::new(buffersync_service::start(config)?);
+    let service = BufferSync::new(buffersync_service::start(config, Resources::AMPLE)?);
     let inner = new_binder!(BnBufferSync, service).as_binder();
     let record = Record { folder: folder.into(), ..Record::default() };
     let record = Arc::new(Mutex::new(record));

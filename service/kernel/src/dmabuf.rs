@@ -4,20 +4,17 @@
 //! dma-bufs (linux/dma-buf.h). Functions with an ioctl require a descriptor that [`identify`] has
 //! recognised.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::stat::fstat;
-use nix::sys::statfs::{fstatfs, FsType};
 
+use crate::fd::{Fd, FdRef};
 use crate::uapi::{
     dma_buf_ioctl_export_sync_file, dma_buf_ioctl_import_sync_file, dma_buf_ioctl_sync, DmaBufSync,
     DmaBufSyncFile, DMA_BUF_SYNC_END, DMA_BUF_SYNC_READ, DMA_BUF_SYNC_RW, DMA_BUF_SYNC_START,
 };
-
-/// `DMA_BUF_MAGIC` of linux/magic.h ("DMAB"): the file system that fstatfs(2) reports for a dma-buf.
-const DMA_BUF_MAGIC: FsType = FsType(0x444d_4142);
 
 /// Descriptors that one poll(2) looks at without allocating: more than groups usually have, in 512
 /// bytes of the stack.
@@ -76,18 +73,39 @@ impl Identity {
     }
 }
 
-/// Identifies a dma-buf without an ioctl. `None` if the descriptor is something else.
+/// A dma-buf that was recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub identity: Identity,
+    /// In bytes.
+    pub size: u64,
+    /// When it was made, in nanoseconds of the time of day. The kernel takes the clock of its last tick.
+    pub created_ns: Option<u64>,
+}
+
+/// Recognises a dma-buf. `None` if the descriptor is something else.
+///
+/// The kernel answers it from `/proc/self/fdinfo`, where only dma-bufs have a line `exp_name:`. No file system is
+/// asked: fstatfs(2) and fstat(2) on a FUSE file last as long as its server likes. fstat(2) comes only after the
+/// descriptor is known to be a dma-buf, whose file system is the kernel's.
 ///
 /// # References
-///  - [fstatfs(2)](https://man7.org/linux/man-pages/man2/fstatfs.2.html)
-///  - [fstat(2)](https://man7.org/linux/man-pages/man2/fstat.2.html)
-pub fn identify(fd: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
-    match fstatfs(fd) {
-        Ok(stat) if stat.filesystem_type() == DMA_BUF_MAGIC => {}
-        _ => return Ok(None),
-    }
+///  - [proc_pid_fdinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html)
+///  - Kernel: `dma_buf_show_fdinfo` in drivers/dma-buf/dma-buf.c
+pub fn identify(fd: FdRef<'_>) -> Result<Option<Found>, Errno> {
+    let Some(size) = crate::fdinfo(fd)?.and_then(|info| size_of_dma_buf(&info)) else {
+        return Ok(None);
+    };
     let stat = fstat(fd.as_raw_fd())?;
-    Ok(Some(Identity { dev: stat.st_dev, ino: stat.st_ino }))
+    let created_ns = crate::nanoseconds(stat.st_ctime, stat.st_ctime_nsec);
+    Ok(Some(Found { identity: Identity { dev: stat.st_dev, ino: stat.st_ino }, size, created_ns }))
+}
+
+/// The size that fdinfo tells of a dma-buf; `None` for any other file.
+fn size_of_dma_buf(info: &str) -> Option<u64> {
+    let value = |key: &str| info.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    value("exp_name:")?;
+    value("size:")?.parse().ok()
 }
 
 /// The position of the first dma-buf whose fences are pending. `None` if one poll(2) finds the events
@@ -97,7 +115,7 @@ pub fn identify(fd: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
 ///  - [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
 ///  - [Kernel: "Implicit Fence Poll Support"](https://docs.kernel.org/driver-api/dma-buf.html#implicit-fence-poll-support)
 pub fn first_pending<'a>(
-    all: impl ExactSizeIterator<Item = (BorrowedFd<'a>, PollFlags)>,
+    all: impl ExactSizeIterator<Item = (FdRef<'a>, PollFlags)>,
 ) -> Result<Option<usize>, Errno> {
     let count = all.len();
     let mut all = all.map(|(fd, events)| PollFd::new(fd, events)).peekable();
@@ -121,17 +139,18 @@ pub fn first_pending<'a>(
 }
 
 /// The implicit fences that an access waits for, as a sync_file; a signalled one if there are none.
-/// Never blocks.
+/// Never blocks: the kernel reads the reservation object without its lock.
 ///
 /// # References
 ///  - [Kernel: `dma_buf_export_sync_file`](https://docs.kernel.org/driver-api/dma-buf.html#c.dma_buf_export_sync_file)
-pub fn export_sync_file(fd: BorrowedFd<'_>, usage: Usage) -> Result<OwnedFd, Errno> {
+///  - Kernel: `dma_resv_get_singleton` in drivers/dma-buf/dma-resv.c
+pub fn export_sync_file(fd: FdRef<'_>, usage: Usage) -> Result<Fd, Errno> {
     let mut data = DmaBufSyncFile { flags: usage.flags(), fd: -1 };
     // SAFETY: the descriptor is open during the call and is a dma-buf, so the request means
     // DMA_BUF_IOCTL_EXPORT_SYNC_FILE, which reads and writes this struct.
     unsafe { dma_buf_ioctl_export_sync_file(fd.as_raw_fd(), &mut data) }?;
     // SAFETY: the ioctl has made this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(data.fd) })
+    Ok(unsafe { Fd::from_raw_fd(data.fd) })
 }
 
 /// Adds the fence of a sync_file to the implicit fences of a dma-buf, as a reader's or a writer's.
@@ -139,11 +158,7 @@ pub fn export_sync_file(fd: BorrowedFd<'_>, usage: Usage) -> Result<OwnedFd, Err
 ///
 /// # References
 ///  - [Kernel: `dma_buf_import_sync_file`](https://docs.kernel.org/driver-api/dma-buf.html#c.dma_buf_import_sync_file)
-pub fn import_sync_file(
-    fd: BorrowedFd<'_>,
-    usage: Usage,
-    fence: BorrowedFd<'_>,
-) -> Result<(), Errno> {
+pub fn import_sync_file(fd: FdRef<'_>, usage: Usage, fence: FdRef<'_>) -> Result<(), Errno> {
     let data = DmaBufSyncFile { flags: usage.flags(), fd: fence.as_raw_fd() };
     // SAFETY: the descriptor is open during the call and is a dma-buf, so the request means
     // DMA_BUF_IOCTL_IMPORT_SYNC_FILE, which reads this struct.
@@ -155,7 +170,7 @@ pub fn import_sync_file(
 ///
 /// # References
 ///  - [Kernel: `dma_buf_sync`](https://docs.kernel.org/driver-api/dma-buf.html#c.dma_buf_sync)
-pub fn start(fd: BorrowedFd<'_>, usage: Usage) -> Result<(), Errno> {
+pub fn start(fd: FdRef<'_>, usage: Usage) -> Result<(), Errno> {
     sync(fd, DMA_BUF_SYNC_START | usage.flags())
 }
 
@@ -163,11 +178,11 @@ pub fn start(fd: BorrowedFd<'_>, usage: Usage) -> Result<(), Errno> {
 ///
 /// # References
 ///  - [Kernel: `dma_buf_sync`](https://docs.kernel.org/driver-api/dma-buf.html#c.dma_buf_sync)
-pub fn end(fd: BorrowedFd<'_>, usage: Usage) -> Result<(), Errno> {
+pub fn end(fd: FdRef<'_>, usage: Usage) -> Result<(), Errno> {
     sync(fd, DMA_BUF_SYNC_END | usage.flags())
 }
 
-fn sync(fd: BorrowedFd<'_>, flags: u32) -> Result<(), Errno> {
+fn sync(fd: FdRef<'_>, flags: u32) -> Result<(), Errno> {
     let argument = DmaBufSync { flags: flags.into() };
     // SAFETY: the descriptor is open during the call and is a dma-buf, so the request means
     // DMA_BUF_IOCTL_SYNC, which reads this struct.
@@ -177,9 +192,9 @@ fn sync(fd: BorrowedFd<'_>, flags: u32) -> Result<(), Errno> {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::os::fd::AsFd;
 
     use super::*;
+    use crate::fd::AsFd;
 
     #[test]
     fn other_descriptors_are_not_identified() {
@@ -187,6 +202,14 @@ mod tests {
         assert_eq!(identify(null.as_fd()), Ok(None));
         let (read, _write) = nix::unistd::pipe().unwrap();
         assert_eq!(identify(read.as_fd()), Ok(None));
+    }
+
+    #[test]
+    fn only_a_dma_bufs_lines_give_a_size() {
+        let dma_buf = "pos:\t0\nflags:\t02000002\nmnt_id:\t9\nino:\t7\nsize:\t8192\ncount:\t2\nexp_name:\tsystem\n";
+        assert_eq!(size_of_dma_buf(dma_buf), Some(8192));
+        assert_eq!(size_of_dma_buf("pos:\t0\nino:\t7\nsize:\t8192\n"), None);
+        assert_eq!(size_of_dma_buf("exp_name:\tx\n"), None);
     }
 
     /// A pipe polls as a dma-buf does. Both ways to keep the descriptors are used.

@@ -3,13 +3,16 @@
 
 //! memfds: memory that processes share by a descriptor.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::time::UNIX_EPOCH;
 
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg};
 use nix::sys::stat::fstat;
 use nix::sys::statfs::{fstatfs, TMPFS_MAGIC};
 
+use crate::fd::FdRef;
 use crate::link;
 
 /// Identifies a memfd, whichever process or descriptor it is seen through. Unique while a descriptor of
@@ -27,7 +30,17 @@ impl Identity {
     }
 }
 
-/// Identifies a memfd. `None` if the descriptor is something else.
+/// A memfd that was recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub identity: Identity,
+    /// In bytes. Its client may change it.
+    pub size: u64,
+    /// When it was made, in nanoseconds of the time of day; `None` where the kernel does not tell (before 5.18).
+    pub created_ns: Option<u64>,
+}
+
+/// Recognises a memfd. `None` if the descriptor is something else.
 ///
 /// Huge pages don't count: the inode numbers of their files come again. A file of a tmpfs that its owner mounted can
 /// have such a name, too. It is memory like a memfd, and has a device number of its own.
@@ -39,7 +52,7 @@ impl Identity {
 ///  - [F_GET_SEALS(2const)](https://man7.org/linux/man-pages/man2/F_GET_SEALS.2const.html)
 ///  - [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html), "the name in
 ///    /proc/self/fd"
-pub fn identify(fd: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
+pub fn identify(fd: FdRef<'_>) -> Result<Option<Found>, Errno> {
     if fcntl(fd.as_raw_fd(), FcntlArg::F_GET_SEALS).is_err() {
         return Ok(None);
     }
@@ -50,17 +63,19 @@ pub fn identify(fd: BorrowedFd<'_>) -> Result<Option<Identity>, Errno> {
         return Ok(None);
     }
     let stat = fstat(fd.as_raw_fd())?;
-    Ok(Some(Identity { dev: stat.st_dev, ino: stat.st_ino }))
-}
-
-/// The size of a memfd in bytes. Leaves the offset alone, which the clients share.
-pub fn size(fd: BorrowedFd<'_>) -> Option<u64> {
-    u64::try_from(fstat(fd.as_raw_fd()).ok()?.st_size).ok()
+    let file = File::from(fd.try_clone_to_owned().map_err(|_| Errno::EMFILE)?);
+    // statx(2); the timestamps of fstat(2) change with each write.
+    let created = file.metadata().and_then(|found| found.created()).ok();
+    let since = created.and_then(|created| created.duration_since(UNIX_EPOCH).ok());
+    Ok(Some(Found {
+        identity: Identity { dev: stat.st_dev, ino: stat.st_ino },
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        created_ns: since.and_then(|since| u64::try_from(since.as_nanos()).ok()),
+    }))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::os::fd::{AsFd, OwnedFd};
 
     use nix::fcntl::{open, OFlag};
@@ -76,13 +91,14 @@ mod tests {
     #[test]
     fn a_memfd_is_the_same_through_each_descriptor_and_no_other_is() {
         let (one, other) = (memfd(), memfd());
-        let known = identify(one.as_fd()).unwrap();
+        let identity = |fd: &dyn AsFd| identify(fd.as_fd()).unwrap().map(|found| found.identity);
+        let known = identity(&one);
         assert!(known.is_some());
-        assert_eq!(identify(one.try_clone().unwrap().as_fd()), Ok(known));
+        assert_eq!(identity(&one.try_clone().unwrap()), known);
         // Another open file of the same memory.
         let path = format!("/proc/self/fd/{}", one.as_raw_fd());
-        assert_eq!(identify(File::open(path).unwrap().as_fd()), Ok(known));
-        assert_ne!(identify(other.as_fd()), Ok(known));
+        assert_eq!(identity(&File::open(path).unwrap()), known);
+        assert_ne!(identity(&other), known);
     }
 
     #[test]
@@ -101,9 +117,13 @@ mod tests {
     }
 
     #[test]
-    fn the_size_is_the_files() {
+    fn the_size_is_the_files_and_it_was_made_just_now() {
         let memory = memfd();
         nix::unistd::ftruncate(&memory, 4096).unwrap();
-        assert_eq!(size(memory.as_fd()), Some(4096));
+        let found = identify(memory.as_fd()).unwrap().unwrap();
+        assert_eq!(found.size, 4096);
+        // The kernel's clock for timestamps is up to a tick late.
+        let now = crate::clock::time_of_day_ns();
+        assert!(found.created_ns.is_none_or(|at| at <= now && now - at < 60_000_000_000));
     }
 }

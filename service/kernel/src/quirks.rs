@@ -7,39 +7,24 @@
 //! | difference | what the service does |
 //! |---|---|
 //! | A descriptor's driver may give any meaning to an ioctl number. | [`dmabuf::identify`], [`memfd::identify`] and [`sync_file::is_sync_file`] issue no ioctl |
-//! | FUSE and network file systems refuse fstatfs(2) (ENOSYS and others). | [`dmabuf::identify`] takes every error as "not a dma-buf" |
+//! | The server of a FUSE file answers fstat(2) and fstatfs(2) when it likes. | [`dmabuf::identify`] reads /proc/self/fdinfo, which asks no file system |
 //! | The kernel counts inode numbers of dma-bufs up in 32 bits, so a number comes back after 2^32 dma-bufs at the earliest. | an [`dmabuf::Identity`] is unique only while a descriptor is open; a buffer remembered without one could pass its marks to the dma-buf that gets its number |
-//! | An exporter need not support SEEK_END. | [`size`] is `None`, and nothing but dumps uses it |
-//! | Only kernels from 6.0 on, and some older kernels of vendors, have EXPORT_SYNC_FILE and IMPORT_SYNC_FILE. | [`has_sync_file_ioctls`] asks the version; the setting `implicit_fences` overrules it |
-//! | START waits for implicit fences, END does not. | [`dmabuf::first_pending`] before START |
+//! //! | Only kernels from 6.0 on, and some older kernels of vendors, have EXPORT_SYNC_FILE and IMPORT_SYNC_FILE. | [`has_sync_file_ioctls`] asks the version; the setting `implicit_fences` overrules it; without them only workers look for implicit fences, by poll(2), again and again |
+//! | START waits for implicit fences, END does not. | [`dmabuf::first_pending`] or [`dmabuf::export_sync_file`] before START |
 //! | A fence can come between poll(2) and START. | the service interrupts a START that blocks |
-//! | poll(2), epoll_ctl(2) and IMPORT_SYNC_FILE take the reservation lock; how long a driver holds it is unknown. | the service calls them without a mutex, on a bounded number of threads |
+//! | poll(2), epoll_ctl(2) and IMPORT_SYNC_FILE take the reservation lock; how long a driver holds it is unknown, and a client can keep it busy. EXPORT_SYNC_FILE does not take it. | the service looks by EXPORT_SYNC_FILE, and calls the others without a mutex on a bounded number of threads |
 //! | Heaps and udmabuf put no fences on a dma-buf, GPU drivers and vgem do; a client can, on any of them. | the service looks for fences on every dma-buf |
 //! | vgem signals a forgotten fence by itself after 10 s, without an error. | nothing: with the default limits its holder is evicted before (after 5 s) |
 //!
 //! [`dmabuf::identify`]: crate::dmabuf::identify
+//! [`dmabuf::export_sync_file`]: crate::dmabuf::export_sync_file
 //! [`dmabuf::Identity`]: crate::dmabuf::Identity
 //! [`dmabuf::first_pending`]: crate::dmabuf::first_pending
 //! [`memfd::identify`]: crate::memfd::identify
 //! [`sync_file::is_sync_file`]: crate::sync_file::is_sync_file
 
-use std::fs::File;
-use std::io::{Seek, SeekFrom};
-use std::os::fd::BorrowedFd;
-
 /// The first Linux with both ioctls for sync_files.
 const SYNC_FILE_IOCTLS: (u32, u32) = (6, 0);
-
-/// The size of a dma-buf in bytes, if its exporter tells.
-///
-/// # References
-///  - [Kernel: "Userspace Interface Notes"](https://docs.kernel.org/driver-api/dma-buf.html#userspace-interface-notes)
-///    (SEEK_END and SEEK_SET to 0 exist for this purpose)
-pub fn size(fd: BorrowedFd<'_>) -> Option<u64> {
-    // The offset is shared with all who have the description; nobody has another use for it.
-    let mut file = File::from(fd.try_clone_to_owned().ok()?);
-    file.seek(SeekFrom::End(0)).ok()
-}
 
 /// Whether the kernel has `DMA_BUF_IOCTL_EXPORT_SYNC_FILE` and `DMA_BUF_IOCTL_IMPORT_SYNC_FILE`, by
 /// its version.

@@ -4,10 +4,11 @@
 //! sync_files (linux/sync_file.h). Functions with an ioctl require a descriptor for which
 //! [`is_sync_file`] is true.
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use nix::errno::Errno;
 
+use crate::fd::{Fd, FdRef};
 use crate::link;
 use crate::uapi::{sync_ioc_file_info, sync_ioc_merge, SyncFenceInfo, SyncFileInfo, SyncMergeData};
 
@@ -47,7 +48,7 @@ pub struct Fence {
 ///
 /// # References
 ///  - Kernel: `sync_file_alloc` in drivers/dma-buf/sync_file.c
-pub fn is_sync_file(fd: BorrowedFd<'_>) -> bool {
+pub fn is_sync_file(fd: FdRef<'_>) -> bool {
     link(fd).is_some_and(|link| link == "anon_inode:sync_file")
 }
 
@@ -55,7 +56,7 @@ pub fn is_sync_file(fd: BorrowedFd<'_>) -> bool {
 ///
 /// # References
 ///  - [Kernel: `struct sync_file_info`](https://docs.kernel.org/driver-api/dma-buf.html#c.sync_file_info)
-pub fn status(fd: BorrowedFd<'_>) -> Status {
+pub fn status(fd: FdRef<'_>) -> Status {
     match file_info(fd, &mut []) {
         Ok(info) => Status::new(info.status),
         // Nothing is known: the caller waits or asks again.
@@ -68,7 +69,7 @@ pub fn status(fd: BorrowedFd<'_>) -> Status {
 ///
 /// # References
 ///  - [Kernel: `struct sync_fence_info`](https://docs.kernel.org/driver-api/dma-buf.html#c.sync_fence_info)
-pub fn fences(fd: BorrowedFd<'_>, most: usize) -> Result<Vec<Fence>, Errno> {
+pub fn fences(fd: FdRef<'_>, most: usize) -> Result<Vec<Fence>, Errno> {
     let none = SyncFenceInfo {
         obj_name: [0; 32],
         driver_name: [0; 32],
@@ -87,7 +88,7 @@ pub fn fences(fd: BorrowedFd<'_>, most: usize) -> Result<Vec<Fence>, Errno> {
 }
 
 /// Without room for fences the kernel reports only their number and the common status.
-fn file_info(fd: BorrowedFd<'_>, fences: &mut [SyncFenceInfo]) -> Result<SyncFileInfo, Errno> {
+fn file_info(fd: FdRef<'_>, fences: &mut [SyncFenceInfo]) -> Result<SyncFileInfo, Errno> {
     let mut info = SyncFileInfo {
         name: [0; 32],
         status: 0,
@@ -109,7 +110,7 @@ fn file_info(fd: BorrowedFd<'_>, fences: &mut [SyncFenceInfo]) -> Result<SyncFil
 /// # References
 ///  - [Kernel: `struct sync_merge_data`](https://docs.kernel.org/driver-api/dma-buf.html#c.sync_merge_data)
 ///  - Kernel: `__dma_fence_unwrap_merge` in drivers/dma-buf/dma-fence-unwrap.c
-pub fn merge(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+pub fn merge(one: FdRef<'_>, other: FdRef<'_>) -> Result<Fd, Errno> {
     let mut name = [0; 32];
     name[..10].copy_from_slice(b"buffersync");
     let mut data = SyncMergeData { name, fd2: other.as_raw_fd(), fence: -1, flags: 0, pad: 0 };
@@ -117,16 +118,15 @@ pub fn merge(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> Result<OwnedFd, Errn
     // SYNC_IOC_MERGE, which reads and writes this struct.
     unsafe { sync_ioc_merge(one.as_raw_fd(), &mut data) }?;
     // SAFETY: the ioctl has made this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(data.fence) })
+    Ok(unsafe { Fd::from_raw_fd(data.fence) })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use nix::sys::epoll::{Epoll, EpollCreateFlags};
 
     use super::*;
+    use crate::fd::AsFd;
 
     #[test]
     fn other_descriptors_are_no_sync_files() {

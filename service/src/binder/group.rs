@@ -7,7 +7,6 @@
 //! gone, also by the death of a client, the kernel tells the binder runtime; the runtime drops the
 //! object, and that ends the group. The service takes no binder from a client and calls none.
 
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::ReleaseFence;
 use buffersync_aidl::aidl::NativeHandle;
 use buffersync_aidl::reply::unfence;
 use buffersync_engine::{Access, BufferId, Close, GroupId, Token};
+use buffersync_kernel::fd::{AsFd, FdRef};
 
 use crate::arbiter::Arbiter;
 use crate::calls::{Living, Locked, Request, Wait, Wants};
@@ -46,7 +46,7 @@ impl SyncGroup {
             let why = format!("the handle has {count} descriptors, and must have 1 to {most}");
             return Err(Error::IllegalArgument(why));
         }
-        let fds: Vec<BorrowedFd<'_>> = handle.fds.iter().map(|fd| fd.as_ref().as_fd()).collect();
+        let fds: Vec<FdRef<'_>> = handle.fds.iter().map(|fd| fd.as_ref().as_fd()).collect();
         let ids = self.arbiter.add(self.id, &fds, access)?;
         Ok(ids.into_iter().map(|id| wire(id.0)).collect())
     }
@@ -136,10 +136,12 @@ impl Interface for SyncGroup {}
 
 impl ISyncGroup for SyncGroup {
     fn add(&self, handle: &NativeHandle, access: AidlAccess) -> binder::Result<Vec<i64>> {
+        super::admit(&self.arbiter)?;
         Ok(self.add_handle(handle, access)?)
     }
 
     fn remove(&self, buffers: &[i64]) -> binder::Result<()> {
+        super::admit(&self.arbiter)?;
         Ok(self.arbiter.remove(self.id, self.named(buffers)?)?)
     }
 
@@ -150,6 +152,7 @@ impl ISyncGroup for SyncGroup {
         accesses: &[AidlAccess],
         timeout_ns: i64,
     ) -> binder::Result<LockReply> {
+        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("lock");
         let call = |request: Request<'_>| self.arbiter.lock(self.id, request);
         Ok(self.locking(lock, buffers, accesses, timeout_ns, call)?)
@@ -162,12 +165,14 @@ impl ISyncGroup for SyncGroup {
         accesses: &[AidlAccess],
         timeout_ns: i64,
     ) -> binder::Result<LockReply> {
+        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("grow");
         let call = |request: Request<'_>| self.arbiter.grow(self.id, request);
         Ok(self.locking(lock, buffers, accesses, timeout_ns, call)?)
     }
 
     fn cancel(&self, lock: i64) -> binder::Result<()> {
+        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("cancel");
         Ok(self.arbiter.cancel(self.id, token_of(lock))?)
     }
@@ -177,6 +182,7 @@ impl ISyncGroup for SyncGroup {
         lock: i64,
         buffer: i64,
     ) -> binder::Result<Option<ParcelFileDescriptor>> {
+        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("getAcquireFence");
         let buffer = buffer_of(buffer)?;
         let fence = self.arbiter.acquire_fence(self.id, token_of(lock), buffer)?;
@@ -184,6 +190,7 @@ impl ISyncGroup for SyncGroup {
     }
 
     fn unlock(&self, lock: i64) -> binder::Result<()> {
+        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("unlock");
         Ok(self.arbiter.unlock(self.id, token_of(lock))?)
     }
@@ -194,11 +201,13 @@ impl ISyncGroup for SyncGroup {
         buffers: &[i64],
         fences: &[ReleaseFence],
     ) -> binder::Result<()> {
+        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("unlockBuffers");
         Ok(self.unlock_part(token_of(lock), buffers, fences)?)
     }
 
     fn downgrade(&self, lock: i64, buffers: &[i64]) -> binder::Result<()> {
+        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("downgrade");
         Ok(self.arbiter.downgrade(self.id, token_of(lock), self.named(buffers)?)?)
     }
@@ -212,6 +221,7 @@ impl ISyncGroup for SyncGroup {
         accesses: &[AidlAccess],
         timeout_ns: i64,
     ) -> binder::Result<LockReply> {
+        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("unlockAndLock");
         if timeout_ns == TRY {
             // It could be refused when the grant has ended.
@@ -226,6 +236,7 @@ impl ISyncGroup for SyncGroup {
     }
 
     fn getLocks(&self) -> binder::Result<Vec<LockState>> {
+        super::admit(&self.arbiter)?;
         let locks = self.arbiter.locks(self.id)?.into_iter();
         let state =
             |Living { token, waiting, grant }| LockState { lock: wire(token.0), waiting, grant };
@@ -233,11 +244,13 @@ impl ISyncGroup for SyncGroup {
     }
 
     fn getGroupName(&self, group: i64) -> binder::Result<Option<String>> {
+        super::admit(&self.arbiter)?;
         let serial = u64::try_from(group).unwrap_or(0);
         Ok(self.arbiter.name_of(self.id, serial)?)
     }
 
     fn close(&self) -> binder::Result<()> {
+        super::admit(&self.arbiter)?;
         Ok(self.arbiter.close(self.id)?)
     }
 }

@@ -3,7 +3,7 @@
 
 //! `IBufferSync`, the object that clients look up: checks arguments, opens groups, dumps.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use binder::{Interface, ParcelFileDescriptor, ThreadState};
@@ -27,15 +27,12 @@ use crate::events::MAX_FENCES_PER_GROUP;
 /// The service's root object.
 pub struct BufferSync {
     arbiter: Arc<Arbiter>,
-    /// Locked while a dump is written to its caller's descriptor. A caller that never reads costs one
-    /// pool thread, not all of them.
-    dumping: Mutex<()>,
 }
 
 impl BufferSync {
     /// Makes the object.
     pub fn new(arbiter: Arc<Arbiter>) -> Self {
-        Self { arbiter, dumping: Mutex::new(()) }
+        Self { arbiter }
     }
 
     fn open(&self, name: &str, options: &GroupOptions) -> Result<OpenedGroup, Error> {
@@ -88,18 +85,24 @@ impl Interface for BufferSync {
         writer: &mut dyn std::io::Write,
         args: &[DumpArgument<'_>],
     ) -> Result<(), binder::StatusCode> {
-        let Ok(_alone) = self.dumping.try_lock() else {
+        // The write waits for the caller as long as the caller likes.
+        let uid = ThreadState::get_calling_uid();
+        let is_trusted = dump::TRUSTED_UIDS.contains(&uid);
+        let (all, trusted) = (&self.arbiter.permits, &self.arbiter.trusted_permits);
+        let permit = if is_trusted { trusted.enter(uid) } else { all.enter(uid) };
+        let Some(_permit) = permit else {
             return Err(runtime::WOULD_BLOCK);
         };
-        // The text is complete before the write, so that the write holds no other mutex.
+        // The text is complete before the write, so that the write holds no mutex.
         let args: Vec<String> = args.iter().map(runtime::dump_argument).collect();
-        let text = dump::render(&self.arbiter, &args);
+        let text = dump::render(&self.arbiter, &args, (!is_trusted).then_some(uid));
         writer.write_all(text.as_bytes()).map_err(|_| runtime::FAILED_TRANSACTION)
     }
 }
 
 impl IBufferSync for BufferSync {
     fn getCapabilities(&self) -> binder::Result<Capabilities> {
+        super::admit(&self.arbiter)?;
         let config = self.arbiter.config();
         // The ranges of all settings fit.
         let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
@@ -120,6 +123,7 @@ impl IBufferSync for BufferSync {
     }
 
     fn openGroup(&self, name: &str, options: &GroupOptions) -> binder::Result<OpenedGroup> {
+        super::admit(&self.arbiter)?;
         Ok(self.open(name, options)?)
     }
 }

@@ -5,11 +5,11 @@
 //! happens on the client's pool thread, without the arbiter's mutex.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use buffersync_engine::{BufferId, FenceId, GroupId, Token};
 use buffersync_kernel::dmabuf::{self, Usage};
+use buffersync_kernel::fd::{AsFd, Fd, FdRef};
 use buffersync_kernel::sync_file::{self, Status};
 use nix::errno::Errno;
 
@@ -66,14 +66,12 @@ impl Acquires {
         chosen.map(|kept| Arc::clone(&kept.fence)).collect()
     }
 
-    /// A fence has signalled: the grant does not wait for it any more. Returns what it kept, to be dropped without the
-    /// mutex.
+    /// A fence has signalled: the grant does not wait for it any more. Returns what it kept.
     pub fn remove_fence(&mut self, grant: Keeper, id: FenceId) -> Option<Arc<Fence>> {
         Some(self.fences(grant)?.remove(&id)?.fence)
     }
 
-    /// A part of the grant is over. Returns the fences that the rest does not wait for, to be dropped without the
-    /// mutex.
+    /// A part of the grant is over. Returns the fences that the rest does not wait for.
     pub fn remove_part(&mut self, grant: Keeper, part: &[BufferId]) -> Vec<(FenceId, Arc<Fence>)> {
         let Some(fences) = self.fences(grant) else { return Vec::new() };
         let mut ended = Vec::new();
@@ -92,7 +90,7 @@ impl Acquires {
         grants.find(|(of, _)| *of == token).map(|(_, fences)| fences)
     }
 
-    /// The grant is over. Returns the fences, to be dropped without the mutex.
+    /// The grant is over. Returns the fences.
     pub fn remove(&mut self, (group, token): Keeper) -> Vec<(FenceId, Arc<Fence>)> {
         let Some(grants) = self.0.get_mut(&group) else { return Vec::new() };
         let Some(nth) = grants.iter().position(|(of, _)| *of == token) else { return Vec::new() };
@@ -109,7 +107,7 @@ impl Acquires {
 pub(crate) fn merge(
     explicit: &[Arc<Fence>],
     implicit: &[DeviceBuffer],
-) -> Result<Option<OwnedFd>, Error> {
+) -> Result<Option<Fd>, Error> {
     let no_resources = |_: Errno| Error::NoResources("descriptors");
     let mut merged = None;
     for fence in explicit {
@@ -125,7 +123,7 @@ pub(crate) fn merge(
 
 /// Nobody has to wait for a fence that has signalled without an error. One that has failed stays: the
 /// client must see its error.
-fn merge_into(merged: &mut Option<OwnedFd>, fence: BorrowedFd<'_>) -> Result<(), Errno> {
+fn merge_into(merged: &mut Option<Fd>, fence: FdRef<'_>) -> Result<(), Errno> {
     if sync_file::status(fence) == Status::Signalled {
         return Ok(());
     }

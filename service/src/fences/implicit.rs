@@ -4,40 +4,44 @@
 //! Locks that wait for implicit fences.
 //!
 //! The engine decides which lock waits for which buffers, and until when. A sync worker looks first. If
-//! a fence is pending, the reactor watches that one buffer; when it is ready, a worker looks again on
-//! behalf of every lock that waits there. A dma-buf has one watch, however many locks wait at it: epoll
-//! takes a descriptor once, and descriptors are scarce.
+//! a fence is pending, the reactor watches the fences that the worker has found in that one buffer; when they have
+//! signalled, a worker looks again on behalf of every lock that waits there. Readers wait for the fences of writers,
+//! and writers for all, so a buffer has two watches at most, however many locks wait at it: descriptors are scarce.
 //!
-//! # Locking
+//! The reactor does not watch the dma-buf itself: its poll takes the reservation lock, which a client can keep busy.
+//! Where the kernel can't export the fences, or there are too many watches, workers look again after a [`PAUSE`].
 //!
-//! The table is behind the arbiter's mutex. A watch is made without it, by the worker that has looked:
-//! epoll_ctl(2) on a dma-buf takes its reservation lock, which a driver may hold for a while. So a watch
-//! is in the table before it is in the reactor, and its maker checks the table again afterwards
-//! ([`Waits::made`]). If all locks have left by then and others have come, two workers make a watch of
-//! one buffer, and the second gets EEXIST. Workers look again for its locks; by then the first worker
-//! has taken its watch back.
-//!
-//! # Bounds
-//!
-//! Each lock has one wait at most, and each buffer one watch.
+//! The table is behind the arbiter's mutex. Each lock has one wait at most.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use buffersync_engine::{BufferId, Failure, JobId, Time};
+use buffersync_kernel::dmabuf::Usage;
 use nix::errno::Errno;
-use nix::poll::PollFlags;
 
 use super::Waiting;
-use crate::jobs::{Job, Look, SyncQueue, WaitJob};
+use crate::closer::{Closer, Descriptor};
+use crate::jobs::{Job, Look, Pending, SyncQueue, WaitJob};
 use crate::reactor::{Reactor, WaitId, Watched};
-use crate::tables::ById;
+use crate::tables::{self, ById};
+
+/// The time between two looks without a watch: a few in the time of a frame. It grows with the number of watches, so
+/// that the looks of a crowd cost no more.
+const PAUSE: Duration = Duration::from_millis(4);
+/// Watches for which the pause is not longer.
+const FEW: usize = 8;
+/// Watches that may have a descriptor. No quota counts them: they are within the reserve
+/// ([`crate::quota::Resources::reserve`]).
+pub const MOST: usize = 256;
 
 #[derive(Default)]
 pub(crate) struct Waits {
     by_job: ById<JobId, Wait>,
-    watches: ById<BufferId, Watch>,
+    watches: ById<BufferId, [Option<Watch>; 2]>,
     last_watch: u64,
+    /// Watches that have a descriptor.
+    files: usize,
     /// How often a worker has found a fence pending, for dumps.
     pub waited: u64,
     /// How many waits have timed out, for dumps.
@@ -47,54 +51,24 @@ pub(crate) struct Waits {
 /// One lock that waits.
 struct Wait {
     uid: u32,
-    /// The buffer whose watch it waits for; `None` while a worker or the queue has its job.
-    at: Option<BufferId>,
+    /// The watch that it waits for; `None` while a worker or the queue has its job.
+    at: Option<(BufferId, Usage)>,
 }
 
-/// A dma-buf that is watched, or is about to be.
+/// The fences of a buffer that the reactor watches.
 struct Watch {
-    /// Distinguishes it from earlier watches of the buffer.
+    /// Distinguishes it from others of the buffer.
     number: u64,
-    fd: Arc<OwnedFd>,
-    events: PollFlags,
+    /// `None`: workers look again soon.
+    fences: Option<Arc<Descriptor>>,
+    /// When the reactor reports it at the latest.
     until: Time,
-    /// `None` while a worker makes it.
-    wait: Option<WaitId>,
+    wait: WaitId,
     jobs: Vec<WaitJob>,
-}
-
-/// A watch that a worker makes.
-#[derive(Clone)]
-pub(crate) struct Order {
-    buffer: BufferId,
-    number: u64,
-    fd: Arc<OwnedFd>,
-    events: PollFlags,
-    until: Time,
 }
 
 /// A wait that has failed, as the engine is told.
 pub(crate) type Failed = (JobId, Failure);
-
-impl Watch {
-    fn order(&self, buffer: BufferId) -> Order {
-        let Self { number, ref fd, events, until, .. } = *self;
-        Order { buffer, number, fd: Arc::clone(fd), events, until }
-    }
-
-    /// Whether the watch that was made for an order is all that is needed.
-    fn is_served_by(&self, made: &Order) -> bool {
-        made.events.contains(self.events) && made.until <= self.until
-    }
-}
-
-impl Order {
-    /// Makes the watch. Call it without the arbiter's mutex, and [`Waits::made`] with the result.
-    pub fn make(&self, reactor: &Reactor<Waiting>) -> Result<WaitId, Errno> {
-        let waiting = Waiting::Implicit { buffer: self.buffer, number: self.number };
-        reactor.watch(Arc::clone(&self.fd) as _, self.events, self.until, waiting)
-    }
-}
 
 impl Waits {
     /// Has a worker look on behalf of a lock.
@@ -106,117 +80,106 @@ impl Waits {
     /// A worker has done a job, which may be a wait.
     pub fn done(&mut self, id: JobId) {
         self.by_job.remove(&id);
+        tables::shrink(&mut self.by_job);
     }
 
     /// A lock waits no more.
-    pub fn end(
-        &mut self,
-        queue: &SyncQueue,
-        reactor: &Reactor<Waiting>,
-        id: JobId,
-        garbage: &mut Vec<Watched>,
-    ) {
+    pub fn end(&mut self, queue: &SyncQueue, reactor: &Reactor<Waiting>, id: JobId) {
         let Some(Wait { uid, at }) = self.by_job.remove(&id) else { return };
-        let Some(buffer) = at else { return queue.remove(uid, id) };
-        let Some(watch) = self.watches.get_mut(&buffer) else { return };
+        let Some((buffer, usage)) = at else { return queue.remove(uid, id) };
+        let Some(watch) = self.watch(buffer, usage) else { return };
         watch.jobs.retain(|job| job.id != id);
         if watch.jobs.is_empty() {
-            self.end_watch(reactor, buffer, garbage);
+            self.end_watch(reactor, buffer, usage);
         }
     }
 
-    /// A worker has found a fence pending, at the `nth` look of a wait. Returns a watch for the caller to
-    /// make, or the failure if the time is up.
+    /// A worker has found fences pending. Returns the failure if the time is up.
     pub fn pending(
         &mut self,
         reactor: &Reactor<Waiting>,
         job: WaitJob,
-        nth: usize,
+        found: Pending,
         now: Time,
-        garbage: &mut Vec<Watched>,
-    ) -> Result<Option<Order>, Failed> {
+        closer: &Arc<Closer>,
+    ) -> Option<Failed> {
         self.waited += 1;
         if !self.by_job.contains_key(&job.id) {
-            // The lock waits no more, and the job may have the last descriptor of a dma-buf.
-            garbage.extend(job.looks.into_iter().map(|look| look.fd as Watched));
-            return Ok(None);
+            // The lock waits no more.
+            return None;
         }
         if job.until <= now {
-            return self.fail(job.id, nth, Errno::ETIMEDOUT).map_or(Ok(None), Err);
+            return self.fail(job.id, found.nth, Errno::ETIMEDOUT);
         }
-        Ok(self.join_watch(reactor, job, nth))
+        let Look { buffer, usage, .. } = *job.looks.get(found.nth)?;
+        let (id, nth) = (job.id, found.nth);
+        if let Some(watch) = self.watch(buffer, usage) {
+            let earlier = job.until < watch.until;
+            watch.jobs.push(job);
+            self.wait_at(id, buffer, usage);
+            if earlier {
+                self.hasten(reactor, buffer, usage);
+            }
+            return None;
+        }
+        let fences = found.fences.filter(|_| self.files < MOST);
+        let fences = fences.map(|fences| Arc::new(Descriptor::new(fences, closer)));
+        match self.begin_watch(reactor, job, (buffer, usage), fences, now) {
+            Ok(()) => {
+                self.wait_at(id, buffer, usage);
+                None
+            }
+            Err(errno) => self.fail(id, nth, errno),
+        }
     }
 
-    /// Adds a wait to the watch of a buffer. Returns the watch if the caller has to make it.
-    fn join_watch(
+    fn watch(&mut self, buffer: BufferId, usage: Usage) -> Option<&mut Watch> {
+        self.watches.get_mut(&buffer)?[usage as usize].as_mut()
+    }
+
+    fn wait_at(&mut self, id: JobId, buffer: BufferId, usage: Usage) {
+        if let Some(wait) = self.by_job.get_mut(&id) {
+            wait.at = Some((buffer, usage));
+        }
+    }
+
+    fn begin_watch(
         &mut self,
         reactor: &Reactor<Waiting>,
         job: WaitJob,
-        nth: usize,
-    ) -> Option<Order> {
-        let Look { buffer, ref fd, events } = *job.looks.get(nth)?;
-        if let Some(wait) = self.by_job.get_mut(&job.id) {
-            wait.at = Some(buffer);
-        }
-        let mut new = false;
-        let watch = self.watches.entry(buffer).or_insert_with(|| {
-            new = true;
-            self.last_watch += 1;
-            let (number, fd, until) = (self.last_watch, Arc::clone(fd), job.until);
-            Watch { number, fd, events, until, wait: None, jobs: Vec::new() }
-        });
-        let before = watch.order(buffer);
-        watch.events |= events;
-        watch.until = watch.until.min(job.until);
-        watch.jobs.push(job);
-        if new {
-            return Some(watch.order(buffer));
-        }
-        if watch.is_served_by(&before) {
-            return None;
-        }
-        // None: another worker makes the watch, and checks the table itself.
-        let wait = watch.wait.take()?;
-        drop(reactor.forget(wait));
-        Some(watch.order(buffer))
+        (buffer, usage): (BufferId, Usage),
+        fences: Option<Arc<Descriptor>>,
+        now: Time,
+    ) -> Result<(), Errno> {
+        self.last_watch += 1;
+        let number = self.last_watch;
+        let pause = PAUSE.saturating_mul(1 + (self.watches.len() / FEW) as u32);
+        let until = if fences.is_some() { job.until } else { job.until.min(now.after(pause)) };
+        let watched = fences.as_ref().map(|fences| Arc::clone(fences) as Watched);
+        let wait = reactor.watch(watched, until, Waiting::Implicit { buffer, number })?;
+        self.files += usize::from(fences.is_some());
+        let watch = Watch { number, fences, until, wait, jobs: vec![job] };
+        self.watches.entry(buffer).or_default()[usage as usize] = Some(watch);
+        Ok(())
     }
 
-    /// A worker has made a watch. Returns the next one if the table wants another by now, or the waits
-    /// that fail because it could not be made.
-    pub fn made(
-        &mut self,
-        queue: &SyncQueue,
-        reactor: &Reactor<Waiting>,
-        order: &Order,
-        made: Result<WaitId, Errno>,
-        garbage: &mut Vec<Watched>,
-    ) -> Result<Option<Order>, Vec<Failed>> {
-        let buffer = order.buffer;
-        let watch = self.watches.get_mut(&buffer).filter(|watch| watch.number == order.number);
-        match (made, watch) {
-            (Ok(wait), Some(watch)) if watch.is_served_by(order) => {
-                watch.wait = Some(wait);
-                Ok(None)
-            }
-            (Ok(wait), watch) => {
-                drop(reactor.forget(wait));
-                Ok(watch.map(|watch| watch.order(buffer)))
-            }
-            (Err(_), None) => Ok(None),
-            (Err(Errno::EEXIST), Some(_)) => {
-                for job in self.end_watch(reactor, buffer, garbage) {
-                    self.look_again(queue, job);
-                }
-                Ok(None)
-            }
-            (Err(errno), Some(_)) => {
-                let jobs = self.end_watch(reactor, buffer, garbage);
-                Err(jobs.iter().filter_map(|job| self.fail_at(job, buffer, errno)).collect())
-            }
-        }
+    /// The last lock waits for a shorter time than all others there: the reactor reports the watch by then. `None` if
+    /// the reactor reports it just now.
+    fn hasten(&mut self, reactor: &Reactor<Waiting>, buffer: BufferId, usage: Usage) -> Option<()> {
+        let watch = self.watch(buffer, usage)?;
+        // None: the handler has the wait already, and a worker looks again.
+        reactor.forget(watch.wait)?;
+        let until = watch.jobs.last()?.until;
+        let watched = watch.fences.as_ref().map(|fences| Arc::clone(fences) as Watched);
+        let waiting = || Waiting::Implicit { buffer, number: watch.number };
+        // Without the fences, workers look again by then.
+        let wait = reactor.watch(watched, until, waiting());
+        watch.wait = wait.or_else(|_| reactor.watch(None, until, waiting())).ok()?;
+        watch.until = until;
+        Some(())
     }
 
-    /// The reactor has found a buffer ready, or its time is up. Workers look again for the waits there;
+    /// The fences of a buffer have signalled, or the time is up. Workers look again for the waits there;
     /// returns those whose time is up.
     pub fn woke(
         &mut self,
@@ -224,17 +187,23 @@ impl Waits {
         reactor: &Reactor<Waiting>,
         (buffer, number): (BufferId, u64),
         now: Time,
-        garbage: &mut Vec<Watched>,
     ) -> Vec<Failed> {
+        let is_it = |watch: &&Watch| watch.number == number;
+        let all = [Usage::Read, Usage::Write];
+        let Some(usage) = all
+            .into_iter()
+            .find(|usage| self.watch(buffer, *usage).as_deref().is_some_and(|w| is_it(&w)))
+        else {
+            return Vec::new();
+        };
         let mut failed = Vec::new();
-        if self.watches.get(&buffer).is_none_or(|watch| watch.number != number) {
-            return failed;
-        }
-        for job in self.end_watch(reactor, buffer, garbage) {
+        for job in self.end_watch(reactor, buffer, usage) {
             if job.until <= now {
-                failed.extend(self.fail_at(&job, buffer, Errno::ETIMEDOUT));
-            } else {
-                self.look_again(queue, job);
+                let nth = job.looks.iter().position(|look| look.buffer == buffer);
+                failed.extend(self.fail(job.id, nth.unwrap_or(0), Errno::ETIMEDOUT));
+            } else if let Some(wait) = self.by_job.get_mut(&job.id) {
+                wait.at = None;
+                queue.push(Job::Wait(job));
             }
         }
         failed
@@ -244,28 +213,18 @@ impl Waits {
         &mut self,
         reactor: &Reactor<Waiting>,
         buffer: BufferId,
-        garbage: &mut Vec<Watched>,
+        usage: Usage,
     ) -> Vec<WaitJob> {
-        let Some(watch) = self.watches.remove(&buffer) else { return Vec::new() };
-        if let Some(wait) = watch.wait {
-            // None: the handler has the wait already, and will not find the watch here.
-            drop(reactor.forget(wait));
+        let Some(both) = self.watches.get_mut(&buffer) else { return Vec::new() };
+        let Some(watch) = both[usage as usize].take() else { return Vec::new() };
+        if both.iter().all(Option::is_none) {
+            self.watches.remove(&buffer);
+            tables::shrink(&mut self.watches);
         }
-        garbage.push(watch.fd);
+        self.files -= usize::from(watch.fences.is_some());
+        // None: the handler has the wait already, and will not find the watch here.
+        drop(reactor.forget(watch.wait));
         watch.jobs
-    }
-
-    /// Has a worker look on behalf of a wait whose watch has ended.
-    fn look_again(&mut self, queue: &SyncQueue, job: WaitJob) {
-        if let Some(wait) = self.by_job.get_mut(&job.id) {
-            wait.at = None;
-            queue.push(Job::Wait(job));
-        }
-    }
-
-    fn fail_at(&mut self, job: &WaitJob, buffer: BufferId, errno: Errno) -> Option<Failed> {
-        let nth = job.looks.iter().position(|look| look.buffer == buffer);
-        self.fail(job.id, nth.unwrap_or(0), errno)
     }
 
     fn fail(&mut self, id: JobId, nth: usize, errno: Errno) -> Option<Failed> {
@@ -277,51 +236,102 @@ impl Waits {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use buffersync_kernel::fd::Fd;
 
     use super::*;
     use crate::clock;
 
     const BUFFER: BufferId = BufferId(1);
 
-    /// A wait for a descriptor that is never ready, as a worker has it.
-    fn begin(waits: &mut Waits, id: u64, fd: &Arc<OwnedFd>) -> WaitJob {
-        let id = JobId(id);
-        waits.by_job.insert(id, Wait { uid: 1, at: None });
-        let until = clock::now().after(Duration::from_secs(60));
-        let looks = vec![Look { buffer: BUFFER, fd: Arc::clone(fd), events: PollFlags::POLLIN }];
-        WaitJob { id, uid: 1, looks, until }
+    struct Rig {
+        queue: SyncQueue,
+        reactor: Reactor<Waiting>,
+        waits: Waits,
+        closer: Arc<Closer>,
+        start: Time,
+    }
+
+    fn rig() -> Rig {
+        Rig {
+            queue: SyncQueue::new(1),
+            reactor: Reactor::new().unwrap(),
+            waits: Waits::default(),
+            closer: Arc::default(),
+            start: clock::now(),
+        }
+    }
+
+    /// A pipe that nobody writes stands for fences that are pending.
+    fn fences() -> (Fd, Fd) {
+        nix::unistd::pipe().unwrap()
+    }
+
+    impl Rig {
+        /// A worker has found fences for a lock that may wait so many seconds.
+        fn finds(&mut self, id: u64, usage: Usage, seconds: u64, fences: Option<Fd>) {
+            let (id, uid) = (JobId(id), 1);
+            self.waits.by_job.insert(id, Wait { uid, at: None });
+            let until = self.start.after(Duration::from_secs(seconds));
+            let fd = Arc::new(Descriptor::new(self::fences().0, &self.closer));
+            let looks = vec![Look { buffer: BUFFER, fd, usage }];
+            let job = WaitJob { id, uid, looks, until };
+            let found = Pending { nth: 0, fences };
+            let failed = self.waits.pending(&self.reactor, job, found, self.start, &self.closer);
+            assert_eq!(failed, None);
+        }
+
+        fn woke(&mut self, number: u64, seconds: u64) -> Vec<JobId> {
+            let now = self.start.after(Duration::from_secs(seconds));
+            let failed = self.waits.woke(&self.queue, &self.reactor, (BUFFER, number), now);
+            failed.into_iter().map(|(id, _)| id).collect()
+        }
     }
 
     #[test]
-    fn a_wait_that_comes_while_a_watch_is_taken_back_does_not_fail() {
-        let (queue, reactor) = (SyncQueue::new(1), Reactor::new().unwrap());
-        let (mut waits, mut garbage) = (Waits::default(), Vec::new());
-        let (read, _write) = nix::unistd::pipe().unwrap();
-        let fd = Arc::new(read);
-        // A worker has made a watch, and has not entered it yet.
-        let job = begin(&mut waits, 1, &fd);
-        let order = waits.pending(&reactor, job, 0, clock::now(), &mut garbage).unwrap().unwrap();
-        let first = order.make(&reactor);
-        // Its lock is cancelled, and another one waits for the same buffer.
-        waits.end(&queue, &reactor, JobId(1), &mut garbage);
-        let job = begin(&mut waits, 2, &fd);
-        let second = waits.pending(&reactor, job, 0, clock::now(), &mut garbage).unwrap().unwrap();
-        let made = second.make(&reactor);
-        assert_eq!(made, Err(Errno::EEXIST));
-        let next = waits.made(&queue, &reactor, &second, made, &mut garbage);
-        assert!(matches!(next, Ok(None)) && waits.watches.is_empty());
-        assert_eq!(queue.len(), 1, "a worker looks again");
-        // The first worker takes its watch back; then there is room for the other's.
-        let next = waits.made(&queue, &reactor, &order, first, &mut garbage);
-        assert!(matches!(next, Ok(None)));
-        let job = begin(&mut waits, 2, &fd);
-        let again = waits.pending(&reactor, job, 0, clock::now(), &mut garbage).unwrap().unwrap();
-        let made = again.make(&reactor);
-        let next = waits.made(&queue, &reactor, &again, made, &mut garbage);
-        assert!(matches!(next, Ok(None)));
-        assert!(waits.watches[&BUFFER].wait.is_some());
-        waits.end(&queue, &reactor, JobId(2), &mut garbage);
-        assert_eq!(reactor.len(), 0);
+    fn locks_of_a_kind_share_a_watch_and_readers_do_not_wait_for_readers_fences() {
+        let mut rig = rig();
+        for (id, usage) in [(1, Usage::Read), (2, Usage::Read), (3, Usage::Write)] {
+            let (fences, _write) = fences();
+            rig.finds(id, usage, 60, Some(fences));
+        }
+        assert_eq!((rig.reactor.len(), rig.waits.files), (2, 2));
+        assert_eq!(rig.woke(1, 1), []);
+        assert_eq!((rig.queue.len(), rig.reactor.len()), (2, 1), "a worker looks for both readers");
+        rig.waits.end(&rig.queue, &rig.reactor, JobId(3));
+        assert_eq!((rig.reactor.len(), rig.waits.files), (0, 0));
+        assert!(rig.waits.watches.is_empty());
+    }
+
+    #[test]
+    fn the_shortest_wait_decides_when_the_watch_ends() {
+        let mut rig = rig();
+        let (fences, _write) = fences();
+        rig.finds(1, Usage::Read, 60, Some(fences));
+        rig.finds(2, Usage::Read, 5, None);
+        let watch = rig.waits.watch(BUFFER, Usage::Read).unwrap();
+        assert_eq!(watch.until, rig.start.after(Duration::from_secs(5)));
+        assert_eq!(rig.woke(1, 5), [JobId(2)]);
+        assert_eq!(rig.queue.len(), 1, "the other one goes on");
+        assert_eq!(rig.reactor.len(), 0);
+    }
+
+    #[test]
+    fn a_watch_that_was_replaced_wakes_nobody() {
+        let mut rig = rig();
+        rig.finds(1, Usage::Read, 60, None);
+        rig.waits.end(&rig.queue, &rig.reactor, JobId(1));
+        rig.finds(2, Usage::Read, 60, None);
+        assert_eq!(rig.woke(1, 1), []);
+        assert_eq!((rig.queue.len(), rig.reactor.len()), (0, 1));
+    }
+
+    #[test]
+    fn without_fences_workers_look_again_soon() {
+        let mut rig = rig();
+        rig.finds(1, Usage::Write, 60, None);
+        let watch = rig.waits.watch(BUFFER, Usage::Write).unwrap();
+        assert_eq!(watch.until, rig.start.after(PAUSE));
+        assert_eq!(rig.woke(1, 1), []);
+        assert_eq!(rig.queue.len(), 1);
     }
 }

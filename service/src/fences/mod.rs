@@ -11,11 +11,12 @@
 //!
 //! No call here waits for a fence: the reactor does. Knows neither the lock table nor Binder.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use buffersync_engine::{BufferId, FenceId};
+use buffersync_kernel::fd::{AsFd, FdRef};
 
+use crate::closer::Descriptor;
 use crate::quota::Charge;
 
 pub(crate) mod acquire;
@@ -26,12 +27,12 @@ pub mod release;
 /// holders can see an error; the giver's uid is charged until the last of them lets go.
 #[derive(Debug)]
 pub struct Fence {
-    file: OwnedFd,
+    file: Descriptor,
     _charge: Charge,
 }
 
 impl AsFd for Fence {
-    fn as_fd(&self) -> BorrowedFd<'_> {
+    fn as_fd(&self) -> FdRef<'_> {
         self.file.as_fd()
     }
 }
@@ -46,7 +47,7 @@ pub enum Waiting {
     /// Implicit fences of a buffer.
     Implicit {
         buffer: BufferId,
-        /// Distinguishes this watch from earlier ones of the same buffer.
+        /// Distinguishes this watch from others of the same buffer.
         number: u64,
     },
 }

@@ -8,23 +8,23 @@
 //! behind the mutex. A fence outlives its group: the next holder waits for it all the same.
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use buffersync_aidl::aidl::vendor::buffersync::ReleaseFence::MAX_FENCES;
 use buffersync_engine::{BufferId, FenceId, GroupId, ReleaseFence, Time, Token};
 use buffersync_kernel::dmabuf::{self, Usage};
+use buffersync_kernel::fd::{AsFd, FdRef};
 use buffersync_kernel::sync_file::{self, Status};
 use nix::errno::Errno;
-use nix::poll::PollFlags;
 
 use super::{Fence, Waiting};
+use crate::closer::{Closer, Descriptor};
 use crate::error::Error;
 use crate::events::MAX_FENCES_PER_GROUP;
 use crate::quota::Quotas;
-use crate::reactor::{Reactor, WaitId, Watched};
+use crate::reactor::{Reactor, WaitId};
 use crate::registry::DeviceBuffer;
-use crate::tables::ById;
+use crate::tables::{self, ById};
 
 /// A release fence as the client gives it.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ pub struct Given<'a> {
     /// `None` means each buffer of the grant that is given none of its own.
     pub buffer: Option<BufferId>,
     /// Any descriptor; [`check`] looks at it.
-    pub fd: BorrowedFd<'a>,
+    pub fd: FdRef<'a>,
 }
 
 /// The fences that count: all of them, but a single one that has signalled is as good as none. Refuses a
@@ -49,8 +49,8 @@ pub(crate) fn check<'a>(given: &'a [Given<'a>]) -> Result<&'a [Given<'a>], Error
 }
 
 /// Makes the service's own sync_files of the given ones.
-pub(crate) fn take(given: &[Given<'_>]) -> Result<Vec<SyncFile>, Error> {
-    given.iter().map(|given| SyncFile::new(given.fd)).collect()
+pub(crate) fn take(given: &[Given<'_>], closer: &Arc<Closer>) -> Result<Vec<SyncFile>, Error> {
+    given.iter().map(|given| SyncFile::new(given.fd, closer)).collect()
 }
 
 /// Puts fences into the dma-bufs that they are for, so that drivers wait for them. The ioctl takes each
@@ -75,19 +75,20 @@ pub(crate) fn import(given: &[Given<'_>], devices: &[DeviceBuffer]) -> Result<()
 #[derive(Debug)]
 pub(crate) struct SyncFile {
     /// A new file with those fences of the given one that have not signalled.
-    file: OwnedFd,
+    file: Descriptor,
     /// One of the fences had failed by then, and with it the work, whatever becomes of the others.
     failed: bool,
 }
 
 impl SyncFile {
-    fn new(given: BorrowedFd<'_>) -> Result<Self, Error> {
+    fn new(given: FdRef<'_>, closer: &Arc<Closer>) -> Result<Self, Error> {
         // First only to refuse a file with too many fences: the kernel's work for a merge grows with them.
         have_failed(given)?;
         let file = sync_file::merge(given, given).map_err(|errno| match errno {
             Errno::ENOMEM => Error::NoResources("memory for a fence"),
             _ => Error::NoResources("descriptors"),
         })?;
+        let file = Descriptor::new(file, closer);
         // After the merge: a fence that fails from now on is in the new file.
         let failed = have_failed(given)?;
         Ok(Self { file, failed })
@@ -100,13 +101,8 @@ pub(crate) fn records(files: &[SyncFile]) -> (usize, usize) {
     (files.len() + failed, failed)
 }
 
-/// Files that nobody needs, for the caller to close without the mutex.
-pub(crate) fn discard(files: Vec<SyncFile>, garbage: &mut Vec<Watched>) {
-    garbage.extend(files.into_iter().map(|file| Arc::new(file.file) as Watched));
-}
-
 /// Whether one of the fences in a file has failed; an error if the file has too many.
-fn have_failed(given: BorrowedFd<'_>) -> Result<bool, Error> {
+fn have_failed(given: FdRef<'_>) -> Result<bool, Error> {
     let fences = sync_file::fences(given, MAX_FENCES as usize).map_err(|_| {
         Error::Quota("fences in one sync_file at most: merge fewer", MAX_FENCES as usize)
     })?;
@@ -184,8 +180,7 @@ impl Releases {
     }
 
     /// Has the reactor watch fences: all or, on an error, none. The caller has checked that the group may have
-    /// so many ([`records`], [`Releases::check_room`]). `garbage` gets descriptors that the
-    /// caller closes without the mutex.
+    /// so many ([`records`], [`Releases::check_room`]).
     ///
     /// A file with a failed fence becomes a fence that has ended, and a second one if others in the file
     /// are pending: the next holder is told of the failure, and still waits for the rest.
@@ -196,7 +191,6 @@ impl Releases {
         giver: &Giver,
         given: &[Given<'_>],
         files: Vec<SyncFile>,
-        garbage: &mut Vec<Watched>,
     ) -> Result<Named, Error> {
         let mut result = Ok(());
         let mut named = Named::default();
@@ -207,13 +201,11 @@ impl Releases {
             }
             if pending && result.is_ok() {
                 let id = self.name(&mut named.fences, given.buffer);
-                result = self.watch(reactor, quotas, giver, id, file, garbage);
-            } else {
-                garbage.push(Arc::new(file));
+                result = self.watch(reactor, quotas, giver, id, file);
             }
         }
         if let Err(error) = result {
-            self.drop_all(reactor, &named, garbage);
+            self.drop_all(reactor, &named);
             return Err(error);
         }
         Ok(named)
@@ -232,21 +224,13 @@ impl Releases {
         quotas: &mut Quotas,
         giver: &Giver,
         id: FenceId,
-        file: OwnedFd,
-        garbage: &mut Vec<Watched>,
+        file: Descriptor,
     ) -> Result<(), Error> {
-        let charge = match quotas.charge_fence(giver.uid) {
-            Ok(charge) => charge,
-            Err(error) => {
-                garbage.push(Arc::new(file));
-                return Err(error);
-            }
-        };
+        let charge = quotas.charge_fence(giver.uid)?;
         let fence = Arc::new(Fence { file, _charge: charge });
         let waiting = Waiting::Release { id, fence: Arc::clone(&fence) };
-        let watched = Arc::clone(&fence) as _;
-        let Ok(wait) = reactor.watch(watched, PollFlags::POLLIN, giver.until, waiting) else {
-            garbage.push(fence);
+        let watched = Some(Arc::clone(&fence) as _);
+        let Ok(wait) = reactor.watch(watched, giver.until, waiting) else {
             return Err(Error::NoResources("descriptors to be watched"));
         };
         self.by_id.insert(id, Release { group: giver.group, wait, fence, keepers: HashSet::new() });
@@ -255,32 +239,21 @@ impl Releases {
     }
 
     /// The unlock was refused: its fences are not watched any more.
-    pub fn drop_all(
-        &mut self,
-        reactor: &Reactor<Waiting>,
-        named: &Named,
-        garbage: &mut Vec<Watched>,
-    ) {
-        named.fences.iter().for_each(|named| self.drop_one(reactor, named.fence, garbage));
+    pub fn drop_all(&mut self, reactor: &Reactor<Waiting>, named: &Named) {
+        named.fences.iter().for_each(|named| self.drop_one(reactor, named.fence));
     }
 
     /// The engine needs a fence no more.
-    pub fn drop_one(
-        &mut self,
-        reactor: &Reactor<Waiting>,
-        id: FenceId,
-        garbage: &mut Vec<Watched>,
-    ) {
+    pub fn drop_one(&mut self, reactor: &Reactor<Waiting>, id: FenceId) {
         if let Some(release) = self.remove(id) {
             // None: the handler has the wait already, and will not find the fence here.
             drop(reactor.forget(release.wait));
-            garbage.push(release.fence);
         }
     }
 
-    /// The reactor has handed out the wait for a fence. Returns it, and the grants that wait for it.
-    pub fn woke(&mut self, id: FenceId) -> Option<(Arc<Fence>, HashSet<Keeper>)> {
-        self.remove(id).map(|release| (release.fence, release.keepers))
+    /// The reactor has handed out the wait for a fence. Returns the grants that wait for it.
+    pub fn woke(&mut self, id: FenceId) -> Option<HashSet<Keeper>> {
+        self.remove(id).map(|release| release.keepers)
     }
 
     fn remove(&mut self, id: FenceId) -> Option<Release> {
@@ -291,6 +264,7 @@ impl Releases {
                 self.by_group.remove(&release.group);
             }
         }
+        tables::shrink(&mut self.by_id);
         Some(release)
     }
 }

@@ -12,14 +12,6 @@ mod invariants;
 use crate::{Effects, Engine, GroupId, Time, Token};
 
 impl Engine {
-    /// The deadline of a grant comes now.
-    pub fn expire(&mut self, now: Time, id: GroupId, token: Token, fx: &mut Effects) {
-        if let Ok(at) = self.living(id, token) {
-            self.evict(now, at, fx);
-            self.settle(now, fx);
-        }
-    }
-
     /// The time-out of a pending lock comes now.
     pub fn time_out(&mut self, now: Time, id: GroupId, token: Token, fx: &mut Effects) {
         if let Ok(at) = self.living(id, token) {

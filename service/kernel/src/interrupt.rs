@@ -1,10 +1,10 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Interrupts a sync worker's system call that takes too long. `jobs` guards its ioctl by it.
+//! Interrupts a system call that takes too long.
 //!
-//! Each worker has a timer that signals its own thread (`SIGEV_THREAD_ID`, timer_create(2)); a timer of
-//! the process would interrupt a thread of the kernel's choice.
+//! A watchdog has a timer that signals the thread that made it (`SIGEV_THREAD_ID`, timer_create(2)); a timer of
+//! the process would interrupt a thread of the kernel's choice. It can end only waits that are interruptible.
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -20,7 +20,7 @@ use nix::sys::time::TimeSpec;
 const PATIENCE: Duration = Duration::from_millis(50);
 /// The interval of further signals: a single one could arrive just before the system call begins.
 const AGAIN: Duration = Duration::from_millis(10);
-/// The signal; nothing else in the service uses it.
+/// The signal; nothing else in the process uses it.
 const INTERRUPT: Signal = Signal::SIGUSR1;
 
 // In glibc and bionic. nix has timers for glibc only, and the `libc` crate has the types for both, but
