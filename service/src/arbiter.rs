@@ -83,10 +83,8 @@ impl Arbiter {
             remembered: config.max_remembered as usize,
         });
         engine.expect_implicit_fences();
-        // Names that count microseconds of this boot: no process makes one in each, so the names of an earlier
-        // process are less.
-        let names_from = kernel_clock::since_boot_ns() / 1_000;
-        engine.name_from(names_from);
+        let names_from = clock::fresh_number();
+        engine.name_groups_from(names_from);
         let youth = Youth {
             until: clock::now().after(hold(config.max_hold_ms)),
             began_ns: kernel_clock::time_of_day_ns(),

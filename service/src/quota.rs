@@ -5,11 +5,11 @@
 //! groups, buffers, locks and fences are elsewhere.
 //!
 //! Each [`Kind`] has a total for all, and some have a maximum for a uid. A uid may have at most its *share* of what
-//! nobody has: one sixteenth ([`SHARE`]). So shares shrink as uids come. With each uid that takes all it can, a
+//! nobody has: one sixteenth (`SHARE`). So shares shrink as uids come. With each uid that takes all it can, a
 //! seventeenth of the rest goes: after 64 of them two percent of the total are left, and the next uid gets its share
 //! of these. No uid can take what others may need, and none has to give anything back.
 //!
-//! Counts that cost only memory have a total of [`CROWD`] maxima: about fifty uids get their maximum. Descriptors are
+//! Counts that cost only memory have a total of `CROWD` maxima: about fifty uids get their maximum. Descriptors are
 //! scarce. Their total is the limit of the process less a reserve ([`Resources::reserve`]) for calls that are
 //! under way, so that whoever has something can unlock, remove and leave at any time: these calls charge nothing.
 

@@ -27,6 +27,7 @@ use buffersync_engine::{
 };
 use buffersync_kernel::dmabuf::Usage;
 
+use crate::clock;
 use crate::closer::{Closer, Descriptor};
 use crate::error::Error;
 use crate::events::Lost;
@@ -173,8 +174,11 @@ impl State {
             if !has {
                 self.sessions.quotas.charge_buffer(uid, buffer, found.size);
             }
-            if known.is_none() && self.youth.distrusts(found.created_ns, now) {
-                self.engine.distrust(buffer);
+            if known.is_none() {
+                self.engine.count_generations_from(buffer, clock::fresh_number());
+                if self.youth.distrusts(found.created_ns, now) {
+                    self.engine.distrust(buffer);
+                }
             }
             ids.push(buffer);
         }

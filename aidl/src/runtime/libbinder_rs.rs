@@ -11,7 +11,8 @@ use std::os::fd::OwnedFd;
 
 use binder::binder_impl::IBinderInternal;
 use binder::{
-    ExceptionCode, FromIBinder, Interface, ProcessState, SpIBinder, Status, StatusCode, Strong,
+    ExceptionCode, FromIBinder, IBinder, Interface, ProcessState, SpIBinder, Status, StatusCode,
+    Strong,
 };
 
 use crate::failure::Failure;

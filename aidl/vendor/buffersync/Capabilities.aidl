@@ -5,6 +5,9 @@ package vendor.buffersync;
 
 /**
  * The features and the limits of this service. They are constant while the service runs.
+ *
+ * The limits of a uid are maxima. If many uids have much, each may have less, so that some is left
+ * for the next uid; the text of ERROR_QUOTA says how much that is.
  */
 @VintfStability
 parcelable Capabilities {

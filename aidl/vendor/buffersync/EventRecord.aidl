@@ -25,6 +25,10 @@ parcelable EventRecord {
      * grant of the buffer has the mark until a grant that began after the eviction has ended in
      * order and all its release fences have signalled. Any such grant clears the mark, a reader's
      * too.
+     *
+     * A service that has restarted does not know who held what before. So in the time of one
+     * Capabilities.maxHoldMs after its start, a buffer that is older than the service has the
+     * mark, and TORN, when it is added.
      */
     const int FLAG_EVICTED = 0x1;
     /**

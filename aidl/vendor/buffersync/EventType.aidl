@@ -20,11 +20,11 @@ enum EventType {
      * Belongs to the GRANTED record before it. value0: the buffer's id, as ISyncGroup.add()
      * returned it. value1: its generation. flags: EVICTED, FENCED, TORN.
      *
-     * The generation is the number of exclusive grants of this buffer so far, this one included.
+     * The generation of a buffer grows by one with each exclusive grant, this one included.
      * Two reads that see the same generation, neither of them marked EVICTED, saw the same content;
-     * a difference of more than one means that a frame was overwritten in between. It counts from
-     * the buffer's first registration in any group. It starts again when the last group lets the
-     * buffer go, unless the service remembers the buffer (see ISyncGroup.add()): then it continues.
+     * a difference of more than one means that a frame was overwritten in between. It continues
+     * while a group has the buffer, or the service remembers it (see ISyncGroup.add()). A number
+     * never comes again, also if the buffer is removed and added, or the service restarts.
      */
     BUFFER = 2,
     /**
@@ -45,6 +45,9 @@ enum EventType {
      * unlocked with a release fence that failed, or had not signalled when the group's hold limit
      * had passed since the unlock. There is one record for each such fence. If only a part was
      * unlocked, the grant goes on with the rest.
+     *
+     * A grant that came by an event is taken away before its deadline if nobody has read its
+     * GRANTED record for a while (usually a second) and a lock waits for it: its client is stopped.
      *
      * Without FENCE, value0 and value1 name a lock that was waiting for a buffer of the grant: the
      * number of its group (see ISyncGroup.getGroupName()), and its own; 0 if none was.

@@ -25,7 +25,8 @@ import vendor.buffersync.OpenedGroup;
  * getInterfaceVersion() and getInterfaceHash() tell which version of these files a service speaks;
  * the hash of a version that is not frozen is "notfrozen". dump() writes text: buffers, holders,
  * waiters and what happened last, bounded in length. With the argument "counters" it is one line of
- * KEY=VALUE pairs, among them groups, buffers and grants.
+ * KEY=VALUE pairs, among them groups, buffers and grants. Root, the system and the shell see
+ * everything; any other caller sees what its own uid has.
  */
 @VintfStability
 interface IBufferSync {

@@ -58,8 +58,6 @@ pub struct Engine {
     pub(crate) endings: Arena<Ending, ENDING>,
     pub(crate) links: Links,
     /// Buffers that no group has.
-    /// The generation of a buffer that is new.
-    pub(crate) first_generation: u64,
     pub(crate) remembered: Remembered,
     /// The locks that wait while they hold: at each buffer that they hold, by age. An older waiter finds
     /// here the locks that it wounds.
@@ -109,7 +107,6 @@ impl Engine {
         Self {
             limits,
             implicit: false,
-            first_generation: 0,
             groups: Arena::new(),
             locks: Arena::new(),
             spare: Vec::new(),
@@ -131,11 +128,17 @@ impl Engine {
         }
     }
 
-    /// Serials of groups and generations of buffers count from `first`, so that those of an earlier lock table
-    /// don't come again.
-    pub fn name_from(&mut self, first: u64) {
+    /// Serials of groups count from `first`, so that those of an earlier lock table don't come again.
+    pub fn name_groups_from(&mut self, first: u64) {
         self.last.group = first;
-        self.first_generation = first;
+    }
+
+    /// Generations of a buffer that was added just now count from `first`, so that those that it had in an
+    /// earlier lock table, or before it was removed, don't come again.
+    pub fn count_generations_from(&mut self, buffer: BufferId, first: u64) {
+        if let Some(at) = self.slot_ids.get(&buffer) {
+            self.slots[*at].generation = first;
+        }
     }
 
     /// A buffer that was added just now may have a past that this lock table does not know: somebody may still be at
@@ -258,12 +261,10 @@ impl Engine {
             member.access = member.access.stronger(access).ok_or(Error::AccessConflict)?;
             return Ok(member.access);
         }
-        let Self { slots, slot_ids, remembered, first_generation, .. } = self;
+        let Self { slots, slot_ids, remembered, .. } = self;
         let slot = *slot_ids.entry(buffer).or_insert_with(|| {
             let history = remembered.remove(buffer);
-            let generation = *first_generation;
-            let new = || Slot { generation, ..new(buffer) };
-            slots.insert(history.map_or_else(new, |known| known.restored(buffer)))
+            slots.insert(history.map_or_else(|| new(buffer), |known| known.restored(buffer)))
         });
         slots[slot].members += 1;
         // Exactly one more: most groups never grow again.

@@ -20,7 +20,7 @@ const PARTS: [&str; 5] = ["aidl", "rustfmt.toml", "service", "testbed/guest", "C
 /// Not the service's name: nothing of the suite may go by that.
 pub const PROGRAM: &str = "arbiter";
 
-/// A function for the engine's copy, which all crates of the service can reach.
+/// A function for the copies of the engine, which the service can reach, and of the kernel's interface.
 const QUESTION: &str = "
 /// True if the environment asks for this fault.
 pub fn fault(name: &str) -> bool {
@@ -50,9 +50,11 @@ pub fn sources<'a>(
         replace(&root().join(part), &copy.join(part))?;
     }
     made(fs::write(copy.join("Cargo.toml"), manifest()?), "wrong/Cargo.toml")?;
-    let engine = copy.join("service/engine/src/lib.rs");
-    let text = made(fs::read_to_string(&engine), "the engine")?;
-    made(fs::write(&engine, text + QUESTION), "the engine")?;
+    for part in ["service/engine/src/lib.rs", "service/kernel/src/lib.rs"] {
+        let path = copy.join(part);
+        let text = made(fs::read_to_string(&path), part)?;
+        made(fs::write(&path, text + QUESTION), part)?;
+    }
     faults.into_iter().try_for_each(|fault| put(copy, fault))
 }
 
@@ -63,7 +65,7 @@ fn put(copy: &Path, fault: &Fault) -> Result<(), Failure> {
         let Fault { name, file, from, .. } = fault;
         return Err(Failure(format!("{name}: {file} does not have this once: {from}")));
     }
-    let asked = if fault.file.starts_with("engine") {
+    let asked = if fault.file.starts_with("engine") || fault.file.starts_with("kernel") {
         format!("crate::fault(\"{}\")", fault.name)
     } else {
         format!("buffersync_engine::fault(\"{}\")", fault.name)

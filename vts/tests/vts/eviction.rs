@@ -4,6 +4,7 @@
 //! Evictions: at the deadline, and when a client dies.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::*;
@@ -37,6 +38,7 @@ pub const TESTS: Tests = tests![
     a_marked_buffer_keeps_its_id_and_its_generation_when_nobody_has_it,
     the_tokens_of_sixteen_evictions_are_remembered_and_no_more,
     deadlines_are_kept_with_tolerance,
+    a_grant_that_nobody_reads_ends_before_its_deadline,
 ];
 
 const SIZE: usize = 16 * 1024;
@@ -296,4 +298,39 @@ fn deadlines_are_kept_with_tolerance() {
         });
         assert!(in_time, "{hold_ms} ms: more than {LATE} ns late, {TIMES} times");
     }
+}
+
+fn a_grant_that_nobody_reads_ends_before_its_deadline() {
+    let buffer = heap::allocate(SIZE).expect("heap");
+    let mut holder = Group::of("vts/holder", &buffer, Access::WRITE);
+    let mut stopped = Group::of("vts/stopped", &buffer, Access::WRITE);
+    let mut next = Group::of("vts/next", &buffer, Access::WRITE);
+    let held = holder.lock();
+    let token = stopped.lock_must_wait();
+    next.lock_must_wait();
+    holder.unlock(&held);
+    // Nobody reads the record of the lock that is granted now.
+    let granted = next.next_grant();
+    let told = now_ns();
+    let grant = stopped.next_grant();
+    assert_eq!(grant.token, token);
+    let limit = Limit::at(grant.deadline);
+    assert!(told < grant.deadline, "the next lock was granted at the deadline");
+    assert_eq!(stopped.next_eviction(token) & event::FLAG_FENCE, 0);
+    drop(limit);
+    next.unlock(&granted);
+    // A client that reads keeps its grant.
+    let held = holder.lock();
+    stopped.lock_must_wait();
+    holder.unlock(&held);
+    let grant = stopped.next_grant();
+    let limit = Limit::at(grant.deadline);
+    next.lock_must_wait();
+    assert!(
+        next.nothing_within(Duration::from_millis(2_500)),
+        "granted against a client that reads"
+    );
+    limit.assert_ahead("the grant of a client that reads");
+    stopped.unlock(&grant);
+    next.next_grant();
 }

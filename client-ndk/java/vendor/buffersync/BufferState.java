@@ -48,7 +48,7 @@ public final class BufferState {
     }
 
     /**
-     * How often the buffer was granted exclusively so far. Two grants of the same generation, neither of
+     * A number that grows by one with each exclusive grant of the buffer. Two grants of the same generation, neither of
      * them {@link #isEvicted}, see the same content.
      *
      * @return the number, this grant included if it is exclusive; 0: never

@@ -56,19 +56,22 @@ const FAULTS: [Fault; 5] = [
     Fault {
         name: "a_refused_add_keeps_descriptors",
         file: "src/state.rs",
-        from: "self.sessions.quotas.charge(uid, Kind::Buffers, newcomers)?;",
-        to: "if let Err(error) = self.sessions.quotas.charge(uid, Kind::Buffers, newcomers) {
-            if FAULT { std::mem::forget(own); }
+        from: "self.sessions.quotas.check_buffers(uid, kept, newcomers.into_iter())?;",
+        to: "if let Err(error) = self.sessions.quotas.check_buffers(uid, kept, newcomers.into_iter()) {
+            let copies = found.iter().map(|found| found.fd.try_clone_to_owned());
+            if FAULT { copies.for_each(std::mem::forget); }
             return Err(error);
         }",
         noticed_by: &["left over"],
     },
     Fault {
         name: "a_dropped_fence_is_kept",
-        file: "src/state.rs",
-        from: "\n        self.garbage.push(fence);",
-        to: "\n        if FAULT { std::mem::forget(Arc::clone(&fence)); }
-        self.garbage.push(fence);",
+        file: "src/fences/release.rs",
+        from: "self.remove(id).map(|release| release.keepers)",
+        to: "self.remove(id).map(|release| {
+            if FAULT { std::mem::forget(release.fence); }
+            release.keepers
+        })",
         noticed_by: &["left over"],
     },
     Fault {
@@ -82,9 +85,9 @@ const FAULTS: [Fault; 5] = [
     Fault {
         name: "a_worker_panics_at_a_pending_fence",
         file: "src/jobs.rs",
-        from: "(Job::Wait(job), Some(nth)) => return Outcome::Pending(job, nth),",
+        from: "(Job::Wait(job), Some(pending)) => return Outcome::Pending(job, pending),",
         to: "(Job::Wait(_), Some(_)) if FAULT => panic!(\"a fence is pending\"),
-        (Job::Wait(job), Some(nth)) => return Outcome::Pending(job, nth),",
+        (Job::Wait(job), Some(pending)) => return Outcome::Pending(job, pending),",
         noticed_by: &["a fence is pending"],
     },
     Fault {
