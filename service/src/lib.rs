@@ -15,7 +15,7 @@
 //! | `jobs`, `closer` | queues and threads for `DMA_BUF_IOCTL_SYNC`; for close(2) | the lock table |
 //! | `reactor` | the thread that waits for fences and deadlines | groups |
 //! | `events` | the service's end of a group's event channel | the engine |
-//! | `quota`, `permits`, `oneways` | limits of a uid and of all; of threads that clients keep waiting; of oneway calls | what is counted |
+//! | `quota`, `permits`, `oneways` | limits of a uid and of all; of threads that clients keep waiting; floods of oneway calls | what is counted |
 //! | `tables`, `clock`, `poison` | maps by the engine's ids; the time; mutexes that end the process after a panic | who uses them |
 //! | [`config`], [`platform`], `registration`, `error`, [`dump`], `notes`, `logging`, `trace` | settings, start, refusals, reports | |
 //!
@@ -144,6 +144,9 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let name = format!("vendor.buffersync.IBufferSync/{}", config.instance);
     runtime::open_driver(&config.device, Some(config.threads)).map_err(ServeError::Binder)?;
     let arbiter = start(config, resources)?;
+    let gate = Arc::clone(&arbiter);
+    runtime::set_oneway_gate(move |uid| gate.oneways.is_flood(uid, clock::now()))
+        .map_err(|error| ServeError::Resources { what: "oneway", why: error.to_string() })?;
     let service = buffersync_aidl::new_binder!(BnBufferSync, binder::hal::BufferSync::new(arbiter));
     ProcessState::start_thread_pool();
     registration::register(&name, &service.as_binder())?;

@@ -1,22 +1,21 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Refuses floods of oneway calls.
+//! Notices floods of oneway calls.
 //!
 //! No method of the interface is oneway, but a client can send any of them so. Then it does not wait for the answer,
-//! and can send the next calls faster than the service works. The driver hides the pid of a oneway caller: it is 0.
-//! (So is that of a caller in another pid namespace, which is why some are let through.)
+//! and can send the next calls faster than the service works. The runtime slows them down beyond a rate
+//! (`buffersync_aidl::runtime::set_oneway_gate`).
 
 use std::sync::Mutex;
 use std::time::Duration;
 
 use buffersync_engine::Time;
 
-use crate::error::Error;
 use crate::poison;
 
-/// Calls of a uid in a [`PERIOD`]: far more than a client of a container makes that has a few frames in each.
-const BURST: u32 = 1_000;
+/// Calls of a uid in a [`PERIOD`] that are no flood. An honest client makes none.
+const BURST: u32 = 50;
 const PERIOD: Duration = Duration::from_secs(1);
 /// Uids that are counted. If there are more, the one whose period began first is forgotten.
 const UIDS: usize = 32;
@@ -32,30 +31,23 @@ struct Count {
 }
 
 impl Oneways {
-    /// Counts a oneway call, and refuses it if the uid has made too many.
-    pub fn admit(&self, uid: u32, now: Time) -> Result<(), Error> {
+    /// Counts a oneway call. Returns whether the uid floods.
+    pub fn is_flood(&self, uid: u32, now: Time) -> bool {
         let mut counts = poison::lock(&self.0);
-        let nth = counts.iter().position(|count| count.uid == uid).unwrap_or_else(|| {
-            if counts.len() == UIDS {
-                let first = counts.iter().enumerate().min_by_key(|(_, count)| count.since);
-                let first = first.map_or(0, |(nth, _)| nth);
-                counts.swap_remove(first);
+        if let Some(count) = counts.iter_mut().find(|count| count.uid == uid) {
+            if count.since.after(PERIOD) <= now {
+                *count = Count { uid, since: now, calls: 0 };
             }
-            counts.push(Count { uid, since: now, calls: 0 });
-            counts.len() - 1
-        });
-        let count = &mut counts[nth];
-        if count.since.after(PERIOD) <= now {
-            (count.since, count.calls) = (now, 0);
+            count.calls += 1;
+            return count.calls > BURST;
         }
-        count.calls += 1;
-        if count.calls > BURST {
-            return Err(Error::Quota(
-                "oneway calls of a uid in a second at most: wait for each answer",
-                BURST as usize,
-            ));
+        if counts.len() == UIDS {
+            let first = counts.iter().enumerate().min_by_key(|(_, count)| count.since);
+            let first = first.map_or(0, |(nth, _)| nth);
+            counts.swap_remove(first);
         }
-        Ok(())
+        counts.push(Count { uid, since: now, calls: 1 });
+        false
     }
 }
 
@@ -64,21 +56,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_refused_until_its_period_is_over() {
+    fn a_flood_lasts_until_its_period_is_over() {
         let (oneways, start) = (Oneways::default(), Time(0));
         for _ in 0..BURST {
-            assert_eq!(oneways.admit(1, start), Ok(()));
+            assert!(!oneways.is_flood(1, start));
         }
-        assert!(oneways.admit(1, start).is_err());
-        assert_eq!(oneways.admit(2, start), Ok(()), "another uid has its own count");
-        assert_eq!(oneways.admit(1, start.after(PERIOD)), Ok(()));
+        assert!(oneways.is_flood(1, start));
+        assert!(!oneways.is_flood(2, start), "another uid has its own count");
+        assert!(!oneways.is_flood(1, start.after(PERIOD)));
     }
 
     #[test]
     fn the_table_is_bounded() {
         let oneways = Oneways::default();
         for uid in 0..10 * UIDS as u32 {
-            oneways.admit(uid, Time(uid.into())).unwrap();
+            assert!(!oneways.is_flood(uid, Time(uid.into())));
         }
         assert_eq!(oneways.0.lock().unwrap().len(), UIDS);
     }

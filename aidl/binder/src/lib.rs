@@ -23,11 +23,6 @@ impl ThreadState {
     pub fn get_calling_uid() -> u32 {
         rsbinder::get_calling_uid()
     }
-
-    /// The pid of the caller; 0 if it does not wait for the answer. Outside of a call, the pid of this process.
-    pub fn get_calling_pid() -> i32 {
-        rsbinder::get_calling_pid()
-    }
 }
 
 /// This process's binder threads.

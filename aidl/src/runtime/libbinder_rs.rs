@@ -56,6 +56,11 @@ pub fn open_driver(device: &str, max_threads: Option<u32>) -> Result<(), String>
     Ok(())
 }
 
+/// Does nothing: libbinder keeps no parcels. The driver's own detection of oneway floods is on by default.
+pub fn set_oneway_gate(_gate: impl Fn(u32) -> bool + Send + Sync + 'static) -> std::io::Result<()> {
+    Ok(())
+}
+
 /// Does nothing: libbinder has no thread-locals of Rust.
 pub fn prepare_thread() {}
 

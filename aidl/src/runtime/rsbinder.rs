@@ -23,7 +23,12 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/buffersync.rs"));
 }
 
+#[path = "oneway.rs"]
+mod oneway;
+
 pub use generated::vendor;
+pub(crate) use oneway::after_call;
+pub use oneway::set_gate as set_oneway_gate;
 pub use rsbinder::NativeHandle;
 
 /// An argument of `Interface::dump`: one word of `dumpsys INSTANCE WORD...`.

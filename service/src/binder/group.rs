@@ -136,12 +136,10 @@ impl Interface for SyncGroup {}
 
 impl ISyncGroup for SyncGroup {
     fn add(&self, handle: &NativeHandle, access: AidlAccess) -> binder::Result<Vec<i64>> {
-        super::admit(&self.arbiter)?;
         Ok(self.add_handle(handle, access)?)
     }
 
     fn remove(&self, buffers: &[i64]) -> binder::Result<()> {
-        super::admit(&self.arbiter)?;
         Ok(self.arbiter.remove(self.id, self.named(buffers)?)?)
     }
 
@@ -152,7 +150,6 @@ impl ISyncGroup for SyncGroup {
         accesses: &[AidlAccess],
         timeout_ns: i64,
     ) -> binder::Result<LockReply> {
-        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("lock");
         let call = |request: Request<'_>| self.arbiter.lock(self.id, request);
         Ok(self.locking(lock, buffers, accesses, timeout_ns, call)?)
@@ -165,14 +162,12 @@ impl ISyncGroup for SyncGroup {
         accesses: &[AidlAccess],
         timeout_ns: i64,
     ) -> binder::Result<LockReply> {
-        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("grow");
         let call = |request: Request<'_>| self.arbiter.grow(self.id, request);
         Ok(self.locking(lock, buffers, accesses, timeout_ns, call)?)
     }
 
     fn cancel(&self, lock: i64) -> binder::Result<()> {
-        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("cancel");
         Ok(self.arbiter.cancel(self.id, token_of(lock))?)
     }
@@ -182,7 +177,6 @@ impl ISyncGroup for SyncGroup {
         lock: i64,
         buffer: i64,
     ) -> binder::Result<Option<ParcelFileDescriptor>> {
-        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("getAcquireFence");
         let buffer = buffer_of(buffer)?;
         let fence = self.arbiter.acquire_fence(self.id, token_of(lock), buffer)?;
@@ -190,7 +184,6 @@ impl ISyncGroup for SyncGroup {
     }
 
     fn unlock(&self, lock: i64) -> binder::Result<()> {
-        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("unlock");
         Ok(self.arbiter.unlock(self.id, token_of(lock))?)
     }
@@ -201,13 +194,11 @@ impl ISyncGroup for SyncGroup {
         buffers: &[i64],
         fences: &[ReleaseFence],
     ) -> binder::Result<()> {
-        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("unlockBuffers");
         Ok(self.unlock_part(token_of(lock), buffers, fences)?)
     }
 
     fn downgrade(&self, lock: i64, buffers: &[i64]) -> binder::Result<()> {
-        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("downgrade");
         Ok(self.arbiter.downgrade(self.id, token_of(lock), self.named(buffers)?)?)
     }
@@ -221,7 +212,6 @@ impl ISyncGroup for SyncGroup {
         accesses: &[AidlAccess],
         timeout_ns: i64,
     ) -> binder::Result<LockReply> {
-        super::admit(&self.arbiter)?;
         let _slice = self.arbiter.slices.slice("unlockAndLock");
         if timeout_ns == TRY {
             // It could be refused when the grant has ended.
@@ -236,7 +226,6 @@ impl ISyncGroup for SyncGroup {
     }
 
     fn getLocks(&self) -> binder::Result<Vec<LockState>> {
-        super::admit(&self.arbiter)?;
         let locks = self.arbiter.locks(self.id)?.into_iter();
         let state =
             |Living { token, waiting, grant }| LockState { lock: wire(token.0), waiting, grant };
@@ -244,13 +233,11 @@ impl ISyncGroup for SyncGroup {
     }
 
     fn getGroupName(&self, group: i64) -> binder::Result<Option<String>> {
-        super::admit(&self.arbiter)?;
         let serial = u64::try_from(group).unwrap_or(0);
         Ok(self.arbiter.name_of(self.id, serial)?)
     }
 
     fn close(&self) -> binder::Result<()> {
-        super::admit(&self.arbiter)?;
         Ok(self.arbiter.close(self.id)?)
     }
 }

@@ -102,7 +102,6 @@ impl Interface for BufferSync {
 
 impl IBufferSync for BufferSync {
     fn getCapabilities(&self) -> binder::Result<Capabilities> {
-        super::admit(&self.arbiter)?;
         let config = self.arbiter.config();
         // The ranges of all settings fit.
         let int = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
@@ -123,7 +122,6 @@ impl IBufferSync for BufferSync {
     }
 
     fn openGroup(&self, name: &str, options: &GroupOptions) -> binder::Result<OpenedGroup> {
-        super::admit(&self.arbiter)?;
         Ok(self.open(name, options)?)
     }
 }
