@@ -7,7 +7,7 @@
 //! with. `cargo xtask test` compiles this file against a crate with libbinder_rs's signatures.
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use binder::binder_impl::IBinderInternal;
 use binder::{
@@ -54,6 +54,11 @@ pub fn open_driver(device: &str, max_threads: Option<u32>) -> Result<(), String>
         ProcessState::set_thread_pool_max_thread_count(threads);
     }
     Ok(())
+}
+
+/// `None`: libbinder closes its descriptor in children itself.
+pub fn driver() -> Option<RawFd> {
+    None
 }
 
 /// Does nothing: libbinder keeps no parcels. The driver's own detection of oneway floods is on by default.

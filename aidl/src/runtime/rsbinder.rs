@@ -6,7 +6,7 @@
 //! `libbinder_rs.rs` has the same items for the other side. No other file knows which runtime it is
 //! built with.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::Arc;
 
@@ -58,6 +58,11 @@ pub fn open_driver(device: &str, max_threads: Option<u32>) -> Result<(), String>
     rsbinder::ProcessState::init(device, max_threads.unwrap_or(0))
         .map(|_| ())
         .map_err(|error| format!("{device}: {error}"))
+}
+
+/// The binder descriptor, for a process that has opened the driver.
+pub fn driver() -> Option<RawFd> {
+    Some(ProcessState::as_self().driver().as_raw_fd())
 }
 
 /// Makes the runtime create its thread-local of the calling thread, if the driver is open.

@@ -1,7 +1,16 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Refuses the parent's objects in a forked child.
+//! Keeps a forked child away from the parent's objects.
+//!
+//! # The descriptor
+//!
+//! The driver notices the death of a process when nobody has its binder descriptor any more. A child has it, too. So
+//! if a holder forks a helper and dies, its lock would last until the deadline, and its groups as long as the helper
+//! lives. The child therefore closes the descriptor ([`close_driver`], pthread_atfork(3)), as libbinder does. A child
+//! that was made by clone(2) itself runs no such handler, and one that calls exec needs none.
+//!
+//! # The objects
 //!
 //! A child that was forked and has not called exec has the parent's binder descriptor, but not the
 //! driver's mapping (`VM_DONTCOPY`): it would read a reply from an unmapped address, and a reference
@@ -13,14 +22,16 @@
 //! the kernel wipes in a child.
 //!
 //! # References
-//! `MADV_WIPEONFORK` in madvise(2), Linux 4.14.
+//! `MADV_WIPEONFORK` in madvise(2), Linux 4.14; [fork(2)](https://man7.org/linux/man-pages/man2/fork.2.html), "a child
+//! can safely call only async-signal-safe functions".
 
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use binder::{FromIBinder, Strong};
+use buffersync_aidl::runtime;
 use nix::sys::mman::{mmap_anonymous, munmap, MapFlags, ProtFlags};
 
 use crate::ending;
@@ -31,6 +42,8 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 /// A word that is 1 in that process and 0 in its children. Null before the driver is open, and on a
 /// kernel that can't wipe.
 static WIPED: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+/// The binder descriptor, -1 while there is none to be closed in a child.
+static DRIVER: AtomicI32 = AtomicI32::new(-1);
 
 /// Notes that this process has opened the driver.
 pub(crate) fn claim() {
@@ -40,6 +53,33 @@ pub(crate) fn claim() {
         if let Some(word) = wiped_word() {
             word.store(1, Ordering::Relaxed);
             WIPED.store(ptr::from_ref(word).cast_mut(), Ordering::Release);
+        }
+        if let Some(driver) = runtime::driver() {
+            DRIVER.store(driver, Ordering::Relaxed);
+            // SAFETY: the handler makes system calls only, which a child of a process with threads may do. An
+            // error means that there is no memory for it; the parent's death is then noticed later.
+            unsafe { libc::pthread_atfork(None, None, Some(close_driver)) };
+        }
+    }
+}
+
+/// Runs in each forked child. The number of the descriptor stays taken, by /dev/null: what still knows it must not
+/// act on another file of the child.
+unsafe extern "C" fn close_driver() {
+    let driver = DRIVER.swap(-1, Ordering::Relaxed);
+    if driver < 0 {
+        return;
+    }
+    let flags = libc::O_RDWR | libc::O_CLOEXEC;
+    // SAFETY: open(2), dup3(2) and close(2) may be called in a child of a process with threads, the path ends with
+    // NUL, and the parent's runtime, which owns the descriptor, does not run in the child.
+    unsafe {
+        let null = libc::open(c"/dev/null".as_ptr(), flags);
+        if null < 0 || libc::dup3(null, driver, libc::O_CLOEXEC) < 0 {
+            libc::close(driver);
+        }
+        if null >= 0 {
+            libc::close(null);
         }
     }
 }

@@ -198,3 +198,23 @@ fn an_evicted_cpu_writers_lines_are_cleaned_before_and_after_its_buffer_was_away
     let ops: Vec<_> = world.ops.iter().map(|op| op.kind).collect();
     assert_eq!(ops, [SyncKind::Start, SyncKind::End]);
 }
+
+#[test]
+fn a_buffer_with_an_unknown_past_is_marked_until_it_is_written_in_order() {
+    for access in [Read, Write, DmaRead, DmaWrite] {
+        let mut world = World::new();
+        let group = world.group(&[(1, access)]);
+        world.call(|engine, _, _| engine.distrust(BufferId(1)));
+        assert_eq!(marks(&world.cycle(group)), (true, true), "{access:?}");
+        let after = (false, !access.is_exclusive());
+        assert_eq!(marks(&world.cycle(group)), after, "{access:?}");
+    }
+}
+
+#[test]
+fn generations_count_from_where_the_buffer_was_told() {
+    let mut world = World::new();
+    let group = world.group(&[(1, Write)]);
+    world.call(|engine, _, _| engine.count_generations_from(BufferId(1), 70));
+    assert_eq!([1, 2].map(|_| world.cycle(group)[0].generation), [71, 72]);
+}

@@ -734,3 +734,22 @@ fn a_buffer_added_twice_takes_the_stronger_access() {
     let grant = world.cycle(group);
     assert_eq!((grant.len(), grant[0].access), (1, DmaWrite));
 }
+
+#[test]
+fn a_grant_that_expires_early_is_evicted_and_passes_on() {
+    let mut world = World::new();
+    let [a, b] = [0; 2].map(|_| world.group(&[(1, Write)]));
+    let held = world.lock(a);
+    world.call(|engine, _, _| assert!(!engine.is_waited_for(a, held)));
+    world.lock(b);
+    world.call(|engine, _, _| assert!(engine.is_waited_for(a, held)));
+    world.forget_events();
+    world.call(|engine, now, fx| engine.expire(now, a, held, fx));
+    assert!(
+        matches!(world.told()[..], [Effect::Evicted { group, token, .. }, ..] if group == a && token == held)
+    );
+    assert_eq!(world.granted(), [b]);
+    // There is no such grant any more.
+    world.call(|engine, now, fx| engine.expire(now, a, held, fx));
+    assert!(world.told().is_empty());
+}

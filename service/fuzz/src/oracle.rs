@@ -64,7 +64,7 @@ impl Oracle {
     fn numbers(&self) -> (u64, String) {
         const COUNTERS: [&str; 5] = ["buffers=", "groups=", "fences=", "sync_jobs=", "waits="];
         let descriptors = fs::metadata(OWN_DESCRIPTORS).expect("/proc is mounted").size();
-        let counters = dump::render(&self.arbiter, &["counters".to_string()]);
+        let counters = dump::render(&self.arbiter, &["counters".to_string()], None);
         let of_now = |counter: &&str| COUNTERS.iter().any(|now| counter.starts_with(now));
         (descriptors, counters.split_whitespace().filter(of_now).collect())
     }
@@ -74,7 +74,7 @@ impl Oracle {
         let names = entries.flatten().map(|entry| entry.file_name());
         let mut open: Vec<u32> = names.filter_map(|name| name.to_str()?.parse().ok()).collect();
         open.sort_unstable();
-        let dump = dump::render(&self.arbiter, &[]);
+        let dump = dump::render(&self.arbiter, &[], None);
         // The rest of the dump changes all the time.
         let tables = dump.split_once("\nevictions").map_or(&*dump, |(tables, _)| tables);
         (open, without_times(tables))

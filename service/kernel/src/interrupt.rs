@@ -63,7 +63,7 @@ impl Watchdog {
         Ok(Self { timer })
     }
 
-    /// Runs `call`, and interrupts it every [`AGAIN`] once [`PATIENCE`] is over.
+    /// Runs `call`, and interrupts it again and again once it has lasted 50 ms.
     pub fn guard<R>(&mut self, call: impl FnOnce() -> R) -> Result<R, Errno> {
         self.set(PATIENCE, AGAIN)?;
         let result = call();
