@@ -4,15 +4,18 @@
 //! The text of `dumpsys vendor.buffersync.IBufferSync/default` (on Linux `rsb_service dump`).
 //!
 //! With the argument `counters` it is one line of `key=value` pairs, for programs; otherwise tables for
-//! people. Long tables are cut with a note, since the text is made under the arbiter's mutex.
+//! people. A [`Snapshot`] is taken under the arbiter's mutex, and the text is made of it afterwards. Long tables are cut
+//! with a note, so that a snapshot is small.
 //!
 //! Names and habits of other clients are nobody's business: only [`TRUSTED_UIDS`] see everything. Any other caller sees
 //! its own uid's groups, what they hold and wait for, and their buffers.
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write;
+use std::sync::Arc;
 
 use buffersync_engine::{
-    Access, BufferView, EvictionCause, GroupId, LockView, Phase, SyncFlags, Time,
+    Access, BufferId, BufferView, EvictionCause, GroupId, LockView, Phase, SyncFlags, Time, Token,
 };
 
 use crate::arbiter::Arbiter;
@@ -20,7 +23,7 @@ use crate::clock;
 use crate::quota::Usage;
 use crate::state::State;
 
-/// Rows of a table: more than a person reads, and few enough to be made under the mutex.
+/// Rows of a table: more than a person reads.
 const MAX_ROWS: usize = 200;
 /// Holders, waiters and fences of a buffer, so that a row stays one line.
 const MAX_NAMES: usize = 8;
@@ -31,162 +34,218 @@ pub const TRUSTED_UIDS: [u32; 3] = [0, 1000, 2000];
 /// Makes the text: everything, or what concerns one uid.
 pub fn render(arbiter: &Arbiter, args: &[String], only: Option<u32>) -> String {
     let backlog = arbiter.backlog();
-    arbiter.inspect(|state| {
-        if args.iter().any(|arg| arg == "counters") && only.is_none() {
-            counters(state, backlog)
-        } else {
-            let view = View { state, only, now: clock::now() };
-            let mut out = String::new();
-            // Writing to a String never fails.
-            let _ = view.tables(&mut out, backlog, arbiter.config().max_hold_ms);
-            out
-        }
-    })
+    if args.iter().any(|arg| arg == "counters") && only.is_none() {
+        return line(&arbiter.inspect(|state| counters(state, backlog)), ' ');
+    }
+    let snapshot = arbiter.inspect(|state| Snapshot::of(state, only, backlog));
+    let mut out = String::new();
+    // Writing to a String never fails.
+    let _ = snapshot.tables(&mut out, arbiter.config().max_hold_ms);
+    out
 }
 
-fn counters(state: &State, (jobs, waits): (usize, usize)) -> String {
+type Counters = [(&'static str, u64); 23];
+
+fn counters(state: &State, (jobs, waits): (usize, usize)) -> Counters {
     let c = state.engine.counters();
-    format!(
-        "grants={} queued={} unlocks={} cancels={} time_outs={} wounds={} deadlocks={} evictions={} deaths={} lock_failures={} \
-         sync_start={} sync_end={} sync_failed={} sync_waited={} sync_timed_out={} \
-         bracketing_ops={} buffers={} groups={} fences={} remembered={} sync_jobs={jobs} waits={waits}\n",
-        c.grants,
-        c.queued,
-        c.unlocks,
-        c.cancels,
-        c.time_outs,
-        c.wounds,
-        c.deadlocks,
-        c.evictions,
-        c.deaths,
-        c.lock_failures,
-        c.sync_start,
-        c.sync_end,
-        c.sync_failed,
-        state.waits.waited,
-        state.waits.timed_out,
-        c.bracketing_ops,
-        state.registry.len(),
-        state.sessions.len(),
-        state.releases.len(),
-        state.engine.remembered(),
-    )
+    [
+        ("grants", c.grants),
+        ("queued", c.queued),
+        ("unlocks", c.unlocks),
+        ("cancels", c.cancels),
+        ("time_outs", c.time_outs),
+        ("wounds", c.wounds),
+        ("deadlocks", c.deadlocks),
+        ("evictions", c.evictions),
+        ("deaths", c.deaths),
+        ("lock_failures", c.lock_failures),
+        ("sync_start", c.sync_start),
+        ("sync_end", c.sync_end),
+        ("sync_failed", c.sync_failed),
+        ("sync_waited", state.waits.waited),
+        ("sync_timed_out", state.waits.timed_out),
+        ("bracketing_ops", c.bracketing_ops),
+        ("buffers", state.registry.len() as u64),
+        ("bytes", state.registry.bytes()),
+        ("groups", state.sessions.len() as u64),
+        ("fences", state.releases.len() as u64),
+        ("remembered", state.engine.remembered() as u64),
+        ("sync_jobs", jobs as u64),
+        ("waits", waits as u64),
+    ]
 }
 
-/// What a caller may see of the state.
-struct View<'a> {
-    state: &'a State,
+fn line(counters: &Counters, separator: char) -> String {
+    let mut out = String::new();
+    for (nth, (key, value)) in counters.iter().enumerate() {
+        let end = if nth + 1 == counters.len() { '\n' } else { separator };
+        let _ = write!(out, "{key}={value}{end}");
+    }
+    out
+}
+
+/// What a dump shows.
+struct Snapshot {
+    now: Time,
     /// The caller's uid, unless it may see everything.
     only: Option<u32>,
-    now: Time,
+    /// The first rows of each table, and the number of all rows.
+    buffers: (Vec<BufferRow>, usize),
+    groups: (Vec<GroupRow>, usize),
+    uids: (Vec<(u32, Usage)>, usize),
+    evictions: Vec<EvictionRow>,
+    /// The names of groups that hold a buffer of the table, or wait for it, as far as the caller may know them.
+    names: HashMap<GroupId, Arc<str>>,
+    counters: Counters,
 }
 
-impl View<'_> {
-    fn shows(&self, uid: u32) -> bool {
-        self.only.is_none_or(|only| only == uid)
+struct BufferRow {
+    view: BufferView,
+    inode: u64,
+    size: u64,
+}
+
+struct GroupRow {
+    id: GroupId,
+    uid: u32,
+    buffers: usize,
+    locks: usize,
+    waiting: usize,
+    name: Arc<str>,
+}
+
+struct EvictionRow {
+    at: Time,
+    uid: u32,
+    name: Arc<str>,
+    token: Token,
+    cause: EvictionCause,
+}
+
+impl Snapshot {
+    fn of(state: &State, only: Option<u32>, backlog: (usize, usize)) -> Self {
+        let shows = |uid: u32| only.is_none_or(|only| only == uid);
+        let mut groups: Vec<_> =
+            state.sessions.iter().filter(|(_, group)| shows(group.uid)).collect();
+        groups.sort_unstable_by_key(|(id, _)| *id);
+        let own: BTreeSet<BufferId> = match only {
+            Some(_) => {
+                let members = groups.iter().flat_map(|(id, _)| state.engine.members(*id));
+                members.map(|(buffer, _)| buffer).collect()
+            }
+            None => BTreeSet::new(),
+        };
+        let wanted = |id| only.is_none() || own.contains(&id);
+        let (views, all_buffers) = state.engine.buffers_of(wanted, MAX_ROWS);
+        let named = views.iter().flat_map(|view| {
+            let locks = view.holders.iter().chain(&view.waiters).map(|lock| lock.group);
+            locks.chain(view.fences.iter().map(|fence| fence.group))
+        });
+        let names = named.filter_map(|id| {
+            let group = state.sessions.get(id).filter(|group| shows(group.uid))?;
+            Some((id, Arc::clone(&group.name)))
+        });
+        let names = names.collect();
+        let buffers = views.into_iter().map(|view| {
+            let kept = state.registry.get(view.id);
+            let (inode, size) = kept.map_or((0, 0), |kept| (kept.identity.inode(), kept.size));
+            BufferRow { view, inode, size }
+        });
+        let all_groups = groups.len();
+        let rows = groups.into_iter().take(MAX_ROWS).map(|(id, group)| GroupRow {
+            id,
+            uid: group.uid,
+            buffers: state.engine.member_count(id),
+            locks: group.locks().len(),
+            waiting: group.locks().iter().filter(|lock| lock.is_waiting()).count(),
+            name: Arc::clone(&group.name),
+        });
+        let mut uids: Vec<_> =
+            state.sessions.quotas.iter().filter(|(uid, _)| shows(*uid)).collect();
+        uids.sort_unstable_by_key(|(uid, _)| *uid);
+        let all_uids = uids.len();
+        uids.truncate(MAX_ROWS);
+        let evictions = state.sessions.evictions().iter().filter(|eviction| shows(eviction.uid));
+        let evictions = evictions.map(|eviction| EvictionRow {
+            at: eviction.at,
+            uid: eviction.uid,
+            name: Arc::clone(&eviction.name),
+            token: eviction.token,
+            cause: eviction.cause,
+        });
+        Self {
+            now: clock::now(),
+            only,
+            buffers: (buffers.collect(), all_buffers),
+            groups: (rows.collect(), all_groups),
+            uids: (uids, all_uids),
+            evictions: evictions.collect(),
+            names,
+            counters: counters(state, backlog),
+        }
     }
 
-    fn shows_group(&self, id: GroupId) -> bool {
-        let group = self.state.sessions.get(id);
-        self.only.is_none() || group.is_some_and(|group| self.shows(group.uid))
-    }
-
-    fn tables(
-        &self,
-        out: &mut String,
-        (jobs, waits): (usize, usize),
-        max_hold_ms: u32,
-    ) -> std::fmt::Result {
-        let Self { state, now, .. } = *self;
+    fn tables(&self, out: &mut String, max_hold_ms: u32) -> std::fmt::Result {
         writeln!(out, "buffersync: maximum hold {max_hold_ms} ms")?;
         if let Some(uid) = self.only {
             writeln!(out, "(uid {uid} sees its own; root, system and shell see everything)")?;
         }
-        let mut groups: Vec<_> =
-            state.sessions.iter().filter(|(_, group)| self.shows(group.uid)).collect();
-        groups.sort_unstable_by_key(|(id, _)| *id);
-        let has =
-            |buffer| groups.iter().any(|(id, _)| state.engine.members(*id).any(|m| m.0 == buffer));
-        let mut buffers = state.engine.buffers();
-        if self.only.is_some() {
-            buffers.retain(|view| has(view.id));
-        }
 
-        writeln!(out, "\nbuffers ({}):", buffers.len())?;
+        let (rows, all) = &self.buffers;
+        writeln!(out, "\nbuffers ({all}):")?;
         writeln!(
             out,
             "  id           inode    size       gen          cache    holders <- waiters (oldest first), each GROUP/LOCK #ticket"
         )?;
-        for view in buffers.iter().take(MAX_ROWS) {
-            self.buffer_row(out, view)?;
-        }
-        cut(out, buffers.len())?;
+        rows.iter().try_for_each(|row| self.buffer_row(out, row))?;
+        cut(out, *all)?;
 
-        writeln!(out, "\ngroups ({}):", groups.len())?;
+        let (rows, all) = &self.groups;
+        writeln!(out, "\ngroups ({all}):")?;
         writeln!(out, "  id           uid      buffers  locks    waiting  name")?;
-        let count = groups.len();
-        for (id, group) in groups.into_iter().take(MAX_ROWS) {
-            writeln!(
-                out,
-                "  {:<12} {:<8} {:<8} {:<8} {:<8} {}",
-                id.serial(),
-                group.uid,
-                state.engine.members(id).count(),
-                group.locks().len(),
-                group.locks().iter().filter(|lock| lock.is_waiting()).count(),
-                group.name
-            )?;
+        for GroupRow { id, uid, buffers, locks, waiting, name } in rows {
+            let serial = id.serial();
+            writeln!(out, "  {serial:<12} {uid:<8} {buffers:<8} {locks:<8} {waiting:<8} {name}")?;
         }
-        cut(out, count)?;
+        cut(out, *all)?;
 
+        let (rows, all) = &self.uids;
         writeln!(out, "\nuids:")?;
         writeln!(out, "  uid      groups   buffers  queued   fences   descriptors bytes")?;
-        let mut uids: Vec<_> =
-            state.sessions.quotas.iter().filter(|(uid, _)| self.shows(*uid)).collect();
-        uids.sort_unstable_by_key(|(uid, _)| *uid);
-        for (uid, usage) in uids.iter().take(MAX_ROWS) {
+        for (uid, usage) in rows {
             let Usage { groups, buffers, queued, fences, descriptors, bytes } = usage;
             writeln!(
                 out,
                 "  {uid:<8} {groups:<8} {buffers:<8} {queued:<8} {fences:<8} {descriptors:<11} {bytes}"
             )?;
         }
-        cut(out, uids.len())?;
+        cut(out, *all)?;
 
-        let evictions = state.sessions.evictions().iter();
-        let evictions: Vec<_> = evictions.filter(|eviction| self.shows(eviction.uid)).collect();
-        writeln!(out, "\nevictions (the last {}):", evictions.len())?;
-        for eviction in evictions {
-            let ago = now.0.saturating_sub(eviction.at.0) / 1_000_000;
-            let why = match eviction.cause {
+        writeln!(out, "\nevictions (the last {}):", self.evictions.len())?;
+        for EvictionRow { at, uid, name, token, cause } in &self.evictions {
+            let ago = self.now.0.saturating_sub(at.0) / 1_000_000;
+            let why = match cause {
                 EvictionCause::Deadline => "held too long",
                 EvictionCause::Fence => "its release fence failed or did not signal",
             };
-            let (name, uid, token) = (&eviction.name, eviction.uid, eviction.token.0);
-            writeln!(out, "  {ago} ms ago: {name} of uid {uid}, lock {token}: {why}")?;
+            writeln!(out, "  {ago} ms ago: {name} of uid {uid}, lock {}: {why}", token.0)?;
         }
         if self.only.is_some() {
             return Ok(());
         }
-        writeln!(out, "\ncounters:\n  {}", counters(state, (jobs, waits)).replace(' ', "\n  "))
+        write!(out, "\ncounters:")?;
+        self.counters.iter().try_for_each(|(key, value)| write!(out, "\n  {key}={value}"))?;
+        writeln!(out)
     }
 
-    fn buffer_row(&self, out: &mut String, view: &BufferView) -> std::fmt::Result {
-        let (inode, size) = match self.state.registry.get(view.id) {
-            Some(buffer) => (buffer.identity.inode(), buffer.size),
-            None => (0, 0),
-        };
-        write!(
-            out,
-            "  {:<12} {inode:<8} {size:<10} {:<12} {:<8} ",
-            view.id.0,
-            view.generation,
-            cache(view)
-        )?;
-        self.names(out, &view.holders)?;
+    fn buffer_row(&self, out: &mut String, row: &BufferRow) -> std::fmt::Result {
+        let BufferRow { view, inode, size } = row;
+        let (id, generation, cache) = (view.id.0, view.generation, cache(view));
+        write!(out, "  {id:<12} {inode:<8} {size:<10} {generation:<12} {cache:<8} ")?;
+        self.locks(out, &view.holders)?;
         if !view.waiters.is_empty() {
             write!(out, " <- ")?;
-            self.names(out, &view.waiters)?;
+            self.locks(out, &view.waiters)?;
         }
         for fence in view.fences.iter().take(MAX_NAMES) {
             let left = fence.deadline.0.saturating_sub(self.now.0) / 1_000_000;
@@ -198,7 +257,7 @@ impl View<'_> {
         writeln!(out, "{}{}", mark(view.evicted, "  (evicted)"), mark(view.torn, "  (torn)"))
     }
 
-    fn names(&self, out: &mut String, locks: &[LockView]) -> std::fmt::Result {
+    fn locks(&self, out: &mut String, locks: &[LockView]) -> std::fmt::Result {
         if locks.is_empty() {
             write!(out, "-")?;
         }
@@ -216,11 +275,8 @@ impl View<'_> {
     }
 
     fn name(&self, id: GroupId) -> &str {
-        match self.state.sessions.get(id) {
-            _ if !self.shows_group(id) => "(other)",
-            Some(group) => &group.name,
-            None => "(closed)",
-        }
+        let unknown = if self.only.is_some() { "(other)" } else { "(closed)" };
+        self.names.get(&id).map_or(unknown, |name| name)
     }
 }
 

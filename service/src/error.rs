@@ -31,12 +31,12 @@ pub enum Error {
     Busy(u64),
     #[error("the group has no buffers: add one first")]
     EmptyGroup,
-    /// What the lock has, or which lock has a buffer.
-    #[error("{0}")]
-    AlreadyLocked(String),
-    /// Who is in the way.
-    #[error("{0}: try again later, or give a time-out to wait")]
-    WouldBlock(String),
+    /// The group's lock that has a buffer, and the buffer; `None` if the lock itself has all that it asks for.
+    #[error("{}", already_locked(*.0))]
+    AlreadyLocked(Option<(u64, u64)>),
+    /// The buffer, and the group and the lock that are in the way; `None` if something else is.
+    #[error("{}: try again later, or give a time-out to wait", in_the_way(*.0))]
+    WouldBlock(Option<Obstacle>),
     #[error("the lock does not wait: if it has waited, its record is in the event channel")]
     NotQueued,
     /// A new lock's number is not greater than all before; or no lock of the group has had the number.
@@ -65,6 +65,33 @@ pub enum Error {
     Unsupported(&'static str),
     #[error("the service is out of {0}: try again later")]
     NoResources(&'static str),
+}
+
+/// A lock that is in the way of another one: its buffer, its group's number and its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    pub buffer: u64,
+    pub group: u64,
+    pub lock: u64,
+}
+
+// The text is made when the status is, without the arbiter's mutex.
+fn already_locked(conflict: Option<(u64, u64)>) -> String {
+    match conflict {
+        Some((lock, buffer)) => format!(
+            "lock {lock} of the group has buffer {buffer}, or waits for it: unlock it first, or share"
+        ),
+        None => "the lock has all of this already".to_string(),
+    }
+}
+
+fn in_the_way(obstacle: Option<Obstacle>) -> String {
+    match obstacle {
+        Some(Obstacle { buffer, group, lock }) => {
+            format!("lock {lock} of group {group} has buffer {buffer}, or waits for it")
+        }
+        None => "a release fence or cache maintenance of a buffer is pending".to_string(),
+    }
 }
 
 impl Error {
@@ -110,8 +137,8 @@ impl From<buffersync_engine::Error> for Error {
             Engine::UnknownBuffer => Self::UnknownBuffer(0),
             Engine::Busy => Self::Busy(0),
             Engine::EmptyGroup => Self::EmptyGroup,
-            Engine::AlreadyLocked => Self::AlreadyLocked(String::new()),
-            Engine::WouldBlock => Self::WouldBlock(String::new()),
+            Engine::AlreadyLocked => Self::AlreadyLocked(None),
+            Engine::WouldBlock => Self::WouldBlock(None),
             Engine::NotQueued => Self::NotQueued,
             // `Sessions` refuses such a number before the engine is asked.
             Engine::BadToken => Self::BadLock(0),

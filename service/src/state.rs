@@ -29,7 +29,7 @@ use buffersync_kernel::dmabuf::Usage;
 
 use crate::clock;
 use crate::closer::{Closer, Descriptor};
-use crate::error::Error;
+use crate::error::{Error, Obstacle};
 use crate::events::Lost;
 use crate::fences::acquire::Acquires;
 use crate::fences::implicit::{Failed, Waits};
@@ -418,25 +418,22 @@ impl State {
                     wanted.iter().any(|(id, want)| id == buffer && want.is_dma() != access.is_dma())
                 };
                 let held = || self.engine.held(id, but?)?.find(has_otherwise);
-                let mixed = mixed.map(|pair| pair[0].0).or_else(|| held().map(|(buffer, _)| buffer));
+                let mixed =
+                    mixed.map(|pair| pair[0].0).or_else(|| held().map(|(buffer, _)| buffer));
                 Error::AccessConflict(mixed.map_or(0, |buffer| buffer.0))
             }
-            Engine::AlreadyLocked => Error::AlreadyLocked(match self.engine.conflict(id, wants, but) {
-                Some((buffer, lock)) => format!(
-                    "lock {} of the group has buffer {}, or waits for it: unlock it first, or share",
-                    lock.0, buffer.0
-                ),
-                None => "the lock has all of this already".to_string(),
-            }),
-            Engine::WouldBlock => Error::WouldBlock(match self.engine.obstacle(id, wants) {
-                Some((buffer, group, lock)) => format!(
-                    "lock {} of group {} has buffer {}, or waits for it",
-                    lock.0,
-                    group.serial(),
-                    buffer.0
-                ),
-                None => "a release fence or cache maintenance of a buffer is pending".to_string(),
-            }),
+            Engine::AlreadyLocked => {
+                let conflict = self.engine.conflict(id, wants, but);
+                Error::AlreadyLocked(conflict.map(|(buffer, lock)| (lock.0, buffer.0)))
+            }
+            Engine::WouldBlock => {
+                let obstacle = self.engine.obstacle(id, wants);
+                Error::WouldBlock(obstacle.map(|(buffer, group, lock)| Obstacle {
+                    buffer: buffer.0,
+                    group: group.serial(),
+                    lock: lock.0,
+                }))
+            }
             error => error.into(),
         }
     }

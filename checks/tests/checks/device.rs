@@ -390,7 +390,7 @@ mod tests {
             (|f| &mut f.unit, "LimitNOFILE=32768", "LimitNOFILE=1024"),
             (|f| &mut f.unit, "CapabilityBoundingSet=", "CapabilityBoundingSet=CAP_SYS_NICE"),
             (|f| &mut f.rules, "IBufferSync/default", "IBufferSync/other"),
-            (|f| &mut f.rules, "find = { uid = [0, 1000] }", "find = { uid = \"*\" }"),
+            (|f| &mut f.rules, "find = { uid = [0, 990, 1000] }", "find = { uid = \"*\" }"),
         ];
         let right = Files::of_project().unwrap();
         for (of, from, to) in changes {

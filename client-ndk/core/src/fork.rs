@@ -71,12 +71,14 @@ unsafe extern "C" fn close_driver() {
         return;
     }
     let flags = libc::O_RDWR | libc::O_CLOEXEC;
-    // SAFETY: open(2), dup3(2) and close(2) may be called in a child of a process with threads, the path ends with
+    // SAFETY: open(2), dup2(2), fcntl(2) and close(2) may be called in a child of a process with threads, the path ends with
     // NUL, and the parent's runtime, which owns the descriptor, does not run in the child.
     unsafe {
         let null = libc::open(c"/dev/null".as_ptr(), flags);
-        if null < 0 || libc::dup3(null, driver, libc::O_CLOEXEC) < 0 {
+        if null < 0 || libc::dup2(null, driver) < 0 {
             libc::close(driver);
+        } else {
+            libc::fcntl(driver, libc::F_SETFD, libc::FD_CLOEXEC);
         }
         if null >= 0 {
             libc::close(null);

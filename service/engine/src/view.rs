@@ -152,8 +152,23 @@ impl Engine {
 
     /// All buffers that a group has or a fence holds, by id.
     pub fn buffers(&self) -> Vec<BufferView> {
+        self.buffers_of(|_| true, usize::MAX).0
+    }
+
+    /// The first buffers that are wanted, by id, `most` at most; and the number of all that are wanted.
+    pub fn buffers_of(
+        &self,
+        wanted: impl Fn(BufferId) -> bool,
+        most: usize,
+    ) -> (Vec<BufferView>, usize) {
+        let mut slots: Vec<(BufferId, SlotIx)> =
+            self.slots.iter().map(|(at, slot)| (slot.id, at)).collect();
+        slots.retain(|(id, _)| wanted(*id));
+        slots.sort_unstable();
+        let count = slots.len();
+        slots.truncate(most);
         let mut views: BTreeMap<SlotIx, BufferView> =
-            self.slots.iter().map(|(at, slot)| (at, self.view(at, slot))).collect();
+            slots.into_iter().map(|(_, at)| (at, self.view(at, &self.slots[at]))).collect();
         for (at, lock) in self.locks.iter() {
             for entry in &lock.entries {
                 if let (Some(access), Some(view)) = (entry.hold, views.get_mut(&entry.slot)) {
@@ -164,7 +179,7 @@ impl Engine {
         let mut all: Vec<BufferView> = views.into_values().collect();
         all.iter_mut().for_each(|view| view.holders.sort_by_key(|holder| holder.ticket));
         all.sort_by_key(|buffer| buffer.id);
-        all
+        (all, count)
     }
 
     /// How many buffers without a group the engine remembers.

@@ -242,7 +242,7 @@ fn a_marked_buffer_keeps_its_id_and_its_generation_when_nobody_has_it() {
     let nobody_has_it = || eventually("nobody has the buffer", || counter("buffers") == 0);
     let of = |access| Group::of("vts/again", &buffer, access);
     let mut stuck = of(Access::DMA_WRITE);
-    let id = stuck.cycle().buffers[0].0;
+    let (id, first, _) = stuck.cycle().buffers[0];
     stuck.lock();
     drop(stuck);
     nobody_has_it();
@@ -254,14 +254,14 @@ fn a_marked_buffer_keeps_its_id_and_its_generation_when_nobody_has_it() {
     });
 
     let again = of(Access::DMA_READ).cycle();
-    assert_eq!((again.buffers[0], again.marks()), ((id, 2, true), (true, true)));
+    assert_eq!((again.buffers[0], again.marks()), ((id, first + 1, true), (true, true)));
     nobody_has_it();
     let again = of(Access::DMA_WRITE).cycle();
-    assert_eq!((again.buffers[0], again.marks()), ((id, 3, false), (false, true)));
+    assert_eq!((again.buffers[0], again.marks()), ((id, first + 2, false), (false, true)));
     nobody_has_it();
     // The marks were cleared, so the service remembers nothing.
     let fresh = of(Access::DMA_WRITE).cycle();
-    assert_eq!((fresh.buffers[0].1, fresh.marks()), (1, (false, false)));
+    assert!(fresh.buffers[0].1 > first + 3 && fresh.marks() == (false, false));
 }
 
 fn the_tokens_of_sixteen_evictions_are_remembered_and_no_more() {
