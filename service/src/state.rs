@@ -632,12 +632,11 @@ impl State {
         self.next_look = None;
         for (id, token, at) in self.sessions.unread_grants() {
             let due = at.after(self.read_within);
-            let look = if due <= now && self.engine.is_waited_for(id, token) {
+            if due <= now && self.engine.is_waited_for(id, token) {
                 self.engine.expire(now, id, token, &mut self.effects);
                 continue;
-            } else {
-                due.max(now.after(self.read_within))
-            };
+            }
+            let look = if due > now { due } else { now.after(self.read_within) };
             self.next_look = Some(self.next_look.map_or(look, |other| other.min(look)));
         }
     }

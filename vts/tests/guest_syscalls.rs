@@ -21,7 +21,8 @@ const SERVICE: &str = "vendor.buffersync-service";
 const PLACE: &str = "/tmp/syscalls";
 
 /// The parts of the suite that use every feature of the service.
-const ASKED: [&str; 4] = ["interface::", "fences::", "implicit::", "eviction::"];
+const ASKED: [&str; 5] =
+    ["interface::", "fences::", "implicit::", "eviction::", "locks::a_memfd_is_locked"];
 
 /// Calls that are listed but not seen in each run, with the reason for the list.
 const NOT_SEEN: [(&str, &str); 18] = [
