@@ -71,6 +71,12 @@ struct Watch {
 pub(crate) type Failed = (JobId, Failure);
 
 impl Waits {
+    /// Whether nothing is left.
+    #[cfg(simulated)]
+    pub fn is_empty(&self) -> bool {
+        self.by_job.is_empty() && self.watches.is_empty() && self.files == 0
+    }
+
     /// Has a worker look on behalf of a lock.
     pub fn begin(&mut self, queue: &SyncQueue, job: WaitJob) {
         self.by_job.insert(job.id, Wait { uid: job.uid, at: None });
