@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::fd::{Fd, FdRef};
 use crate::site::Site;
-use crate::world::{self, DmaBuf, FileId, Kind, World};
+use crate::world::{self, DmaBuf, Event, FileId, Kind, World};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Usage {
@@ -121,6 +121,7 @@ pub fn start(fd: FdRef<'_>, usage: Usage) -> Result<(), Errno> {
             Ok(()) => wait_for_fences(world, file, usage)?,
             Err(_) => {}
         }
+        world.events.push(Event::Synced(file, fault.is_ok()));
         if world.dma_buf(file).is_some_and(|dma_buf| dma_buf.line.open.is_some()) {
             world.violations.push("START without END before".into());
         }
@@ -144,6 +145,7 @@ fn wait_for_fences(world: &mut World, file: FileId, usage: Usage) -> Result<(), 
     if !world.guarded {
         world.violations.push("START blocks, and nobody interrupts it".into());
     }
+    world.events.push(Event::Synced(file, false));
     Err(Errno::EINTR)
 }
 
@@ -163,6 +165,7 @@ pub fn end(fd: FdRef<'_>, usage: Usage) -> Result<(), Errno> {
         if let Err(errno @ (Errno::EINTR | Errno::EAGAIN)) = fault {
             return Err(errno);
         }
+        world.events.push(Event::Synced(file, fault.is_ok()));
         let open = world.dma_buf(file).and_then(|dma_buf| dma_buf.line.open);
         if open != Some(usage) {
             world.violations.push(format!("END {usage:?} after START {open:?}"));

@@ -95,6 +95,8 @@ pub enum Event {
     Merged(FileId, FileId),
     /// The reactor's timer has fired.
     Timer,
+    /// A cache operation on a dma-buf: whether it was carried out.
+    Synced(FileId, bool),
 }
 
 /// Runs another thread for a while.
