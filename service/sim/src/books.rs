@@ -62,7 +62,6 @@ pub struct Lock {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Waits {
-    pub since: u64,
     pub expires: Option<u64>,
 }
 
@@ -101,6 +100,7 @@ pub struct Buffer {
 
 #[derive(Debug, Default)]
 pub struct Books {
+    pub verbose: bool,
     pub now: u64,
     pub groups: Vec<Group>,
     pub buffers: BTreeMap<BufferId, Buffer>,

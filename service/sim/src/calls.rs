@@ -159,7 +159,7 @@ impl Inner {
             Wait::AtMost(span) => Some(since + span.as_nanos() as u64),
             Wait::Never | Wait::UntilGranted => None,
         };
-        Some(Waits { since, expires })
+        Some(Waits { expires })
     }
 }
 

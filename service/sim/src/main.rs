@@ -49,7 +49,7 @@ buffersync-simulation [OPTIONS]
 ";
 
 /// Violations that are printed in full.
-const SHOWN: u64 = 5;
+const SHOWN: u64 = 40;
 
 #[derive(Debug)]
 struct Options {

@@ -23,11 +23,13 @@ impl Books {
                     self.message(at, &message, time)?;
                     self.groups[at].sent += 1;
                 }
-                Event::Lost(channel) => {
+                Event::Lost(channel, message) => {
                     let at = self.by_channel(channel).ok_or("a record to a channel of nobody")?;
                     if self.groups[at].end.is_some() && !self.faulty {
                         return Err("a channel is lost, and its client has it".into());
                     }
+                    // It was decided all the same: a grant that nobody was told has ended with its client.
+                    self.message(at, &message, time)?;
                     self.close(at, true);
                 }
                 Event::Status(file, status) if in_reactor => {
@@ -78,6 +80,7 @@ impl Books {
         if !rest.is_empty() || counted != more.len() || !more.iter().all(are_its) {
             return Err(format!("a message is not one record with those that belong to it: {records:?}"));
         }
+        let now = self.now;
         if !self.groups[at].open {
             return Err(format!("a record after the end of group {at}: {head:?}"));
         }
@@ -85,6 +88,9 @@ impl Books {
             Buffer { id: record.value0, generation: record.value1, flags: record.flags }
         };
         let buffers: Vec<Buffer> = more.iter().map(buffer).collect();
+        if self.verbose {
+            println!("{:>12}   group {at} is told {head:?} {buffers:?}", now / 1000);
+        }
         self.record(at, head, &buffers, time).map_err(|why| {
             format!("{why}; group {at} was told {head:?} {buffers:?}")
         })

@@ -80,10 +80,9 @@ pub struct Simulation {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
     pub calls: u64,
-    pub steps: u64,
     pub faults: u64,
+    /// System calls that could fail.
     pub sites: u64,
-    pub grants: u64,
 }
 
 /// Prints a step.
@@ -139,6 +138,7 @@ impl Simulation {
             plan.faults = faults;
         }
         let books = Books {
+            verbose,
             stubborn: plan.stubborn,
             faulty: plan.is_short() || plan.late_fences > 0,
             read_within: u64::from(plan.config.read_grant_ms) * 1_000_000,
@@ -195,9 +195,13 @@ impl Simulation {
         let figures = {
             let inner = self.inner.borrow();
             let (faults, sites) = world::with(|world| (world.failed, world.calls));
-            Figures { calls: inner.calls, steps: inner.steps, faults, sites, grants: inner.books.grants }
+            Figures { calls: inner.calls, faults, sites }
         };
-        result.map(|()| figures)
+        // What went wrong inside of another step came first.
+        match self.failed.take() {
+            Some(why) => Err(why),
+            None => result.map(|()| figures),
+        }
     }
 
     fn history(&self) -> Checked {

@@ -110,6 +110,8 @@ impl Waits {
         closer: &Arc<Closer>,
     ) -> Option<Failed> {
         self.waited += 1;
+        // First, so that no way out of here closes them under the mutex.
+        let fences = found.fences.map(|fences| Arc::new(Descriptor::new(fences, closer)));
         if !self.by_job.contains_key(&job.id) {
             // The lock waits no more.
             return None;
@@ -128,8 +130,7 @@ impl Waits {
             }
             return None;
         }
-        let fences = found.fences.filter(|_| self.files < MOST);
-        let fences = fences.map(|fences| Arc::new(Descriptor::new(fences, closer)));
+        let fences = fences.filter(|_| self.files < MOST);
         match self.begin_watch(reactor, job, (buffer, usage), fences, now) {
             Ok(()) => {
                 self.wait_at(id, buffer, usage);

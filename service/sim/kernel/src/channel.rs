@@ -49,7 +49,7 @@ pub fn send_now(sender: FdRef<'_>, message: &[u8]) -> Result<(), Errno> {
         }
         world.events.push(match result {
             Ok(()) => Event::Sent(end, message.into()),
-            Err(_) => Event::Lost(end),
+            Err(_) => Event::Lost(end, message.into()),
         });
         result
     })

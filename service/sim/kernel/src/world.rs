@@ -85,8 +85,8 @@ pub struct Table {
 pub enum Event {
     /// A message to a client.
     Sent(FileId, Box<[u8]>),
-    /// A channel takes no message.
-    Lost(FileId),
+    /// A message that was not sent.
+    Lost(FileId, Box<[u8]>),
     /// The service has asked for the status of a sync_file.
     Status(FileId, Status),
     /// It has asked for each fence in a sync_file: whether one has failed.
