@@ -96,6 +96,8 @@ pub struct Buffer {
     pub marks: Marks,
     /// Groups that have it.
     pub members: usize,
+    /// Accesses of grants that ended with a lost channel, so that nobody knows whether they were.
+    pub untold: Vec<Access>,
 }
 
 #[derive(Debug, Default)]
@@ -109,7 +111,9 @@ pub struct Books {
     pub memory: Memory,
     /// Evicted holders of this many in 4 go on.
     pub stubborn: u64,
-    /// Records and grants, in all.
+    /// Groups whose channel is lost, and that are closed when all that was decided before is told.
+    pub dying: Vec<At>,
+    /// Grants, in all.
     pub grants: u64,
     /// A record of a lock whose reply is not noted yet.
     pub early: Vec<(At, buffersync_aidl::event::Record)>,
@@ -153,6 +157,23 @@ impl Group {
                 self.evicted.remove(0);
             }
             self.evicted.push(token);
+        }
+    }
+}
+
+impl Buffer {
+    /// A grant tells whether there were untold ones before.
+    fn adopt(&mut self, told: &Told) {
+        for access in std::mem::take(&mut self.untold) {
+            let flag = |flag: i32| told.flags & flag != 0;
+            let more = told.generation > self.generation as i64;
+            let known = (self.marks.evicted(), self.marks.torn());
+            if more && access.is_exclusive() {
+                self.generation += 1;
+                self.marks.evict(access);
+            } else if (flag(FLAG_EVICTED), flag(FLAG_TORN)) != known {
+                self.marks.evict(access);
+            }
         }
     }
 }
@@ -248,6 +269,7 @@ impl Books {
             }
             let buffer = self.buffers.get_mut(&id).ok_or("a grant of an unknown buffer")?;
             buffer.generation += u64::from(access.is_exclusive() && !had.is_some_and(|had| had.is_exclusive()));
+            buffer.adopt(told);
             if told.generation != buffer.generation as i64 {
                 return Err(format!("the generation of buffer {} is {}, and should be {}", told.id, told.generation, buffer.generation));
             }
@@ -300,6 +322,9 @@ impl Books {
     pub fn evict_from(&mut self, id: BufferId, access: Access) {
         let Some(buffer) = self.buffers.get_mut(&id) else { return };
         let number = buffer.marks.evict(access);
+        if self.verbose {
+            println!("{:>12}   books: a holder of {} for {access:?} is evicted", self.now / 1000, id.0);
+        }
         let goes_on = self.grants.wrapping_mul(7) % 4 < self.stubborn;
         let goes_on = goes_on && !(buffer.plain && access.is_dma());
         self.memory.evicted(buffer.file, access, number, goes_on);
@@ -316,6 +341,9 @@ impl Books {
     pub fn ended_in_order(&mut self, id: BufferId, access: Access, seen: u64) {
         let Some(buffer) = self.buffers.get_mut(&id) else { return };
         buffer.marks.ended(access, seen);
+        if self.verbose {
+            println!("{:>12}   books: {access:?} of {}, which saw {seen}, has ended in order", self.now / 1000, id.0);
+        }
         if let Some(content) = self.memory.get(buffer.file) {
             content.trespassers.retain(|(_, number)| buffer.marks.is_at_work(*number));
         }

@@ -216,6 +216,10 @@ impl Simulation {
         let trouble = Trouble { short: self.plan.is_short(), crowded: self.plan.switch > 0 };
         let mut inner = self.inner();
         inner.books.now = world::with(|world| world.now);
+        if *error == Error::Closed {
+            // Its own effects may have closed the group: its channel was lost.
+            inner.books.follow(false)?;
+        }
         inner.books.refused(at, call, error, &self.plan.most(), trouble)?;
         inner.books.follow(false)?;
         let audits = inner.random.one_in(8);
@@ -399,7 +403,13 @@ impl Simulation {
             Ok(ids) => {
                 note!(self, "  ids {ids:?}");
                 let mut inner = self.inner();
-                inner.added(at, &found, &ids, access, plain, self.plan.is_short())?;
+                // A memfd whose link could not be read is left out. (In a crowd, another call may have met it.)
+                let unread = world::with(|world| std::mem::take(&mut world.unrecognised));
+                let mut found = found;
+                if found.len() != ids.len() {
+                    found.retain(|file| !unread.contains(file));
+                }
+                inner.added(at, &found, &ids, access, plain)?;
                 inner.books.follow(false)
             }
             Err(error) => {

@@ -33,34 +33,15 @@ impl Inner {
     }
 
     /// Notes the buffers that a group has added.
-    pub fn added(&mut self, at: At, found: &[FileId], ids: &[BufferId], access: Access, plain: bool, short: bool) -> Checked {
+    pub fn added(&mut self, at: At, found: &[FileId], ids: &[BufferId], access: Access, plain: bool) -> Checked {
         self.books.now = world::with(|world| world.now);
         if !self.books.groups[at].open {
             return Err("a closed group has added buffers".into());
         }
-        // A memfd whose link could not be read is left out.
-        if ids.len() != found.len() && !(short && plain) {
+        if ids.len() != found.len() {
             return Err(format!("add() returns {} ids for {} buffers", ids.len(), found.len()));
         }
-        if ids.len() != found.len() {
-            // Nobody can tell which: the ids say it, if they are known.
-            return self.added_some(at, found, ids, access);
-        }
         found.iter().zip(ids).try_for_each(|(file, id)| self.added_one(at, *file, *id, access, plain))
-    }
-
-    /// Of several memfds some were not recognised.
-    fn added_some(&mut self, at: At, found: &[FileId], ids: &[BufferId], access: Access) -> Checked {
-        let mut left = found.to_vec();
-        let arbiter_says = |id: &BufferId, books: &crate::books::Books| books.buffers.get(id).map(|buffer| buffer.file);
-        for id in ids {
-            let known = arbiter_says(id, &self.books);
-            let unknown = left.iter().position(|file| !self.books.by_file.contains_key(file));
-            let nth = known.and_then(|file| left.iter().position(|other| *other == file)).or(unknown);
-            let file = left.remove(nth.ok_or("add() returns an id of another buffer")?);
-            self.added_one(at, file, *id, access, true)?;
-        }
-        Ok(())
     }
 
     fn added_one(&mut self, at: At, file: FileId, id: BufferId, access: Access, plain: bool) -> Checked {
@@ -120,7 +101,7 @@ impl Inner {
         }
         let generation = self.names_from;
         self.books.by_file.insert(file, id);
-        self.books.buffers.insert(id, Buffer { file, plain, generation, marks, members: 0 });
+        self.books.buffers.insert(id, Buffer { file, plain, generation, marks, members: 0, untold: Vec::new() });
         Ok(())
     }
 
@@ -164,7 +145,8 @@ impl Inner {
                 let has = held.parts.iter().any(|part| part.buffer == id);
                 let buffer = books.buffers.get(&id).filter(|_| has).ok_or("getLocks() names another buffer")?;
                 let marks = (told.flags & FLAG_EVICTED != 0, told.flags & FLAG_TORN != 0);
-                if marks != (buffer.marks.evicted(), buffer.marks.torn()) || told.generation != buffer.generation as i64 {
+                let sure = buffer.untold.is_empty();
+                if sure && marks != (buffer.marks.evicted(), buffer.marks.torn()) || told.generation != buffer.generation as i64 {
                     return Err(format!("getLocks() says of buffer {}: {told:?}", told.id));
                 }
             }

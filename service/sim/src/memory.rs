@@ -35,9 +35,23 @@ impl Content {
 
 /// The dma-bufs' contents.
 #[derive(Debug, Default)]
-pub struct Memory(BTreeMap<FileId, Content>);
+pub struct Memory {
+    all: BTreeMap<FileId, Content>,
+    verbose: bool,
+}
 
 impl Memory {
+    pub fn new(verbose: bool) -> Self {
+        Self { all: BTreeMap::new(), verbose }
+    }
+
+    fn note(&self, file: FileId, what: &str, access: Access) {
+        if self.verbose {
+            let line = world::with(|world| world.dma_buf(file).map(|dma_buf| dma_buf.line));
+            println!("{:>14} file {file}: {what} {access:?}: {line:?}", "");
+        }
+    }
+
     /// A new dma-buf: an old version may be in the cache.
     pub fn create(&mut self, file: FileId) {
         let line = world::with(|world| {
@@ -46,20 +60,20 @@ impl Memory {
             line.cached = Some((0, false));
             Some(value)
         });
-        self.0.insert(file, Content { newest: line, trespassers: Vec::new(), failed: false });
+        self.all.insert(file, Content { newest: line, trespassers: Vec::new(), failed: false });
     }
 
     pub fn get(&mut self, file: FileId) -> Option<&mut Content> {
-        self.0.get_mut(&file)
+        self.all.get_mut(&file)
     }
 
     pub fn files(&self) -> impl Iterator<Item = FileId> + '_ {
-        self.0.keys().copied()
+        self.all.keys().copied()
     }
 
     /// A holder was evicted. It may have written just now.
     pub fn evicted(&mut self, file: FileId, access: Access, number: u64, goes_on: bool) {
-        let Some(content) = self.0.get_mut(&file).filter(|_| access.is_exclusive()) else { return };
+        let Some(content) = self.all.get_mut(&file).filter(|_| access.is_exclusive()) else { return };
         content.newest = None;
         if goes_on {
             content.trespassers.push((access, number));
@@ -68,7 +82,7 @@ impl Memory {
 
     /// The service died: nobody knows any more what is in the cache.
     pub fn service_died(&mut self) {
-        for (file, content) in &mut self.0 {
+        for (file, content) in &mut self.all {
             content.newest = None;
             content.failed = true;
             content.trespassers.clear();
@@ -78,7 +92,7 @@ impl Memory {
 
     /// So much time has passed that nothing is in the cache any more.
     pub fn time_passed(&mut self) {
-        for (file, content) in &mut self.0 {
+        for (file, content) in &mut self.all {
             content.trespassers.clear();
             world::with(|world| {
                 world.dma_buf(*file).map(|dma_buf| {
@@ -91,10 +105,15 @@ impl Memory {
 
     /// An access of a holder; `told` says that it may find anything.
     pub fn access(&mut self, file: FileId, access: Access, told: bool) -> Result<(), String> {
-        let Some(content) = self.0.get_mut(&file) else { return Ok(()) };
+        let Some(content) = self.all.get_mut(&file) else { return Ok(()) };
         let anything = told || !content.trespassers.is_empty();
         let found = with_line(file, |line| perform(line, access));
         let Some((found, written)) = found else { return Ok(()) };
+        let verbose = self.verbose;
+        if verbose {
+            let line = world::with(|world| world.dma_buf(file).map(|dma_buf| dma_buf.line));
+            println!("{:>14} file {file}: {access:?} finds {found}, writes {written:?}: {line:?}", "");
+        }
         if anything {
             content.newest = content.newest.filter(|_| written.is_none());
             return Ok(());
@@ -111,14 +130,15 @@ impl Memory {
 
     /// An evicted holder writes.
     pub fn trespass(&mut self, file: FileId, access: Access) {
-        let Some(content) = self.0.get_mut(&file) else { return };
+        let Some(content) = self.all.get_mut(&file) else { return };
         with_line(file, |line| perform(line, access));
         content.newest = None;
+        self.note(file, "an evicted holder", access);
     }
 
     /// Nobody has the buffer, and the service has let it go: it must be clean. Then a device may use it.
     pub fn use_unseen(&mut self, file: FileId) -> Result<(), String> {
-        let Some(content) = self.0.get_mut(&file) else { return Ok(()) };
+        let Some(content) = self.all.get_mut(&file) else { return Ok(()) };
         let sure = !content.failed && content.trespassers.is_empty();
         let checked = world::with(|world| {
             let Some(dma_buf) = world.dma_buf(file) else { return Ok(None) };
@@ -133,6 +153,7 @@ impl Memory {
         });
         if let Some(written) = checked? {
             content.newest = Some(written).filter(|_| sure);
+            self.note(file, "unseen", Access::DmaWrite);
         }
         Ok(())
     }

@@ -29,14 +29,18 @@ impl Books {
                         return Err("a channel is lost, and its client has it".into());
                     }
                     // It was decided all the same: a grant that nobody was told has ended with its client.
+                    // Others may have been decided before the group is closed.
                     self.message(at, &message, time)?;
-                    self.close(at, true);
+                    self.dying.push(at);
                 }
                 Event::Status(file, status) if in_reactor => {
                     self.fence_seen(file, status == Status::Signalled);
                 }
                 Event::Timer => time = true,
-                Event::Synced(file, ok) => {
+                Event::Synced(file, site, ok) => {
+                    if self.verbose {
+                        println!("{:>12}   {site:?} of file {file}: {ok}", now / 1000);
+                    }
                     if let Some(content) = self.memory.get(file) {
                         content.failed = !ok;
                     }
@@ -44,6 +48,7 @@ impl Books {
                 Event::Status(..) | Event::Failed(..) | Event::Merged(..) => {}
             }
         }
+        self.bury();
         if time {
             self.time_is_up()?;
         }
@@ -51,6 +56,39 @@ impl Books {
             return Err(format!("no record says that a fence of group {at} has failed"));
         }
         Ok(())
+    }
+
+    /// Groups whose channels are lost are closed.
+    fn bury(&mut self) {
+        for at in std::mem::take(&mut self.dying) {
+            // Its waits may have ended in grants that nobody was told.
+            let waits = self.groups[at].locks.iter().filter(|lock| lock.waits.is_some());
+            let wants: Vec<_> = waits.flat_map(|lock| lock.wants.clone()).collect();
+            for (buffer, access) in wants {
+                if let Some(buffer) = self.buffers.get_mut(&buffer) {
+                    buffer.untold.push(access);
+                }
+            }
+            self.close(at, true);
+        }
+    }
+
+    /// Whether a grant was decided after the end of a dying group.
+    fn follows_a_death(&self, at: At, token: u64, told: &[Buffer]) -> bool {
+        let wants = self.groups[at].lock(token).map(|lock| &lock.wants[..]).unwrap_or_default();
+        let dead = self.dying.iter().flat_map(|at| &self.groups[*at].locks);
+        let mut theirs = dead.flat_map(|lock| lock.wants.iter().map(move |want| (lock, want)));
+        theirs.any(|(lock, (buffer, has))| {
+            let Some((_, access)) = wants.iter().find(|(other, _)| other == buffer) else { return false };
+            let Some(told) = told.iter().find(|told| told.id as u64 == buffer.0) else { return false };
+            let Some(known) = self.buffers.get(buffer) else { return false };
+            let flag = |flag: i32| told.flags & flag != 0;
+            let marks = (flag(event::FLAG_EVICTED), flag(event::FLAG_TORN));
+            let generation = known.generation + u64::from(access.is_exclusive());
+            conflicts(*has, *access) && lock.held.is_some()
+                || marks != (known.marks.evicted(), known.marks.torn())
+                || told.generation > generation as i64
+        })
     }
 
     /// Notes the files that the service has made, before what follows from them.
@@ -81,7 +119,7 @@ impl Books {
             return Err(format!("a message is not one record with those that belong to it: {records:?}"));
         }
         let now = self.now;
-        if !self.groups[at].open {
+        if !self.groups[at].open || self.dying.contains(&at) {
             return Err(format!("a record after the end of group {at}: {head:?}"));
         }
         let buffer = |record: &Record| {
@@ -116,6 +154,9 @@ impl Books {
                     buffers.iter().for_each(|told| {
                         self.catch_up_for(buffersync_engine::BufferId(told.id as u64));
                     });
+                }
+                if self.follows_a_death(at, token, buffers) {
+                    self.bury();
                 }
                 self.granted(at, token, head.value0 as u64, buffers, true)
             }
@@ -193,7 +234,11 @@ impl Books {
             return Ok(());
         }
         let serial = head.value0 as u64;
-        let other = self.groups.iter().find(|group| group.open && group.id.serial() == serial);
+        let other = self.groups.iter().find(|group| group.id.serial() == serial);
+        if other.is_some_and(|group| !group.open) {
+            // Its channel was lost by a record of the same moment.
+            return Ok(());
+        }
         let lock = other.and_then(|group| group.lock(head.value1 as u64));
         let lock = lock.filter(|lock| lock.waits.is_some()).ok_or("it names a lock that does not wait")?;
         let held = self.groups[at].lock(token).and_then(|lock| lock.held.as_ref());

@@ -19,6 +19,7 @@ use buffersync_kernel::world::{self, DmaBuf, FenceId, FileId, Kind, Process};
 use buffersync_service::arbiter::Arbiter;
 
 use crate::books::{Books, Checked};
+use crate::memory::Memory;
 use crate::plan::Plan;
 
 /// The allocator's process, which has a descriptor of each buffer and makes the fences of drivers.
@@ -139,6 +140,7 @@ impl Simulation {
         }
         let books = Books {
             verbose,
+            memory: Memory::new(verbose),
             stubborn: plan.stubborn,
             faulty: plan.is_short() || plan.late_fences > 0,
             read_within: u64::from(plan.config.read_grant_ms) * 1_000_000,
@@ -163,6 +165,7 @@ impl Simulation {
         world::with(|world| {
             world.process(u32::MAX);
             world.has_sync_file_ioctls = !plan.old_kernel;
+            world.forgets = plan.config.max_remembered <= 1;
         });
         if verbose {
             println!("{plan:#?}");

@@ -6,7 +6,7 @@
 use buffersync_engine::{BufferId, Token, Wait, Wants};
 use buffersync_kernel::fd::{AsFd, Fd};
 use buffersync_kernel::world::{self, FenceId, FileId, Kind};
-use buffersync_service::arbiter::simulated::Given;
+use buffersync_service::arbiter::simulated::{Error, Given};
 use buffersync_service::calls::Request;
 
 use crate::books::{At, Checked, Part};
@@ -182,7 +182,9 @@ impl Simulation {
         {
             let mut inner = self.inner();
             arguments.asked.joined = inner.joined(at, &arguments, &[]);
-            if locked.is_ok() {
+            // Refused with Closed after the grant has ended: its record was lost, and so the group.
+            let lost = matches!(locked, Err(Error::Closed)) && inner.books.groups[at].open;
+            if locked.is_ok() || lost {
                 inner.ended(at, done, None, &gift, &files)?;
             }
         }

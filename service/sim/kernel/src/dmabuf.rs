@@ -121,8 +121,10 @@ pub fn start(fd: FdRef<'_>, usage: Usage) -> Result<(), Errno> {
             Ok(()) => wait_for_fences(world, file, usage)?,
             Err(_) => {}
         }
-        world.events.push(Event::Synced(file, fault.is_ok()));
-        if world.dma_buf(file).is_some_and(|dma_buf| dma_buf.line.open.is_some()) {
+        world.events.push(Event::Synced(file, Site::Start, fault.is_ok()));
+        let forgets = world.forgets;
+        let line = world.dma_buf(file).map(|dma_buf| dma_buf.line).unwrap_or_default();
+        if line.open.is_some() && !(forgets && line.owed) {
             world.violations.push("START without END before".into());
         }
         sync(world, file, fault.is_err(), |world| {
@@ -131,7 +133,7 @@ pub fn start(fd: FdRef<'_>, usage: Usage) -> Result<(), Errno> {
             dma_buf.line.start(random);
         });
         if let Some(dma_buf) = world.dma_buf(file).filter(|_| fault.is_ok()) {
-            dma_buf.line.open = Some(usage);
+            (dma_buf.line.open, dma_buf.line.owed) = (Some(usage), false);
         }
         fault
     })
@@ -145,7 +147,7 @@ fn wait_for_fences(world: &mut World, file: FileId, usage: Usage) -> Result<(), 
     if !world.guarded {
         world.violations.push("START blocks, and nobody interrupts it".into());
     }
-    world.events.push(Event::Synced(file, false));
+    world.events.push(Event::Synced(file, Site::Start, false));
     Err(Errno::EINTR)
 }
 
@@ -165,7 +167,7 @@ pub fn end(fd: FdRef<'_>, usage: Usage) -> Result<(), Errno> {
         if let Err(errno @ (Errno::EINTR | Errno::EAGAIN)) = fault {
             return Err(errno);
         }
-        world.events.push(Event::Synced(file, fault.is_ok()));
+        world.events.push(Event::Synced(file, Site::End, fault.is_ok()));
         let open = world.dma_buf(file).and_then(|dma_buf| dma_buf.line.open);
         if open != Some(usage) {
             world.violations.push(format!("END {usage:?} after START {open:?}"));
@@ -175,8 +177,9 @@ pub fn end(fd: FdRef<'_>, usage: Usage) -> Result<(), Errno> {
                 dma_buf.line.end(usage);
             }
         });
-        if let Some(dma_buf) = world.dma_buf(file).filter(|_| fault.is_ok()) {
-            dma_buf.line.open = None;
+        if let Some(dma_buf) = world.dma_buf(file) {
+            dma_buf.line.owed = fault.is_err();
+            dma_buf.line.open.take_if(|_| fault.is_ok());
         }
         fault
     })

@@ -16,6 +16,8 @@ pub struct Line {
     pub cached: Option<(u32, bool)>,
     /// The START that has no END yet.
     pub open: Option<Usage>,
+    /// Its END has failed.
+    pub owed: bool,
     last: u32,
 }
 

@@ -95,8 +95,8 @@ pub enum Event {
     Merged(FileId, FileId),
     /// The reactor's timer has fired.
     Timer,
-    /// A cache operation on a dma-buf: whether it was carried out.
-    Synced(FileId, bool),
+    /// START or END of a dma-buf, and whether it was carried out.
+    Synced(FileId, Site, bool),
 }
 
 /// Runs another thread for a while.
@@ -127,9 +127,13 @@ pub struct World {
     pub switch: u32,
     /// One START in so many finds a fence that came after the look; 0: none.
     pub late_fences: u32,
+    /// An END that has failed may be forgotten: the service remembers too few buffers.
+    pub forgets: bool,
     /// A watchdog guards the call.
     pub guarded: bool,
     pub events: Vec<Event>,
+    /// Memfds whose link could not be read.
+    pub unrecognised: Vec<FileId>,
     pub violations: Vec<String>,
 }
 
@@ -203,8 +207,10 @@ impl World {
             failed: 0,
             switch: 0,
             late_fences: 0,
+            forgets: false,
             guarded: false,
             events: Vec::new(),
+            unrecognised: Vec::new(),
             violations: Vec::new(),
         }
     }
