@@ -56,6 +56,9 @@ use crate::state::{State, Youth};
 use crate::tables::ByGroup;
 use crate::trace::Slices;
 
+#[cfg(simulated)]
+pub mod simulated;
+
 /// The engine behind its mutex, with the queue and the reactor that work for it.
 pub struct Arbiter {
     config: Config,

@@ -234,6 +234,13 @@ impl SyncQueue {
         poison::lock(&self.jobs).by_uid.values().map(|of_uid| of_uid.waiting.len()).sum()
     }
 
+    /// Whether nothing is left, not even of a uid.
+    #[cfg(simulated)]
+    pub fn is_empty(&self) -> bool {
+        let jobs = poison::lock(&self.jobs);
+        jobs.by_uid.is_empty() && jobs.turns.is_empty()
+    }
+
     fn take(&self) -> Job {
         let mut jobs = poison::lock(&self.jobs);
         loop {

@@ -17,7 +17,7 @@
 //! | `events` | the service's end of a group's event channel | the engine |
 //! | `quota`, `permits`, `oneways` | limits of a uid and of all; of threads that clients keep waiting; floods of oneway calls | what is counted |
 //! | `tables`, `clock`, `poison` | maps by the engine's ids; the time; mutexes that end the process after a panic | who uses them |
-//! | [`config`], [`platform`], `registration`, `error`, [`dump`], `notes`, `logging`, `trace` | settings, start, refusals, reports | |
+//! | [`config`], [`platform`], `serve`, `registration`, `error`, [`dump`], `notes`, `logging`, `trace` | settings, start, refusals, reports | |
 //!
 //! The kernel's interface and exporters' quirks are in the crate [`buffersync_kernel`]; the decisions in
 //! [`buffersync_engine`], which does no I/O.
@@ -26,7 +26,11 @@
 //! fence or device, except with a permit. Under the arbiter's mutex it works in memory, and sends only what waits for nobody: records to event
 //! channels and, while somebody traces, to the kernel's trace.
 
+// The simulation leaves out what starts the service.
+#![cfg_attr(simulated, allow(dead_code))]
+
 pub mod arbiter;
+#[cfg(not(simulated))]
 pub mod binder;
 pub mod calls;
 mod clock;
@@ -43,181 +47,26 @@ mod notes;
 mod oneways;
 mod outbox;
 mod permits;
-/// Android or other Linux: the source of settings, and the destination of log and traces.
-#[cfg_attr(any(target_os = "android", libbinder_rs), path = "platform/android.rs")]
-#[cfg_attr(not(any(target_os = "android", libbinder_rs)), path = "platform/linux.rs")]
+/// Android, other Linux, or a simulation: the source of settings, and the destination of log and traces.
+#[cfg_attr(
+    all(any(target_os = "android", libbinder_rs), not(simulated)),
+    path = "platform/android.rs"
+)]
+#[cfg_attr(not(any(target_os = "android", libbinder_rs, simulated)), path = "platform/linux.rs")]
+#[cfg_attr(simulated, path = "platform/simulated.rs")]
 pub mod platform;
 mod poison;
 pub mod quota;
 mod reactor;
+#[cfg(not(simulated))]
 mod registration;
 mod registry;
+#[cfg(not(simulated))]
+mod serve;
 mod sessions;
 mod state;
 mod tables;
 mod trace;
 
-use std::process::ExitCode;
-use std::sync::Arc;
-use std::thread;
-
-use ::binder::ProcessState;
-use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
-use buffersync_aidl::runtime;
-
-use nix::sys::resource::{getrlimit, Resource};
-use nix::unistd::{sysconf, SysconfVar};
-
-use arbiter::Arbiter;
-use config::Config;
-use quota::Resources;
-
-/// Why the service could not start, or had to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The binder driver could not be opened.
-    #[error("binder: {0}")]
-    Binder(String),
-    /// The service manager refused the registration, or does not run.
-    #[error("{name} is not registered, uid {uid}: {why}; {}", platform::REGISTRATION)]
-    Registration {
-        /// The service's name.
-        name: String,
-        /// The service's own uid.
-        uid: u32,
-        /// The service manager's answer.
-        why: String,
-    },
-    /// Another instance is alive.
-    #[error("{name} is served by another process: two instances would grant one buffer twice")]
-    Served {
-        /// The service's name.
-        name: String,
-    },
-    /// The limit of descriptors is too low.
-    #[error("RLIMIT_NOFILE is {limit}, and must be {least} at least: raise it (rlimit nofile of init, LimitNOFILE of systemd), or lower --max-buffers-per-group or --threads")]
-    TooFewDescriptors {
-        /// The limit.
-        limit: u64,
-        /// The least useful one.
-        least: u64,
-    },
-    /// The system refused a thread or a descriptor.
-    #[error("{what}: {why}")]
-    Resources {
-        /// Its purpose.
-        what: &'static str,
-        /// The system's answer.
-        why: String,
-    },
-    /// The thread pool ended because the driver is gone.
-    #[error("the binder thread pool ended")]
-    PoolEnded,
-}
-
-/// Runs the program: starts the log, reads the settings, serves. The exit status is 2 if a setting is
-/// wrong.
-pub fn run() -> ExitCode {
-    platform::start_logging();
-    match platform::settings() {
-        Ok(Some(config)) => match serve(config) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                log::error!("{error}");
-                log::logger().flush();
-                ExitCode::FAILURE
-            }
-        },
-        Ok(None) => ExitCode::SUCCESS,
-        Err(error) => {
-            log::error!("{error}");
-            log::logger().flush();
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// Registers the service and serves until the driver goes away.
-pub fn serve(config: Config) -> Result<(), ServeError> {
-    platform::raise_descriptor_limit();
-    let resources = resources(&config)?;
-    let name = format!("vendor.buffersync.IBufferSync/{}", config.instance);
-    runtime::open_driver(&config.device, Some(config.threads)).map_err(ServeError::Binder)?;
-    let arbiter = start(config, resources)?;
-    let gate = Arc::clone(&arbiter);
-    runtime::set_oneway_gate(move |uid| gate.oneways.is_flood(uid, clock::now()))
-        .map_err(|error| ServeError::Resources { what: "oneway", why: error.to_string() })?;
-    let service = buffersync_aidl::new_binder!(BnBufferSync, binder::hal::BufferSync::new(arbiter));
-    ProcessState::start_thread_pool();
-    registration::register(&name, &service.as_binder())?;
-    log::info!("{name} is registered");
-    registration::start_keeping(name, service.as_binder())?;
-    ProcessState::join_thread_pool();
-    Err(ServeError::PoolEnded)
-}
-
-/// The limits of the process and of the machine. Refuses a limit of descriptors with which the service is of no use.
-fn resources(config: &Config) -> Result<Resources, ServeError> {
-    let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)
-        .map_err(|errno| ServeError::Resources { what: "RLIMIT_NOFILE", why: errno.to_string() })?;
-    let least = Resources::least(config);
-    if descriptors < least {
-        return Err(ServeError::TooFewDescriptors { limit: descriptors, least });
-    }
-    let machine = || {
-        let ask = |name| sysconf(name).ok().flatten().and_then(|value| u64::try_from(value).ok());
-        let (pages, size) = (ask(SysconfVar::_PHYS_PAGES)?, ask(SysconfVar::PAGE_SIZE)?);
-        pages.checked_mul(size)
-    };
-    let bytes = match config.max_memory_mib {
-        0 => machine().unwrap_or(u64::MAX),
-        mib => u64::from(mib) << 20,
-    };
-    Ok(Resources { descriptors, bytes })
-}
-
-/// A thread without which nobody is granted or evicted any more. Its end, for any reason, ends the
-/// process, and clients see that at once.
-struct Vital(&'static str);
-
-impl Drop for Vital {
-    fn drop(&mut self) {
-        log::error!("thread {} ended", self.0);
-        log::logger().flush();
-        std::process::abort();
-    }
-}
-
-/// Makes an arbiter and starts its threads. It lives as long as the process.
-pub fn start(config: Config, resources: Resources) -> Result<Arc<Arbiter>, ServeError> {
-    let workers = config.sync_workers;
-    let arbiter = Arbiter::new(config, resources)
-        .map_err(|errno| ServeError::Resources { what: "reactor", why: errno.to_string() })?;
-    let arbiter = Arc::new(arbiter);
-    let reactor = Arc::clone(&arbiter);
-    spawn("reactor", move || reactor.run_reactor())?;
-    let closer = Arc::clone(&arbiter);
-    spawn("closer", move || closer.run_closer())?;
-    for _ in 0..workers {
-        let worker = Arc::clone(&arbiter);
-        spawn("sync", move || worker.run_worker())?;
-    }
-    Ok(arbiter)
-}
-
-fn spawn(
-    name: &'static str,
-    body: impl FnOnce() -> nix::errno::Errno + Send + 'static,
-) -> Result<(), ServeError> {
-    let vital = move || {
-        let _end = Vital(name);
-        // Not inside log::error!, which evaluates nothing while logging is off.
-        let why = body();
-        log::error!("thread {name}: {why}");
-    };
-    thread::Builder::new()
-        .name(name.into())
-        .spawn(vital)
-        .map(|_| ())
-        .map_err(|error| ServeError::Resources { what: name, why: error.to_string() })
-}
+#[cfg(not(simulated))]
+pub use serve::{run, serve, start, ServeError};

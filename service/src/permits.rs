@@ -33,6 +33,12 @@ impl Permits {
         Self { inside: Mutex::new(Vec::with_capacity(limit)), limit }
     }
 
+    /// Whether nobody has one.
+    #[cfg(simulated)]
+    pub fn is_empty(&self) -> bool {
+        poison::lock(&self.inside).is_empty()
+    }
+
     /// `None` if the uid has a permit already, or too many others have one.
     pub fn enter(&self, uid: u32) -> Option<Permit<'_>> {
         let mut inside = poison::lock(&self.inside);

@@ -206,6 +206,10 @@ impl Quotas {
 
     /// [`Quotas::check`] when all uids have `in_all`.
     fn check_beside(&self, uid: u32, kind: Kind, amount: u64, in_all: u64) -> Result<(), Error> {
+        if amount == 0 {
+            // Shares shrink as uids come: whoever has more than its share keeps it, and gets no more.
+            return Ok(());
+        }
         let (most, total) = (self.most[kind as usize], self.total[kind as usize]);
         // Usually all uids together have less than one may have.
         let in_all = in_all.saturating_add(amount);

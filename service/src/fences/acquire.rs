@@ -36,6 +36,12 @@ struct Kept {
 }
 
 impl Acquires {
+    /// Whether nothing is left.
+    #[cfg(simulated)]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A grant waits for a fence on a buffer. Nothing happens if that is known.
     pub fn add(
         &mut self,

@@ -71,6 +71,12 @@ struct Watch {
 pub(crate) type Failed = (JobId, Failure);
 
 impl Waits {
+    /// Whether nothing is left.
+    #[cfg(simulated)]
+    pub fn is_empty(&self) -> bool {
+        self.by_job.is_empty() && self.watches.is_empty() && self.files == 0
+    }
+
     /// Has a worker look on behalf of a lock.
     pub fn begin(&mut self, queue: &SyncQueue, job: WaitJob) {
         self.by_job.insert(job.id, Wait { uid: job.uid, at: None });
@@ -104,6 +110,8 @@ impl Waits {
         closer: &Arc<Closer>,
     ) -> Option<Failed> {
         self.waited += 1;
+        // First, so that no way out of here closes them under the mutex.
+        let fences = found.fences.map(|fences| Arc::new(Descriptor::new(fences, closer)));
         if !self.by_job.contains_key(&job.id) {
             // The lock waits no more.
             return None;
@@ -122,8 +130,7 @@ impl Waits {
             }
             return None;
         }
-        let fences = found.fences.filter(|_| self.files < MOST);
-        let fences = fences.map(|fences| Arc::new(Descriptor::new(fences, closer)));
+        let fences = fences.filter(|_| self.files < MOST);
         match self.begin_watch(reactor, job, (buffer, usage), fences, now) {
             Ok(()) => {
                 self.wait_at(id, buffer, usage);

@@ -149,6 +149,12 @@ impl Releases {
         self.by_id.len()
     }
 
+    /// Whether nothing is left.
+    #[cfg(simulated)]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty() && self.by_group.is_empty()
+    }
+
     pub fn get(&self, id: FenceId) -> Option<&Arc<Fence>> {
         self.by_id.get(&id).map(|release| &release.fence)
     }

@@ -1,0 +1,44 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Simulated memfds.
+
+use nix::errno::Errno;
+
+use crate::fd::FdRef;
+use crate::site::Site;
+use crate::world::{self, FileId, Kind};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Identity(FileId);
+
+impl Identity {
+    pub fn inode(&self) -> u64 {
+        self.0 as u64
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub identity: Identity,
+    pub size: u64,
+    pub created_ns: Option<u64>,
+}
+
+pub fn identify(fd: FdRef<'_>) -> Result<Option<Found>, Errno> {
+    let (file, found) = world::with(|world| {
+        let file = world.file_of(fd.number());
+        match world.files[file].kind {
+            Kind::Memfd { size, created_ns } => (file, Some((size, created_ns))),
+            _ => (file, None),
+        }
+    });
+    let Some((size, created_ns)) = found else { return Ok(None) };
+    // As in the real one: a link that cannot be read is no memfd's.
+    if world::enter(Site::Readlink).is_err() {
+        world::with(|world| world.unrecognised.push(file));
+        return Ok(None);
+    }
+    drop(fd.try_clone_to_owned().map_err(|_| Errno::EMFILE)?);
+    Ok(Some(Found { identity: Identity(file), size, created_ns: Some(created_ns) }))
+}
