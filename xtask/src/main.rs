@@ -35,7 +35,7 @@ cargo xtask test [OPTIONS] [STEP...]    every check, or these steps; `test --lis
 cargo xtask vts [OPTIONS]               the conformance suite: requirement by requirement
 cargo xtask install [OPTIONS]           the service, C and Java libraries, header
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
-cargo xtask bench [OPTIONS] [-- engine|cost|service]  both beside their peers, as ratios
+cargo xtask bench [OPTIONS] [-- engine|cost|service|floods]  beside their peers, as ratios
 cargo xtask aidl -- check|update|freeze the interface and its snapshots, by AOSP's compiler
 cargo xtask fuzz [OPTIONS] [-- engine|service OPTION...|record|wrong]  libFuzzer, with its options
 cargo xtask mutants [-- WORD...]        breaks the engine on purpose; its tests have to notice
