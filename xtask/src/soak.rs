@@ -32,10 +32,10 @@ const WRONG: [Fault; 5] = [
         name: "sometimes_two_hold",
         file: "engine/src/holders.rs",
         from: "!self.exclusive && (",
-        to: "{
+        to: "(FAULT && {
             static ASKED: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(1);
-            FAULT && ASKED.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 100 == 0
-        } || !self.exclusive && (",
+            ASKED.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 100 == 0
+        }) || !self.exclusive && (",
         noticed_by: &["TwoHolders"],
     },
     Fault {

@@ -245,6 +245,9 @@ impl<'a> Actor<'a> {
     /// Some members that no lock of the group has.
     fn choose(&mut self) -> Vec<Want> {
         let Some(own) = &self.own else { return Vec::new() };
+        // Replies with acquire fences are those that get lost.
+        let accesses: &[Access] =
+            if self.is_losing() { &[Access::DmaRead, Access::DmaWrite] } else { &Access::ALL };
         let held = |at: usize| {
             self.held.iter().any(|held| held.parts.iter().any(|part| part.buffer == at))
         };
@@ -260,7 +263,7 @@ impl<'a> Actor<'a> {
                 break;
             }
             let mut want = free.swap_remove(self.random.below(free.len() as u64) as usize);
-            want.access = self.random.one_of(&Access::ALL).unwrap_or(want.access);
+            want.access = self.random.one_of(accesses).unwrap_or(want.access);
             chosen.push(want);
         }
         chosen

@@ -21,7 +21,7 @@ use crate::header::Header;
 /// How often a worker looks for orders.
 const LOOK: Duration = Duration::from_millis(5);
 /// How long it has no descriptors.
-const WITHOUT: Duration = Duration::from_millis(300);
+const WITHOUT: Duration = Duration::from_millis(500);
 /// The time for a thread's turn. A lock can take longer: then the descriptors stay this time.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the child of a worker that has died keeps what it inherited.
