@@ -35,7 +35,7 @@ const HELP: &str = "\
 cargo xtask demo [OPTIONS]              camera -> codec -> preview on a real kernel
 cargo xtask test [OPTIONS] [STEP...]    every check, or these steps; `test --list` names them
 cargo xtask vts [OPTIONS]               the conformance suite: requirement by requirement
-cargo xtask soak [OPTIONS]              everything at once, for long; nothing may be granted twice or leak
+cargo xtask soak [OPTIONS] [WORD...]    everything at once, for long; nothing may be granted twice or leak
 cargo xtask install [OPTIONS]           the service, C and Java libraries, header
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
 cargo xtask bench [OPTIONS] [-- engine|cost|service|floods]  beside their peers, as ratios
@@ -91,8 +91,11 @@ fn main() -> ExitCode {
     };
     let Options { place, limit, check, words, .. } = &options;
     let done = match verb.as_str() {
-        "demo" | "install" | "soak" | "vts" if !words.is_empty() => {
+        "demo" | "install" | "vts" if !words.is_empty() => {
             return usage(&format!("{verb} takes no words, not {words:?}"))
+        }
+        "soak" if !words.is_empty() && !options.wrong => {
+            return usage(&format!("soak takes words with --wrong only, not {words:?}"))
         }
         "demo" => demo::run(&options),
         "soak" => soak::run(&options),

@@ -153,7 +153,7 @@ impl<'a> Actor<'a> {
             std::thread::sleep(Duration::from_millis(10));
             return;
         }
-        let limits = [None, Some(20), Some(60), Some(120)];
+        let limits = [None, Some(40), Some(100), Some(200)];
         let options = Options {
             hold_limit: self.random.one_of(&limits).flatten().map(Duration::from_millis),
             hold_from: if self.random.percent(25) { HoldFrom::Conflict } else { HoldFrom::Grant },

@@ -207,7 +207,7 @@ impl<'a> Crew<'a> {
         Ok(forgotten)
     }
 
-    /// Waits until all have ended in order, as they have been told, and kills who does not.
+    /// Tells all to end, waits until they have, and kills who does not. Others can be started afterwards.
     pub fn end(&mut self) -> std::io::Result<()> {
         self.control.over().store(1, SeqCst);
         let begin = now();
@@ -229,6 +229,7 @@ impl<'a> Crew<'a> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        self.control.over().store(0, SeqCst);
         Ok(())
     }
 }

@@ -67,7 +67,7 @@ pub fn run(settings: &Settings) -> Result<bool, Box<dyn Error>> {
     control.life().store(1, SeqCst);
     let mut service = Service::start(settings.service.as_deref(), &control, &buffers)?;
     let mut crew = Crew::new(&control, &headers, &buffers, seeds);
-    let (mut restarts, begin) = (0, Instant::now());
+    let (mut restarts, mut leaked, begin) = (0, 0, Instant::now());
     let mut said = Duration::ZERO;
     while begin.elapsed() < settings.time {
         crew.fill_up()?;
@@ -81,7 +81,9 @@ pub fn run(settings: &Settings) -> Result<bool, Box<dyn Error>> {
                 crew.excuse_all();
                 restarts += 1;
             }
-            830..=859 if REGISTERS_AGAIN => {
+            // A service that is killed takes with it what it has leaked.
+            830..=849 => leaked += look_for_leaks(&mut crew, &mut service, &buffers, &headers)?,
+            850..=879 if REGISTERS_AGAIN => {
                 service.restart_hub()?;
                 crew.excuse_all();
                 restarts += 1;
@@ -104,18 +106,15 @@ pub fn run(settings: &Settings) -> Result<bool, Box<dyn Error>> {
             eprintln!("soak: {} s: {}", said.as_secs(), counts(&control));
         }
     }
-    // The last of the service's lives is the one whose end is looked at: it must have something to clean up.
-    crew.end()?;
-    let (account, leaked) = service.leaked()?;
+    leaked += look_for_leaks(&mut crew, &mut service, &buffers, &headers)?;
     if let Some(complaint) = service.complaint() {
         control.violation(&complaint);
     }
-    eprintln!("soak: {}; left: {account}", counts(&control));
+    eprintln!("soak: {}", counts(&control));
     let count = |count| control.count(count).load(SeqCst);
     let (locks, evictions, violations) =
         (count(Count::Locks), count(Count::Evictions), count(Count::Violations));
     let kills = crew.kills;
-    // A crash of the orchestrator's children could still say something.
     println!(
         "soak: locks={locks} kills={kills} evictions={evictions} restarts={restarts} \
          violations={violations} leaked={leaked}"
@@ -125,6 +124,27 @@ pub fn run(settings: &Settings) -> Result<bool, Box<dyn Error>> {
         eprintln!("soak: something did not happen at all");
     }
     Ok(happened && violations == 0 && leaked == 0)
+}
+
+/// Lets all workers go, and looks what is left of them.
+fn look_for_leaks(
+    crew: &mut Crew<'_>,
+    service: &mut Service,
+    buffers: &[OwnedFd],
+    headers: &[Header],
+) -> Result<u64, Box<dyn Error>> {
+    crew.end()?;
+    // A service that is not there has left nothing; that is complained of elsewhere.
+    if service.complaint().is_some() {
+        return Ok(0);
+    }
+    let (account, leaked) = service.leaked(buffers)?;
+    // No group had the buffers, so they can begin again with their generations.
+    headers.iter().for_each(|header| header.generation().store(0, SeqCst));
+    if leaked > 0 {
+        eprintln!("soak: LEAKED: {account}\n{}", service.dump());
+    }
+    Ok(leaked)
 }
 
 fn counts(control: &Control) -> String {

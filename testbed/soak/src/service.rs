@@ -21,7 +21,7 @@ use crate::held::LOOSE;
 pub const REGISTERS_AGAIN: bool = false;
 
 /// Short limits, so that evictions are frequent. Groups ask for shorter ones.
-const HOLDS: [&str; 4] = ["--default-hold-ms", "150", "--max-hold-ms", "500"];
+const HOLDS: [&str; 4] = ["--default-hold-ms", "250", "--max-hold-ms", "500"];
 /// How long the service may take to end what is left: release fences, and cache operations of closed groups. vgem
 /// signals a fence after ten seconds.
 const SETTLES: Duration = Duration::from_secs(30);
@@ -94,11 +94,13 @@ impl Service {
     }
 
     /// How much of its clients is left when all have gone: an account in words, and a number.
-    pub fn leaked(&mut self) -> Result<(String, u64)> {
+    pub fn leaked(&mut self, buffers: &[OwnedFd]) -> Result<(String, u64)> {
         self.keeper = None;
         let sync = BufferSync::connect()?;
         let (left, open) = self.settled(&sync)?;
         let more = open.saturating_sub(self.descriptors) as u64;
+        let kinds = if more > 0 { self.descriptors_by_kind() } else { String::new() };
+        self.keeper = Some(keep(&sync, buffers)?);
         let account = format!(
             "{}, descriptors {open} (at the start {}){}",
             left.iter()
@@ -106,7 +108,7 @@ impl Service {
                 .collect::<Vec<_>>()
                 .join(", "),
             self.descriptors,
-            if more > 0 { self.descriptors_by_kind() } else { String::new() },
+            kinds,
         );
         Ok((account, left.iter().map(|(_, count)| count).sum::<u64>() + more))
     }
