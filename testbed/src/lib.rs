@@ -49,6 +49,9 @@ pub enum Accel {
     Kvm,
     /// KVM if a probe with a time limit shows that it works.
     Auto,
+    /// QEMU's translator with a clock that counts instructions: the guest's times depend on what runs in it, and
+    /// on nothing that the host does beside it. For measurements that compare.
+    Counted,
 }
 
 /// A command to run.

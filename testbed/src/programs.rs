@@ -136,10 +136,14 @@ fn as_strs(names: &[String]) -> Vec<&str> {
 
 /// Builds the programs that are measured, with the release profile that users get.
 pub fn release_programs() -> Result<Vec<Program>, Failure> {
+    release(&["service", "demo", "testbed-bench", "testbed-guest"])
+}
+
+/// Builds the programs of these packages, without `buffersync-` in their names, with the release profile.
+pub fn release(packages: &[&str]) -> Result<Vec<Program>, Failure> {
     let mut cargo = cargo_static(&["build", "--release", "--bins"]);
-    let measured = ["service", "demo", "testbed-bench", "testbed-guest"];
-    for package in measured.map(|name| format!("buffersync-{name}")) {
-        cargo.args(["--package", &package]);
+    for package in packages {
+        cargo.args(["--package", &format!("buffersync-{package}")]);
     }
     cargo.arg(FORMAT);
     collect(cargo)

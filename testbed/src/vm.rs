@@ -33,12 +33,17 @@ const TRIES: u32 = 3;
 const CONSOLE_LINES: usize = 100;
 /// If the probe takes longer, KVM counts as broken: a guest boots in 5 s with a KVM that works.
 const PROBE_LIMIT: Duration = Duration::from_secs(20);
+/// [`Accel::Counted`]: an instruction takes 2^2 ns, about what the translator needs for one; an idle guest does not
+/// wait. The processors take turns on one thread, as a common count needs.
+const COUNTED: &str = "shift=2,sleep=off";
 
 /// A virtual machine that can be booted again and again.
 pub struct Machine {
     parts: Parts,
     initramfs: PathBuf,
     kvm: bool,
+    /// The clock counts instructions.
+    counted: bool,
     work: PathBuf,
 }
 
@@ -50,8 +55,8 @@ impl Machine {
         accel: Accel,
         cache: &Path,
     ) -> Result<Self, Failure> {
-        let mut machine =
-            Self { parts, initramfs, kvm: accel == Accel::Kvm, work: cache.join("vm") };
+        let (kvm, counted) = (accel == Accel::Kvm, accel == Accel::Counted);
+        let mut machine = Self { parts, initramfs, kvm, counted, work: cache.join("vm") };
         during(machine.work.display(), fs::create_dir_all(&machine.work))?;
         if accel == Accel::Auto {
             machine.kvm = machine.probe_kvm();
@@ -106,9 +111,14 @@ impl Machine {
         for file in [&console, &status] {
             during(file.display(), fs::write(file, ""))?;
         }
-        progress(format_args!("booting the guest ({})", if self.kvm { "KVM" } else { "TCG" }));
+        let (accel, how) = match (self.kvm, self.counted) {
+            (true, _) => ("kvm", "KVM"),
+            (false, false) => ("tcg,thread=multi", "TCG"),
+            (false, true) => ("tcg,thread=single", "TCG, instructions are counted"),
+        };
+        progress(format_args!("booting the guest ({how})"));
         let begin = Instant::now();
-        let mut qemu = Qemu(during("qemu", self.command(run, &console, &status).spawn())?);
+        let mut qemu = Qemu(during("qemu", self.command(run, accel, &console, &status).spawn())?);
         let end = self.stream(&mut qemu, run, begin, up, line);
         let said = qemu.stop();
         let (status, said) = (take(&status), format!("{}{said}", end_of(&take(&console))));
@@ -123,11 +133,13 @@ impl Machine {
         Err(Failure(format!("{failure}\n{said}")))
     }
 
-    fn command(&self, run: &Run<'_>, console: &Path, status: &Path) -> Command {
+    fn command(&self, run: &Run<'_>, accel: &str, console: &Path, status: &Path) -> Command {
         let mut qemu = Command::new(&self.parts.qemu);
-        let accel = if self.kvm { "kvm" } else { "tcg,thread=multi" };
         let cpu = if self.kvm { "host" } else { "max" };
         qemu.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", "2", "-m", "2048"]);
+        if self.counted {
+            qemu.args(["-icount", COUNTED]);
+        }
         qemu.args(["-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none"]);
         qemu.arg("-kernel").arg(&self.parts.kernel).arg("-initrd").arg(&self.initramfs);
         // Each policy that a test loads leaves 18 kB in the kernel's log, where the test looks for denials.

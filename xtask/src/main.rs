@@ -9,6 +9,7 @@
 //! | `demo` | [`demo`]; the pipeline is `testbed/demo` |
 //! | `test` | [`mod@test`]; what is tested is in each folder, and in `checks` |
 //! | `vts` | [`vts`]; `vts/conformance` |
+//! | `soak` | [`soak`]; `testbed/soak` |
 //! | `install` | [`mod@install`] |
 //! | `testbed` | `testbed` |
 //! | `bench` | `testbed/bench/report`, `service/engine/bench` |
@@ -19,6 +20,7 @@
 mod clients;
 mod demo;
 mod install;
+mod soak;
 mod test;
 mod vts;
 
@@ -33,9 +35,10 @@ const HELP: &str = "\
 cargo xtask demo [OPTIONS]              camera -> codec -> preview on a real kernel
 cargo xtask test [OPTIONS] [STEP...]    every check, or these steps; `test --list` names them
 cargo xtask vts [OPTIONS]               the conformance suite: requirement by requirement
+cargo xtask soak [OPTIONS] [WORD...]    everything at once, for long; nothing may be granted twice or leak
 cargo xtask install [OPTIONS]           the service, C and Java libraries, header
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
-cargo xtask bench [OPTIONS] [-- engine|cost|service]  both beside their peers, as ratios
+cargo xtask bench [OPTIONS] [-- engine|cost|service|floods]  beside their peers, as ratios
 cargo xtask aidl -- check|update|freeze the interface and its snapshots, by AOSP's compiler
 cargo xtask fuzz [OPTIONS] [-- engine|service OPTION...|record|wrong]  libFuzzer, with its options
 cargo xtask mutants [-- WORD...]        breaks the engine on purpose; its tests have to notice
@@ -47,6 +50,9 @@ OPTIONS
   --list                test: the names of the steps
   --no-build            testbed: with the programs that were built for the last run
   --check               bench: whether the service's ratios are within their bounds
+  --minutes N           soak: how long (30)
+  --seed S              soak: what happens by chance (1)
+  --wrong               soak: on services that are wrong on purpose, which have to be noticed
   --prefix DIR          install: where (/usr/local)
   --destdir DIR         install: a folder that stands for / meanwhile, for packagers
   --debug               install: built as the tests are, not optimised for use
@@ -66,6 +72,9 @@ struct Options {
     build: bool,
     check: bool,
     list: bool,
+    minutes: Option<u64>,
+    seed: Option<u64>,
+    wrong: bool,
     release: bool,
     java: bool,
     service: bool,
@@ -85,7 +94,11 @@ fn main() -> ExitCode {
         "demo" | "install" | "vts" if !words.is_empty() => {
             return usage(&format!("{verb} takes no words, not {words:?}"))
         }
+        "soak" if !words.is_empty() && !options.wrong => {
+            return usage(&format!("soak takes words with --wrong only, not {words:?}"))
+        }
         "demo" => demo::run(&options),
+        "soak" => soak::run(&options),
         "test" => test::run(&options),
         "install" => install(&options),
         "vts" => vts::run(&options),
@@ -125,6 +138,9 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         build: true,
         check: false,
         list: false,
+        minutes: None,
+        seed: None,
+        wrong: false,
         release: true,
         java: true,
         service: true,
@@ -147,6 +163,9 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                 options.limit =
                     Some(Duration::from_secs(seconds.ok_or("--limit takes whole seconds")?));
             }
+            "--minutes" => options.minutes = Some(number(args.next(), "--minutes")?),
+            "--seed" => options.seed = Some(number(args.next(), "--seed")?),
+            "--wrong" => options.wrong = true,
             "--prefix" => options.prefix = folder(args.next(), "--prefix")?,
             "--destdir" => options.destdir = Some(folder(args.next(), "--destdir")?),
             "--no-build" => options.build = false,
@@ -165,6 +184,11 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         }
     }
     Ok(options)
+}
+
+fn number(argument: Option<String>, option: &str) -> Result<u64, String> {
+    let number = argument.and_then(|argument| argument.parse().ok());
+    number.ok_or_else(|| format!("{option} takes a whole number"))
 }
 
 /// A folder, absolute: what is written into files must hold wherever they are read.

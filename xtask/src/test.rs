@@ -20,10 +20,10 @@ use buffersync_testbed::lanes::{self, Done, Job};
 use buffersync_testbed::programs::{self, Program};
 use buffersync_testbed::{provision, selftest, Failure, Testbed};
 
-use crate::{clients, Options};
+use crate::{clients, soak, Options};
 
 /// The steps that are no test programs of the testbed, in their order.
-const STEPS: [(&str, &str); 10] = [
+const STEPS: [(&str, &str); 11] = [
     ("fmt", "cargo fmt --check"),
     ("clippy", "cargo clippy, warnings are errors"),
     ("doc", "cargo doc, warnings are errors"),
@@ -34,6 +34,7 @@ const STEPS: [(&str, &str); 10] = [
     ("fuzz", "the fuzzer of the service's objects: 100 000 inputs"),
     ("fuzz-wrong", "the fuzzer on services that are wrong on purpose"),
     ("vts", "conformance suite, and the services that are wrong on purpose"),
+    (soak::STEP, "everything at once, for two minutes"),
 ];
 
 /// The position of the first of [`STEPS`] that needs the testbed; all after it do, too.
@@ -43,8 +44,8 @@ const FIRST_IN_TESTBED: usize = 6;
 const CHECKS: &str = "checks";
 
 /// The jobs in the testbed that take longest. They begin first.
-const LONG: [&str; 6] =
-    ["fuzz-1", "fuzz-2", SUITE, "wrong-none", "guest_syscalls", "guest_examples"];
+const LONG: [&str; 7] =
+    ["fuzz-1", "fuzz-2", SUITE, "wrong-none", soak::STEP, "guest_syscalls", "guest_examples"];
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -186,6 +187,7 @@ impl Steps {
             ("fuzz", fuzz::runs as fn() -> Vec<Job>),
             ("fuzz-wrong", fuzz::wrong),
             ("vts", script::jobs),
+            (soak::STEP, || vec![soak::job()]),
         ] {
             jobs.extend(if self.wants(step) { its_jobs() } else { Vec::new() });
         }

@@ -62,6 +62,7 @@ const NOT_ON_A_DEVICE: [(&str, &str); 15] = [
     ("testbed/bench", "measures beside peers that AOSP has not"),
     ("testbed/bench/report", "calls cargo"),
     ("testbed/demo", "brings its own service manager and virtual machine"),
+    ("testbed/soak", "brings its own service manager and virtual machine"),
     ("testbed/platform", "stands for what a device has"),
 ];
 

@@ -5,6 +5,8 @@
 //! `buffersync-bench alone` prints what locks cost that nobody contends.
 //! `buffersync-bench locks COUNT`, for a profiler, locks and unlocks four device buffers COUNT times.
 //! `cpu-locks`, `exchanges` and `moves` (one call each) and `calls` (two empty calls) are similar.
+//! `buffersync-bench floods FILE [WORD]...` measures what one uid's floods of calls cost another, and `newcomer FILE`
+//! what is left for a uid when 64 others have all that they may have.
 //!
 //! | module | measures |
 //! |---|---|
@@ -12,6 +14,8 @@
 //! | [`handover`] | from an unlock to the next one's grant |
 //! | [`scale`] | many clients |
 //! | [`pipeline`] | frames a second, end to end |
+//! | [`floods`] | one uid's locks, beside another's floods ([`flood`]) |
+//! | [`newcomer`] | a uid beside 64 that have filled their quotas |
 //! | [`cost`] | processor, memory, descriptors, wake-ups of the service |
 //!
 //! [`crew`] starts the other processes, which run this program too. All modules use [`peers`] and [`stats`].
@@ -20,7 +24,10 @@
 mod alone;
 mod cost;
 mod crew;
+mod flood;
+mod floods;
 mod handover;
+mod newcomer;
 mod peers;
 mod pipeline;
 mod scale;
@@ -85,6 +92,10 @@ fn take_part(verb: &str, args: &[String]) -> std::io::Result<()> {
         "relay" => handover::relay(number, &shared, fds),
         "cycle" => scale::client(number, &shared),
         "call" => scale::caller(number, &shared),
+        "flood" => flood::flood(number, &shared),
+        "victim" => flood::victim(&shared),
+        "fill" => newcomer::fill(&shared),
+        "newcomer" => newcomer::newcomer(&shared),
         "stage" | "stage-by-hand" => pipeline::stage(verb, number, &shared, fds),
         _ => Err(bad()),
     }
@@ -94,6 +105,11 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.split_first() {
         Some((verb, [file])) if verb == "run" => run(file),
+        Some((verb, [file, only @ ..])) if verb == "floods" => floods::measure(only)
+            .and_then(|measured| std::fs::write(file, format!("{measured:#}\n"))),
+        Some((verb, [file])) if verb == "newcomer" => {
+            newcomer::measure().and_then(|measured| std::fs::write(file, format!("{measured:#}\n")))
+        }
         Some((verb, [])) if verb == "alone" => {
             println!("{:#}", alone::measure(&BufferSync::connect().expect("connect")));
             Ok(())
@@ -101,7 +117,10 @@ fn main() -> ExitCode {
         Some((verb, [count])) if REPEATED.contains(&verb.as_str()) => repeat(verb, count),
         Some((verb, rest)) if rest.len() >= 2 => take_part(verb, rest),
         _ => {
-            eprintln!("usage: buffersync-bench run FILE | alone | {} COUNT", REPEATED.join("|"));
+            eprintln!(
+                "usage: buffersync-bench run FILE | alone | floods FILE | newcomer FILE | {} COUNT",
+                REPEATED.join("|")
+            );
             return ExitCode::from(2);
         }
     };

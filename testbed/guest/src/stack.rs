@@ -66,7 +66,7 @@ pub struct Stack {
     logs: PathBuf,
     // In this order: the service goes before the service manager.
     service: Process,
-    _hub: Process,
+    hub: Option<Process>,
 }
 
 impl Stack {
@@ -89,14 +89,28 @@ impl Stack {
             // An earlier run's; there may be none.
             let _ = fs::remove_file(logs.join(format!("{name}.log")));
         }
-        let rules = write_rules()?;
-        let mut hub = User::ROOT.command(bin.join("rsb_hub"));
-        hub.arg("--config").arg(rules).args(["--device", "binder"]);
-        let mut hub = Process::start("rsb_hub", hub, logs)?;
-        hub.wait_until(|| answers(Command::new(bin.join("rsb_service")).arg("list")))?;
+        let hub = start_hub(bin, logs)?;
         let service = start_service(bin, program, logs, service_args)?;
         let [bin, program, logs] = [bin, program, logs].map(Path::to_path_buf);
-        Ok(Self { bin, program, logs, service, _hub: hub })
+        Ok(Self { bin, program, logs, service, hub: Some(hub) })
+    }
+
+    /// Starts the service manager, after [`Stack::kill_hub`].
+    pub fn start_hub(&mut self) -> Result<(), StackError> {
+        self.hub = Some(start_hub(&self.bin, &self.logs)?);
+        Ok(())
+    }
+
+    /// Kills the service manager, as a crash would.
+    pub fn kill_hub(&mut self) -> Result<(), StackError> {
+        let Some(mut hub) = self.hub.take() else { return Ok(()) };
+        context("kill", hub.child.kill())?;
+        context("wait", hub.child.wait()).map(|_| ())
+    }
+
+    /// Waits until clients can find the service.
+    pub fn wait_for_service(&mut self) -> Result<(), StackError> {
+        wait_for(&mut self.service, &self.bin)
     }
 
     /// The service's process.
@@ -127,6 +141,15 @@ impl Stack {
     }
 }
 
+fn start_hub(bin: &Path, logs: &Path) -> Result<Process, StackError> {
+    let rules = write_rules()?;
+    let mut hub = User::ROOT.command(bin.join("rsb_hub"));
+    hub.arg("--config").arg(rules).args(["--device", "binder"]);
+    let mut hub = Process::start("rsb_hub", hub, logs)?;
+    hub.wait_until(|| answers(Command::new(bin.join("rsb_service")).arg("list")))?;
+    Ok(hub)
+}
+
 fn start_service(
     bin: &Path,
     program: &Path,
@@ -136,16 +159,22 @@ fn start_service(
     let mut command = User::SERVICE.command(program);
     command.args(["--device", "/dev/binder"]).args(args);
     let mut service = Process::start(SERVICE, command, logs)?;
-    service
-        .wait_until(|| answers(Command::new(bin.join("rsb_service")).args(["check", INSTANCE])))?;
+    wait_for(&mut service, bin)?;
     Ok(service)
+}
+
+/// Waits until the service is registered.
+fn wait_for(service: &mut Process, bin: &Path) -> Result<(), StackError> {
+    service.wait_until(|| answers(Command::new(bin.join("rsb_service")).args(["check", INSTANCE])))
 }
 
 /// Rules of the service manager: only the service's user registers the service, only the clients'
 /// users and root find it, only root lists. Whatever no rule allows is denied.
 fn rules() -> String {
-    let clients: Vec<String> =
-        [User::ROOT].iter().chain(&User::CLIENTS).map(|user| user.0.to_string()).collect();
+    let mut clients = vec![User::ROOT];
+    clients.extend(User::CLIENTS);
+    clients.extend((0..User::CROWD).map(User::of_crowd));
+    let clients: Vec<String> = clients.iter().map(|user| user.0.to_string()).collect();
     format!(
         "[global]\nlist = {{ uid = [0] }}\n\n\
          [[rule]]\nname = \"{INSTANCE}\"\nadd = {{ uid = [{}] }}\nfind = {{ uid = [{}] }}\n\n\
@@ -244,7 +273,8 @@ mod tests {
     fn the_rules_name_the_service_its_user_and_its_clients_and_nothing_else() {
         let rules = rules();
         assert!(rules.contains("add = { uid = [1100] }"));
-        assert!(rules.contains("find = { uid = [0, 1101, 1102, 1103, 1104] }"));
+        assert!(rules.contains("find = { uid = [0, 1101, 1102, 1103, 1104, 1200, 1201, "));
+        assert!(rules.contains(", 1263] }"));
         assert_eq!(rules.matches("[[rule]]").count(), 1);
         assert!(!rules.contains('*'));
     }

@@ -25,7 +25,15 @@ impl User {
     /// A client that never lets go.
     pub const STUCK: Self = Self(1104);
 
-    /// Those that the service manager lets find the service, root aside.
+    /// Number of the clients for tests with many uids.
+    pub const CROWD: u32 = 64;
+
+    /// One of these clients.
+    pub fn of_crowd(nth: u32) -> Self {
+        Self(1200 + nth % Self::CROWD)
+    }
+
+    /// Those that the service manager lets find the service, root and the crowd aside.
     pub const CLIENTS: [Self; 4] = [Self::CAMERA, Self::CODEC, Self::PREVIEW, Self::STUCK];
 
     /// A command that runs as this user: no supplementary groups, and no capabilities, which the

@@ -8,8 +8,10 @@
 //! |---|---|
 //! | `ratios` | what is compared with what, the goals, and the bounds that `--check` keeps |
 //! | `report` | the tables |
+//! | `floods` | what one uid's floods of calls cost another: a measurement of its own |
 //! | `starts` | several starts of one measurement made one |
 
+mod floods;
 mod ratios;
 mod report;
 mod starts;
@@ -29,7 +31,8 @@ const RAW: &str = "bench.json";
 const ALONE: &str = "alone.json";
 const STARTS: usize = 7;
 
-/// Runs both, or the one that is named: `engine`, `service`; `cost` is a part of `engine`. With `check` the
+/// Runs both, or the one that is named: `engine`, `service`; `cost` is a part of `engine`, and `floods` is run by its
+/// name alone. With `check` the
 /// exit status is 1 if a ratio of the service is beyond its bound.
 pub fn run(
     place: Where,
@@ -43,7 +46,8 @@ pub fn run(
         ["engine"] => (true, false),
         ["cost"] => return run_engine(&["--bench", "cost"]),
         ["service"] => (false, true),
-        _ => return Err(Failure("bench takes engine, cost or service".into())),
+        ["floods", ref only @ ..] => return floods::run(place, limit, only),
+        _ => return Err(Failure("bench takes engine, cost, service or floods".into())),
     };
     let mut status = 0;
     if engine {
