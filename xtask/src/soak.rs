@@ -40,10 +40,12 @@ const WRONG: [Fault; 5] = [
     },
     Fault {
         name: "a_dropped_fence_is_kept",
-        file: "src/state.rs",
-        from: "\n        self.garbage.push(fence);",
-        to: "\n        if FAULT { std::mem::forget(Arc::clone(&fence)); }
-        self.garbage.push(fence);",
+        file: "src/fences/release.rs",
+        from: "self.remove(id).map(|release| release.keepers)",
+        to: "self.remove(id).map(|release| {
+            if FAULT { std::mem::forget(release.fence); }
+            release.keepers
+        })",
         noticed_by: &["LEAKED: groups 0"],
     },
     Fault {
