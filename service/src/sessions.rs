@@ -317,6 +317,8 @@ impl Sessions {
         let Some(group) = self.groups.get_mut(id) else { return };
         let Some(lock) = group.lock_mut(token) else { return };
         let began = std::mem::replace(&mut lock.held, buffers) == 0;
+        // If this is a reply, its client knows of the grant.
+        lock.told = None;
         if lock.is_waiting() {
             self.end_wait(id, token);
         }
