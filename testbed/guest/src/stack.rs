@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -66,7 +67,16 @@ pub struct Stack {
     logs: PathBuf,
     // In this order: the service goes before the service manager.
     service: Process,
-    _hub: Process,
+    hub: Option<Process>,
+}
+
+/// Where the service's standard error goes.
+#[derive(Debug)]
+enum Stderr {
+    /// To a file in the folder of logs.
+    Log,
+    /// To this descriptor, such as a pipe that nobody reads.
+    To(OwnedFd),
 }
 
 impl Stack {
@@ -84,19 +94,60 @@ impl Stack {
         logs: &Path,
         service_args: &[String],
     ) -> Result<Self, StackError> {
-        context("logs", fs::create_dir_all(logs))?;
-        for name in ["rsb_hub", SERVICE] {
-            // An earlier run's; there may be none.
-            let _ = fs::remove_file(logs.join(format!("{name}.log")));
-        }
-        let rules = write_rules()?;
-        let mut hub = User::ROOT.command(bin.join("rsb_hub"));
-        hub.arg("--config").arg(rules).args(["--device", "binder"]);
-        let mut hub = Process::start("rsb_hub", hub, logs)?;
-        hub.wait_until(|| answers(Command::new(bin.join("rsb_service")).arg("list")))?;
-        let service = start_service(bin, program, logs, service_args)?;
+        prepare(logs)?;
+        let hub = start_hub(bin, logs)?;
+        let mut service = start_service(program, logs, service_args, Stderr::Log)?;
+        wait_for(&mut service, bin)?;
         let [bin, program, logs] = [bin, program, logs].map(Path::to_path_buf);
-        Ok(Self { bin, program, logs, service, _hub: hub })
+        Ok(Self { bin, program, logs, service, hub: Some(hub) })
+    }
+
+    /// As [`Stack::start`], but the service logs to `stderr`.
+    pub fn start_logging_to(
+        bin: &Path,
+        logs: &Path,
+        service_args: &[String],
+        stderr: OwnedFd,
+    ) -> Result<Self, StackError> {
+        let program = bin.join(SERVICE);
+        prepare(logs)?;
+        let hub = start_hub(bin, logs)?;
+        let mut service = start_service(&program, logs, service_args, Stderr::To(stderr))?;
+        wait_for(&mut service, bin)?;
+        let [bin, logs] = [bin, logs].map(Path::to_path_buf);
+        Ok(Self { bin, program, logs, service, hub: Some(hub) })
+    }
+
+    /// Starts the service while there is no service manager. [`Stack::start_hub`] and [`Stack::wait_for_service`]
+    /// follow.
+    pub fn start_without_hub(
+        bin: &Path,
+        logs: &Path,
+        service_args: &[String],
+    ) -> Result<Self, StackError> {
+        let program = bin.join(SERVICE);
+        prepare(logs)?;
+        let service = start_service(&program, logs, service_args, Stderr::Log)?;
+        let [bin, logs] = [bin, logs].map(Path::to_path_buf);
+        Ok(Self { bin, program, logs, service, hub: None })
+    }
+
+    /// Starts the service manager, after [`Stack::start_without_hub`] or [`Stack::kill_hub`].
+    pub fn start_hub(&mut self) -> Result<(), StackError> {
+        self.hub = Some(start_hub(&self.bin, &self.logs)?);
+        Ok(())
+    }
+
+    /// Kills the service manager, as a crash would.
+    pub fn kill_hub(&mut self) -> Result<(), StackError> {
+        let Some(mut hub) = self.hub.take() else { return Ok(()) };
+        context("kill", hub.child.kill())?;
+        context("wait", hub.child.wait()).map(|_| ())
+    }
+
+    /// Waits until clients can find the service.
+    pub fn wait_for_service(&mut self) -> Result<(), StackError> {
+        wait_for(&mut self.service, &self.bin)
     }
 
     /// The service's process.
@@ -122,30 +173,61 @@ impl Stack {
 
     /// Starts the service again after [`Stack::kill_service`].
     pub fn restart_service(&mut self, service_args: &[String]) -> Result<(), StackError> {
-        self.service = start_service(&self.bin, &self.program, &self.logs, service_args)?;
-        Ok(())
+        self.service = start_service(&self.program, &self.logs, service_args, Stderr::Log)?;
+        self.wait_for_service()
     }
 }
 
+/// The command that runs the service, under its user.
+pub fn service_command(program: &Path) -> Command {
+    let mut command = User::SERVICE.command(program);
+    command.args(["--device", "/dev/binder"]);
+    command
+}
+
+/// Makes the folder for logs, and removes those of an earlier run.
+fn prepare(logs: &Path) -> Result<(), StackError> {
+    context("logs", fs::create_dir_all(logs))?;
+    for name in ["rsb_hub", SERVICE] {
+        // There may be none.
+        let _ = fs::remove_file(logs.join(format!("{name}.log")));
+    }
+    Ok(())
+}
+
+fn start_hub(bin: &Path, logs: &Path) -> Result<Process, StackError> {
+    let rules = write_rules()?;
+    let mut hub = User::ROOT.command(bin.join("rsb_hub"));
+    hub.arg("--config").arg(rules).args(["--device", "binder"]);
+    let mut hub = Process::start("rsb_hub", hub, logs, Stderr::Log)?;
+    hub.wait_until(|| answers(Command::new(bin.join("rsb_service")).arg("list")))?;
+    Ok(hub)
+}
+
 fn start_service(
-    bin: &Path,
     program: &Path,
     logs: &Path,
     args: &[String],
+    stderr: Stderr,
 ) -> Result<Process, StackError> {
-    let mut command = User::SERVICE.command(program);
-    command.args(["--device", "/dev/binder"]).args(args);
-    let mut service = Process::start(SERVICE, command, logs)?;
+    let mut command = service_command(program);
+    command.args(args);
+    Process::start(SERVICE, command, logs, stderr)
+}
+
+/// Waits until the service is registered.
+fn wait_for(service: &mut Process, bin: &Path) -> Result<(), StackError> {
     service
-        .wait_until(|| answers(Command::new(bin.join("rsb_service")).args(["check", INSTANCE])))?;
-    Ok(service)
+        .wait_until(|| answers(Command::new(bin.join("rsb_service")).args(["check", INSTANCE])))
 }
 
 /// Rules of the service manager: only the service's user registers the service, only the clients'
-/// users and root find it, only root lists. Whatever no rule allows is denied.
+/// users, the system's and root find it, only root lists. Whatever no rule allows is denied.
 fn rules() -> String {
-    let clients: Vec<String> =
-        [User::ROOT].iter().chain(&User::CLIENTS).map(|user| user.0.to_string()).collect();
+    let mut clients = vec![User::ROOT, User::SYSTEM, User::SHELL];
+    clients.extend(User::CLIENTS);
+    clients.extend((0..User::CROWD).map(User::of_crowd));
+    let clients: Vec<String> = clients.iter().map(|user| user.0.to_string()).collect();
     format!(
         "[global]\nlist = {{ uid = [0] }}\n\n\
          [[rule]]\nname = \"{INSTANCE}\"\nadd = {{ uid = [{}] }}\nfind = {{ uid = [{}] }}\n\n\
@@ -184,11 +266,21 @@ struct Process {
 }
 
 impl Process {
-    fn start(name: &'static str, mut command: Command, logs: &Path) -> Result<Self, StackError> {
+    fn start(
+        name: &'static str,
+        mut command: Command,
+        logs: &Path,
+        stderr: Stderr,
+    ) -> Result<Self, StackError> {
         let log = logs.join(format!("{name}.log"));
-        let file = context(name, File::options().create(true).append(true).open(&log))?;
-        let child =
-            context(name, command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn())?;
+        let stderr: Stdio = match stderr {
+            Stderr::Log => {
+                context(name, File::options().create(true).append(true).open(&log))?.into()
+            }
+            Stderr::To(descriptor) => descriptor.into(),
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let child = context(name, command.spawn())?;
         Ok(Self { name, child, log })
     }
 
@@ -244,7 +336,8 @@ mod tests {
     fn the_rules_name_the_service_its_user_and_its_clients_and_nothing_else() {
         let rules = rules();
         assert!(rules.contains("add = { uid = [1100] }"));
-        assert!(rules.contains("find = { uid = [0, 1101, 1102, 1103, 1104] }"));
+        assert!(rules.contains("find = { uid = [0, 1000, 2000, 1101, 1102, 1103, 1104, 1200, 1201, "));
+        assert!(rules.contains(", 1263] }"));
         assert_eq!(rules.matches("[[rule]]").count(), 1);
         assert!(!rules.contains('*'));
     }

@@ -1,0 +1,71 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! Attacks on the service, and what goes wrong around it.
+//!
+//! | module | what happens |
+//! |---|---|
+//! | [`manager`] | the service manager comes late, or restarts |
+//! | [`restart`] | the service restarts while clients work; a second one is started |
+//! | [`fork`] | a holder dies, and its forked child lives on |
+//! | [`dump`] | clients ask for dumps of others, and don't take their own |
+//! | [`log`] | clients cause lines of a log that nobody reads |
+//!
+//! | module | what they are written with |
+//! |---|---|
+//! | [`alone`] | runs each test in a process of its own |
+//! | [`actor`] | attackers and victims: processes of other uids |
+//! | [`scene`] | the stack of a test, and its victim |
+//!
+//! No test relies on speed. An attack is over when the test ends it, so "the victim was served" and then "the
+//! attacker is still at it" is an order of events. A victim that is not served within [`buffersync_vts::hal::long`]
+//! counts as not served at all.
+
+pub mod actor;
+pub mod alone;
+mod dump;
+mod fork;
+mod log;
+mod manager;
+mod restart;
+mod scene;
+
+use actor::Verb;
+use alone::Test;
+
+/// Lists functions by their module and name.
+macro_rules! named {
+    ($($module:ident::$function:ident),* $(,)?) => {
+        &[$((concat!(stringify!($module), "::", stringify!($function)), $module::$function)),*]
+    };
+}
+
+/// All tests.
+pub const TESTS: &[Test] = named![
+    manager::the_service_may_start_before_the_service_manager,
+    manager::it_registers_again_when_the_service_manager_has_restarted,
+    restart::a_buffer_whose_holder_outlives_the_service_is_marked,
+    restart::the_marks_of_a_restart_end_with_the_longest_hold,
+    restart::names_of_before_do_not_come_again,
+    restart::a_second_service_ends_and_the_first_goes_on,
+    restart::of_two_services_that_start_at_once_one_serves,
+    restart::of_two_services_that_wait_for_the_manager_one_serves,
+    fork::a_forked_child_keeps_nothing_of_a_dead_holder,
+    dump::a_client_sees_its_own_and_nothing_else,
+    dump::a_dump_that_nobody_takes_costs_nobody,
+    log::a_log_that_nobody_reads_stops_nobody,
+    log::a_log_whose_reader_is_gone_stops_nobody,
+];
+
+/// What an actor can be.
+pub const VERBS: &[Verb] = named![
+    scene::victim,
+    scene::dumper,
+    manager::keeper,
+    manager::contender,
+    restart::holder,
+    fork::forker,
+    dump::owner,
+    dump::taker,
+    log::flooder,
+];
