@@ -52,12 +52,18 @@ impl Actor {
         fdpass::send(&self.socket, fds).expect("the actor receives");
     }
 
+    /// Receives what one [`Stage::send`] has sent.
+    pub fn receive(&self) -> Vec<OwnedFd> {
+        fdpass::receive(&self.socket).expect("descriptors")
+    }
+
     /// Lets it go on after [`Stage::wait`].
     pub fn go(&mut self) {
         self.socket.write_all(&[0]).expect("the actor reads");
     }
 
     /// The next line that it says; empty if it has died.
+    #[track_caller]
     pub fn line(&mut self) -> String {
         assert!(self.has_said(long()), "the actor says nothing");
         let mut line = String::new();
@@ -66,6 +72,7 @@ impl Actor {
     }
 
     /// Checks the next line that it says.
+    #[track_caller]
     pub fn says(&mut self, expected: &str) {
         assert_eq!(self.line(), expected);
     }
@@ -123,6 +130,11 @@ impl Stage {
     /// Receives what one [`Actor::send`] has sent.
     pub fn receive(&self) -> Vec<OwnedFd> {
         fdpass::receive(&self.socket).expect("descriptors")
+    }
+
+    /// Passes descriptors to [`Actor::receive`].
+    pub fn send(&self, fds: &[BorrowedFd<'_>]) {
+        fdpass::send(&self.socket, fds).expect("the test receives");
     }
 
     /// Tells the test something.

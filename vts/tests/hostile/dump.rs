@@ -74,7 +74,7 @@ pub fn owner(stage: Stage) {
     let lost = heap::allocate(4096).expect("heap");
     let mut evicted = Group::with_hold(&format!("{name}/evicted"), 1);
     evicted.add(&lost, Access::WRITE);
-    let held = evicted.binder.lock(0).expect("lock");
+    let held = evicted.lock();
     evicted.next_eviction(held.token);
     stage.say("has");
     stage.rest()

@@ -78,7 +78,7 @@ pub fn flooder(stage: Stage) {
         let mut group = Group::with_hold("log/evicted", 1);
         group.add(&buffer, Access::DMA_WRITE);
         loop {
-            let held = group.binder.lock(0).expect("lock");
+            let held = group.lock();
             group.next_eviction(held.token);
             count.fetch_add(1, Ordering::SeqCst);
         }

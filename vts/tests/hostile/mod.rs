@@ -9,6 +9,8 @@
 //! | [`restart`] | the service restarts while clients work; a second one is started |
 //! | [`fork`] | a holder dies, and its forked child lives on |
 //! | [`dump`] | clients ask for dumps of others, and don't take their own |
+//! | [`fuse`] | descriptors of a file system that does not answer |
+//! | [`budget`] | many uids take all they can get |
 //! | [`log`] | clients cause lines of a log that nobody reads |
 //!
 //! | module | what they are written with |
@@ -23,8 +25,10 @@
 
 pub mod actor;
 pub mod alone;
+mod budget;
 mod dump;
 mod fork;
+mod fuse;
 mod log;
 mod manager;
 mod restart;
@@ -53,6 +57,10 @@ pub const TESTS: &[Test] = named![
     fork::a_forked_child_keeps_nothing_of_a_dead_holder,
     dump::a_client_sees_its_own_and_nothing_else,
     dump::a_dump_that_nobody_takes_costs_nobody,
+    fuse::a_file_system_that_does_not_answer_stops_nobody,
+    budget::nine_uids_leave_something_for_a_tenth,
+    budget::sixty_four_uids_leave_something_for_another,
+    budget::the_memory_of_buffers_that_only_the_service_has_is_bounded,
     log::a_log_that_nobody_reads_stops_nobody,
     log::a_log_whose_reader_is_gone_stops_nobody,
 ];
@@ -67,5 +75,11 @@ pub const VERBS: &[Verb] = named![
     fork::forker,
     dump::owner,
     dump::taker,
+    fuse::daemon,
+    fuse::attacker,
+    fuse::asker,
+    budget::hog,
+    budget::newcomer,
+    budget::keeper,
     log::flooder,
 ];

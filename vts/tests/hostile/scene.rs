@@ -64,6 +64,7 @@ impl Scene {
     }
 
     /// The victim is served, in all ways.
+    #[track_caller]
     pub fn is_served(&mut self) {
         self.ask();
         self.answers();
@@ -75,6 +76,7 @@ impl Scene {
     }
 
     /// The victim has been served.
+    #[track_caller]
     pub fn answers(&mut self) {
         self.victim.says("served");
         assert!(self.stack.service_is_alive(), "the service has ended");
