@@ -90,6 +90,8 @@ pub fn daemon(mut stage: Stage) {
     std::thread::spawn(move || answer(device, &is_silent));
     let file = File::options().read(true).write(true).open("/run/file").expect("the file");
     stage.send(&[file.as_fd()]);
+    // A daemon that has its own file open can't end: the kernel asks for a FLUSH before it closes the device.
+    drop(file);
     stage.say("mounted");
     stage.wait();
     silent.store(true, Ordering::SeqCst);
@@ -105,7 +107,7 @@ fn answer(mut device: File, silent: &AtomicBool) {
         let put = |body: &mut [u8], at: usize, value: u32| {
             body[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         };
-        let (mut body, mut error) = (Vec::new(), 0);
+        let (mut body, mut error) = (Vec::new(), 0_i32);
         match word(4) {
             GETATTR | STATFS | STATX if silent.load(Ordering::SeqCst) => continue,
             FORGET | BATCH_FORGET => continue,

@@ -11,6 +11,9 @@
 //! | [`dump`] | clients ask for dumps of others, and don't take their own |
 //! | [`fuse`] | descriptors of a file system that does not answer |
 //! | [`budget`] | many uids take all they can get |
+//! | [`reservation`] | a client keeps the lock of a dma-buf busy |
+//! | [`stopped`] | a client is stopped, and granted |
+//! | [`flood`] | more calls than can be served, wrong ones, big ones |
 //! | [`log`] | clients cause lines of a log that nobody reads |
 //!
 //! | module | what they are written with |
@@ -27,12 +30,15 @@ pub mod actor;
 pub mod alone;
 mod budget;
 mod dump;
+mod flood;
 mod fork;
 mod fuse;
 mod log;
 mod manager;
+mod reservation;
 mod restart;
 mod scene;
+mod stopped;
 
 use actor::Verb;
 use alone::Test;
@@ -63,6 +69,13 @@ pub const TESTS: &[Test] = named![
     budget::the_memory_of_buffers_that_only_the_service_has_is_bounded,
     log::a_log_that_nobody_reads_stops_nobody,
     log::a_log_whose_reader_is_gone_stops_nobody,
+    reservation::a_busy_reservation_lock_delays_its_own_buffer_only,
+    stopped::a_grant_that_a_stopped_client_has_not_read_ends_early,
+    flood::calls_without_reply_stop_nobody,
+    flood::big_calls_without_reply_stop_nobody,
+    flood::big_calls_stop_nobody,
+    flood::calls_that_nobody_understands_stop_nobody,
+    flood::descriptors_that_nobody_reads_stop_nobody,
 ];
 
 /// What an actor can be.
@@ -82,4 +95,7 @@ pub const VERBS: &[Verb] = named![
     budget::newcomer,
     budget::keeper,
     log::flooder,
+    reservation::attacker,
+    stopped::waiter,
+    flood::flooder,
 ];
