@@ -13,6 +13,8 @@
 //! | [`budget`] | many uids take all they can get |
 //! | [`reservation`] | a client keeps the lock of a dma-buf busy |
 //! | [`stopped`] | a client is stopped, and granted |
+//! | [`channel`] | what a client can do to its end of an event channel |
+//! | [`closing`] | the service has the last descriptor of a buffer |
 //! | [`flood`] | more calls than can be served, wrong ones, big ones |
 //! | [`log`] | clients cause lines of a log that nobody reads |
 //!
@@ -29,6 +31,8 @@
 pub mod actor;
 pub mod alone;
 mod budget;
+mod channel;
+mod closing;
 mod dump;
 mod flood;
 mod fork;
@@ -71,6 +75,8 @@ pub const TESTS: &[Test] = named![
     log::a_log_whose_reader_is_gone_stops_nobody,
     reservation::a_busy_reservation_lock_delays_its_own_buffer_only,
     stopped::a_grant_that_a_stopped_client_has_not_read_ends_early,
+    channel::nothing_that_a_client_does_to_its_channel_stops_the_service,
+    closing::no_thread_that_serves_frees_a_buffer,
     flood::calls_without_reply_stop_nobody,
     flood::big_calls_without_reply_stop_nobody,
     flood::big_calls_stop_nobody,
@@ -96,6 +102,9 @@ pub const VERBS: &[Verb] = named![
     budget::keeper,
     log::flooder,
     reservation::attacker,
+    reservation::victim,
     stopped::waiter,
+    channel::attacker,
+    closing::holder,
     flood::flooder,
 ];
