@@ -43,8 +43,17 @@ const FIRST_IN_TESTBED: usize = 6;
 const CHECKS: &str = "checks";
 
 /// The jobs in the testbed that take longest. They begin first.
-const LONG: [&str; 6] =
-    ["fuzz-1", "fuzz-2", SUITE, "wrong-none", "guest_syscalls", "guest_examples"];
+const LONG: [&str; 9] = [
+    "fuzz-1",
+    "fuzz-2",
+    SUITE,
+    "guest_hostile_loads",
+    "guest_hostile_clients",
+    "guest_surroundings",
+    "wrong-none",
+    "guest_syscalls",
+    "guest_examples",
+];
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -217,8 +217,7 @@ fn start_service(
 
 /// Waits until the service is registered.
 fn wait_for(service: &mut Process, bin: &Path) -> Result<(), StackError> {
-    service
-        .wait_until(|| answers(Command::new(bin.join("rsb_service")).args(["check", INSTANCE])))
+    service.wait_until(|| answers(Command::new(bin.join("rsb_service")).args(["check", INSTANCE])))
 }
 
 /// Rules of the service manager: only the service's user registers the service, only the clients'
@@ -336,7 +335,9 @@ mod tests {
     fn the_rules_name_the_service_its_user_and_its_clients_and_nothing_else() {
         let rules = rules();
         assert!(rules.contains("add = { uid = [1100] }"));
-        assert!(rules.contains("find = { uid = [0, 1000, 2000, 1101, 1102, 1103, 1104, 1200, 1201, "));
+        assert!(
+            rules.contains("find = { uid = [0, 1000, 2000, 1101, 1102, 1103, 1104, 1200, 1201, ")
+        );
         assert!(rules.contains(", 1263] }"));
         assert_eq!(rules.matches("[[rule]]").count(), 1);
         assert!(!rules.contains('*'));

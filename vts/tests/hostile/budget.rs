@@ -104,7 +104,8 @@ pub fn hog(mut stage: Stage) {
         for at_once in [AT_ONCE, 1] {
             let mut refused = 0;
             while refused == 0 {
-                let new: Vec<_> = (0..at_once).map(|_| heap::allocate(4096).expect("heap")).collect();
+                let new: Vec<_> =
+                    (0..at_once).map(|_| heap::allocate(4096).expect("heap")).collect();
                 let new: Vec<BorrowedFd<'_>> = new.iter().map(AsFd::as_fd).collect();
                 match group.add(&handle(&new), Access::DMA_WRITE) {
                     Ok(ids) => buffers += ids.len(),

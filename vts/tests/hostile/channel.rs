@@ -15,9 +15,7 @@ use buffersync_testbed_guest::{fdpass, heap};
 use buffersync_vts::hal::{eventually, service_pid, Group};
 use nix::fcntl::OFlag;
 use nix::libc;
-use nix::sys::socket::{
-    getsockopt, recv, setsockopt, shutdown, sockopt, MsgFlags, Shutdown,
-};
+use nix::sys::socket::{getsockopt, recv, setsockopt, shutdown, sockopt, MsgFlags, Shutdown};
 
 use super::actor::{Actor, Stage};
 use super::dump::fill;
@@ -25,8 +23,21 @@ use super::scene::Scene;
 
 /// Ways to use one's end, each by a thread with a group of its own.
 const WAYS: [&str; 15] = [
-    "splice", "splice-full", "tee", "pipe-size", "peek", "blocked", "small", "shut-read", "shut-write", "shut",
-    "filter", "signal", "passed", "circle", "closed",
+    "splice",
+    "splice-full",
+    "tee",
+    "pipe-size",
+    "peek",
+    "blocked",
+    "small",
+    "shut-read",
+    "shut-write",
+    "shut",
+    "filter",
+    "signal",
+    "passed",
+    "circle",
+    "closed",
 ];
 /// Evictions of each group before the victim is looked at, and while it is served.
 const EVICTIONS: usize = 5;

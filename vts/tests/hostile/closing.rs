@@ -32,10 +32,8 @@ impl Frees {
         put(&format!("{TRACING}/options/record-cmd"), "0");
         let frees = Self { name: format!("bs_free_{}_{}", std::process::id(), now_ns()) };
         // The function's argument is a struct dma_buf, whose first member is the size.
-        let probe = format!(
-            "p:{} system_heap_dma_buf_release size=+0($arg1):u64 thread=$comm",
-            frees.name
-        );
+        let probe =
+            format!("p:{} system_heap_dma_buf_release size=+0($arg1):u64 thread=$comm", frees.name);
         append(&format!("{TRACING}/kprobe_events"), &probe);
         fs::create_dir(frees.path("")).expect("a ring buffer");
         put(&frees.path(&format!("events/kprobes/{}/enable", frees.name)), "1");

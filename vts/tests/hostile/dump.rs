@@ -40,7 +40,8 @@ pub fn a_client_sees_its_own_and_nothing_else() {
         let text = Dumper(user).dump(args);
         [("camera/", CAMERAS), ("codec/", CODECS)].map(|(name, size)| {
             let size = size.to_string();
-            let has_name = ["own", "shared", "evicted"].map(|of| text.contains(&format!("{name}{of}")));
+            let has_name =
+                ["own", "shared", "evicted"].map(|of| text.contains(&format!("{name}{of}")));
             (has_name, text.split_whitespace().any(|word| word == size))
         })
     };

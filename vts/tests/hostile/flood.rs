@@ -31,8 +31,26 @@ const ACCEPT_FDS: u32 = 0x10;
 /// Codes of the interface, beyond it, and those of binder itself (PING, DUMP, SHELL, INTERFACE, SYSPROPS, DEBUG_PID,
 /// EXTENSION, LIKE).
 const CODES: [u32; 20] = [
-    1, 2, 3, 4, 5, 9, 13, 14, 20, 1000, 0x00ff_fffe, 0x00ff_ffff, 0x5f50_4e47, 0x5f43_4d44, 0x5f4e_5446,
-    0x5f53_5052, 0x5f50_4944, 0x5f45_5854, 0x5f4c_494b, u32::MAX,
+    1,
+    2,
+    3,
+    4,
+    5,
+    9,
+    13,
+    14,
+    20,
+    1000,
+    0x00ff_fffe,
+    0x00ff_ffff,
+    0x5f50_4e47,
+    0x5f43_4d44,
+    0x5f4e_5446,
+    0x5f53_5052,
+    0x5f50_4944,
+    0x5f45_5854,
+    0x5f4c_494b,
+    u32::MAX,
 ];
 
 pub fn calls_without_reply_stop_nobody() {

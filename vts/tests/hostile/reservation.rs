@@ -145,4 +145,3 @@ pub fn attacker(stage: Stage) {
         stage.say("granted");
     }
 }
-

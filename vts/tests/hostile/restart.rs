@@ -209,8 +209,10 @@ pub fn of_two_services_that_start_at_once_one_serves() {
         let buffer = &buffers()[0];
         eventually("it serves", || {
             let service = buffersync_aidl::DEFAULT_INSTANCE;
-            binder::check_interface::<dyn buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync>(service)
-                .is_ok_and(|service| service.getCapabilities().is_ok())
+            binder::check_interface::<
+                dyn buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync,
+            >(service)
+            .is_ok_and(|service| service.getCapabilities().is_ok())
         });
         Group::of("restart/user", buffer, Access::WRITE).cycle();
         end(left);
@@ -235,8 +237,10 @@ pub fn of_two_services_that_wait_for_the_manager_one_serves() {
     let buffer = &buffers()[0];
     eventually("it serves", || {
         let service = buffersync_aidl::DEFAULT_INSTANCE;
-        binder::check_interface::<dyn buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync>(service)
-            .is_ok_and(|service| service.getCapabilities().is_ok())
+        binder::check_interface::<
+            dyn buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync,
+        >(service)
+        .is_ok_and(|service| service.getCapabilities().is_ok())
     });
     Group::of("restart/user", buffer, Access::WRITE).cycle();
     others.into_iter().for_each(end);
