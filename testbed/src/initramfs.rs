@@ -18,7 +18,7 @@ use crate::{during, progress, Failure};
 const INIT: &str = include_str!("guest-init.sh");
 
 /// Modules that the guest needs, beside what they depend on.
-const MODULES: [&str; 8] = [
+const MODULES: [&str; 9] = [
     "virtio_pci",
     "9pnet_virtio",
     "9p",
@@ -27,6 +27,7 @@ const MODULES: [&str; 8] = [
     "udmabuf",
     "system_heap",
     "virtio_rng",
+    "fuse",
 ];
 
 /// Users of the guest: root, the service, and one for each client.

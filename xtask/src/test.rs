@@ -44,8 +44,18 @@ const FIRST_IN_TESTBED: usize = 6;
 const CHECKS: &str = "checks";
 
 /// The jobs in the testbed that take longest. They begin first.
-const LONG: [&str; 7] =
-    ["fuzz-1", "fuzz-2", SUITE, "wrong-none", soak::STEP, "guest_syscalls", "guest_examples"];
+const LONG: [&str; 10] = [
+    "fuzz-1",
+    "fuzz-2",
+    SUITE,
+    soak::STEP,
+    "guest_hostile_loads",
+    "guest_hostile_clients",
+    "guest_surroundings",
+    "wrong-none",
+    "guest_syscalls",
+    "guest_examples",
+];
 
 /// Passed and failed tests. A step that is no test counts once when it fails.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

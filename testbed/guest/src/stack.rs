@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -69,6 +70,15 @@ pub struct Stack {
     hub: Option<Process>,
 }
 
+/// Where the service's standard error goes.
+#[derive(Debug)]
+enum Stderr {
+    /// To a file in the folder of logs.
+    Log,
+    /// To this descriptor, such as a pipe that nobody reads.
+    To(OwnedFd),
+}
+
 impl Stack {
     /// Starts the service manager and the service, the latter with `service_args`, and waits until
     /// the service can be found. Needs root. The programs are taken from the folder `bin`, logs are
@@ -84,18 +94,45 @@ impl Stack {
         logs: &Path,
         service_args: &[String],
     ) -> Result<Self, StackError> {
-        context("logs", fs::create_dir_all(logs))?;
-        for name in ["rsb_hub", SERVICE] {
-            // An earlier run's; there may be none.
-            let _ = fs::remove_file(logs.join(format!("{name}.log")));
-        }
+        prepare(logs)?;
         let hub = start_hub(bin, logs)?;
-        let service = start_service(bin, program, logs, service_args)?;
+        let mut service = start_service(program, logs, service_args, Stderr::Log)?;
+        wait_for(&mut service, bin)?;
         let [bin, program, logs] = [bin, program, logs].map(Path::to_path_buf);
         Ok(Self { bin, program, logs, service, hub: Some(hub) })
     }
 
-    /// Starts the service manager, after [`Stack::kill_hub`].
+    /// As [`Stack::start`], but the service logs to `stderr`.
+    pub fn start_logging_to(
+        bin: &Path,
+        logs: &Path,
+        service_args: &[String],
+        stderr: OwnedFd,
+    ) -> Result<Self, StackError> {
+        let program = bin.join(SERVICE);
+        prepare(logs)?;
+        let hub = start_hub(bin, logs)?;
+        let mut service = start_service(&program, logs, service_args, Stderr::To(stderr))?;
+        wait_for(&mut service, bin)?;
+        let [bin, logs] = [bin, logs].map(Path::to_path_buf);
+        Ok(Self { bin, program, logs, service, hub: Some(hub) })
+    }
+
+    /// Starts the service while there is no service manager. [`Stack::start_hub`] and [`Stack::wait_for_service`]
+    /// follow.
+    pub fn start_without_hub(
+        bin: &Path,
+        logs: &Path,
+        service_args: &[String],
+    ) -> Result<Self, StackError> {
+        let program = bin.join(SERVICE);
+        prepare(logs)?;
+        let service = start_service(&program, logs, service_args, Stderr::Log)?;
+        let [bin, logs] = [bin, logs].map(Path::to_path_buf);
+        Ok(Self { bin, program, logs, service, hub: None })
+    }
+
+    /// Starts the service manager, after [`Stack::start_without_hub`] or [`Stack::kill_hub`].
     pub fn start_hub(&mut self) -> Result<(), StackError> {
         self.hub = Some(start_hub(&self.bin, &self.logs)?);
         Ok(())
@@ -136,31 +173,46 @@ impl Stack {
 
     /// Starts the service again after [`Stack::kill_service`].
     pub fn restart_service(&mut self, service_args: &[String]) -> Result<(), StackError> {
-        self.service = start_service(&self.bin, &self.program, &self.logs, service_args)?;
-        Ok(())
+        self.service = start_service(&self.program, &self.logs, service_args, Stderr::Log)?;
+        self.wait_for_service()
     }
+}
+
+/// The command that runs the service, under its user.
+pub fn service_command(program: &Path) -> Command {
+    let mut command = User::SERVICE.command(program);
+    command.args(["--device", "/dev/binder"]);
+    command
+}
+
+/// Makes the folder for logs, and removes those of an earlier run.
+fn prepare(logs: &Path) -> Result<(), StackError> {
+    context("logs", fs::create_dir_all(logs))?;
+    for name in ["rsb_hub", SERVICE] {
+        // There may be none.
+        let _ = fs::remove_file(logs.join(format!("{name}.log")));
+    }
+    Ok(())
 }
 
 fn start_hub(bin: &Path, logs: &Path) -> Result<Process, StackError> {
     let rules = write_rules()?;
     let mut hub = User::ROOT.command(bin.join("rsb_hub"));
     hub.arg("--config").arg(rules).args(["--device", "binder"]);
-    let mut hub = Process::start("rsb_hub", hub, logs)?;
+    let mut hub = Process::start("rsb_hub", hub, logs, Stderr::Log)?;
     hub.wait_until(|| answers(Command::new(bin.join("rsb_service")).arg("list")))?;
     Ok(hub)
 }
 
 fn start_service(
-    bin: &Path,
     program: &Path,
     logs: &Path,
     args: &[String],
+    stderr: Stderr,
 ) -> Result<Process, StackError> {
-    let mut command = User::SERVICE.command(program);
-    command.args(["--device", "/dev/binder"]).args(args);
-    let mut service = Process::start(SERVICE, command, logs)?;
-    wait_for(&mut service, bin)?;
-    Ok(service)
+    let mut command = service_command(program);
+    command.args(args);
+    Process::start(SERVICE, command, logs, stderr)
 }
 
 /// Waits until the service is registered.
@@ -168,10 +220,11 @@ fn wait_for(service: &mut Process, bin: &Path) -> Result<(), StackError> {
     service.wait_until(|| answers(Command::new(bin.join("rsb_service")).args(["check", INSTANCE])))
 }
 
-/// Rules of the service manager: only the service's user registers the service, only the clients'
-/// users and root find it, only root lists. Whatever no rule allows is denied.
+/// Rules of the service manager: only the service's user registers the service, only it, the clients'
+/// users, the system's and root find it, only root lists. Whatever no rule allows is denied.
 fn rules() -> String {
-    let mut clients = vec![User::ROOT];
+    // The service looks its own name up, so that it does not start beside another instance.
+    let mut clients = vec![User::ROOT, User::SYSTEM, User::SHELL, User::SERVICE];
     clients.extend(User::CLIENTS);
     clients.extend((0..User::CROWD).map(User::of_crowd));
     let clients: Vec<String> = clients.iter().map(|user| user.0.to_string()).collect();
@@ -213,11 +266,21 @@ struct Process {
 }
 
 impl Process {
-    fn start(name: &'static str, mut command: Command, logs: &Path) -> Result<Self, StackError> {
+    fn start(
+        name: &'static str,
+        mut command: Command,
+        logs: &Path,
+        stderr: Stderr,
+    ) -> Result<Self, StackError> {
         let log = logs.join(format!("{name}.log"));
-        let file = context(name, File::options().create(true).append(true).open(&log))?;
-        let child =
-            context(name, command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).spawn())?;
+        let stderr: Stdio = match stderr {
+            Stderr::Log => {
+                context(name, File::options().create(true).append(true).open(&log))?.into()
+            }
+            Stderr::To(descriptor) => descriptor.into(),
+        };
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let child = context(name, command.spawn())?;
         Ok(Self { name, child, log })
     }
 
@@ -273,7 +336,8 @@ mod tests {
     fn the_rules_name_the_service_its_user_and_its_clients_and_nothing_else() {
         let rules = rules();
         assert!(rules.contains("add = { uid = [1100] }"));
-        assert!(rules.contains("find = { uid = [0, 1101, 1102, 1103, 1104, 1200, 1201, "));
+        assert!(rules
+            .contains("find = { uid = [0, 1000, 2000, 1100, 1101, 1102, 1103, 1104, 1200, 1201, "));
         assert!(rules.contains(", 1263] }"));
         assert_eq!(rules.matches("[[rule]]").count(), 1);
         assert!(!rules.contains('*'));

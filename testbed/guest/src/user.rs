@@ -25,6 +25,11 @@ impl User {
     /// A client that never lets go.
     pub const STUCK: Self = Self(1104);
 
+    /// `AID_SYSTEM` of Android: may see all of a dump.
+    pub const SYSTEM: Self = Self(1000);
+    /// `AID_SHELL`: dumpsys of a developer.
+    pub const SHELL: Self = Self(2000);
+
     /// Number of the clients for tests with many uids.
     pub const CROWD: u32 = 64;
 
@@ -33,7 +38,7 @@ impl User {
         Self(1200 + nth % Self::CROWD)
     }
 
-    /// Those that the service manager lets find the service, root and the crowd aside.
+    /// Those that the service manager lets find the service, root aside.
     pub const CLIENTS: [Self; 4] = [Self::CAMERA, Self::CODEC, Self::PREVIEW, Self::STUCK];
 
     /// A command that runs as this user: no supplementary groups, and no capabilities, which the

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
 use crate::dmabuf::DmaBuf;
@@ -75,6 +75,10 @@ nix::ioctl_readwrite!(
     drm_prime_handle_to_fd, b'd', 0x2d, PrimeHandle
 );
 nix::ioctl_readwrite!(
+    /// `DRM_IOCTL_PRIME_FD_TO_HANDLE`.
+    drm_prime_fd_to_handle, b'd', 0x2e, PrimeHandle
+);
+nix::ioctl_readwrite!(
     /// `DRM_IOCTL_VGEM_FENCE_ATTACH`.
     vgem_fence_attach, b'd', 0x41, FenceAttach
 );
@@ -90,10 +94,10 @@ const FENCE_WRITE: u32 = 1;
 #[derive(Debug)]
 pub struct Vgem(File);
 
-/// A buffer of the device, exported.
+/// A buffer of the device: exported, or imported.
 #[derive(Debug)]
 pub struct Buffer {
-    /// The exported dma-buf.
+    /// The dma-buf.
     pub dmabuf: DmaBuf,
     handle: u32,
 }
@@ -139,6 +143,16 @@ impl Vgem {
         let fd = unsafe { OwnedFd::from_raw_fd(prime.fd) };
         let size = usize::try_from(dumb.size).map_err(|_| io::ErrorKind::InvalidData)?;
         Ok(Buffer { dmabuf: DmaBuf::new(fd, size), handle: dumb.handle })
+    }
+
+    /// Imports a dma-buf of another exporter, of `size` bytes. The driver maps it for that, under its reservation
+    /// lock.
+    pub fn import(&self, dmabuf: BorrowedFd<'_>, size: usize) -> io::Result<Buffer> {
+        let mut prime = PrimeHandle { handle: 0, flags: 0, fd: dmabuf.as_raw_fd() };
+        // SAFETY: the descriptor is a DRM device's, and the ioctl reads and writes this struct.
+        unsafe { drm_prime_fd_to_handle(self.0.as_raw_fd(), &mut prime) }?;
+        let dmabuf = DmaBuf::new(dmabuf.try_clone_to_owned()?, size);
+        Ok(Buffer { dmabuf, handle: prime.handle })
     }
 
     /// Puts a fence on a buffer: a writer's, or a reader's.
