@@ -4,7 +4,7 @@
 //! The text of `dumpsys vendor.buffersync.IBufferSync/default` (on Linux `rsb_service dump`).
 //!
 //! With the argument `counters` it is one line of `key=value` pairs, for programs; otherwise tables for
-//! people. A [`Snapshot`] is taken under the arbiter's mutex, and the text is made of it afterwards. Long tables are cut
+//! people. A snapshot is taken under the arbiter's mutex, and the text is made of it afterwards. Long tables are cut
 //! with a note, so that a snapshot is small.
 //!
 //! Names and habits of other clients are nobody's business: only [`TRUSTED_UIDS`] see everything. Any other caller sees

@@ -33,7 +33,9 @@ const LOG_END: usize = 4000;
 /// Arguments of a service that takes nothing away for ten minutes, unless a client asks for less: for tests that
 /// are about something else, on machines that may be slow.
 pub fn patient() -> Vec<String> {
-    ["--default-hold-ms", "600000", "--max-hold-ms", "600000"].map(String::from).into()
+    ["--default-hold-ms", "600000", "--max-hold-ms", "600000", "--read-grant-ms", "600000"]
+        .map(String::from)
+        .into()
 }
 
 /// The stack could not be brought up.

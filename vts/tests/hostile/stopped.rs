@@ -20,7 +20,7 @@ use super::scene::Scene;
 const HOLD: i32 = 30_000;
 
 pub fn a_grant_that_a_stopped_client_has_not_read_ends_early() {
-    let mut scene = Scene::start(&[]);
+    let mut scene = Scene::start(&["--read-grant-ms", "1000"]);
     let (one, other) = (heap::allocate(4096).expect("heap"), heap::allocate(4096).expect("heap"));
     let waiting = |user, buffer: &buffersync_testbed_guest::dmabuf::DmaBuf| {
         let mut waiter = Actor::start(user, "stopped::waiter", &[]);
