@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_testbed_guest::user::User;
@@ -43,6 +44,10 @@ const WAYS: [&str; 15] = [
 const EVICTIONS: usize = 5;
 /// The hold limit of the groups in milliseconds: each eviction sends a record.
 const BRIEF: i32 = 5;
+/// Between two turns of a loop that waits for nothing: this is no test of the processor's speed.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Groups of which one uid makes the channels larger, if they can be.
+const LARGE: usize = 40;
 /// Threads that wait in recv(2) on one channel.
 const READERS: usize = 8;
 
@@ -99,6 +104,7 @@ fn lose_grants(way: &str, target: i32, count: &AtomicUsize) {
         match group.binder.lock(0) {
             // Closed while records are sent.
             Ok(_) if way == "closed" => {
+                std::thread::sleep(PAUSE);
                 channel = misused();
                 count.fetch_add(1, Ordering::SeqCst);
             }
@@ -149,7 +155,7 @@ fn misuse(way: &str, group: &Group, target: i32) -> Vec<OwnedFd> {
         }
         // A uid's pipes may have 64 MiB in all; a service's pipes would be its own.
         "pipe-size" => {
-            let more = (0..100).map(|_| OwnedFd::from(Group::open("channel/more").events));
+            let more = (0..LARGE).map(|_| OwnedFd::from(Group::open("channel/more").events));
             let more: Vec<OwnedFd> = more.chain([end]).collect();
             for end in &more {
                 // SAFETY: F_SETPIPE_SZ takes a number.
@@ -161,7 +167,12 @@ fn misuse(way: &str, group: &Group, target: i32) -> Vec<OwnedFd> {
             let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_WAITALL;
             let end = end.try_clone().expect("dup");
             let read = move || recv(end.as_raw_fd(), &mut [0; 1], peek);
-            std::thread::spawn(move || while read().is_ok_and(|count| count > 0) {});
+            std::thread::spawn(move || {
+                // What it sees stays there, so it would take a whole processor.
+                while read().is_ok_and(|count| count > 0) {
+                    std::thread::sleep(PAUSE);
+                }
+            });
         }
         "blocked" => {
             for _ in 0..READERS {

@@ -23,7 +23,7 @@ use super::scene::Scene;
 /// An import takes the lock for as long as it takes to map all pages.
 const BIG: usize = 60 << 20;
 /// Threads that import, so that the lock is hardly ever free.
-const THREADS: usize = 4;
+const THREADS: usize = 2;
 /// Looks at the service's threads, at most.
 const LOOKS: usize = 2000;
 /// So often a thread of the service has to be seen in one system call before it counts that the victim was never
