@@ -23,6 +23,7 @@
 //! *Lock order:* the state, then the mutex of the sync queue, of the reactor or of the closer. Those are leaves:
 //! none calls anything while it is locked.
 
+use std::collections::HashSet;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -91,6 +92,7 @@ impl Arbiter {
         let youth = Youth {
             until: clock::now().after(hold(config.max_hold_ms)),
             began_ns: kernel_clock::time_of_day_ns(),
+            settled: HashSet::new(),
         };
         let slices = Arc::new(Slices::new(Tracer::new(&config)));
         let state = State {
@@ -278,7 +280,11 @@ impl Arbiter {
                     state.releases.drop_one(&self.reactor, fence);
                 }
                 Effect::Remember { buffer } => state.registry.remember(buffer),
-                Effect::Forget { buffer } => state.registry.forget(buffer),
+                Effect::Forget { buffer } => {
+                    if let Some(identity) = state.registry.forget(buffer) {
+                        state.youth.settle(identity, now);
+                    }
+                }
             }
         }
     }

@@ -13,23 +13,26 @@ use std::thread;
 use std::time::Duration;
 
 use binder::SpIBinder;
-use buffersync_aidl::runtime::{self, Manager};
+use buffersync_aidl::runtime::{self, Manager, Told, Watch};
 
-use crate::ServeError;
+use crate::serve::ServeError;
 
 /// The time between two looks for the service manager: it seldom restarts, and clients wait for it as well.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Registers the service once. Waits for the service manager.
-pub fn register(name: &str, service: &SpIBinder) -> Result<(), ServeError> {
+/// Registers the service once, and waits for the service manager. Returns what tells of its end, where that is told.
+pub fn register(name: &str, service: &SpIBinder) -> Result<Option<Watch>, ServeError> {
     let mut said = false;
     loop {
+        // First, so that no registration after this one is missed.
+        let watch = Manager::watch(name);
         match try_to(name, service) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(watch),
             Err(_) if !Manager::answers() => {
                 if !std::mem::replace(&mut said, true) {
                     log::info!("{name} waits for the service manager");
                 }
+                drop(watch);
                 thread::sleep(PAUSE);
             }
             Err(error) => return Err(error),
@@ -38,12 +41,7 @@ pub fn register(name: &str, service: &SpIBinder) -> Result<(), ServeError> {
 }
 
 fn try_to(name: &str, service: &SpIBinder) -> Result<(), ServeError> {
-    match Manager::serves(name, service) {
-        Ok(true) => return Err(ServeError::Served { name: name.to_string() }),
-        Ok(false) => {}
-        // The service manager's rules may let the service register its name, and not look it up.
-        Err(why) => log::debug!("{name} is not looked up: {why}"),
-    }
+    refuse_another(name, service)?;
     runtime::add_service(name, service.clone()).map_err(|why| ServeError::Registration {
         name: name.to_string(),
         uid: nix::unistd::getuid().as_raw(),
@@ -51,27 +49,50 @@ fn try_to(name: &str, service: &SpIBinder) -> Result<(), ServeError> {
     })
 }
 
-/// Registers the service again whenever the service manager has restarted. Returns only if it is refused.
-pub fn keep(name: &str, service: &SpIBinder) -> ServeError {
-    loop {
-        Manager::wait_for_end();
-        if let Err(error) = register(name, service) {
-            return error;
+fn refuse_another(name: &str, service: &SpIBinder) -> Result<(), ServeError> {
+    match Manager::serves(name, service) {
+        Ok(true) => Err(ServeError::Served { name: name.to_string() }),
+        Ok(false) => Ok(()),
+        // The service manager's rules may let the service register its name, and not look it up.
+        Err(why) => {
+            log::debug!("{name} is not looked up: {why}");
+            Ok(())
         }
-        log::info!("{name} is registered again");
     }
 }
 
-/// Starts [`keep`] where the runtime reports the end of the service manager. A refusal ends the process: another
-/// instance may have its place.
-pub fn start_keeping(name: String, service: SpIBinder) -> Result<(), ServeError> {
-    if !Manager::REPORTS_ITS_END {
+/// Registers the service again whenever the service manager has restarted. Returns if it is refused, or if another
+/// instance has registered: of several that started in one moment, the last one stays.
+fn keep(name: &str, service: &SpIBinder, mut watch: Option<Watch>) -> Result<(), ServeError> {
+    while let Some(told) = watch.as_ref().map(Watch::wait) {
+        match told {
+            Told::Registered => refuse_another(name, service)?,
+            Told::Ended => {
+                // The dead one's proxy goes with it.
+                drop(watch.take());
+                watch = register(name, service)?;
+                log::info!("{name} is registered again");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Starts a thread for the rest. A refusal ends the process.
+pub fn start_keeping(
+    name: String,
+    service: SpIBinder,
+    watch: Option<Watch>,
+) -> Result<(), ServeError> {
+    if watch.is_none() {
         return Ok(());
     }
     let keep = move || {
-        log::error!("{}", keep(&name, &service));
-        log::logger().flush();
-        std::process::exit(1);
+        if let Err(error) = keep(&name, &service, watch) {
+            log::error!("{error}");
+            log::logger().flush();
+            std::process::exit(1);
+        }
     };
     let thread = thread::Builder::new().name("registration".into()).spawn(keep);
     thread

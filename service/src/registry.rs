@@ -208,14 +208,17 @@ impl Registry {
         }
     }
 
-    /// Neither a group nor the engine has anything of the buffer any more.
-    pub fn forget(&mut self, id: BufferId) {
+    /// Neither a group nor the engine has anything of the buffer any more. Returns its identity if a group had it until
+    /// now: it has no mark then.
+    pub fn forget(&mut self, id: BufferId) -> Option<Identity> {
         let remembered = self.remembered.remove(&id);
-        if let Some(identity) = self.close(id).or(remembered) {
+        let closed = self.close(id);
+        if let Some(identity) = closed.or(remembered) {
             self.by_identity.remove(&identity);
         }
         tables::shrink(&mut self.remembered);
         tables::shrink(&mut self.by_identity);
+        closed
     }
 
     fn close(&mut self, id: BufferId) -> Option<Identity> {
@@ -262,7 +265,7 @@ mod tests {
         assert!(registry.devices([(id, Access::DmaWrite)].into_iter()).is_empty());
         registry.remember(id);
         assert!(registry.id_of(&found.identity) == Some(id) && registry.get(id).is_none());
-        registry.forget(id);
+        assert_eq!(registry.forget(id), None);
         assert!(registry.id_of(&found.identity).is_none() && registry.bytes() == 0);
     }
 }

@@ -95,9 +95,9 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         .map_err(|error| ServeError::Resources { what: "oneway", why: error.to_string() })?;
     let service = buffersync_aidl::new_binder!(BnBufferSync, binder::hal::BufferSync::new(arbiter));
     ProcessState::start_thread_pool();
-    registration::register(&name, &service.as_binder())?;
+    let watch = registration::register(&name, &service.as_binder())?;
     log::info!("{name} is registered");
-    registration::start_keeping(name, service.as_binder())?;
+    registration::start_keeping(name, service.as_binder(), watch)?;
     ProcessState::join_thread_pool();
     Err(ServeError::PoolEnded)
 }

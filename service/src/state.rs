@@ -15,7 +15,7 @@
 //! No part has a reference to another; a method that needs a second part (a quota, a buffer's descriptor) is
 //! given it. The methods here need several parts at once. They run under the mutex, and none of them blocks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ use crate::fences::Fence;
 use crate::jobs::{usage, Look, Operation};
 use crate::notes::Note;
 use crate::outbox::{self, wire};
-use crate::registry::{DeviceBuffer, Found, Registry};
+use crate::registry::{DeviceBuffer, Found, Identity, Registry};
 use crate::sessions::Sessions;
 use crate::tables::ByGroup;
 
@@ -102,19 +102,35 @@ pub(crate) struct State {
 }
 
 /// The time after the start in which clients of an earlier process of the service may still be at work.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Youth {
     /// One maximum hold after the start.
     pub until: Time,
     /// The start, in nanoseconds of the time of day.
     pub began_ns: u64,
+    /// Buffers that were marked, and were written in order since. Nobody has them now.
+    pub settled: HashSet<Identity>,
 }
+
+/// Settled buffers that are known: if there are more, some are marked once more.
+const SETTLED: usize = 4096;
 
 impl Youth {
     /// Whether an earlier process may have granted a buffer that is added now. A buffer that is younger than this
     /// process has no past.
-    fn distrusts(&self, created_ns: Option<u64>, now: Time) -> bool {
-        now < self.until && created_ns.is_none_or(|created| created <= self.began_ns)
+    fn distrusts(&self, found: &Found<'_>, now: Time) -> bool {
+        now < self.until
+            && found.created_ns.is_none_or(|created| created <= self.began_ns)
+            && !self.settled.contains(&found.identity)
+    }
+
+    /// A buffer is let go without a mark.
+    pub fn settle(&mut self, identity: Identity, now: Time) {
+        if now >= self.until {
+            self.settled = HashSet::new();
+        } else if self.settled.len() < SETTLED {
+            self.settled.insert(identity);
+        }
     }
 }
 
@@ -176,7 +192,7 @@ impl State {
             }
             if known.is_none() {
                 self.engine.count_generations_from(buffer, clock::fresh_number());
-                if self.youth.distrusts(found.created_ns, now) {
+                if self.youth.distrusts(found, now) {
                     self.engine.distrust(buffer);
                 }
             }

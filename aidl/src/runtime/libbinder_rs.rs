@@ -77,10 +77,27 @@ pub fn add_service(name: &str, object: SpIBinder) -> Result<(), String> {
 /// The service manager. libbinder waits for it, and init restarts the HALs when it restarts.
 pub struct Manager;
 
-impl Manager {
-    /// Whether [`Manager::wait_for_end`] waits.
-    pub const REPORTS_ITS_END: bool = false;
+/// What a [`Watch`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The service manager has died.
+    Ended,
+    /// Somebody has registered the name.
+    Registered,
+}
 
+/// Nothing is watched.
+pub struct Watch(());
+
+impl Watch {
+    /// Never returns.
+    pub fn wait(&self) -> Told {
+        std::thread::park();
+        Told::Ended
+    }
+}
+
+impl Manager {
     /// It runs: libbinder has waited for it.
     pub fn answers() -> bool {
         true
@@ -92,9 +109,9 @@ impl Manager {
         Ok(found.is_some_and(|mut found| found != *own && found.ping_binder().is_ok()))
     }
 
-    /// Never returns: this process ends with it.
-    pub fn wait_for_end() {
-        std::thread::park();
+    /// `None`: this process ends with the service manager, and init starts one of each name.
+    pub fn watch(_name: &str) -> Option<Watch> {
+        None
     }
 }
 

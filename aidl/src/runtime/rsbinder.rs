@@ -7,11 +7,12 @@
 //! built with.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::mpsc::{sync_channel, SyncSender};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::sync::Arc;
 
+use rsbinder::hub::android_16 as hub;
 use rsbinder::{
-    hub, DeathRecipient, ExceptionCode, FromIBinder, Interface, ProcessState, SIBinder, Status,
+    DeathRecipient, ExceptionCode, FromIBinder, Interface, ProcessState, Proxy, SIBinder, Status,
     StatusCode, Strong, WIBinder,
 };
 
@@ -72,28 +73,64 @@ pub fn prepare_thread() {
 
 /// Registers an object with the service manager. An error has the service manager's answer.
 pub fn add_service(name: &str, object: SIBinder) -> Result<(), String> {
-    rsbinder::hub::add_service(name, object).map_err(|status| match status.exception_code() {
+    let manager = Manager::connect().map_err(|status| status.to_string())?;
+    hub::add_service(&manager, name, object).map_err(|status| match status.exception_code() {
         ExceptionCode::TransactionFailed => status.transaction_error().to_string(),
         code => format!("{code:?}: {}", status.message().unwrap_or("no message")),
     })
 }
 
-/// The service manager.
+/// The service manager. Each call makes a proxy of its own: the one that rsbinder keeps is of no use any more when the
+/// service manager has restarted.
 pub struct Manager;
 
-/// Tells the channel when the service manager has died.
-struct Ended(SyncSender<()>);
+/// What a [`Watch`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The service manager has died.
+    Ended,
+    /// Somebody has registered the name.
+    Registered,
+}
+
+/// Waits for the end of the service manager, and for registrations of a name.
+pub struct Watch {
+    receiver: Receiver<Told>,
+    // The proxy keeps a weak reference to the recipient only.
+    _ended: Arc<Ended>,
+    _proxy: SIBinder,
+}
+
+struct Ended(SyncSender<Told>);
 
 impl DeathRecipient for Ended {
     fn binder_died(&self, _who: &WIBinder) {
-        let _ = self.0.try_send(());
+        let _ = self.0.try_send(Told::Ended);
+    }
+}
+
+struct Registered(SyncSender<Told>);
+
+impl Interface for Registered {}
+
+impl hub::IServiceCallback for Registered {
+    fn onRegistration(&self, _name: &str, _service: &SIBinder) -> Result<(), Status> {
+        let _ = self.0.try_send(Told::Registered);
+        Ok(())
+    }
+}
+
+/// Events that may wait: if there are more, those that wait say enough.
+const EVENTS: usize = 16;
+
+impl Watch {
+    /// The next event; the end if nothing will be told any more.
+    pub fn wait(&self) -> Told {
+        self.receiver.recv().unwrap_or(Told::Ended)
     }
 }
 
 impl Manager {
-    /// Whether [`Manager::wait_for_end`] waits.
-    pub const REPORTS_ITS_END: bool = true;
-
     /// Whether it runs.
     pub fn answers() -> bool {
         Self::object().is_ok_and(|object| object.ping_binder().is_ok())
@@ -101,24 +138,31 @@ impl Manager {
 
     /// Whether a living process serves a name, other than with `own`. An error has the reason why it is not known.
     pub fn serves(name: &str, own: &SIBinder) -> Result<bool, String> {
-        let found = hub::try_get_service(name).map_err(|status| status.to_string())?;
+        let manager = Self::connect().map_err(|status| status.to_string())?;
+        let found = hub::try_get_service(&manager, name).map_err(|status| status.to_string())?;
+        let found = found.and_then(|found| found.service);
         Ok(found.is_some_and(|found| found != *own && found.ping_binder().is_ok()))
     }
 
-    /// Waits until it has died. Returns at once if it does not run.
-    pub fn wait_for_end() {
-        let (sender, receiver) = sync_channel(1);
-        // The object keeps a weak reference only.
-        let ended = Arc::new(Ended(sender));
-        let linked =
-            Self::object().and_then(|object| object.link_to_death_arc(&ended).map(|()| object));
-        if let Ok(_object) = linked {
-            let _ = receiver.recv();
-        }
+    /// Begins to watch; `None` if it does not run.
+    pub fn watch(name: &str) -> Option<Watch> {
+        let (sender, receiver) = sync_channel(EVENTS);
+        let proxy = Self::object().ok()?;
+        let ended = Arc::new(Ended(sender.clone()));
+        proxy.link_to_death_arc(&ended).ok()?;
+        let callback = hub::BnServiceCallback::new_binder(Registered(sender));
+        // Without it only two instances that start in the same moment stay unnoticed.
+        let _ = Self::connect()
+            .and_then(|manager| hub::register_for_notifications(&manager, name, &callback));
+        Some(Watch { receiver, _ended: ended, _proxy: proxy })
     }
 
     fn object() -> rsbinder::Result<SIBinder> {
         ProcessState::as_self().context_object()
+    }
+
+    fn connect() -> rsbinder::Result<hub::BpServiceManager> {
+        hub::BpServiceManager::from_binder(Self::object()?).ok_or(StatusCode::BadType)
     }
 }
 
