@@ -34,8 +34,11 @@ pub const TRUSTED_UIDS: [u32; 3] = [0, 1000, 2000];
 /// Makes the text: everything, or what concerns one uid.
 pub fn render(arbiter: &Arbiter, args: &[String], only: Option<u32>) -> String {
     let backlog = arbiter.backlog();
-    if args.iter().any(|arg| arg == "counters") && only.is_none() {
-        return line(&arbiter.inspect(|state| counters(state, backlog)), ' ');
+    if args.iter().any(|arg| arg == "counters") {
+        return match only {
+            None => line(&arbiter.inspect(|state| counters(state, backlog))),
+            Some(uid) => line(&arbiter.inspect(|state| amounts(state, uid))),
+        };
     }
     let snapshot = arbiter.inspect(|state| Snapshot::of(state, only, backlog));
     let mut out = String::new();
@@ -75,13 +78,24 @@ fn counters(state: &State, (jobs, waits): (usize, usize)) -> Counters {
     ]
 }
 
-fn line(counters: &Counters, separator: char) -> String {
-    let mut out = String::new();
-    for (nth, (key, value)) in counters.iter().enumerate() {
-        let end = if nth + 1 == counters.len() { '\n' } else { separator };
-        let _ = write!(out, "{key}={value}{end}");
-    }
-    out
+/// What a uid has.
+fn amounts(state: &State, uid: u32) -> [(&'static str, u64); 6] {
+    let usage = state.sessions.quotas.iter().find(|(other, _)| *other == uid);
+    let Usage { groups, buffers, queued, fences, descriptors, bytes } =
+        usage.map(|(_, usage)| usage).unwrap_or_default();
+    [
+        ("groups", groups),
+        ("buffers", buffers),
+        ("queued", queued),
+        ("fences", fences),
+        ("descriptors", descriptors),
+        ("bytes", bytes),
+    ]
+}
+
+fn line(counters: &[(&str, u64)]) -> String {
+    let pairs: Vec<String> = counters.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(" ") + "\n"
 }
 
 /// What a dump shows.
