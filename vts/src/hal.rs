@@ -45,7 +45,7 @@ const INTERFACE: &str = "vendor.buffersync.IBufferSync";
 /// The environment variable that names the instance under test.
 pub const INSTANCE: &str = "BUFFERSYNC_VTS_INSTANCE";
 
-fn open_driver() -> Result<(), String> {
+pub fn open_driver() -> Result<(), String> {
     static OPEN: OnceLock<Result<(), String>> = OnceLock::new();
     OPEN.get_or_init(|| {
         // Checked here, because a look-up would wait for a device that does not exist.

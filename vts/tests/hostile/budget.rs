@@ -39,11 +39,11 @@ fn has(pid: u32) -> ([u64; 3], usize) {
 }
 
 pub fn nine_uids_leave_something_for_a_tenth() {
-    crowd_leaves_something(9, 1024);
+    crowd_leaves_something(9, 2560);
 }
 
 pub fn sixty_four_uids_leave_something_for_another() {
-    crowd_leaves_something(User::CROWD - 1, 4096);
+    crowd_leaves_something(User::CROWD - 1, 8192);
 }
 
 fn crowd_leaves_something(uids: u32, descriptors: u64) {
@@ -80,7 +80,10 @@ fn crowd_leaves_something(uids: u32, descriptors: u64) {
     let mut now = has(pid);
     eventually("everything is given back", || {
         now = has(pid);
-        now == before
+        now == before || {
+            println!("has {now:?}, had {before:?}");
+            false
+        }
     });
     // A uid can have as much as the first time.
     let mut again = Actor::start(User::of_crowd(0), "budget::hog", &[]);
@@ -179,7 +182,13 @@ pub fn the_memory_of_buffers_that_only_the_service_has_is_bounded() {
         assert!(said.starts_with("refused"), "{exporter}: {said}");
         scene.is_served();
         keeper.kill();
-        eventually("everything is given back", || has(pid) == before);
+        eventually("everything is given back", || {
+            let now = has(pid);
+            now == before || {
+                println!("has {now:?}, had {before:?}");
+                false
+            }
+        });
     }
 }
 

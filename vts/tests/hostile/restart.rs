@@ -10,11 +10,12 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync;
 use buffersync_testbed_guest::stack::{patient, service_command, Stack};
 use buffersync_testbed_guest::user::User;
 use buffersync_testbed_guest::vgem::Vgem;
 use buffersync_testbed_guest::{heap, udmabuf};
-use buffersync_vts::hal::{eventually, Group};
+use buffersync_vts::hal::{eventually, open_driver, Group};
 use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 
 use super::actor::{Actor, Stage};
@@ -193,6 +194,13 @@ fn one_is_left(mut services: Vec<Child>) -> Child {
     child
 }
 
+/// Whether the service answers. The name may still be a dead one's for a moment.
+fn serves() -> bool {
+    open_driver().expect("binder");
+    let service = binder::check_interface::<dyn IBufferSync>(buffersync_aidl::DEFAULT_INSTANCE);
+    service.is_ok_and(|service| service.getCapabilities().is_ok())
+}
+
 fn end(mut child: Child) {
     child.kill().expect("kill");
     child.wait().expect("wait");
@@ -203,15 +211,8 @@ pub fn of_two_services_that_start_at_once_one_serves() {
     stack.kill_service().expect("kill");
     for _ in 0..4 {
         let left = one_is_left((0..3).map(|_| another()).collect());
-        // The name may still be the dead one's for a moment.
         let buffer = &buffers()[0];
-        eventually("it serves", || {
-            let service = buffersync_aidl::DEFAULT_INSTANCE;
-            binder::check_interface::<
-                dyn buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync,
-            >(service)
-            .is_ok_and(|service| service.getCapabilities().is_ok())
-        });
+        eventually("it serves", serves);
         Group::of("restart/user", buffer, Access::WRITE).cycle();
         end(left);
     }
@@ -233,13 +234,7 @@ pub fn of_two_services_that_wait_for_the_manager_one_serves() {
         all == 1
     });
     let buffer = &buffers()[0];
-    eventually("it serves", || {
-        let service = buffersync_aidl::DEFAULT_INSTANCE;
-        binder::check_interface::<
-            dyn buffersync_aidl::aidl::vendor::buffersync::IBufferSync::IBufferSync,
-        >(service)
-        .is_ok_and(|service| service.getCapabilities().is_ok())
-    });
+    eventually("it serves", serves);
     Group::of("restart/user", buffer, Access::WRITE).cycle();
     others.into_iter().for_each(end);
 }
