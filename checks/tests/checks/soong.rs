@@ -47,7 +47,7 @@ const OF_AOSP: [&str; 6] = [
 const DEFAULTS_OF_AOSP: [&str; 1] = ["service_fuzzer_defaults_rs"];
 
 /// Cargo's packages that no device needs: why.
-const NOT_ON_A_DEVICE: [(&str, &str); 15] = [
+const NOT_ON_A_DEVICE: [(&str, &str); 16] = [
     ("aidl/binder", "libbinder_rs is there"),
     ("checks/tests/libbinder_rs", "libbinder_rs is there"),
     ("client-ndk/examples", "documentation, run by the project's own tests"),
