@@ -6,6 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use buffersync_testbed_guest::vgem::{Buffer, Fence, Vgem};
@@ -38,6 +39,7 @@ pub struct Devices {
     vgem: Vgem,
     buffers: Mutex<Vec<Buffer>>,
     jobs: Sender<Job>,
+    thread: JoinHandle<()>,
 }
 
 impl Devices {
@@ -47,8 +49,8 @@ impl Devices {
             (0..PENDING).map(|_| vgem.allocate(PAGE)).collect();
         let (jobs, taken) = channel();
         let signals = vgem.try_clone()?;
-        std::thread::spawn(move || work(&signals, &headers, &taken));
-        Ok(Self { vgem, buffers: Mutex::new(buffers?), jobs })
+        let thread = std::thread::spawn(move || work(&signals, &headers, &taken));
+        Ok(Self { vgem, buffers: Mutex::new(buffers?), jobs, thread })
     }
 
     /// A fence, if one is free and there are descriptors for it.
@@ -67,6 +69,13 @@ impl Devices {
                 None
             }
         }
+    }
+
+    /// Waits until all work is done: vgem signals the fences of a process that ends, at work or not.
+    pub fn finish(self) {
+        drop(self.jobs);
+        // It has panicked: then the process has ended.
+        let _ = self.thread.join();
     }
 
     /// Ends the work at a time: the claims go, and then the fence signals, or not.

@@ -221,12 +221,17 @@ impl<'a> Holder<'a> {
             control.add(Count::Stale);
             if let Some(wrong) = judge(mine, &theirs, &facts) {
                 control.violation(&format!(
-                    "buffer {buffer}: {wrong:?}: actor {} has {mine:?}; actor {other} has {theirs:?}; {facts:?}",
-                    self.actor
+                    "buffer {buffer}: {wrong:?}: actor {} has {mine:?}; actor {other} has {theirs:?}{}; {facts:?}",
+                    self.actor,
+                    if claim.name.is_fenced() { " (with a fence)" } else { "" }
                 ));
             }
             let conflict = mine.claim.name.writes() || claim.name.writes();
             if reaped && conflict {
+                // It may have been killed while it wrote after its grant had been taken away.
+                if claim.name.writes() && (claim.end <= killed || claim.life != facts.life) {
+                    header.taint().store(1, SeqCst);
+                }
                 header.clear_this(slot, claim.name);
             }
         }

@@ -20,6 +20,9 @@ use crate::header::{Header, SIZE};
 use crate::random::Random;
 use crate::service::{Service, REGISTERS_AGAIN};
 
+/// Of a thousand events, the first one that restarts the service.
+const RESTART: u64 = 800;
+
 /// What the command line says.
 pub struct Settings {
     time: Duration,
@@ -71,12 +74,14 @@ pub fn run(settings: &Settings) -> Result<bool, Box<dyn Error>> {
     let mut said = Duration::ZERO;
     while begin.elapsed() < settings.time {
         crew.fill_up()?;
-        match random.below(1000) {
+        // What a short run has not met by chance comes at half-time.
+        let late = restarts == 0 && begin.elapsed() > settings.time / 2;
+        match if late { RESTART } else { random.below(1000) } {
             0..=299 => crew.kill_one()?,
             300..=599 => crew.stop_one(Duration::from_millis(random.between(10, 200))),
             600..=699 => crew.order_one(Order::ForkAndDie),
             700..=799 => crew.order_one(Order::LoseDescriptors),
-            800..=829 => {
+            RESTART..=829 => {
                 service.restart(&control, &buffers)?;
                 crew.excuse_all();
                 restarts += 1;

@@ -94,6 +94,7 @@ pub fn run(args: &[String]) -> std::io::Result<()> {
             }
         }
     });
+    world.devices.finish();
     Ok(())
 }
 
