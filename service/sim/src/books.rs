@@ -285,7 +285,8 @@ impl Books {
                 buffer: id,
                 file: self.buffers[&id].file,
                 access,
-                seen: before.map_or(marks.seen(), |part| part.seen),
+                // An access that became stronger is granted anew.
+                seen: before.filter(|part| part.access == access).map_or(marks.seen(), |part| part.seen),
                 told: flag(FLAG_EVICTED) || before.is_some_and(|part| part.told),
                 waits: (!fenced).then(Vec::new),
             });
@@ -293,7 +294,10 @@ impl Books {
         let message = self.groups[at].sent;
         let Some(lock) = self.lock_mut(at, token) else { return Ok(()) };
         let contended = lock.held.as_ref().is_some_and(|held| held.contended);
-        lock.held = Some(Held { deadline, parts, contended, told: by_record.then_some((now, message)) });
+        // The service looks at the record of the first grant also when a growth was told by a reply.
+        let earlier = lock.held.as_ref().and_then(|held| held.told);
+        let told = by_record.then_some((now, message)).or(earlier);
+        lock.held = Some(Held { deadline, parts, contended, told });
         lock.waits = None;
         Ok(())
     }

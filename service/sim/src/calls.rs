@@ -397,17 +397,23 @@ impl Simulation {
         let found = if plain { of(|kind| matches!(kind, Kind::Memfd { .. })) } else { dma_bufs };
         note!(self, "group {at} adds files {found:?} of {files:?} for {access:?}");
         let fds: Vec<FdRef<'_>> = handle.iter().map(AsFd::as_fd).collect();
+        let before = world::with(|world| std::mem::take(&mut world.recognised));
         let added = self.arbiter().add(self.id(at), &fds, access);
+        let recognised = world::with(|world| std::mem::replace(&mut world.recognised, before));
         drop(handle);
         match added {
             Ok(ids) => {
                 note!(self, "  ids {ids:?}");
                 let mut inner = self.inner();
-                // A memfd whose link could not be read is left out. (In a crowd, another call may have met it.)
-                let unread = world::with(|world| std::mem::take(&mut world.unrecognised));
+                // A memfd whose link could not be read is left out.
                 let mut found = found;
-                if found.len() != ids.len() {
-                    found.retain(|file| !unread.contains(file));
+                if plain {
+                    found.clear();
+                    recognised.into_iter().for_each(|file| {
+                        if !found.contains(&file) {
+                            found.push(file);
+                        }
+                    });
                 }
                 inner.added(at, &found, &ids, access, plain)?;
                 inner.books.follow(false)

@@ -82,7 +82,7 @@ impl Inner {
             }
             if marked {
                 if let Some(content) = self.books.memory.get(file) {
-                    content.forget();
+                    content.forget(file);
                 }
             }
         }

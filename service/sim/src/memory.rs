@@ -26,10 +26,11 @@ pub struct Content {
 
 impl Content {
     /// The service may forget who was evicted: then nobody knows anything.
-    pub fn forget(&mut self) {
+    pub fn forget(&mut self, file: FileId) {
         self.newest = None;
         self.failed = true;
         self.trespassers.clear();
+        empty_the_cache(file);
     }
 }
 
@@ -94,12 +95,7 @@ impl Memory {
     pub fn time_passed(&mut self) {
         for (file, content) in &mut self.all {
             content.trespassers.clear();
-            world::with(|world| {
-                world.dma_buf(*file).map(|dma_buf| {
-                    dma_buf.line.write_back();
-                    dma_buf.line.cached = None;
-                })
-            });
+            empty_the_cache(*file);
         }
     }
 
@@ -149,6 +145,11 @@ impl Memory {
             if sure && line.cached.is_some_and(|(value, dirty)| dirty && value != line.memory) {
                 return Err("let go with the CPU's writes in the cache");
             }
+            if !sure {
+                // What nobody has promised to clean goes by itself.
+                line.write_back();
+                line.cached = None;
+            }
             Ok(Some(line.device_writes().1))
         });
         if let Some(written) = checked? {
@@ -157,6 +158,13 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+fn empty_the_cache(file: FileId) {
+    with_line(file, |line| {
+        line.write_back();
+        line.cached = None;
+    });
 }
 
 fn with_line<R>(file: FileId, call: impl FnOnce(&mut Line) -> R) -> Option<R> {

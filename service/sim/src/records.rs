@@ -16,11 +16,20 @@ impl Books {
         let (events, now) = world::with(|world| (std::mem::take(&mut world.events), world.now));
         self.now = now;
         let mut time = false;
+        // The reactor takes a fence from the poller also before it asks for its status.
+        let asked = |file: &FileId| events.iter().any(|event| matches!(event, Event::Status(of, _) if of == file));
+        let dropped: Vec<FileId> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Unwatched(file) if in_reactor && !asked(file) => Some(*file),
+                _ => None,
+            })
+            .collect();
         for event in events {
             match event {
                 Event::Sent(channel, message) => {
                     let at = self.by_channel(channel).ok_or("a record to a channel of nobody")?;
-                    self.message(at, &message, time)?;
+                    self.message(at, &message)?;
                     self.groups[at].sent += 1;
                 }
                 Event::Lost(channel, message) => {
@@ -30,13 +39,14 @@ impl Books {
                     }
                     // It was decided all the same: a grant that nobody was told has ended with its client.
                     // Others may have been decided before the group is closed.
-                    self.message(at, &message, time)?;
+                    self.message(at, &message)?;
                     self.dying.push(at);
                 }
                 Event::Status(file, status) if in_reactor => {
                     self.fence_seen(file, status == Status::Signalled);
                 }
                 Event::Timer => time = true,
+                Event::Unwatched(file) if time && dropped.contains(&file) => self.fence_dropped(file),
                 Event::Synced(file, site, ok) => {
                     if self.verbose {
                         println!("{:>12}   {site:?} of file {file}: {ok}", now / 1000);
@@ -45,7 +55,7 @@ impl Books {
                         content.failed = !ok;
                     }
                 }
-                Event::Status(..) | Event::Failed(..) | Event::Merged(..) => {}
+                Event::Status(..) | Event::Failed(..) | Event::Merged(..) | Event::Unwatched(_) => {}
             }
         }
         self.bury();
@@ -109,7 +119,7 @@ impl Books {
     }
 
     /// A message: one record, or a grant with its buffers.
-    fn message(&mut self, at: At, message: &[u8], time: bool) -> Checked {
+    fn message(&mut self, at: At, message: &[u8]) -> Checked {
         let (chunks, rest) = message.as_chunks::<RECORD_BYTES>();
         let records: Vec<Record> = chunks.iter().map(Record::from_bytes).collect();
         let Some((head, more)) = records.split_first() else { return Err("an empty message".into()) };
@@ -129,12 +139,12 @@ impl Books {
         if self.verbose {
             println!("{:>12}   group {at} is told {head:?} {buffers:?}", now / 1000);
         }
-        self.record(at, head, &buffers, time).map_err(|why| {
+        self.record(at, head, &buffers).map_err(|why| {
             format!("{why}; group {at} was told {head:?} {buffers:?}")
         })
     }
 
-    pub fn record(&mut self, at: At, head: &Record, buffers: &[Buffer], time: bool) -> Checked {
+    pub fn record(&mut self, at: At, head: &Record, buffers: &[Buffer]) -> Checked {
         let token = head.token as u64;
         let now = self.now;
         let is_fence = head.kind == event::EVICTED && head.flags & event::FLAG_FENCE != 0;
@@ -150,11 +160,6 @@ impl Books {
         };
         match head.kind {
             event::GRANTED => {
-                if time {
-                    buffers.iter().for_each(|told| {
-                        self.catch_up_for(buffersync_engine::BufferId(told.id as u64));
-                    });
-                }
                 if self.follows_a_death(at, token, buffers) {
                     self.bury();
                 }
@@ -170,9 +175,6 @@ impl Books {
                 if !is_due && !(unread && self.is_waited_for(at, token)) {
                     return Err(format!("EVICTED at {now}, and the deadline is {deadline}"));
                 }
-                if time {
-                    self.catch_up(if is_due { deadline } else { now });
-                }
                 self.check_other(at, token, head)?;
                 self.evict(at, token);
                 self.note_evicted(at, token);
@@ -180,10 +182,7 @@ impl Books {
             }
             event::TIMED_OUT => {
                 let expires = lock.waits.ok_or("TIMED_OUT of a lock that does not wait")?.expires;
-                let expires = expires.filter(|at| *at <= now).ok_or("TIMED_OUT before its time")?;
-                if time {
-                    self.catch_up(expires);
-                }
+                expires.filter(|at| *at <= now).ok_or("TIMED_OUT before its time")?;
                 self.give_up(at, token);
                 Ok(())
             }
@@ -253,7 +252,7 @@ impl Books {
     /// What was told of a new lock before its reply was noted.
     pub fn follow_early(&mut self) -> Checked {
         for (at, head) in std::mem::take(&mut self.early) {
-            self.record(at, &head, &[], false)?;
+            self.record(at, &head, &[])?;
         }
         Ok(())
     }

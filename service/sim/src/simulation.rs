@@ -519,9 +519,11 @@ impl Simulation {
         self.turn_reactor()?;
         let inner = self.inner();
         let quiet = world::with(|world| {
-            let files: Vec<FileId> = inner.made.iter().map(|made| made.file).collect();
-            !files.into_iter().any(|file| !world.reserved(file, true).is_empty())
+            let mut files = inner.books.by_file.keys();
+            !files.any(|file| !world.reserved(*file, true).is_empty())
         });
+        // Without sight of the fences, workers look again after a pause.
+        let quiet = quiet && !self.plan.old_kernel && self.plan.config.implicit_fences != 0;
         if quiet && inner.books.fences.is_empty() && self.arbiter().is_idle() && !self.plan.is_short() && self.plan.late_fences == 0 && self.plan.switch == 0 {
             inner.books.check_somebody_is_in_the_way()?;
         }

@@ -94,6 +94,7 @@ impl Poller {
                 return Err(Errno::ENOENT);
             };
             entries.swap_remove(nth);
+            world.events.push(world::Event::Unwatched(file));
             Ok(())
         })
     }

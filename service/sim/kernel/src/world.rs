@@ -93,6 +93,8 @@ pub enum Event {
     Failed(FileId, bool),
     /// It has made a sync_file of another one.
     Merged(FileId, FileId),
+    /// The poller waits for a sync_file no more.
+    Unwatched(FileId),
     /// The reactor's timer has fired.
     Timer,
     /// START or END of a dma-buf, and whether it was carried out.
@@ -132,8 +134,8 @@ pub struct World {
     /// A watchdog guards the call.
     pub guarded: bool,
     pub events: Vec<Event>,
-    /// Memfds whose link could not be read.
-    pub unrecognised: Vec<FileId>,
+    /// Memfds that were recognised: those whose link could be read.
+    pub recognised: Vec<FileId>,
     pub violations: Vec<String>,
 }
 
@@ -210,7 +212,7 @@ impl World {
             forgets: false,
             guarded: false,
             events: Vec::new(),
-            unrecognised: Vec::new(),
+            recognised: Vec::new(),
             violations: Vec::new(),
         }
     }
