@@ -267,6 +267,11 @@ impl Books {
             if access.is_dma() && pending == Some(false) && had.is_none() {
                 return Err(format!("buffer {} is granted to a device before a CPU's fence", told.id));
             }
+            let file = self.buffers.get(&id).map(|buffer| buffer.file).ok_or("a grant of an unknown buffer")?;
+            let is_new = had.is_none_or(|had| !had.is_exclusive() && access.is_exclusive());
+            if !access.is_dma() && is_new && world::with(|world| world.reserved_before(file, access.is_exclusive())) {
+                return Err(format!("buffer {} is granted to a CPU before an implicit fence", told.id));
+            }
             let buffer = self.buffers.get_mut(&id).ok_or("a grant of an unknown buffer")?;
             buffer.generation += u64::from(access.is_exclusive() && !had.is_some_and(|had| had.is_exclusive()));
             buffer.adopt(told);

@@ -186,7 +186,9 @@ impl Simulation {
             found.map_or(Kinds::Lock, |(kind, _)| *kind)
         };
         match kind {
-            _ if self.inner().open_groups().is_empty() => self.open_group(),
+            _ if self.inner().open_groups().len() < if self.plan.silent { 2 } else { 1 } => self.open_group(),
+            // Who never reads stays, so that something piles up.
+            Kinds::Open | Kinds::Close | Kinds::Die | Kinds::HangUp | Kinds::Remove if self.plan.silent => self.lock(),
             Kinds::Open => self.open_group(),
             Kinds::Add => self.add(),
             Kinds::Remove => self.remove(),

@@ -80,8 +80,9 @@ impl Inner {
             if marked && !forgets {
                 return Err(format!("the marks of {known:?} are forgotten"));
             }
-            if marked {
-                if let Some(content) = self.books.memory.get(file) {
+            // Too few are remembered, and nobody knows what was left in the cache.
+            if let Some(content) = self.books.memory.get(file) {
+                if marked || forgets && content.failed {
                     content.forget(file);
                 }
             }

@@ -62,7 +62,6 @@ pub struct Inner {
     pub young_until: u64,
     pub max_remembered: u32,
     pub calls: u64,
-    pub steps: u64,
     /// Steps that run inside of another one.
     pub nested: u32,
     pub nested_in_all: u64,
@@ -158,7 +157,6 @@ impl Simulation {
             young_until: 0,
             max_remembered: plan.config.max_remembered,
             calls: 0,
-            steps: 0,
             nested: 0,
             nested_in_all: 0,
         };
@@ -327,7 +325,9 @@ impl Simulation {
         let total: usize = DEEDS.iter().map(|(_, weight)| weight).sum();
         let (deed, check) = {
             let mut inner = self.inner();
-            inner.steps += 1;
+            if inner.nested == 0 {
+                world::with(|world| world.step += 1);
+            }
             let mut nth = inner.random.below(total);
             let found = DEEDS.iter().find(|(_, weight)| {
                 let here = nth < *weight;
@@ -455,9 +455,7 @@ impl Simulation {
         world::with(|world| {
             let at = (!never).then_some(world.now + span);
             let fence = world.fence(at, true);
-            if let Some(dma_buf) = world.dma_buf(file) {
-                dma_buf.reserved.push((fence, of_writer));
-            }
+            world.reserve(file, fence, of_writer);
         });
         let id = inner.books.by_file.get(&file).copied();
         let abandoned = id.and_then(|id| inner.books.buffers.get_mut(&id)).filter(|buffer| buffer.members == 0);
