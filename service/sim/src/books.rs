@@ -86,6 +86,8 @@ pub struct Part {
     pub told: bool,
     /// The fences that the client's devices wait for; `None` as long as it has not asked.
     pub waits: Option<Vec<FenceId>>,
+    /// The number of the grant that told it.
+    pub number: u64,
 }
 
 #[derive(Debug)]
@@ -113,6 +115,8 @@ pub struct Books {
     pub stubborn: u64,
     /// Groups whose channel is lost, and that are closed when all that was decided before is told.
     pub dying: Vec<At>,
+    /// There was one among what is followed now.
+    pub died: bool,
     /// Grants, in all.
     pub grants: u64,
     /// A record of a lock whose reply is not noted yet.
@@ -294,14 +298,15 @@ impl Books {
                 seen: before.filter(|part| part.access == access).map_or(marks.seen(), |part| part.seen),
                 told: flag(FLAG_EVICTED) || before.is_some_and(|part| part.told),
                 waits: (!fenced).then(Vec::new),
+                number: self.grants,
             });
         }
-        let message = self.groups[at].sent;
+        let (message, read) = (self.groups[at].sent, self.groups[at].read);
         let Some(lock) = self.lock_mut(at, token) else { return Ok(()) };
         let contended = lock.held.as_ref().is_some_and(|held| held.contended);
-        // The service looks at the record of the first grant also when a growth was told by a reply.
-        let earlier = lock.held.as_ref().and_then(|held| held.told);
-        let told = by_record.then_some((now, message)).or(earlier);
+        // The service looks at the record of the first grant also when a growth was told later.
+        let earlier = lock.held.as_ref().and_then(|held| held.told).filter(|(_, message)| read <= *message);
+        let told = earlier.or(by_record.then_some((now, message)));
         lock.held = Some(Held { deadline, parts, contended, told });
         lock.waits = None;
         Ok(())

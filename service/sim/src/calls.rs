@@ -653,6 +653,7 @@ impl Simulation {
 
     /// Asks for the fences that a grant waits for.
     pub fn acquire_fence(&self, at: At, token: u64, buffer: Option<BufferId>) -> Checked {
+        let before = self.inner().books.grants;
         let answer = self.arbiter().acquire_fence(self.id(at), Token(token), buffer);
         note!(self, "group {at} asks for the fences of {token} {buffer:?}: {answer:?}");
         match answer {
@@ -667,10 +668,12 @@ impl Simulation {
                 });
                 drop(fd);
                 let mut inner = self.inner();
-                // In a crowd the lock may have ended since the service has looked.
+                // In a crowd the lock may have ended or grown since the service has looked.
                 if let Some(held) = inner.books.lock_mut(at, token).and_then(|lock| lock.held.as_mut()) {
                     let chosen = held.parts.iter_mut().filter(|part| buffer.is_none_or(|buffer| part.buffer == buffer));
-                    chosen.for_each(|part| part.waits = Some(fences.clone()));
+                    for part in chosen.filter(|part| part.number <= before) {
+                        part.waits.get_or_insert_default().extend(&fences);
+                    }
                 }
                 inner.books.follow(false)
             }

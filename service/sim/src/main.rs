@@ -48,8 +48,10 @@ buffersync-simulation [OPTIONS]
   --keep-going  does not stop at a violation
 ";
 
+/// Clients' calls of a usual history.
+const LENGTH: u64 = 200;
 /// Violations that are printed in full.
-const SHOWN: u64 = 40;
+const SHOWN: u64 = 20;
 
 #[derive(Debug)]
 struct Options {
@@ -64,13 +66,22 @@ struct Options {
     keep_going: bool,
 }
 
+impl Options {
+    /// The options besides the seed that replay a history.
+    fn how(&self, fault: Option<u64>) -> String {
+        let length = if self.length == LENGTH { String::new() } else { format!(" --length {}", self.length) };
+        let fault = fault.map(|nth| format!(" --fault {nth}")).unwrap_or_default();
+        length + &fault
+    }
+}
+
 fn options() -> Result<Options, String> {
     let mut options = Options {
         seconds: None,
         seeds: None,
         calls: None,
         first: None,
-        length: 200,
+        length: LENGTH,
         each_fault: false,
         fault: None,
         verbose: false,
@@ -129,7 +140,7 @@ impl Sum {
                 self.violations += 1;
                 if self.violations <= SHOWN {
                     println!("violation with seed {seed}{how}: {why}");
-                    println!("  replay: cargo xtask simulate -- --seed {seed}{how} --verbose");
+                    println!("  replay: cargo xtask simulate --seed {seed}{how} --verbose");
                 }
             }
         }
@@ -157,7 +168,8 @@ fn main() -> ExitCode {
     } else {
         let limit = Duration::from_secs(options.seconds.unwrap_or(if options.seeds.or(options.calls).is_some() { u64::MAX } else { 60 }));
         for seed in first.. {
-            sum.add(seed, "", run(seed, &options, options.fault.map(Faults::Only)));
+            let ran = run(seed, &options, options.fault.map(Faults::Only));
+            sum.add(seed, &options.how(options.fault), ran);
             let enough = options.seeds.is_some_and(|seeds| sum.seeds >= seeds) || options.calls.is_some_and(|calls| sum.calls >= calls);
             if single || enough || begin.elapsed() >= limit || sum.violations > 0 && !options.keep_going {
                 break;
@@ -175,9 +187,9 @@ fn main() -> ExitCode {
 fn each_fault(seed: u64, options: &Options, sum: &mut Sum) {
     let sites = run(seed, options, Some(Faults::None));
     let most = sites.as_ref().map_or(0, |figures| figures.sites);
-    sum.add(seed, "", sites);
+    sum.add(seed, &options.how(None), sites);
     for nth in 1..=most {
-        sum.add(seed, &format!(" --fault {nth}"), run(seed, options, Some(Faults::Only(nth))));
+        sum.add(seed, &options.how(Some(nth)), run(seed, options, Some(Faults::Only(nth))));
         if sum.violations > 0 && !options.keep_going {
             return;
         }

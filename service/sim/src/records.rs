@@ -41,6 +41,7 @@ impl Books {
                     // Others may have been decided before the group is closed.
                     self.message(at, &message)?;
                     self.dying.push(at);
+                    self.died = true;
                 }
                 Event::Status(file, status) if in_reactor => {
                     self.fence_seen(file, status == Status::Signalled);
@@ -59,6 +60,7 @@ impl Books {
             }
         }
         self.bury();
+        self.died = false;
         if time {
             self.time_is_up()?;
         }
@@ -208,7 +210,7 @@ impl Books {
     }
 
     fn contended(&mut self, at: At, token: u64, deadline: u64) -> Checked {
-        let waited_for = self.is_waited_for(at, token);
+        let (waited_for, died) = (self.is_waited_for(at, token), self.died);
         let (now, hold) = (self.now, self.groups[at].hold);
         let Some(lock) = self.lock_mut(at, token) else { return Ok(()) };
         let grows = lock.waits.is_some();
@@ -216,7 +218,8 @@ impl Books {
         if std::mem::replace(&mut held.contended, true) {
             return Err("CONTENDED twice".into());
         }
-        if !waited_for && !grows {
+        // Who waited may have died in the same moment, without a record.
+        if !waited_for && !grows && !died {
             return Err("CONTENDED, and nobody waits".into());
         }
         let expected = if held.deadline == 0 { now + hold } else { held.deadline };
