@@ -48,7 +48,10 @@ mod oneways;
 mod outbox;
 mod permits;
 /// Android, other Linux, or a simulation: the source of settings, and the destination of log and traces.
-#[cfg_attr(all(any(target_os = "android", libbinder_rs), not(simulated)), path = "platform/android.rs")]
+#[cfg_attr(
+    all(any(target_os = "android", libbinder_rs), not(simulated)),
+    path = "platform/android.rs"
+)]
 #[cfg_attr(not(any(target_os = "android", libbinder_rs, simulated)), path = "platform/linux.rs")]
 #[cfg_attr(simulated, path = "platform/simulated.rs")]
 pub mod platform;

@@ -116,12 +116,22 @@ impl Books {
                 if self.verbose {
                     println!("{:>14} fence {number} is file {file} of group {at} for {buffer:?}, until {}", "", now + hold);
                 }
-                self.fences.watched.push(Fence { number, file, group: at, token, deadline: now + hold });
+                self.fences.watched.push(Fence {
+                    number,
+                    file,
+                    group: at,
+                    token,
+                    deadline: now + hold,
+                });
             }
         }
         for part in parts {
-            let own = named.iter().any(|(buffer, ..)| *buffer == Some(part.buffer)).then_some(part.buffer);
-            let fences = named.iter().filter(|(buffer, ..)| *buffer == own).map(|(_, number, _)| *number);
+            let own = named
+                .iter()
+                .any(|(buffer, ..)| *buffer == Some(part.buffer))
+                .then_some(part.buffer);
+            let fences =
+                named.iter().filter(|(buffer, ..)| *buffer == own).map(|(_, number, _)| *number);
             let fences: Vec<u64> = fences.collect();
             let Part { buffer, access, seen, .. } = part;
             if fences.is_empty() {
@@ -135,7 +145,9 @@ impl Books {
         let unneeded: Vec<u64> =
             named.iter().map(|(_, number, _)| *number).filter(|number| !needed(*number)).collect();
         self.fences.watched.retain(|fence| !unneeded.contains(&fence.number));
-        for (_, number, _) in named.iter().filter(|(_, number, failed)| *failed && !unneeded.contains(number)) {
+        for (_, number, _) in
+            named.iter().filter(|(_, number, failed)| *failed && !unneeded.contains(number))
+        {
             self.groups[at].due.push(token);
             self.fence_ended(*number, false);
         }
@@ -173,7 +185,9 @@ impl Books {
 
     /// The reactor has seen that a sync_file has signalled.
     pub fn fence_seen(&mut self, file: FileId, ok: bool) {
-        let Some(fence) = self.fences.watched.iter().find(|fence| fence.file == file) else { return };
+        let Some(fence) = self.fences.watched.iter().find(|fence| fence.file == file) else {
+            return;
+        };
         let (number, group, token) = (fence.number, fence.group, fence.token);
         if !ok && self.groups[group].open {
             self.groups[group].due.push(token);
@@ -193,7 +207,10 @@ impl Books {
     /// The service has let a fence go whose time was up.
     pub fn fence_dropped(&mut self, file: FileId) {
         let mut overdue = self.fences.overdue(self.now);
-        let Some(Fence { number, group, token, .. }) = overdue.find(|fence| fence.file == file) else { return };
+        let Some(Fence { number, group, token, .. }) = overdue.find(|fence| fence.file == file)
+        else {
+            return;
+        };
         let (number, group, token) = (*number, *group, *token);
         drop(overdue);
         if self.groups[group].open && !self.dying.contains(&group) {
@@ -206,9 +223,9 @@ impl Books {
     pub fn time_is_up(&mut self) -> Checked {
         match self.fences.overdue(self.now).next() {
             None => Ok(()),
-            Some(Fence { token, group, .. }) => {
-                Err(format!("no record says that a fence of lock {token} of group {group} is overdue"))
-            }
+            Some(Fence { token, group, .. }) => Err(format!(
+                "no record says that a fence of lock {token} of group {group} is overdue"
+            )),
         }
     }
 }

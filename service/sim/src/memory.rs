@@ -74,7 +74,9 @@ impl Memory {
 
     /// A holder was evicted. It may have written just now.
     pub fn evicted(&mut self, file: FileId, access: Access, number: u64, goes_on: bool) {
-        let Some(content) = self.all.get_mut(&file).filter(|_| access.is_exclusive()) else { return };
+        let Some(content) = self.all.get_mut(&file).filter(|_| access.is_exclusive()) else {
+            return;
+        };
         content.newest = None;
         if goes_on {
             content.trespassers.push((access, number));
@@ -108,7 +110,10 @@ impl Memory {
         let verbose = self.verbose;
         if verbose {
             let line = world::with(|world| world.dma_buf(file).map(|dma_buf| dma_buf.line));
-            println!("{:>14} file {file}: {access:?} finds {found}, writes {written:?}: {line:?}", "");
+            println!(
+                "{:>14} file {file}: {access:?} finds {found}, writes {written:?}: {line:?}",
+                ""
+            );
         }
         if anything {
             content.newest = content.newest.filter(|_| written.is_none());
@@ -118,7 +123,9 @@ impl Memory {
         let reads = access != Access::DmaWrite;
         if reads && content.newest.is_some_and(|newest| newest != found) {
             let newest = content.newest;
-            return Err(format!("{access:?} finds version {found}, and not {newest:?}: stale, or a lost write"));
+            return Err(format!(
+                "{access:?} finds version {found}, and not {newest:?}: stale, or a lost write"
+            ));
         }
         content.newest = Some(written.unwrap_or(found));
         Ok(())

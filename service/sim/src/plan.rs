@@ -83,7 +83,10 @@ impl Plan {
         let silent = pick(&SILENT) == 1;
         let calls = if silent { 20 * calls } else { calls };
         Self {
-            resources: Resources { descriptors: if tight { least } else { 1 << 20 }, ..Resources::AMPLE },
+            resources: Resources {
+                descriptors: if tight { least } else { 1 << 20 },
+                ..Resources::AMPLE
+            },
             limit: if tight { 12 + pick(&[0, 4, 8, 16]) } else { least as u32 },
             clients: if silent { 2 } else { pick(&[2, 3, 4, 6]) as usize },
             buffers: if silent { 1 } else { pick(&[1, 2, 3, 6]) as usize },

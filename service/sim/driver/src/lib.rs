@@ -39,7 +39,7 @@ pub fn run(words: &[String]) -> Result<i32, Failure> {
             Ok(0)
         }
         _ => {
-            let program = build(root())?;
+            let program = build(root(), "simulation")?;
             let status = made(Command::new(program).args(words).status(), PROGRAM)?;
             Ok(status.code().unwrap_or(1))
         }
@@ -48,7 +48,7 @@ pub fn run(words: &[String]) -> Result<i32, Failure> {
 
 /// The run of the tests. Returns its last line.
 pub fn briefly() -> Result<String, String> {
-    let program = build(root()).map_err(|failure| failure.0)?;
+    let program = build(root(), "simulation").map_err(|failure| failure.0)?;
     judge(&said(&program, &["--seconds", SECONDS])?)
 }
 
@@ -70,13 +70,14 @@ fn judge(said: &str) -> Result<String, String> {
 /// What the program prints.
 fn said(program: &Path, args: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
-    let output = command.args(args).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    let output =
+        command.args(args).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Builds the simulation of the sources in a folder.
-fn build(sources: &Path) -> Result<PathBuf, Failure> {
-    let folder = target().join("simulation");
+/// Builds the simulation of the sources in a folder, in a folder of its own in `target`.
+fn build(sources: &Path, folder: &str) -> Result<PathBuf, Failure> {
+    let folder = target().join(folder);
     let mut cargo = programs::cargo(&["build", "--quiet", "--locked", "--release"]);
     cargo.current_dir(sources.join("service/sim")).env("CARGO_TARGET_DIR", &folder);
     call(&mut cargo)?;
@@ -85,7 +86,7 @@ fn build(sources: &Path) -> Result<PathBuf, Failure> {
 
 /// Tries those whose name contains one of `words`, or all; 0 if each was found.
 fn try_all(words: &[String]) -> Result<i32, Failure> {
-    let copy = target().join("simulation/mistakes");
+    let copy = target().join("simulation-mistakes/sources");
     prepare(&copy)?;
     let chosen = |mistake: &&Mistake| {
         words.is_empty() || words.iter().any(|word| mistake.breaks.contains(word.as_str()))
@@ -137,9 +138,8 @@ fn source_of(root: &Path, mistake: &Mistake) -> Result<(PathBuf, String), Failur
 fn try_one(copy: &Path, mistake: &Mistake) -> Result<Option<(u64, String)>, Failure> {
     let (file, source) = source_of(copy, mistake)?;
     made(fs::write(&file, source.replacen(mistake.from, mistake.to, 1)), mistake.file)?;
-    let said = build(copy).and_then(|program| {
-        said(&program, &["--seeds", SEEDS]).map_err(Failure)
-    });
+    let said = build(copy, "simulation-mistakes")
+        .and_then(|program| said(&program, &["--seeds", SEEDS]).map_err(Failure));
     made(fs::write(&file, source), mistake.file)?;
     Ok(first_violation(&said?))
 }

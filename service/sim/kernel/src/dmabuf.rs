@@ -100,8 +100,11 @@ pub fn export_sync_file(fd: FdRef<'_>, usage: Usage) -> Result<Fd, Errno> {
 pub fn import_sync_file(fd: FdRef<'_>, usage: Usage, fence: FdRef<'_>) -> Result<(), Errno> {
     world::enter(Site::Import)?;
     world::with(|world| {
-        let Kind::SyncFile(fences) = world.kind_of(fence.number()) else { return Err(Errno::EINVAL) };
-        let fences: Vec<_> = fences.iter().copied().filter(|fence| world.is_pending(*fence)).collect();
+        let Kind::SyncFile(fences) = world.kind_of(fence.number()) else {
+            return Err(Errno::EINVAL);
+        };
+        let fences: Vec<_> =
+            fences.iter().copied().filter(|fence| world.is_pending(*fence)).collect();
         let file = world.file_of(fd.number());
         fences.into_iter().for_each(|fence| world.reserve(file, fence, usage.writes()));
         Ok(())
@@ -189,7 +192,7 @@ impl World {
     /// A driver puts a fence into the dma-buf just before START, after the look.
     fn late_fence(&mut self, file: FileId) {
         if self.late_fences > 0 && self.random.one_in(self.late_fences) {
-            let at = self.now + self.random.next() % 20_000_000;
+            let at = self.now + self.random.number() % 20_000_000;
             let fence = self.fence(Some(at), true);
             let of_writer = self.random.one_in(2);
             self.reserve(file, fence, of_writer);

@@ -33,7 +33,10 @@ pub struct File {
 #[derive(Debug)]
 pub enum Kind {
     DmaBuf(DmaBuf),
-    Memfd { size: u64, created_ns: u64 },
+    Memfd {
+        size: u64,
+        created_ns: u64,
+    },
     SyncFile(Vec<FenceId>),
     /// The service's end; the client's end.
     Sender(FileId),
