@@ -16,6 +16,7 @@
 //! | `aidl` | `checks/src/aidl.rs` |
 //! | `fuzz` | `service/fuzz/driver` |
 //! | `mutants` | `service/engine/tests/mutants` |
+//! | `simulate` | `service/sim`, `service/sim/driver` |
 
 mod clients;
 mod demo;
@@ -42,6 +43,8 @@ cargo xtask bench [OPTIONS] [-- engine|cost|service|floods]  beside their peers,
 cargo xtask aidl -- check|update|freeze the interface and its snapshots, by AOSP's compiler
 cargo xtask fuzz [OPTIONS] [-- engine|service OPTION...|record|wrong]  libFuzzer, with its options
 cargo xtask mutants [-- WORD...]        breaks the engine on purpose; its tests have to notice
+cargo xtask simulate [--seconds N] [--seed S]  the whole service over a simulated kernel, from a seed
+cargo xtask simulate --mistakes [WORD...]      breaks the service on purpose; the simulation has to notice
 
 OPTIONS
   --native              on this machine's own kernel instead of a virtual machine
@@ -85,6 +88,11 @@ struct Options {
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let verb = args.next().unwrap_or_default();
+    if verb == "simulate" {
+        // Its options are those of the program, which has a help of its own.
+        let words: Vec<String> = args.filter(|word| word != "--").collect();
+        return status_of(buffersync_simulation_driver::run(&words));
+    }
     let options = match parse(args) {
         Ok(options) => options,
         Err(error) => return usage(&error),
@@ -115,6 +123,10 @@ fn main() -> ExitCode {
         "" => return usage("no command"),
         other => return usage(&format!("unknown command {other}")),
     };
+    status_of(done)
+}
+
+fn status_of(done: Result<i32, Failure>) -> ExitCode {
     match done {
         Ok(status) => ExitCode::from(u8::try_from(status).unwrap_or(1)),
         Err(failure) => {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use buffersync_checks::sepolicy;
 use buffersync_conformance::{prepare, script, Report, SUITE};
 use buffersync_fuzz_driver as fuzz;
+use buffersync_simulation_driver as simulation;
 use buffersync_testbed::checkout::{cache, out, root, target};
 use buffersync_testbed::lanes::{self, Done, Job};
 use buffersync_testbed::programs::{self, Program};
@@ -30,6 +31,7 @@ const STEPS: [(&str, &str); 11] = [
     ("unit", "unit tests and examples in documentation, on the host"),
     ("checks", "Android.bp, AIDL, VINTF, C ABI, product makefile, SELinux policy"),
     ("fuzz-engine", "the lock table's fuzzer, briefly"),
+    ("simulate", "the whole service over a simulated kernel: 60 seconds of seeds"),
     ("testbed", "guests that fail in all ways: the testbed has to notice"),
     ("fuzz", "the fuzzer of the service's objects: 100 000 inputs"),
     ("fuzz-wrong", "the fuzzer on services that are wrong on purpose"),
@@ -38,7 +40,7 @@ const STEPS: [(&str, &str); 11] = [
 ];
 
 /// The position of the first of [`STEPS`] that needs the testbed; all after it do, too.
-const FIRST_IN_TESTBED: usize = 6;
+const FIRST_IN_TESTBED: usize = 7;
 
 /// The folder of the crate whose tests are the step `checks`.
 const CHECKS: &str = "checks";
@@ -180,6 +182,10 @@ impl Steps {
         }
         self.step("fuzz-engine", |_| {
             println!("   {}", fuzz::briefly()?);
+            Ok(())
+        });
+        self.step("simulate", |_| {
+            println!("   {}", simulation::briefly()?);
             Ok(())
         });
     }

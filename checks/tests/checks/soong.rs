@@ -47,7 +47,7 @@ const OF_AOSP: [&str; 6] = [
 const DEFAULTS_OF_AOSP: [&str; 1] = ["service_fuzzer_defaults_rs"];
 
 /// Cargo's packages that no device needs: why.
-const NOT_ON_A_DEVICE: [(&str, &str); 16] = [
+const NOT_ON_A_DEVICE: [(&str, &str); 20] = [
     ("aidl/binder", "libbinder_rs is there"),
     ("checks/tests/libbinder_rs", "libbinder_rs is there"),
     ("client-ndk/examples", "documentation, run by the project's own tests"),
@@ -55,6 +55,10 @@ const NOT_ON_A_DEVICE: [(&str, &str); 16] = [
     ("service/engine/bench", "needs peers that AOSP has not"),
     ("service/engine/tests/mutants", "calls cargo"),
     ("service/fuzz/driver", "calls cargo"),
+    ("service/sim", "runs over a simulated kernel, on the developer's machine"),
+    ("service/sim/driver", "calls cargo"),
+    ("service/sim/kernel", "runs over a simulated kernel, on the developer's machine"),
+    ("service/sim/service", "runs over a simulated kernel, on the developer's machine"),
     ("testbed", "brings a kernel up on a developer's machine"),
     ("vts/conformance", "calls cargo"),
     ("xtask", "calls cargo"),

@@ -9,7 +9,6 @@
 
 use std::collections::BTreeMap;
 
-use buffersync_aidl::event::{Buffer as Told, FLAG_EVICTED, FLAG_FENCED, FLAG_TORN};
 use buffersync_engine::{Access, BufferId, GroupId, HoldFrom};
 use buffersync_kernel::fd::Fd;
 use buffersync_kernel::world::{self, FenceId, FileId};
@@ -86,6 +85,8 @@ pub struct Part {
     pub told: bool,
     /// The fences that the client's devices wait for; `None` as long as it has not asked.
     pub waits: Option<Vec<FenceId>>,
+    /// The number of the grant that told it.
+    pub number: u64,
 }
 
 #[derive(Debug)]
@@ -113,6 +114,8 @@ pub struct Books {
     pub stubborn: u64,
     /// Groups whose channel is lost, and that are closed when all that was decided before is told.
     pub dying: Vec<At>,
+    /// There was one among what is followed now.
+    pub died: bool,
     /// Grants, in all.
     pub grants: u64,
     /// A record of a lock whose reply is not noted yet.
@@ -161,23 +164,6 @@ impl Group {
     }
 }
 
-impl Buffer {
-    /// A grant tells whether there were untold ones before.
-    fn adopt(&mut self, told: &Told) {
-        for access in std::mem::take(&mut self.untold) {
-            let flag = |flag: i32| told.flags & flag != 0;
-            let more = told.generation > self.generation as i64;
-            let known = (self.marks.evicted(), self.marks.torn());
-            if more && access.is_exclusive() {
-                self.generation += 1;
-                self.marks.evict(access);
-            } else if (flag(FLAG_EVICTED), flag(FLAG_TORN)) != known {
-                self.marks.evict(access);
-            }
-        }
-    }
-}
-
 impl Lock {
     pub fn grows(&self) -> bool {
         self.held.is_some() && self.waits.is_some()
@@ -193,7 +179,8 @@ impl Books {
     pub fn holders(&self, buffer: BufferId) -> impl Iterator<Item = (At, u64, Access)> + '_ {
         let open = self.groups.iter().enumerate().filter(|(_, group)| group.open);
         open.flat_map(move |(at, group)| {
-            let held = group.locks.iter().filter_map(|lock| Some((lock.token, lock.held.as_ref()?)));
+            let held =
+                group.locks.iter().filter_map(|lock| Some((lock.token, lock.held.as_ref()?)));
             held.flat_map(move |(token, held)| {
                 let parts = held.parts.iter().filter(move |part| part.buffer == buffer);
                 parts.map(move |part| (at, token, part.access))
@@ -203,99 +190,34 @@ impl Books {
 
     /// Whether a lock waits for what a grant has.
     pub fn is_waited_for(&self, at: At, token: u64) -> bool {
-        let Some(held) = self.groups[at].lock(token).and_then(|lock| lock.held.as_ref()) else { return false };
+        let Some(held) = self.groups[at].lock(token).and_then(|lock| lock.held.as_ref()) else {
+            return false;
+        };
         let open = self.groups.iter().enumerate().filter(|(_, group)| group.open);
-        open.flat_map(|(other, group)| group.locks.iter().map(move |lock| (other, lock))).any(|(other, lock)| {
-            lock.waits.is_some() && (other, lock.token) != (at, token)
-                && held.parts.iter().any(|part| {
-                    lock.wants.iter().any(|(buffer, access)| *buffer == part.buffer && conflicts(*access, part.access))
-                })
-        })
+        open.flat_map(|(other, group)| group.locks.iter().map(move |lock| (other, lock))).any(
+            |(other, lock)| {
+                lock.waits.is_some()
+                    && (other, lock.token) != (at, token)
+                    && held.parts.iter().any(|part| {
+                        lock.wants.iter().any(|(buffer, access)| {
+                            *buffer == part.buffer && conflicts(*access, part.access)
+                        })
+                    })
+            },
+        )
     }
 
     /// A new lock that waits, or is granted just now.
-    pub fn begin_lock(&mut self, at: At, token: u64, wants: Vec<(BufferId, Access)>, waits: Option<Waits>) {
+    pub fn begin_lock(
+        &mut self,
+        at: At,
+        token: u64,
+        wants: Vec<(BufferId, Access)>,
+        waits: Option<Waits>,
+    ) {
         let group = &mut self.groups[at];
         group.last = token;
         group.locks.push(Lock { token, wants, waits, held: None });
-    }
-
-    /// A grant, by a reply or a record. `deadline` is 0 for none.
-    pub fn granted(&mut self, at: At, token: u64, deadline: u64, told: &[Told], by_record: bool) -> Checked {
-        self.grants += 1;
-        let now = self.now;
-        let (hold, from, implicit) = {
-            let group = &self.groups[at];
-            (group.hold, group.from, group.implicit)
-        };
-        let lock = self.groups[at].lock(token).ok_or("a grant of a lock that does not live")?;
-        if by_record && lock.waits.is_none() {
-            return Err("GRANTED of a lock that does not wait".into());
-        }
-        let (wants, before) = (lock.wants.clone(), lock.held.as_ref());
-        let had: Vec<(BufferId, Access)> =
-            before.iter().flat_map(|held| held.parts.iter().map(|part| (part.buffer, part.access))).collect();
-        let expected = match before {
-            Some(Held { deadline: 0, .. }) | None if from == HoldFrom::Conflict => [0, now + hold],
-            Some(held) => [held.deadline; 2],
-            None => [now + hold; 2],
-        };
-        if !expected.contains(&deadline) {
-            return Err(format!("a grant's deadline is {deadline}, and should be {expected:?}"));
-        }
-        if told.len() != wants.len() {
-            return Err(format!("a grant has {} buffers, and should have {}", told.len(), wants.len()));
-        }
-        let mut parts = Vec::with_capacity(told.len());
-        for told in told {
-            let id = BufferId(told.id as u64);
-            let access = wants.iter().find(|(buffer, _)| *buffer == id).map(|(_, access)| *access);
-            let access = access.ok_or_else(|| format!("a grant has buffer {}, which was not asked for", told.id))?;
-            let mut holders = self.holders(id);
-            if let Some((other, lock, has)) =
-                holders.find(|(other, lock, has)| (*other, *lock) != (at, token) && conflicts(*has, access))
-            {
-                return Err(format!("buffer {} is granted for {access:?}, and lock {lock} of group {other} has it for {has:?}", told.id));
-            }
-            drop(holders);
-            let pending = self.fences.pending(id, access);
-            let had = had.iter().find(|(buffer, _)| *buffer == id).map(|(_, had)| *had);
-            let fenced = access.is_dma() && (implicit || pending.is_some());
-            if !access.is_dma() && pending.is_some() && had.is_none() {
-                return Err(format!("buffer {} is granted to a CPU before a fence", told.id));
-            }
-            if access.is_dma() && pending == Some(false) && had.is_none() {
-                return Err(format!("buffer {} is granted to a device before a CPU's fence", told.id));
-            }
-            let buffer = self.buffers.get_mut(&id).ok_or("a grant of an unknown buffer")?;
-            buffer.generation += u64::from(access.is_exclusive() && !had.is_some_and(|had| had.is_exclusive()));
-            buffer.adopt(told);
-            if told.generation != buffer.generation as i64 {
-                return Err(format!("the generation of buffer {} is {}, and should be {}", told.id, told.generation, buffer.generation));
-            }
-            let flag = |flag: i32| told.flags & flag != 0;
-            buffer.marks.check((flag(FLAG_EVICTED), flag(FLAG_TORN))).map_err(|why| format!("buffer {}: {why}", told.id))?;
-            if flag(FLAG_FENCED) != fenced {
-                return Err(format!("buffer {} is fenced: {}, and should be: {fenced}", told.id, flag(FLAG_FENCED)));
-            }
-            let before = self.groups[at].lock(token).and_then(|lock| lock.held.as_ref());
-            let before = before.and_then(|held| held.parts.iter().find(|part| part.buffer == id));
-            let marks = &self.buffers[&id].marks;
-            parts.push(Part {
-                buffer: id,
-                file: self.buffers[&id].file,
-                access,
-                seen: before.map_or(marks.seen(), |part| part.seen),
-                told: flag(FLAG_EVICTED) || before.is_some_and(|part| part.told),
-                waits: (!fenced).then(Vec::new),
-            });
-        }
-        let message = self.groups[at].sent;
-        let Some(lock) = self.lock_mut(at, token) else { return Ok(()) };
-        let contended = lock.held.as_ref().is_some_and(|held| held.contended);
-        lock.held = Some(Held { deadline, parts, contended, told: by_record.then_some((now, message)) });
-        lock.waits = None;
-        Ok(())
     }
 
     /// A wait ends without a grant.
@@ -303,7 +225,9 @@ impl Books {
         let Some(lock) = self.lock_mut(at, token) else { return };
         lock.waits = None;
         match &lock.held {
-            Some(held) => lock.wants = held.parts.iter().map(|part| (part.buffer, part.access)).collect(),
+            Some(held) => {
+                lock.wants = held.parts.iter().map(|part| (part.buffer, part.access)).collect()
+            }
             None => self.groups[at].locks.retain(|lock| lock.token != token),
         }
     }
@@ -323,7 +247,11 @@ impl Books {
         let Some(buffer) = self.buffers.get_mut(&id) else { return };
         let number = buffer.marks.evict(access);
         if self.verbose {
-            println!("{:>12}   books: a holder of {} for {access:?} is evicted", self.now / 1000, id.0);
+            println!(
+                "{:>12}   books: a holder of {} for {access:?} is evicted",
+                self.now / 1000,
+                id.0
+            );
         }
         let goes_on = self.grants.wrapping_mul(7) % 4 < self.stubborn;
         let goes_on = goes_on && !(buffer.plain && access.is_dma());
@@ -342,7 +270,11 @@ impl Books {
         let Some(buffer) = self.buffers.get_mut(&id) else { return };
         buffer.marks.ended(access, seen);
         if self.verbose {
-            println!("{:>12}   books: {access:?} of {}, which saw {seen}, has ended in order", self.now / 1000, id.0);
+            println!(
+                "{:>12}   books: {access:?} of {}, which saw {seen}, has ended in order",
+                self.now / 1000,
+                id.0
+            );
         }
         if let Some(content) = self.memory.get(buffer.file) {
             content.trespassers.retain(|(_, number)| buffer.marks.is_at_work(*number));
@@ -409,7 +341,9 @@ impl Books {
         for id in self.buffers.keys() {
             let all: Vec<_> = self.holders(*id).collect();
             for (nth, (at, token, access)) in all.iter().enumerate() {
-                if let Some((other, lock, has)) = all[..nth].iter().find(|(.., has)| conflicts(*has, *access)) {
+                if let Some((other, lock, has)) =
+                    all[..nth].iter().find(|(.., has)| conflicts(*has, *access))
+                {
                     return Err(format!(
                         "buffer {} is held by lock {token} of group {at} for {access:?} and by lock {lock} of group {other} for {has:?}",
                         id.0
@@ -417,7 +351,9 @@ impl Books {
                 }
                 let held = self.groups[*at].lock(*token).and_then(|lock| lock.held.as_ref());
                 if held.is_some_and(|held| held.deadline == 0) && self.is_waited_for(*at, *token) {
-                    return Err(format!("lock {token} of group {at} has no deadline, and somebody waits for it"));
+                    return Err(format!(
+                        "lock {token} of group {at} has no deadline, and somebody waits for it"
+                    ));
                 }
             }
         }
@@ -436,24 +372,36 @@ impl Books {
         for one in 0..waiting.len() {
             for other in 0..one {
                 let meet = waiting[one].1.wants.iter().any(|(buffer, access)| {
-                    waiting[other].1.wants.iter().any(|(has, with)| has == buffer && conflicts(*access, *with))
+                    waiting[other]
+                        .1
+                        .wants
+                        .iter()
+                        .any(|(has, with)| has == buffer && conflicts(*access, *with))
                 });
                 if meet {
                     let (from, to) = (colour[one], colour[other]);
-                    colour.iter_mut().filter(|colour| **colour == from).for_each(|colour| *colour = to);
+                    colour
+                        .iter_mut()
+                        .filter(|colour| **colour == from)
+                        .for_each(|colour| *colour = to);
                 }
             }
         }
         let blocked = |(at, lock): &(At, &Lock)| {
             lock.wants.iter().any(|(buffer, access)| {
-                self.holders(*buffer)
-                    .any(|(other, token, has)| (other, token) != (*at, lock.token) && conflicts(has, *access))
+                self.holders(*buffer).any(|(other, token, has)| {
+                    (other, token) != (*at, lock.token) && conflicts(has, *access)
+                })
             })
         };
         for (nth, (at, lock)) in waiting.iter().enumerate() {
-            let mut same = waiting.iter().enumerate().filter(|(other, _)| colour[*other] == colour[nth]);
+            let mut same =
+                waiting.iter().enumerate().filter(|(other, _)| colour[*other] == colour[nth]);
             if !same.any(|(_, waiting)| blocked(waiting)) {
-                return Err(format!("lock {} of group {at} waits, and nobody is in the way", lock.token));
+                return Err(format!(
+                    "lock {} of group {at} waits, and nobody is in the way",
+                    lock.token
+                ));
             }
         }
         Ok(())

@@ -9,8 +9,8 @@ use buffersync_kernel::sync_file::Status;
 use buffersync_kernel::world::{self, FileId};
 use buffersync_service::calls::Living;
 
+use crate::arguments::told;
 use crate::books::{At, Buffer, Checked};
-use crate::calls::told;
 use crate::marks::Marks;
 use crate::note;
 use crate::refusals::Most;
@@ -21,7 +21,7 @@ impl Inner {
     pub fn new_number(&mut self, at: At, nonsense: u32) -> u64 {
         let last = self.books.groups[at].last;
         if self.random.one_in(2 * nonsense) {
-            return self.random.next() % (last + 2);
+            return self.random.number() % (last + 2);
         }
         last + 1 + u64::from(self.random.one_in(8)) * 3
     }
@@ -33,7 +33,14 @@ impl Inner {
     }
 
     /// Notes the buffers that a group has added.
-    pub fn added(&mut self, at: At, found: &[FileId], ids: &[BufferId], access: Access, plain: bool) -> Checked {
+    pub fn added(
+        &mut self,
+        at: At,
+        found: &[FileId],
+        ids: &[BufferId],
+        access: Access,
+        plain: bool,
+    ) -> Checked {
         self.books.now = world::with(|world| world.now);
         if !self.books.groups[at].open {
             return Err("a closed group has added buffers".into());
@@ -41,10 +48,20 @@ impl Inner {
         if ids.len() != found.len() {
             return Err(format!("add() returns {} ids for {} buffers", ids.len(), found.len()));
         }
-        found.iter().zip(ids).try_for_each(|(file, id)| self.added_one(at, *file, *id, access, plain))
+        found
+            .iter()
+            .zip(ids)
+            .try_for_each(|(file, id)| self.added_one(at, *file, *id, access, plain))
     }
 
-    fn added_one(&mut self, at: At, file: FileId, id: BufferId, access: Access, plain: bool) -> Checked {
+    fn added_one(
+        &mut self,
+        at: At,
+        file: FileId,
+        id: BufferId,
+        access: Access,
+        plain: bool,
+    ) -> Checked {
         let created_ns = world::with(|world| match world.files[file].kind {
             world::Kind::DmaBuf(ref dma_buf) => dma_buf.created_ns,
             world::Kind::Memfd { created_ns, .. } => created_ns,
@@ -63,26 +80,40 @@ impl Inner {
             }
             None => {
                 group.members.push((id, access));
-                books.buffers.get_mut(&id).map(|buffer| buffer.members += 1);
+                if let Some(buffer) = books.buffers.get_mut(&id) {
+                    buffer.members += 1;
+                }
             }
         }
         Ok(())
     }
 
     /// A buffer has a new id.
-    fn new_buffer(&mut self, file: FileId, id: BufferId, known: Option<BufferId>, plain: bool, created_ns: u64) -> Checked {
+    fn new_buffer(
+        &mut self,
+        file: FileId,
+        id: BufferId,
+        known: Option<BufferId>,
+        plain: bool,
+        created_ns: u64,
+    ) -> Checked {
         if let Some(before) = known.and_then(|known| self.books.buffers.get(&known)) {
             let marked = before.marks.evicted() || before.marks.torn();
             if before.members > 0 || self.books.fences.concerns(known.unwrap_or(id)) {
-                return Err(format!("a buffer has id {} in one group and {} in another", known.map_or(0, |known| known.0), id.0));
+                return Err(format!(
+                    "a buffer has id {} in one group and {} in another",
+                    known.map_or(0, |known| known.0),
+                    id.0
+                ));
             }
             let forgets = self.max_remembered <= 1;
             if marked && !forgets {
                 return Err(format!("the marks of {known:?} are forgotten"));
             }
-            if marked {
-                if let Some(content) = self.books.memory.get(file) {
-                    content.forget();
+            // Too few are remembered, and nobody knows what was left in the cache.
+            if let Some(content) = self.books.memory.get(file) {
+                if marked || forgets && content.failed {
+                    content.forget(file);
                 }
             }
         }
@@ -101,14 +132,20 @@ impl Inner {
         }
         let generation = self.names_from;
         self.books.by_file.insert(file, id);
-        self.books.buffers.insert(id, Buffer { file, plain, generation, marks, members: 0, untold: Vec::new() });
+        self.books
+            .buffers
+            .insert(id, Buffer { file, plain, generation, marks, members: 0, untold: Vec::new() });
         Ok(())
     }
 
     /// No more than the limits allow.
     pub fn check_counts(&self, at: At, most: &Most) -> Checked {
         let group = &self.books.groups[at];
-        let waiting = self.books.of_uid(group.uid).flat_map(|group| &group.locks).filter(|lock| lock.waits.is_some());
+        let waiting = self
+            .books
+            .of_uid(group.uid)
+            .flat_map(|group| &group.locks)
+            .filter(|lock| lock.waits.is_some());
         let buffers: usize = self.books.of_uid(group.uid).map(|group| group.members.len()).sum();
         let counts = [
             ("locks", group.locks.len(), most.locks),
@@ -128,25 +165,39 @@ impl Inner {
         let tokens: Vec<u64> = living.iter().map(|living| living.token.0).collect();
         let known: Vec<u64> = books.groups[at].locks.iter().map(|lock| lock.token).collect();
         if tokens != known {
-            return Err(format!("getLocks() of group {at} says {tokens:?}, and was told {known:?}"));
+            return Err(format!(
+                "getLocks() of group {at} says {tokens:?}, and was told {known:?}"
+            ));
         }
         for Living { token, waiting, grant } in living {
             let Some(lock) = books.groups[at].lock(token.0) else { continue };
             if *waiting != lock.waits.is_some() || grant.is_empty() != lock.held.is_none() {
-                return Err(format!("getLocks() says of lock {} of group {at}: waiting {waiting}, {grant:?}", token.0));
+                return Err(format!(
+                    "getLocks() says of lock {} of group {at}: waiting {waiting}, {grant:?}",
+                    token.0
+                ));
             }
             let Some(held) = &lock.held else { continue };
             let (deadline, buffers) = told(grant)?;
             if deadline != held.deadline || buffers.len() != held.parts.len() {
-                return Err(format!("getLocks() says of lock {} of group {at}: {grant:?}", token.0));
+                return Err(format!(
+                    "getLocks() says of lock {} of group {at}: {grant:?}",
+                    token.0
+                ));
             }
             for told in buffers {
                 let id = BufferId(told.id as u64);
                 let has = held.parts.iter().any(|part| part.buffer == id);
-                let buffer = books.buffers.get(&id).filter(|_| has).ok_or("getLocks() names another buffer")?;
+                let buffer = books
+                    .buffers
+                    .get(&id)
+                    .filter(|_| has)
+                    .ok_or("getLocks() names another buffer")?;
                 let marks = (told.flags & FLAG_EVICTED != 0, told.flags & FLAG_TORN != 0);
-                let sure = buffer.untold.is_empty();
-                if sure && marks != (buffer.marks.evicted(), buffer.marks.torn()) || told.generation != buffer.generation as i64 {
+                let sure = buffer.untold.is_empty() && !buffer.marks.doubtful;
+                if sure && marks != (buffer.marks.evicted(), buffer.marks.torn())
+                    || told.generation != buffer.generation as i64
+                {
                     return Err(format!("getLocks() says of buffer {}: {told:?}", told.id));
                 }
             }
@@ -177,7 +228,10 @@ impl Simulation {
         let mut inner = self.inner();
         let open = inner.books.groups.iter().enumerate().filter(|(_, group)| group.open);
         let grants = open.flat_map(|(at, group)| {
-            group.locks.iter().filter_map(move |lock| Some((at, lock.token, lock.held.as_ref()?.parts.len())))
+            group
+                .locks
+                .iter()
+                .filter_map(move |lock| Some((at, lock.token, lock.held.as_ref()?.parts.len())))
         });
         let grants: Vec<(At, u64, usize)> = grants.collect();
         let Some((at, token, parts)) = inner.random.of(&grants).copied() else { return Ok(()) };
@@ -192,8 +246,14 @@ impl Simulation {
             return Ok(());
         }
         let files = inner.books.fences.files(id, access);
-        if files.into_iter().any(|file| world::with(|world| world.status_of(file) == Status::Pending)) {
-            return Err(format!("group {at} may use buffer {} by lock {token}, and a release fence is pending", id.0));
+        if files
+            .into_iter()
+            .any(|file| world::with(|world| world.status_of(file) == Status::Pending))
+        {
+            return Err(format!(
+                "group {at} may use buffer {} by lock {token}, and a release fence is pending",
+                id.0
+            ));
         }
         drop(inner);
         note!(self, "group {at} uses buffer {} for {access:?}", id.0);
@@ -224,7 +284,12 @@ impl Simulation {
         let id = inner.books.by_file.get(&file).copied();
         let buffer = id.and_then(|id| inner.books.buffers.get(&id));
         let concerns = id.is_some_and(|id| inner.books.fences.concerns(id));
-        let has = world::with(|world| world.descriptors.iter().any(|open| open.open && open.file == file && open.process == world.service));
+        let has = world::with(|world| {
+            world
+                .descriptors
+                .iter()
+                .any(|open| open.open && open.file == file && open.process == world.service)
+        });
         if has || concerns || buffer.is_some_and(|buffer| buffer.members > 0) {
             return Ok(());
         }
@@ -237,8 +302,11 @@ impl Simulation {
             let held = {
                 let inner = self.inner();
                 let open = inner.books.groups.iter().enumerate().filter(|(_, group)| group.open);
-                let mut locks = open.flat_map(|(at, group)| group.locks.iter().map(move |lock| (at, lock)));
-                locks.find(|(_, lock)| lock.held.is_some() && lock.waits.is_none()).map(|(at, lock)| (at, lock.token))
+                let mut locks =
+                    open.flat_map(|(at, group)| group.locks.iter().map(move |lock| (at, lock)));
+                locks
+                    .find(|(_, lock)| lock.held.is_some() && lock.waits.is_none())
+                    .map(|(at, lock)| (at, lock.token))
             };
             let Some((at, token)) = held else { return Ok(()) };
             self.unlock_one(at, token)?;

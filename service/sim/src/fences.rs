@@ -113,12 +113,25 @@ impl Books {
                 self.fences.last += 1;
                 let number = self.fences.last;
                 named.push((*buffer, number, false));
-                self.fences.watched.push(Fence { number, file, group: at, token, deadline: now + hold });
+                if self.verbose {
+                    println!("{:>14} fence {number} is file {file} of group {at} for {buffer:?}, until {}", "", now + hold);
+                }
+                self.fences.watched.push(Fence {
+                    number,
+                    file,
+                    group: at,
+                    token,
+                    deadline: now + hold,
+                });
             }
         }
         for part in parts {
-            let own = named.iter().any(|(buffer, ..)| *buffer == Some(part.buffer)).then_some(part.buffer);
-            let fences = named.iter().filter(|(buffer, ..)| *buffer == own).map(|(_, number, _)| *number);
+            let own = named
+                .iter()
+                .any(|(buffer, ..)| *buffer == Some(part.buffer))
+                .then_some(part.buffer);
+            let fences =
+                named.iter().filter(|(buffer, ..)| *buffer == own).map(|(_, number, _)| *number);
             let fences: Vec<u64> = fences.collect();
             let Part { buffer, access, seen, .. } = part;
             if fences.is_empty() {
@@ -132,7 +145,9 @@ impl Books {
         let unneeded: Vec<u64> =
             named.iter().map(|(_, number, _)| *number).filter(|number| !needed(*number)).collect();
         self.fences.watched.retain(|fence| !unneeded.contains(&fence.number));
-        for (_, number, _) in named.iter().filter(|(_, number, failed)| *failed && !unneeded.contains(number)) {
+        for (_, number, _) in
+            named.iter().filter(|(_, number, failed)| *failed && !unneeded.contains(number))
+        {
             self.groups[at].due.push(token);
             self.fence_ended(*number, false);
         }
@@ -140,6 +155,9 @@ impl Books {
 
     /// A fence is over.
     fn fence_ended(&mut self, number: u64, ok: bool) {
+        if self.verbose {
+            println!("{:>14} fence {number} is over: {ok}", "");
+        }
         self.fences.watched.retain(|fence| fence.number != number);
         let mut nth = 0;
         while nth < self.fences.endings.len() {
@@ -167,7 +185,9 @@ impl Books {
 
     /// The reactor has seen that a sync_file has signalled.
     pub fn fence_seen(&mut self, file: FileId, ok: bool) {
-        let Some(fence) = self.fences.watched.iter().find(|fence| fence.file == file) else { return };
+        let Some(fence) = self.fences.watched.iter().find(|fence| fence.file == file) else {
+            return;
+        };
         let (number, group, token) = (fence.number, fence.group, fence.token);
         if !ok && self.groups[group].open {
             self.groups[group].due.push(token);
@@ -175,50 +195,37 @@ impl Books {
         self.fence_ended(number, ok);
     }
 
-    /// EVICTED with FENCE: one that was seen to fail, or the first whose time is up.
+    /// EVICTED with FENCE, of a fence that was seen to fail, or whose time was up.
     pub fn fence_failed(&mut self, at: At, token: u64) -> Checked {
-        if let Some(nth) = self.groups[at].due.iter().position(|due| *due == token) {
-            self.groups[at].due.remove(nth);
-        } else {
-            let of_lock = self.fences.overdue(self.now).filter(|fence| (fence.group, fence.token) == (at, token));
-            let first = of_lock.min_by_key(|fence| fence.deadline).map(|fence| (fence.number, fence.deadline));
-            let (number, deadline) = first.ok_or("EVICTED, and no fence of the lock has failed or is overdue")?;
-            self.catch_up(deadline);
-            self.fence_ended(number, false);
-        }
+        let due = self.groups[at].due.iter().position(|due| *due == token);
+        let nth = due.ok_or("EVICTED, and no fence of the lock has failed or is overdue")?;
+        self.groups[at].due.remove(nth);
         self.note_evicted(at, token);
         Ok(())
     }
 
-    /// The engine has come to this time: the fences of closed groups end without a record.
-    pub fn catch_up(&mut self, until: u64) {
-        loop {
-            let overdue = self.fences.overdue(until).filter(|fence| !self.groups[fence.group].open);
-            let Some(number) = overdue.min_by_key(|fence| fence.deadline).map(|fence| fence.number) else { return };
-            self.fence_ended(number, false);
-        }
-    }
-
-    /// The same up to a fence that a grant of a buffer would wait for.
-    pub fn catch_up_for(&mut self, id: BufferId) {
-        let concerns = |fence: &&Fence| {
-            let mut endings = self.fences.endings.iter();
-            endings.any(|ending| ending.buffer == id && ending.fences.contains(&fence.number))
+    /// The service has let a fence go whose time was up.
+    pub fn fence_dropped(&mut self, file: FileId) {
+        let mut overdue = self.fences.overdue(self.now);
+        let Some(Fence { number, group, token, .. }) = overdue.find(|fence| fence.file == file)
+        else {
+            return;
         };
-        let overdue = self.fences.overdue(self.now).filter(|fence| !self.groups[fence.group].open);
-        if let Some(last) = overdue.filter(concerns).map(|fence| fence.deadline).max() {
-            self.catch_up(last);
+        let (number, group, token) = (*number, *group, *token);
+        drop(overdue);
+        if self.groups[group].open && !self.dying.contains(&group) {
+            self.groups[group].due.push(token);
         }
+        self.fence_ended(number, false);
     }
 
     /// The reactor has looked at the time: nothing is overdue any more.
     pub fn time_is_up(&mut self) -> Checked {
-        self.catch_up(self.now);
         match self.fences.overdue(self.now).next() {
             None => Ok(()),
-            Some(Fence { token, group, .. }) => {
-                Err(format!("no record says that a fence of lock {token} of group {group} is overdue"))
-            }
+            Some(Fence { token, group, .. }) => Err(format!(
+                "no record says that a fence of lock {token} of group {group} is overdue"
+            )),
         }
     }
 }

@@ -7,23 +7,30 @@
 //! | module | contents |
 //! |---|---|
 //! | [`plan`] | what a seed decides first: limits, clients, faults |
-//! | [`simulation`] | the order of steps: calls, threads of the service, time, restarts |
-//! | [`calls`], [`unlocks`], [`clients`] | what clients do |
-//! | [`books`], [`records`], [`fences`], [`marks`], [`refusals`] | the model: what was told, and what may follow from it |
+//! | [`simulation`] | the order of steps, restarts, the end |
+//! | [`threads`], [`surroundings`] | turns of the service's threads; time, drivers, the allocator |
+//! | [`calls`], [`locks`], [`unlocks`], [`arguments`] | calls, and what clients choose for them |
+//! | [`clients`] | what clients do beside calls |
+//! | [`books`], [`grants`], [`records`], [`fences`], [`marks`], [`refusals`] | the model: what was told, and what may follow from it |
 //! | [`memory`] | what accesses must find |
 //!
 //! The last line says what was done. A violation says its seed, and `--seed N --verbose` prints its steps.
 
+mod arguments;
 mod books;
 mod calls;
 mod clients;
 mod fences;
+mod grants;
+mod locks;
 mod marks;
 mod memory;
 mod plan;
 mod records;
 mod refusals;
 mod simulation;
+mod surroundings;
+mod threads;
 mod unlocks;
 
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -48,8 +55,10 @@ buffersync-simulation [OPTIONS]
   --keep-going  does not stop at a violation
 ";
 
+/// Clients' calls of a usual history.
+const LENGTH: u64 = 200;
 /// Violations that are printed in full.
-const SHOWN: u64 = 40;
+const SHOWN: u64 = 20;
 
 #[derive(Debug)]
 struct Options {
@@ -64,13 +73,26 @@ struct Options {
     keep_going: bool,
 }
 
+impl Options {
+    /// The options besides the seed that replay a history.
+    fn how(&self, fault: Option<u64>) -> String {
+        let length = if self.length == LENGTH {
+            String::new()
+        } else {
+            format!(" --length {}", self.length)
+        };
+        let fault = fault.map(|nth| format!(" --fault {nth}")).unwrap_or_default();
+        length + &fault
+    }
+}
+
 fn options() -> Result<Options, String> {
     let mut options = Options {
         seconds: None,
         seeds: None,
         calls: None,
         first: None,
-        length: 200,
+        length: LENGTH,
         each_fault: false,
         fault: None,
         verbose: false,
@@ -78,7 +100,9 @@ fn options() -> Result<Options, String> {
     };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
-        let mut number = || args.next().and_then(|value| value.parse().ok()).ok_or(format!("{arg} takes a number"));
+        let mut number = || {
+            args.next().and_then(|value| value.parse().ok()).ok_or(format!("{arg} takes a number"))
+        };
         match arg.as_str() {
             "--seconds" => options.seconds = Some(number()?),
             "--seeds" => options.seeds = Some(number()?),
@@ -129,7 +153,7 @@ impl Sum {
                 self.violations += 1;
                 if self.violations <= SHOWN {
                     println!("violation with seed {seed}{how}: {why}");
-                    println!("  replay: cargo xtask simulate -- --seed {seed}{how} --verbose");
+                    println!("  replay: cargo xtask simulate --seed {seed}{how} --verbose");
                 }
             }
         }
@@ -151,21 +175,40 @@ fn main() -> ExitCode {
     let begin = Instant::now();
     let mut sum = Sum::default();
     let first = options.first.unwrap_or(1);
-    let single = options.first.is_some() && options.seconds.is_none() && options.seeds.is_none() && options.calls.is_none();
+    let single = options.first.is_some()
+        && options.seconds.is_none()
+        && options.seeds.is_none()
+        && options.calls.is_none();
     if options.each_fault {
         each_fault(first, &options, &mut sum);
     } else {
-        let limit = Duration::from_secs(options.seconds.unwrap_or(if options.seeds.or(options.calls).is_some() { u64::MAX } else { 60 }));
+        let limit = Duration::from_secs(
+            options.seconds.unwrap_or(if options.seeds.or(options.calls).is_some() {
+                u64::MAX
+            } else {
+                60
+            }),
+        );
         for seed in first.. {
-            sum.add(seed, "", run(seed, &options, options.fault.map(Faults::Only)));
-            let enough = options.seeds.is_some_and(|seeds| sum.seeds >= seeds) || options.calls.is_some_and(|calls| sum.calls >= calls);
-            if single || enough || begin.elapsed() >= limit || sum.violations > 0 && !options.keep_going {
+            let ran = run(seed, &options, options.fault.map(Faults::Only));
+            sum.add(seed, &options.how(options.fault), ran);
+            let enough = options.seeds.is_some_and(|seeds| sum.seeds >= seeds)
+                || options.calls.is_some_and(|calls| sum.calls >= calls);
+            if single
+                || enough
+                || begin.elapsed() >= limit
+                || sum.violations > 0 && !options.keep_going
+            {
                 break;
             }
         }
     }
     let seconds = begin.elapsed().as_secs_f64();
-    println!("{:.0} calls a second, seeds {first} to {}", sum.calls as f64 / seconds, first + sum.seeds - 1);
+    println!(
+        "{:.0} calls a second, seeds {first} to {}",
+        sum.calls as f64 / seconds,
+        first + sum.seeds - 1
+    );
     let Sum { seeds, calls, faults, violations } = sum;
     println!("simulate: seeds={seeds} calls={calls} faults={faults} violations={violations}");
     ExitCode::from(u8::from(violations > 0))
@@ -175,9 +218,9 @@ fn main() -> ExitCode {
 fn each_fault(seed: u64, options: &Options, sum: &mut Sum) {
     let sites = run(seed, options, Some(Faults::None));
     let most = sites.as_ref().map_or(0, |figures| figures.sites);
-    sum.add(seed, "", sites);
+    sum.add(seed, &options.how(None), sites);
     for nth in 1..=most {
-        sum.add(seed, &format!(" --fault {nth}"), run(seed, options, Some(Faults::Only(nth))));
+        sum.add(seed, &options.how(Some(nth)), run(seed, options, Some(Faults::Only(nth))));
         if sum.violations > 0 && !options.keep_going {
             return;
         }

@@ -19,6 +19,9 @@ pub struct Marks {
     evictions: Vec<Eviction>,
     /// The last cleaning may have failed, which nobody was told. The next grant says whether it has.
     pub unsure: bool,
+    /// A holder has died at a record that was not sent, and nobody knows which grants of the same moment were decided
+    /// before. So nobody knows either which of them clears the marks.
+    pub doubtful: bool,
 }
 
 impl Marks {
@@ -39,9 +42,8 @@ impl Marks {
         for one in self.evictions.iter_mut().filter(|one| one.number <= seen) {
             one.gone = true;
         }
-        self.evictions.retain(|one| {
-            one.number > seen || one.access.is_exclusive() && !access.is_exclusive()
-        });
+        self.evictions
+            .retain(|one| one.number > seen || one.access.is_exclusive() && !access.is_exclusive());
     }
 
     pub fn evicted(&self) -> bool {
@@ -57,8 +59,22 @@ impl Marks {
         self.evictions.iter().any(|one| one.number == number && !one.gone)
     }
 
+    /// Takes marks as a grant says them.
+    fn adopt(&mut self, (evicted, torn): (bool, bool)) {
+        self.evictions.retain(|one| torn || !one.access.is_exclusive());
+        self.evictions.iter_mut().filter(|_| !evicted).for_each(|one| one.gone = true);
+        if torn && !self.torn() || evicted && !self.evicted() {
+            self.evict(if torn { Access::Write } else { Access::Read });
+            self.evictions.iter_mut().filter(|_| !evicted).for_each(|one| one.gone = true);
+        }
+        self.doubtful = evicted || torn;
+    }
+
     /// Compares with what a grant says: whether it is marked as evicted, and as torn.
     pub fn check(&mut self, told: (bool, bool)) -> Result<(), String> {
+        if self.doubtful {
+            self.adopt(told);
+        }
         let known = (self.evicted(), self.torn());
         if told != known && self.unsure && told == (true, true) {
             self.evict(Access::Write);

@@ -26,10 +26,11 @@ pub struct Content {
 
 impl Content {
     /// The service may forget who was evicted: then nobody knows anything.
-    pub fn forget(&mut self) {
+    pub fn forget(&mut self, file: FileId) {
         self.newest = None;
         self.failed = true;
         self.trespassers.clear();
+        empty_the_cache(file);
     }
 }
 
@@ -73,7 +74,9 @@ impl Memory {
 
     /// A holder was evicted. It may have written just now.
     pub fn evicted(&mut self, file: FileId, access: Access, number: u64, goes_on: bool) {
-        let Some(content) = self.all.get_mut(&file).filter(|_| access.is_exclusive()) else { return };
+        let Some(content) = self.all.get_mut(&file).filter(|_| access.is_exclusive()) else {
+            return;
+        };
         content.newest = None;
         if goes_on {
             content.trespassers.push((access, number));
@@ -94,12 +97,7 @@ impl Memory {
     pub fn time_passed(&mut self) {
         for (file, content) in &mut self.all {
             content.trespassers.clear();
-            world::with(|world| {
-                world.dma_buf(*file).map(|dma_buf| {
-                    dma_buf.line.write_back();
-                    dma_buf.line.cached = None;
-                })
-            });
+            empty_the_cache(*file);
         }
     }
 
@@ -112,7 +110,10 @@ impl Memory {
         let verbose = self.verbose;
         if verbose {
             let line = world::with(|world| world.dma_buf(file).map(|dma_buf| dma_buf.line));
-            println!("{:>14} file {file}: {access:?} finds {found}, writes {written:?}: {line:?}", "");
+            println!(
+                "{:>14} file {file}: {access:?} finds {found}, writes {written:?}: {line:?}",
+                ""
+            );
         }
         if anything {
             content.newest = content.newest.filter(|_| written.is_none());
@@ -122,7 +123,9 @@ impl Memory {
         let reads = access != Access::DmaWrite;
         if reads && content.newest.is_some_and(|newest| newest != found) {
             let newest = content.newest;
-            return Err(format!("{access:?} finds version {found}, and not {newest:?}: stale, or a lost write"));
+            return Err(format!(
+                "{access:?} finds version {found}, and not {newest:?}: stale, or a lost write"
+            ));
         }
         content.newest = Some(written.unwrap_or(found));
         Ok(())
@@ -149,6 +152,11 @@ impl Memory {
             if sure && line.cached.is_some_and(|(value, dirty)| dirty && value != line.memory) {
                 return Err("let go with the CPU's writes in the cache");
             }
+            if !sure {
+                // What nobody has promised to clean goes by itself.
+                line.write_back();
+                line.cached = None;
+            }
             Ok(Some(line.device_writes().1))
         });
         if let Some(written) = checked? {
@@ -157,6 +165,13 @@ impl Memory {
         }
         Ok(())
     }
+}
+
+fn empty_the_cache(file: FileId) {
+    with_line(file, |line| {
+        line.write_back();
+        line.cached = None;
+    });
 }
 
 fn with_line<R>(file: FileId, call: impl FnOnce(&mut Line) -> R) -> Option<R> {

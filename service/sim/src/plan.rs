@@ -35,9 +35,18 @@ pub struct Plan {
     pub young: bool,
     /// One choice in so many is nonsense.
     pub nonsense: u32,
-    /// One in so many reads its events.
+    /// One chance to read events in so many is not taken.
     pub lazy: u32,
+    /// Nobody reads, and clients stay.
+    pub silent: bool,
 }
+
+/// One history in 40 is silent.
+const SILENT: [u32; 40] = {
+    let mut all = [0; 40];
+    all[0] = 1;
+    all
+};
 
 /// Uids of the clients; one is the system's.
 pub const UIDS: [u32; 3] = [10_001, 10_002, 1000];
@@ -70,11 +79,17 @@ impl Plan {
             _ => Faults::OneIn(20),
         };
         let least = Resources::least(&config);
+        // Nobody reads for so long that channels are full.
+        let silent = pick(&SILENT) == 1;
+        let calls = if silent { 20 * calls } else { calls };
         Self {
-            resources: Resources { descriptors: if tight { least } else { 1 << 20 }, ..Resources::AMPLE },
+            resources: Resources {
+                descriptors: if tight { least } else { 1 << 20 },
+                ..Resources::AMPLE
+            },
             limit: if tight { 12 + pick(&[0, 4, 8, 16]) } else { least as u32 },
-            clients: pick(&[2, 3, 4, 6]) as usize,
-            buffers: pick(&[1, 2, 3, 6]) as usize,
+            clients: if silent { 2 } else { pick(&[2, 3, 4, 6]) as usize },
+            buffers: if silent { 1 } else { pick(&[1, 2, 3, 6]) as usize },
             calls: calls * u64::from(pick(&[1, 1, 1, 4])) / 2,
             faults,
             switch: pick(&[0, 0, 8, 3]),
@@ -85,7 +100,8 @@ impl Plan {
             restarts: pick(&[0, 0, 400]),
             young: pick(&[0, 0, 1]) == 1,
             nonsense: pick(&[10, 40, 1000]),
-            lazy: pick(&[2, 4, 60]),
+            lazy: if silent { 1 } else { pick(&[2, 4, 60]) },
+            silent,
             config,
         }
     }

@@ -16,11 +16,22 @@ impl Books {
         let (events, now) = world::with(|world| (std::mem::take(&mut world.events), world.now));
         self.now = now;
         let mut time = false;
+        // The reactor takes a fence from the poller also before it asks for its status.
+        let asked = |file: &FileId| {
+            events.iter().any(|event| matches!(event, Event::Status(of, _) if of == file))
+        };
+        let dropped: Vec<FileId> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Unwatched(file) if in_reactor && !asked(file) => Some(*file),
+                _ => None,
+            })
+            .collect();
         for event in events {
             match event {
                 Event::Sent(channel, message) => {
                     let at = self.by_channel(channel).ok_or("a record to a channel of nobody")?;
-                    self.message(at, &message, time)?;
+                    self.message(at, &message)?;
                     self.groups[at].sent += 1;
                 }
                 Event::Lost(channel, message) => {
@@ -30,13 +41,20 @@ impl Books {
                     }
                     // It was decided all the same: a grant that nobody was told has ended with its client.
                     // Others may have been decided before the group is closed.
-                    self.message(at, &message, time)?;
+                    self.message(at, &message)?;
+                    if self.verbose {
+                        println!("{:>14} that was not sent, so the group dies", "");
+                    }
                     self.dying.push(at);
+                    self.died = true;
                 }
                 Event::Status(file, status) if in_reactor => {
                     self.fence_seen(file, status == Status::Signalled);
                 }
                 Event::Timer => time = true,
+                Event::Unwatched(file) if time && dropped.contains(&file) => {
+                    self.fence_dropped(file)
+                }
                 Event::Synced(file, site, ok) => {
                     if self.verbose {
                         println!("{:>12}   {site:?} of file {file}: {ok}", now / 1000);
@@ -45,10 +63,12 @@ impl Books {
                         content.failed = !ok;
                     }
                 }
-                Event::Status(..) | Event::Failed(..) | Event::Merged(..) => {}
+                Event::Status(..) | Event::Failed(..) | Event::Merged(..) | Event::Unwatched(_) => {
+                }
             }
         }
         self.bury();
+        self.died = false;
         if time {
             self.time_is_up()?;
         }
@@ -69,6 +89,12 @@ impl Books {
                     buffer.untold.push(access);
                 }
             }
+            let locks = self.groups[at].locks.iter().flat_map(|lock| &lock.wants);
+            for (buffer, _) in locks {
+                if let Some(buffer) = self.buffers.get_mut(buffer) {
+                    buffer.marks.doubtful = true;
+                }
+            }
             self.close(at, true);
         }
     }
@@ -79,8 +105,12 @@ impl Books {
         let dead = self.dying.iter().flat_map(|at| &self.groups[*at].locks);
         let mut theirs = dead.flat_map(|lock| lock.wants.iter().map(move |want| (lock, want)));
         theirs.any(|(lock, (buffer, has))| {
-            let Some((_, access)) = wants.iter().find(|(other, _)| other == buffer) else { return false };
-            let Some(told) = told.iter().find(|told| told.id as u64 == buffer.0) else { return false };
+            let Some((_, access)) = wants.iter().find(|(other, _)| other == buffer) else {
+                return false;
+            };
+            let Some(told) = told.iter().find(|told| told.id as u64 == buffer.0) else {
+                return false;
+            };
             let Some(known) = self.buffers.get(buffer) else { return false };
             let flag = |flag: i32| told.flags & flag != 0;
             let marks = (flag(event::FLAG_EVICTED), flag(event::FLAG_TORN));
@@ -109,32 +139,37 @@ impl Books {
     }
 
     /// A message: one record, or a grant with its buffers.
-    fn message(&mut self, at: At, message: &[u8], time: bool) -> Checked {
+    fn message(&mut self, at: At, message: &[u8]) -> Checked {
         let (chunks, rest) = message.as_chunks::<RECORD_BYTES>();
         let records: Vec<Record> = chunks.iter().map(Record::from_bytes).collect();
-        let Some((head, more)) = records.split_first() else { return Err("an empty message".into()) };
+        let Some((head, more)) = records.split_first() else {
+            return Err("an empty message".into());
+        };
         let counted = if head.kind == event::GRANTED { head.value1 as usize } else { 0 };
         let are_its = |more: &Record| more.kind == event::BUFFER && more.token == head.token;
         if !rest.is_empty() || counted != more.len() || !more.iter().all(are_its) {
-            return Err(format!("a message is not one record with those that belong to it: {records:?}"));
+            return Err(format!(
+                "a message is not one record with those that belong to it: {records:?}"
+            ));
         }
         let now = self.now;
         if !self.groups[at].open || self.dying.contains(&at) {
             return Err(format!("a record after the end of group {at}: {head:?}"));
         }
-        let buffer = |record: &Record| {
-            Buffer { id: record.value0, generation: record.value1, flags: record.flags }
+        let buffer = |record: &Record| Buffer {
+            id: record.value0,
+            generation: record.value1,
+            flags: record.flags,
         };
         let buffers: Vec<Buffer> = more.iter().map(buffer).collect();
         if self.verbose {
             println!("{:>12}   group {at} is told {head:?} {buffers:?}", now / 1000);
         }
-        self.record(at, head, &buffers, time).map_err(|why| {
-            format!("{why}; group {at} was told {head:?} {buffers:?}")
-        })
+        self.record(at, head, &buffers)
+            .map_err(|why| format!("{why}; group {at} was told {head:?} {buffers:?}"))
     }
 
-    pub fn record(&mut self, at: At, head: &Record, buffers: &[Buffer], time: bool) -> Checked {
+    pub fn record(&mut self, at: At, head: &Record, buffers: &[Buffer]) -> Checked {
         let token = head.token as u64;
         let now = self.now;
         let is_fence = head.kind == event::EVICTED && head.flags & event::FLAG_FENCE != 0;
@@ -150,11 +185,6 @@ impl Books {
         };
         match head.kind {
             event::GRANTED => {
-                if time {
-                    buffers.iter().for_each(|told| {
-                        self.catch_up_for(buffersync_engine::BufferId(told.id as u64));
-                    });
-                }
                 if self.follows_a_death(at, token, buffers) {
                     self.bury();
                 }
@@ -167,11 +197,8 @@ impl Books {
                 let unread = message.is_some_and(|(told, message)| {
                     told + self.read_within <= now && self.groups[at].read <= message
                 });
-                if !is_due && !(unread && self.is_waited_for(at, token)) {
+                if !(is_due || unread && self.is_waited_for(at, token)) {
                     return Err(format!("EVICTED at {now}, and the deadline is {deadline}"));
-                }
-                if time {
-                    self.catch_up(if is_due { deadline } else { now });
                 }
                 self.check_other(at, token, head)?;
                 self.evict(at, token);
@@ -180,10 +207,7 @@ impl Books {
             }
             event::TIMED_OUT => {
                 let expires = lock.waits.ok_or("TIMED_OUT of a lock that does not wait")?.expires;
-                let expires = expires.filter(|at| *at <= now).ok_or("TIMED_OUT before its time")?;
-                if time {
-                    self.catch_up(expires);
-                }
+                expires.filter(|at| *at <= now).ok_or("TIMED_OUT before its time")?;
                 self.give_up(at, token);
                 Ok(())
             }
@@ -209,7 +233,7 @@ impl Books {
     }
 
     fn contended(&mut self, at: At, token: u64, deadline: u64) -> Checked {
-        let waited_for = self.is_waited_for(at, token);
+        let (waited_for, died) = (self.is_waited_for(at, token), self.died);
         let (now, hold) = (self.now, self.groups[at].hold);
         let Some(lock) = self.lock_mut(at, token) else { return Ok(()) };
         let grows = lock.waits.is_some();
@@ -217,7 +241,8 @@ impl Books {
         if std::mem::replace(&mut held.contended, true) {
             return Err("CONTENDED twice".into());
         }
-        if !waited_for && !grows {
+        // Who waited may have died in the same moment, without a record.
+        if !waited_for && !grows && !died {
             return Err("CONTENDED, and nobody waits".into());
         }
         let expected = if held.deadline == 0 { now + hold } else { held.deadline };
@@ -240,11 +265,14 @@ impl Books {
             return Ok(());
         }
         let lock = other.and_then(|group| group.lock(head.value1 as u64));
-        let lock = lock.filter(|lock| lock.waits.is_some()).ok_or("it names a lock that does not wait")?;
+        let lock =
+            lock.filter(|lock| lock.waits.is_some()).ok_or("it names a lock that does not wait")?;
         let held = self.groups[at].lock(token).and_then(|lock| lock.held.as_ref());
         let conflict = held.is_some_and(|held| {
             held.parts.iter().any(|part| {
-                lock.wants.iter().any(|(buffer, access)| *buffer == part.buffer && conflicts(*access, part.access))
+                lock.wants.iter().any(|(buffer, access)| {
+                    *buffer == part.buffer && conflicts(*access, part.access)
+                })
             })
         });
         conflict.then_some(()).ok_or_else(|| "it names a lock that waits for something else".into())
@@ -253,7 +281,7 @@ impl Books {
     /// What was told of a new lock before its reply was noted.
     pub fn follow_early(&mut self) -> Checked {
         for (at, head) in std::mem::take(&mut self.early) {
-            self.record(at, &head, &[], false)?;
+            self.record(at, &head, &[])?;
         }
         Ok(())
     }
@@ -264,11 +292,17 @@ impl Books {
             for lock in &group.locks {
                 let expires = lock.waits.and_then(|waits| waits.expires);
                 if expires.is_some_and(|at| at <= self.now) {
-                    return Err(format!("lock {} of group {at} waits longer than it may", lock.token));
+                    return Err(format!(
+                        "lock {} of group {at} waits longer than it may",
+                        lock.token
+                    ));
                 }
                 let deadline = lock.held.as_ref().map_or(0, |held| held.deadline);
                 if deadline > 0 && deadline <= self.now {
-                    return Err(format!("lock {} of group {at} is held longer than it may", lock.token));
+                    return Err(format!(
+                        "lock {} of group {at} is held longer than it may",
+                        lock.token
+                    ));
                 }
             }
         }

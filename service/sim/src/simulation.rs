@@ -11,11 +11,11 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use buffersync_engine::{Access, BufferId};
-use buffersync_kernel::fd::{AsFd, Fd};
+use buffersync_kernel::fd::Fd;
 use buffersync_kernel::interrupt::Watchdog;
 use buffersync_kernel::random::Random;
 use buffersync_kernel::site::Faults;
-use buffersync_kernel::world::{self, DmaBuf, FenceId, FileId, Kind, Process};
+use buffersync_kernel::world::{self, FenceId, FileId, Process};
 use buffersync_service::arbiter::Arbiter;
 
 use crate::books::{Books, Checked};
@@ -62,7 +62,6 @@ pub struct Inner {
     pub young_until: u64,
     pub max_remembered: u32,
     pub calls: u64,
-    pub steps: u64,
     /// Steps that run inside of another one.
     pub nested: u32,
     pub nested_in_all: u64,
@@ -73,7 +72,8 @@ pub struct Simulation {
     pub inner: RefCell<Inner>,
     arbiter: RefCell<Option<Arc<Arbiter>>>,
     pub verbose: bool,
-    failed: Cell<Option<String>>,
+    /// What went wrong where no step could say it.
+    pub failed: Cell<Option<String>>,
     me: Weak<Self>,
 }
 
@@ -158,7 +158,6 @@ impl Simulation {
             young_until: 0,
             max_remembered: plan.config.max_remembered,
             calls: 0,
-            steps: 0,
             nested: 0,
             nested_in_all: 0,
         };
@@ -243,7 +242,8 @@ impl Simulation {
             (std::mem::take(&mut world.faults), std::mem::take(&mut world.switch))
         });
         let arbiter = Arbiter::new(self.plan.config.clone(), self.plan.resources);
-        let arbiter = Arc::new(arbiter.map_err(|errno| format!("the service does not start: {errno}"))?);
+        let arbiter =
+            Arc::new(arbiter.map_err(|errno| format!("the service does not start: {errno}"))?);
         let workers = 0..self.plan.config.sync_workers;
         let watchdogs: Result<Vec<Watchdog>, _> = workers.map(|_| Watchdog::new()).collect();
         {
@@ -251,7 +251,8 @@ impl Simulation {
             inner.watchdogs = watchdogs.map_err(|errno| errno.to_string())?;
             inner.names_from = buffersync_kernel::clock::since_boot_ns() / 1000;
             inner.began_ns = buffersync_kernel::clock::time_of_day_ns();
-            inner.young_until = world::with(|world| world.now) + u64::from(self.plan.config.max_hold_ms) * 1_000_000;
+            inner.young_until = world::with(|world| world.now)
+                + u64::from(self.plan.config.max_hold_ms) * 1_000_000;
         }
         let watched = Arc::downgrade(&arbiter);
         let locked = move || watched.upgrade().is_some_and(|arbiter| arbiter.is_locked());
@@ -327,7 +328,9 @@ impl Simulation {
         let total: usize = DEEDS.iter().map(|(_, weight)| weight).sum();
         let (deed, check) = {
             let mut inner = self.inner();
-            inner.steps += 1;
+            if inner.nested == 0 {
+                world::with(|world| world.step += 1);
+            }
             let mut nth = inner.random.below(total);
             let found = DEEDS.iter().find(|(_, weight)| {
                 let here = nth < *weight;
@@ -373,157 +376,6 @@ impl Simulation {
         if thoroughly {
             self.arbiter().check().map_err(|why| format!("the engine: {why}"))?;
             self.inner().books.check_conflicts()?;
-        }
-        Ok(())
-    }
-
-    // The world.
-
-    /// Time passes, and what is due happens.
-    pub fn pass_until(&self, until: u64) {
-        loop {
-            let mut inner = self.inner();
-            let next = inner.works.iter().enumerate().filter(|(_, work)| work.at <= until).min_by_key(|(_, work)| work.at);
-            let Some((nth, _)) = next else { break };
-            let work = inner.works.swap_remove(nth);
-            world::with(|world| world.now = world.now.max(work.at));
-            let still = inner.books.fences.is_pending_on(work.buffer, work.access);
-            let ok = world::with(|world| work.service == world.service && world.fences[work.fence].ok);
-            if still && ok {
-                if let Err(why) = inner.books.memory.access(work.file, work.access, work.told) {
-                    self.failed.set(Some(format!("behind a fence, {why}")));
-                }
-            }
-        }
-        world::with(|world| world.now = world.now.max(until));
-        let mut inner = self.inner();
-        let young_until = inner.young_until;
-        if until > young_until && young_until > 0 {
-            inner.young_until = 0;
-            inner.books.memory.time_passed();
-        }
-        inner.books.now = world::with(|world| world.now);
-    }
-
-    fn pass(&self) {
-        const MS: u64 = 1_000_000;
-        let span = [MS, MS, 5 * MS, 5 * MS, 20 * MS, 60 * MS, 250 * MS][self.inner().random.below(7)];
-        let now = world::with(|world| world.now);
-        note!(self, "{} ms pass", span / MS);
-        self.pass_until(now + span);
-    }
-
-    fn make_buffer(&self) {
-        let mut inner = self.inner();
-        let created_ns = buffersync_kernel::clock::time_of_day_ns();
-        let kind = match inner.random.below(8) {
-            0 => Kind::Memfd { size: 4096, created_ns },
-            _ => Kind::DmaBuf(DmaBuf { size: 8192, created_ns, ..DmaBuf::default() }),
-        };
-        let is_dma_buf = matches!(kind, Kind::DmaBuf(_));
-        let fd = world::with(|world| world.create(ALLOCATOR, kind));
-        let Ok(fd) = fd else { return };
-        let file = fd.as_fd().file();
-        if is_dma_buf {
-            inner.books.memory.create(file);
-        }
-        inner.made.push(Made { file, fd });
-    }
-
-    /// The allocator makes a buffer, or lets one go.
-    fn change_buffers(&self) {
-        let count = self.inner().made.len();
-        if count < 2 * self.plan.buffers {
-            self.make_buffer();
-        } else {
-            let mut inner = self.inner();
-            let nth = inner.random.below(count);
-            let made = inner.made.swap_remove(nth);
-            drop(inner);
-            drop(made);
-        }
-    }
-
-    /// A driver puts a fence into a dma-buf.
-    fn attach_fence(&self) {
-        let mut inner = self.inner();
-        let count = inner.made.len();
-        let nth = inner.random.below(count.max(1));
-        let Some(file) = inner.made.get(nth).map(|made| made.file) else { return };
-        let span = inner.random.next() % 80_000_000;
-        let (never, of_writer) = (inner.random.one_in(4), inner.random.one_in(2));
-        world::with(|world| {
-            let at = (!never).then_some(world.now + span);
-            let fence = world.fence(at, true);
-            if let Some(dma_buf) = world.dma_buf(file) {
-                dma_buf.reserved.push((fence, of_writer));
-            }
-        });
-        let id = inner.books.by_file.get(&file).copied();
-        let abandoned = id.and_then(|id| inner.books.buffers.get_mut(&id)).filter(|buffer| buffer.members == 0);
-        if let Some(buffer) = abandoned {
-            buffer.marks.unsure = true;
-            if let Some(content) = inner.books.memory.get(file) {
-                content.failed = true;
-            }
-        }
-    }
-
-    // The service's threads.
-
-    pub fn turn_reactor(&self) -> Checked {
-        let before = {
-            let mut inner = self.inner();
-            inner.books.in_reactor = true;
-            (world::with(|world| (world.now, world.failed)), inner.nested_in_all)
-        };
-        let turned = self.arbiter().turn_reactor();
-        let mut inner = self.inner();
-        inner.books.follow(true)?;
-        inner.books.in_reactor = false;
-        turned.map_err(|errno| format!("the reactor ends: {errno}"))?;
-        let after = (world::with(|world| (world.now, world.failed)), inner.nested_in_all);
-        if before == after && inner.nested == 0 {
-            inner.books.check_times()?;
-        }
-        Ok(())
-    }
-
-    /// Returns whether there was a job.
-    pub fn turn_worker(&self) -> Result<bool, String> {
-        let Some(mut watchdog) = self.inner().watchdogs.pop() else { return Ok(false) };
-        let worked = self.arbiter().turn_worker(&mut watchdog);
-        let mut inner = self.inner();
-        inner.watchdogs.push(watchdog);
-        inner.books.follow(false)?;
-        drop(inner);
-        if worked {
-            note!(self, "a worker has done a job");
-        }
-        Ok(worked)
-    }
-
-    /// All threads take turns until they have nothing to do.
-    pub fn settle(&self) -> Checked {
-        for _ in 0..4 {
-            self.turn_reactor()?;
-            let mut jobs = 0;
-            while self.turn_worker()? {
-                jobs += 1;
-                if jobs > 10_000 {
-                    return Err("the workers are never done".into());
-                }
-            }
-            self.arbiter().turn_closer();
-        }
-        self.turn_reactor()?;
-        let inner = self.inner();
-        let quiet = world::with(|world| {
-            let files: Vec<FileId> = inner.made.iter().map(|made| made.file).collect();
-            !files.into_iter().any(|file| !world.reserved(file, true).is_empty())
-        });
-        if quiet && inner.books.fences.is_empty() && self.arbiter().is_idle() && !self.plan.is_short() && self.plan.late_fences == 0 && self.plan.switch == 0 {
-            inner.books.check_somebody_is_in_the_way()?;
         }
         Ok(())
     }

@@ -9,8 +9,8 @@ use buffersync_kernel::world::{self, FenceId, FileId, Kind};
 use buffersync_service::arbiter::simulated::{Error, Given};
 use buffersync_service::calls::Request;
 
+use crate::arguments::Arguments;
 use crate::books::{At, Checked, Part};
-use crate::calls::Arguments;
 use crate::fences::Given as Noted;
 use crate::note;
 use crate::refusals::{Call, Done};
@@ -88,7 +88,7 @@ impl Inner {
         let past = self.random.one_in(8);
         (0..count)
             .map(|_| {
-                let (span, ok) = (1 + self.random.next() % (40 * MS), !self.random.one_in(10));
+                let (span, ok) = (1 + self.random.number() % (40 * MS), !self.random.one_in(10));
                 world::with(|world| {
                     let signals = if past && begin <= world.now { world.now } else { begin + span };
                     world.fence((!never).then_some(signals), ok)
@@ -106,7 +106,9 @@ impl Inner {
         let noted = given.filter_map(|((buffer, _), file)| {
             let to = merged(*file)?;
             let failed = has_failed(*file);
-            let pending = !failed || world::with(|world| world.status_of(to)) == buffersync_kernel::sync_file::Status::Pending;
+            let pending = !failed
+                || world::with(|world| world.status_of(to))
+                    == buffersync_kernel::sync_file::Status::Pending;
             Some(Noted { buffer: *buffer, file: pending.then_some(to), failed })
         });
         noted.collect()
@@ -115,12 +117,16 @@ impl Inner {
     /// What holders have submitted is done when its fence signals.
     fn submit(&mut self, parts: &[Part], noted: &[Noted]) {
         for part in parts {
-            let own = noted.iter().any(|given| given.buffer == Some(part.buffer)).then_some(part.buffer);
-            let mut files = noted.iter().filter(|given| given.buffer == own).filter_map(|given| given.file);
+            let own =
+                noted.iter().any(|given| given.buffer == Some(part.buffer)).then_some(part.buffer);
+            let mut files =
+                noted.iter().filter(|given| given.buffer == own).filter_map(|given| given.file);
             let Some(file) = files.next() else { continue };
             let last = world::with(|world| {
                 let Kind::SyncFile(fences) = &world.files[file].kind else { return None };
-                let last = fences.iter().max_by_key(|fence| world.fences[**fence].at.unwrap_or(u64::MAX))?;
+                let last = fences
+                    .iter()
+                    .max_by_key(|fence| world.fences[**fence].at.unwrap_or(u64::MAX))?;
                 let at = world.fences[*last].at?;
                 let all_ok = fences.iter().all(|fence| world.fences[*fence].ok);
                 all_ok.then_some((*last, at, world.service))
@@ -139,18 +145,29 @@ impl Simulation {
             let lock = inner.some_lock(self.plan.nonsense, |lock| lock.held.is_some());
             let Some((at, token)) = lock else { return Ok(()) };
             let held = inner.held(at, token);
-            let part = if inner.random.one_in(2) { Vec::new() } else { inner.some_buffers(&held, self.plan.nonsense) };
+            let part = if inner.random.one_in(2) {
+                Vec::new()
+            } else {
+                inner.some_buffers(&held, self.plan.nonsense)
+            };
             let gift = inner.gift(at, token, &part, self.plan.nonsense);
             (at, token, part, gift)
         };
         note!(self, "group {at} unlocks {part:?} of {token} with {:?}", gift.done);
-        let given: Vec<Given<'_>> =
-            gift.fences.iter().map(|(buffer, fd)| Given { buffer: *buffer, fd: fd.as_fd() }).collect();
+        let given: Vec<Given<'_>> = gift
+            .fences
+            .iter()
+            .map(|(buffer, fd)| Given { buffer: *buffer, fd: fd.as_fd() })
+            .collect();
         let files: Vec<FileId> = gift.fences.iter().map(|(_, fd)| fd.as_fd().file()).collect();
         let ended = self.arbiter().unlock_buffers(self.id(at), Token(token), part.clone(), &given);
         drop(given);
         if let Err(error) = ended {
-            return self.refused(Some(at), &Call::UnlockPart { done: gift.done.clone(), part }, &error);
+            return self.refused(
+                Some(at),
+                &Call::UnlockPart { done: gift.done.clone(), part },
+                &error,
+            );
         }
         let mut inner = self.inner();
         inner.ended(at, token, Some(&part).filter(|part| !part.is_empty()), &gift, &files)?;
@@ -171,9 +188,16 @@ impl Simulation {
             (at, done, inner.new_number(at, self.plan.nonsense), gift, arguments)
         };
         let Arguments { buffers, accesses, asked } = &arguments;
-        note!(self, "group {at} unlocks {:?} and locks {token}: {buffers:?} {accesses:?}", gift.done);
-        let given: Vec<Given<'_>> =
-            gift.fences.iter().map(|(buffer, fd)| Given { buffer: *buffer, fd: fd.as_fd() }).collect();
+        note!(
+            self,
+            "group {at} unlocks {:?} and locks {token}: {buffers:?} {accesses:?}",
+            gift.done
+        );
+        let given: Vec<Given<'_>> = gift
+            .fences
+            .iter()
+            .map(|(buffer, fd)| Given { buffer: *buffer, fd: fd.as_fd() })
+            .collect();
         let files: Vec<FileId> = gift.fences.iter().map(|(_, fd)| fd.as_fd().file()).collect();
         let wants = Wants { buffers, accesses };
         let request = Request { token: Token(token), wants, wait: asked.wait };
@@ -196,7 +220,14 @@ impl Simulation {
 
 impl Inner {
     /// A part of a grant has ended, or all of it.
-    fn ended(&mut self, at: At, token: u64, part: Option<&Vec<BufferId>>, gift: &Gift, files: &[FileId]) -> Checked {
+    fn ended(
+        &mut self,
+        at: At,
+        token: u64,
+        part: Option<&Vec<BufferId>>,
+        gift: &Gift,
+        files: &[FileId],
+    ) -> Checked {
         self.books.note_files();
         self.books.now = world::with(|world| world.now);
         let lock = self.books.groups[at].lock(token).filter(|_| self.books.groups[at].open);

@@ -44,7 +44,7 @@ impl Arbiter {
 
     /// Whether no worker has anything to do.
     pub fn is_idle(&self) -> bool {
-        self.queue.len() == 0
+        self.queue.is_empty()
     }
 
     /// Names each table that is not empty.

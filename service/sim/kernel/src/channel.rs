@@ -32,7 +32,9 @@ pub fn pair(room: usize) -> Result<(Fd, Fd), Errno> {
 pub fn send_now(sender: FdRef<'_>, message: &[u8]) -> Result<(), Errno> {
     let fault = world::enter(Site::Send);
     world::with(|world| {
-        let Kind::Sender(end) = *world.kind_of(sender.number()) else { return Err(Errno::ENOTSOCK) };
+        let Kind::Sender(end) = *world.kind_of(sender.number()) else {
+            return Err(Errno::ENOTSOCK);
+        };
         let open = world.files[end].descriptors > 0;
         let Kind::Receiver(queue) = &mut world.files[end].kind else { return Err(Errno::EPIPE) };
         let result = match fault {
@@ -42,7 +44,9 @@ pub fn send_now(sender: FdRef<'_>, message: &[u8]) -> Result<(), Errno> {
             Ok(()) => Ok(()),
         };
         if result == Err(Errno::EAGAIN) {
-            world.violations.push("an event channel is full, though there was room for all records".into());
+            world
+                .violations
+                .push("an event channel is full, though there was room for all records".into());
         } else if result.is_ok() {
             queue.taken += cost(message.len());
             queue.messages.push(message.into());
@@ -57,7 +61,9 @@ pub fn send_now(sender: FdRef<'_>, message: &[u8]) -> Result<(), Errno> {
 
 pub fn unread(sender: FdRef<'_>) -> Result<usize, Errno> {
     world::with(|world| {
-        let Kind::Sender(end) = *world.kind_of(sender.number()) else { return Err(Errno::ENOTSOCK) };
+        let Kind::Sender(end) = *world.kind_of(sender.number()) else {
+            return Err(Errno::ENOTSOCK);
+        };
         match &world.files[end].kind {
             Kind::Receiver(queue) => Ok(queue.taken),
             _ => Err(Errno::ENOTSOCK),

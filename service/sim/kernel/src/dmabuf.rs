@@ -100,13 +100,13 @@ pub fn export_sync_file(fd: FdRef<'_>, usage: Usage) -> Result<Fd, Errno> {
 pub fn import_sync_file(fd: FdRef<'_>, usage: Usage, fence: FdRef<'_>) -> Result<(), Errno> {
     world::enter(Site::Import)?;
     world::with(|world| {
-        let Kind::SyncFile(fences) = world.kind_of(fence.number()) else { return Err(Errno::EINVAL) };
+        let Kind::SyncFile(fences) = world.kind_of(fence.number()) else {
+            return Err(Errno::EINVAL);
+        };
         let fences: Vec<_> =
-            fences.iter().filter(|fence| world.is_pending(**fence)).map(|fence| (*fence, usage.writes())).collect();
+            fences.iter().copied().filter(|fence| world.is_pending(*fence)).collect();
         let file = world.file_of(fd.number());
-        if let Some(dma_buf) = world.dma_buf(file) {
-            dma_buf.reserved.extend(fences);
-        }
+        fences.into_iter().for_each(|fence| world.reserve(file, fence, usage.writes()));
         Ok(())
     })
 }
@@ -121,6 +121,7 @@ pub fn start(fd: FdRef<'_>, usage: Usage) -> Result<(), Errno> {
             Ok(()) => wait_for_fences(world, file, usage)?,
             Err(_) => {}
         }
+        world.interrupted = 0;
         world.events.push(Event::Synced(file, Site::Start, fault.is_ok()));
         let forgets = world.forgets;
         let line = world.dma_buf(file).map(|dma_buf| dma_buf.line).unwrap_or_default();
@@ -147,6 +148,8 @@ fn wait_for_fences(world: &mut World, file: FileId, usage: Usage) -> Result<(), 
     if !world.guarded {
         world.violations.push("START blocks, and nobody interrupts it".into());
     }
+    world.interrupted += 1;
+    assert!(world.interrupted < 1000, "START is issued again and again while a fence is pending");
     world.events.push(Event::Synced(file, Site::Start, false));
     Err(Errno::EINTR)
 }
@@ -189,12 +192,10 @@ impl World {
     /// A driver puts a fence into the dma-buf just before START, after the look.
     fn late_fence(&mut self, file: FileId) {
         if self.late_fences > 0 && self.random.one_in(self.late_fences) {
-            let at = self.now + self.random.next() % 20_000_000;
+            let at = self.now + self.random.number() % 20_000_000;
             let fence = self.fence(Some(at), true);
             let of_writer = self.random.one_in(2);
-            if let Some(dma_buf) = self.dma_buf(file) {
-                dma_buf.reserved.push((fence, of_writer));
-            }
+            self.reserve(file, fence, of_writer);
         }
     }
 }

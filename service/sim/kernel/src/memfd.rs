@@ -36,9 +36,9 @@ pub fn identify(fd: FdRef<'_>) -> Result<Option<Found>, Errno> {
     let Some((size, created_ns)) = found else { return Ok(None) };
     // As in the real one: a link that cannot be read is no memfd's.
     if world::enter(Site::Readlink).is_err() {
-        world::with(|world| world.unrecognised.push(file));
         return Ok(None);
     }
     drop(fd.try_clone_to_owned().map_err(|_| Errno::EMFILE)?);
+    world::with(|world| world.recognised.push(file));
     Ok(Some(Found { identity: Identity(file), size, created_ns: Some(created_ns) }))
 }

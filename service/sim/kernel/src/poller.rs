@@ -72,7 +72,9 @@ impl Poller {
         world::enter(Site::EpollAdd)?;
         world::with(|world| {
             let (file, number) = (world.file_of(fence.number()), fence.number());
-            if world.status_of(file) == Status::Failed && !matches!(world.files[file].kind, world::Kind::SyncFile(_)) {
+            if world.status_of(file) == Status::Failed
+                && !matches!(world.files[file].kind, world::Kind::SyncFile(_))
+            {
                 world.violations.push("the poller was given a file that is no sync_file".into());
             }
             let entries = &mut world.epolls[self.nth].entries;
@@ -94,6 +96,7 @@ impl Poller {
                 return Err(Errno::ENOENT);
             };
             entries.swap_remove(nth);
+            world.events.push(world::Event::Unwatched(file));
             Ok(())
         })
     }
@@ -118,9 +121,11 @@ impl Poller {
         world::with(|world| {
             let now = world.now;
             let epoll = &world.epolls[self.nth];
-            let mut ready: Vec<u64> = epoll.timer.filter(|at| *at <= now).map(|_| TIMER).into_iter().collect();
+            let mut ready: Vec<u64> =
+                epoll.timer.filter(|at| *at <= now).map(|_| TIMER).into_iter().collect();
             let signalled = epoll.entries.iter().filter(|entry| !entry.reported);
-            let signalled = signalled.filter(|entry| world.status_of(entry.file) != Status::Pending);
+            let signalled =
+                signalled.filter(|entry| world.status_of(entry.file) != Status::Pending);
             ready.extend(signalled.map(|entry| entry.key));
             shuffle(&mut ready, &mut world.random);
             ready.truncate(BATCH);

@@ -60,7 +60,9 @@ impl Site {
     /// a client has made. Nobody may make it under the service's mutex.
     pub fn may_last(self) -> bool {
         match self {
-            Self::Close | Self::SocketPair | Self::OpenFdinfo | Self::Readlink | Self::Fstat => true,
+            Self::Close | Self::SocketPair | Self::OpenFdinfo | Self::Readlink | Self::Fstat => {
+                true
+            }
             Self::Poll | Self::Export | Self::Import | Self::Start | Self::End => true,
             Self::FenceInfo | Self::Merge => true,
             Self::Dup | Self::SndBuf | Self::Send | Self::FileInfo | Self::EpollAdd => false,

@@ -63,7 +63,9 @@ pub fn merge(one: FdRef<'_>, other: FdRef<'_>) -> Result<Fd, Errno> {
         let files = [one, other].map(|fd| world.file_of(fd.number()));
         let mut fences = Vec::new();
         for file in files {
-            let Kind::SyncFile(of_file) = &world.files[file].kind else { return Err(Errno::EINVAL) };
+            let Kind::SyncFile(of_file) = &world.files[file].kind else {
+                return Err(Errno::EINVAL);
+            };
             fences.extend(of_file.iter().copied().filter(|fence| world.is_pending(*fence)));
         }
         fences.sort_unstable();

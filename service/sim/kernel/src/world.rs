@@ -33,7 +33,10 @@ pub struct File {
 #[derive(Debug)]
 pub enum Kind {
     DmaBuf(DmaBuf),
-    Memfd { size: u64, created_ns: u64 },
+    Memfd {
+        size: u64,
+        created_ns: u64,
+    },
     SyncFile(Vec<FenceId>),
     /// The service's end; the client's end.
     Sender(FileId),
@@ -47,8 +50,17 @@ pub struct DmaBuf {
     pub size: u64,
     pub created_ns: u64,
     pub line: Line,
-    /// The reservation object: fences, and whether they are a writer's.
-    pub reserved: Vec<(FenceId, bool)>,
+    /// The reservation object.
+    pub reserved: Vec<Reserved>,
+}
+
+/// A fence in a reservation object.
+#[derive(Clone, Copy, Debug)]
+pub struct Reserved {
+    pub fence: FenceId,
+    pub of_writer: bool,
+    /// The driver's step in which it came.
+    pub step: u64,
 }
 
 /// Messages that nobody has read.
@@ -93,6 +105,8 @@ pub enum Event {
     Failed(FileId, bool),
     /// It has made a sync_file of another one.
     Merged(FileId, FileId),
+    /// The poller waits for a sync_file no more.
+    Unwatched(FileId),
     /// The reactor's timer has fired.
     Timer,
     /// START or END of a dma-buf, and whether it was carried out.
@@ -129,11 +143,15 @@ pub struct World {
     pub late_fences: u32,
     /// An END that has failed may be forgotten: the service remembers too few buffers.
     pub forgets: bool,
+    /// Steps of the driver so far.
+    pub step: u64,
+    /// How often START was interrupted since one was not.
+    pub interrupted: u32,
     /// A watchdog guards the call.
     pub guarded: bool,
     pub events: Vec<Event>,
-    /// Memfds whose link could not be read.
-    pub unrecognised: Vec<FileId>,
+    /// Memfds that were recognised: those whose link could be read.
+    pub recognised: Vec<FileId>,
     pub violations: Vec<String>,
 }
 
@@ -208,9 +226,11 @@ impl World {
             switch: 0,
             late_fences: 0,
             forgets: false,
+            step: 0,
+            interrupted: 0,
             guarded: false,
             events: Vec::new(),
-            unrecognised: Vec::new(),
+            recognised: Vec::new(),
             violations: Vec::new(),
         }
     }
@@ -341,9 +361,25 @@ impl World {
     pub fn reserved(&mut self, file: FileId, writes: bool) -> Vec<FenceId> {
         let Self { files, fences, now, .. } = self;
         let Kind::DmaBuf(dma_buf) = &mut files[file].kind else { return Vec::new() };
-        dma_buf.reserved.retain(|(fence, _)| fences[*fence].at.is_none_or(|at| at > *now));
-        let reserved = dma_buf.reserved.iter().filter(|(_, of_writer)| writes || *of_writer);
-        reserved.map(|(fence, _)| *fence).collect()
+        dma_buf.reserved.retain(|one| fences[one.fence].at.is_none_or(|at| at > *now));
+        let reserved = dma_buf.reserved.iter().filter(|one| writes || one.of_writer);
+        reserved.map(|one| one.fence).collect()
+    }
+
+    /// Whether one of these was there before this step.
+    pub fn reserved_before(&mut self, file: FileId, writes: bool) -> bool {
+        let step = self.step;
+        let pending = self.reserved(file, writes);
+        let Some(dma_buf) = self.dma_buf(file) else { return false };
+        dma_buf.reserved.iter().any(|one| one.step < step && pending.contains(&one.fence))
+    }
+
+    /// A driver puts a fence into a dma-buf.
+    pub fn reserve(&mut self, file: FileId, fence: FenceId, of_writer: bool) {
+        let step = self.step;
+        if let Some(dma_buf) = self.dma_buf(file) {
+            dma_buf.reserved.push(Reserved { fence, of_writer, step });
+        }
     }
 
     /// Descriptors that a process has open.
