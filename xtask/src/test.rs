@@ -24,7 +24,7 @@ use buffersync_testbed::{provision, selftest, Failure, Testbed};
 use crate::{clients, soak, Options};
 
 /// The steps that are no test programs of the testbed, in their order.
-const STEPS: [(&str, &str); 11] = [
+const STEPS: [(&str, &str); 12] = [
     ("fmt", "cargo fmt --check"),
     ("clippy", "cargo clippy, warnings are errors"),
     ("doc", "cargo doc, warnings are errors"),
