@@ -23,7 +23,7 @@
 //! *Lock order:* the state, then the mutex of the sync queue, of the reactor or of the closer. Those are leaves:
 //! none calls anything while it is locked.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -38,6 +38,7 @@ use crate::clock;
 use crate::closer::Closer;
 use crate::config::Config;
 use crate::error::Error;
+use crate::events::Costs;
 use crate::fences::acquire::Acquires;
 use crate::fences::implicit::Waits;
 use crate::fences::release::Releases;
@@ -67,8 +68,11 @@ pub struct Arbiter {
     queue: SyncQueue,
     pub(crate) reactor: Reactor<Waiting>,
     pub(crate) closer: Arc<Closer>,
-    /// For pool threads that a client can keep waiting.
+    pub(crate) costs: Arc<Costs>,
+    /// For pool threads that put fences into dma-bufs.
     pub(crate) permits: Permits,
+    /// For a dump that goes to a client.
+    pub(crate) dump_permits: Permits,
     /// For a dump that goes to root, the system or the shell: others can't use these permits up.
     pub(crate) trusted_permits: Permits,
     pub(crate) oneways: Oneways,
@@ -106,7 +110,8 @@ impl Arbiter {
             polled: ByGroup::new(),
             notes: Vec::new(),
             youth,
-            next_look: None,
+            unread: VecDeque::new(),
+            last_look: Time(0),
             read_within: hold(config.read_grant_ms),
         };
         let has_implicit_fences = match config.implicit_fences {
@@ -118,9 +123,11 @@ impl Arbiter {
             queue: SyncQueue::new(config.sync_workers),
             reactor: Reactor::new()?,
             closer: Arc::default(),
-            // Half of the pool, which has two threads more than `threads` says, less one: the other half is
-            // there for all other calls.
-            permits: Permits::new((config.threads as usize / 2).max(1)),
+            costs: Arc::new(Costs::measure()?),
+            // The pool has two threads more than `threads` says, which is 2 at least. Imports keep a third of it at
+            // most, dumps two threads; the rest is there for all other calls.
+            permits: Permits::new((config.threads as usize).div_ceil(3)),
+            dump_permits: Permits::new(1),
             trusted_permits: Permits::new(1),
             oneways: Oneways::default(),
             sight: if has_implicit_fences { Sight::Export } else { Sight::Poll },
@@ -129,6 +136,15 @@ impl Arbiter {
             state: Mutex::new(state),
             config,
         })
+    }
+
+    /// From now on clients can find this process. Until now they could find an earlier one.
+    #[cfg(not(simulated))]
+    pub(crate) fn begin_youth(&self) {
+        let hold = Duration::from_millis(self.config.max_hold_ms.into());
+        let mut state = self.state();
+        state.youth.until = clock::now().after(hold);
+        state.youth.began_ns = kernel_clock::time_of_day_ns();
     }
 
     /// The settings, for capabilities and dumps.
@@ -271,6 +287,7 @@ impl Arbiter {
                 }
                 Effect::Contended { group, token, deadline } => {
                     state.sessions.contended(group, token);
+                    state.expect_read(group, token, now);
                     state.tell(group, outbox::contended(token, deadline), now);
                 }
                 Effect::Evicted { group, token, cause, by } => {
@@ -281,7 +298,9 @@ impl Arbiter {
                 }
                 Effect::Remember { buffer } => state.registry.remember(buffer),
                 Effect::Forget { buffer } => {
-                    if let Some(identity) = state.registry.forget(buffer) {
+                    let identity = state.registry.forget(buffer);
+                    // If nothing is remembered, marks are forgotten, too.
+                    if let Some(identity) = identity.filter(|_| self.config.max_remembered > 0) {
                         state.youth.settle(identity, now);
                     }
                 }

@@ -45,8 +45,8 @@ impl Arbiter {
             return Err(Error::Unsupported("sync_file ioctls of dma-bufs"));
         }
         self.check_closer()?;
-        let (channel, events) =
-            EventChannel::new(&self.closer).map_err(|_| Error::NoResources("event channels"))?;
+        let (channel, events) = EventChannel::new(&self.closer, &self.costs)
+            .map_err(|_| Error::NoResources("event channels"))?;
         error::can_be_sent(Some(&events))?;
         let mut state = self.state();
         state.sessions.quotas.charge(uid, Kind::Groups, 1)?;

@@ -4,11 +4,12 @@
 //! Closes descriptors on a thread of its own.
 //!
 //! The last close of a dma-buf frees its memory, which takes long for a big one, and calls its driver. So nobody
-//! else closes what clients have sent: a [`Descriptor`] can be dropped anywhere, also under the arbiter's mutex and
+//! else closes what the service has kept of clients' descriptors: a [`Descriptor`] can be dropped anywhere, also under the arbiter's mutex and
 //! on the reactor. While the closer is far behind ([`Closer::is_behind`]), calls that would add descriptors are
 //! refused, because those that wait here are in no quota any more.
 
 use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
 use buffersync_kernel::fd::{AsFd, Fd, FdRef};
@@ -22,6 +23,8 @@ const MOST: usize = 1024;
 #[derive(Debug, Default)]
 pub struct Closer {
     waiting: Mutex<Vec<Fd>>,
+    /// How many the thread has taken, and has not closed yet.
+    closing: AtomicUsize,
     work: Condvar,
 }
 
@@ -71,9 +74,9 @@ impl Closer {
         self.len() > MOST
     }
 
-    /// The number of descriptors that wait, for dumps.
+    /// The number of descriptors that are not closed yet.
     pub fn len(&self) -> usize {
-        poison::lock(&self.waiting).len()
+        poison::lock(&self.waiting).len() + self.closing.load(Ordering::Relaxed)
     }
 
     /// Runs the thread.
@@ -93,8 +96,15 @@ impl Closer {
 
     /// Closes what waits.
     pub fn turn(&self) {
-        let mut closing = mem::take(&mut *poison::lock(&self.waiting));
-        closing.clear();
+        let mut closing = {
+            let mut waiting = poison::lock(&self.waiting);
+            self.closing.store(waiting.len(), Ordering::Relaxed);
+            mem::take(&mut *waiting)
+        };
+        for fd in closing.drain(..) {
+            drop(fd);
+            self.closing.fetch_sub(1, Ordering::Relaxed);
+        }
         // The memory of a crowd is not kept.
         closing.shrink_to(MOST);
         let mut waiting = poison::lock(&self.waiting);

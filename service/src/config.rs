@@ -131,7 +131,7 @@ struct Number {
 const NUMBERS: &[Number] = &[
     Number {
         name: "threads",
-        min: 1,
+        min: 2,
         max: 64,
         field: |c| &mut c.threads,
         help: "binder threads the kernel may start beside the two that always run",

@@ -78,14 +78,38 @@ impl Ahead {
     }
 }
 
+/// What the kernel counts for a message of so many records. It depends on nothing else, so it is measured once.
+#[derive(Debug)]
+pub struct Costs(Vec<usize>);
+
+impl Costs {
+    /// Sends one message of each length, and asks.
+    pub fn measure() -> Result<Self, Errno> {
+        let bytes = [0; MESSAGE_BYTES];
+        // There is no message without a record.
+        let mut costs = vec![0];
+        for length in (RECORD_BYTES..=MESSAGE_BYTES).step_by(RECORD_BYTES) {
+            let (sender, _receiver) = channel::pair(ROOM)?;
+            channel::send_now(sender.as_fd(), &bytes[..length])?;
+            costs.push(channel::unread(sender.as_fd())?);
+        }
+        Ok(Self(costs))
+    }
+
+    fn of(&self, records: usize) -> usize {
+        self.0.get(records).copied().unwrap_or(0)
+    }
+}
+
 /// The service's end of a channel.
 #[derive(Debug)]
 pub struct EventChannel {
     fd: Descriptor,
+    costs: Arc<Costs>,
     /// An upper bound of the unread messages' cost: what the kernel said when it was last asked, plus the cost of
     /// everything sent since. The client can only make it less, so the kernel is asked only when it is large.
     unread: usize,
-    /// The cost of all messages that were ever sent.
+    /// What the kernel has counted for all messages that were ever sent.
     sent: usize,
 }
 
@@ -97,9 +121,10 @@ pub struct Lost(Errno);
 
 impl EventChannel {
     /// Makes a channel. Returns the client's end as well.
-    pub fn new(closer: &Arc<Closer>) -> Result<(Self, Fd), Errno> {
+    pub fn new(closer: &Arc<Closer>, costs: &Arc<Costs>) -> Result<(Self, Fd), Errno> {
         let (own, clients) = channel::pair(ROOM)?;
-        Ok((Self { fd: Descriptor::new(own, closer), unread: 0, sent: 0 }, clients))
+        let (fd, costs) = (Descriptor::new(own, closer), Arc::clone(costs));
+        Ok((Self { fd, costs, unread: 0, sent: 0 }, clients))
     }
 
     /// Whether there is room for records of locks that cost so much ([`Ahead::cost`]), and for one record of
@@ -122,7 +147,8 @@ impl EventChannel {
         more: impl ExactSizeIterator<Item = Record>,
     ) -> Result<(), Lost> {
         let mut bytes = [0; MESSAGE_BYTES];
-        let length = (1 + more.len()) * RECORD_BYTES;
+        let count = 1 + more.len();
+        let length = count * RECORD_BYTES;
         let Some(out) = bytes.get_mut(..length) else { return Err(Lost(Errno::EMSGSIZE)) };
         let records = std::iter::once(head).chain(more);
         for (chunk, record) in out.chunks_exact_mut(RECORD_BYTES).zip(records) {
@@ -130,7 +156,7 @@ impl EventChannel {
         }
         channel::send_now(self.fd.as_fd(), out).map_err(Lost)?;
         self.unread += cost(length);
-        self.sent += cost(length);
+        self.sent += self.costs.of(count);
         Ok(())
     }
 
@@ -139,8 +165,7 @@ impl EventChannel {
         self.sent
     }
 
-    /// Whether the message before a position is certainly unread: what the kernel counts is more than all messages
-    /// after it can take.
+    /// Whether the message before a position is unread: what the kernel counts is more than all messages after it take.
     pub fn is_unread(&self, position: usize) -> bool {
         channel::unread(self.fd.as_fd()).is_ok_and(|unread| unread > self.sent - position)
     }
@@ -161,7 +186,7 @@ mod tests {
     }
 
     fn channel() -> Result<(EventChannel, Fd), Errno> {
-        EventChannel::new(&Arc::default())
+        EventChannel::new(&Arc::default(), &Arc::new(Costs::measure()?))
     }
 
     fn unread(channel: &EventChannel) -> usize {
@@ -276,6 +301,14 @@ mod tests {
         nix::unistd::read(clients.as_raw_fd(), &mut bytes).unwrap();
         assert!(!channel.is_unread(position));
         channel.send(ONE, batch(0)).unwrap();
+        assert!(!channel.is_unread(position));
+        // However many follow.
+        channel.send(ONE, batch(4)).unwrap();
+        let position = channel.position();
+        (0..40).for_each(|size| channel.send(ONE, batch(size)).unwrap());
+        nix::unistd::read(clients.as_raw_fd(), &mut bytes).unwrap();
+        assert!(channel.is_unread(position));
+        nix::unistd::read(clients.as_raw_fd(), &mut bytes).unwrap();
         assert!(!channel.is_unread(position));
     }
 }

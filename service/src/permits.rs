@@ -5,8 +5,8 @@
 //!
 //! Two calls can't do without: `DMA_BUF_IOCTL_IMPORT_SYNC_FILE` takes the dma-buf's reservation lock, which its
 //! driver may hold for any time, and which a client can keep busy; a dump is written to its caller's descriptor. So
-//! a pool thread needs a permit for them. One uid keeps one thread at most, and all uids leave half of the pool
-//! alone.
+//! a pool thread needs a permit for them. One uid keeps one thread at most with each, and all uids together leave some
+//! of the pool alone ([`crate::arbiter`]).
 
 use std::sync::Mutex;
 

@@ -20,12 +20,26 @@ use crate::serve::ServeError;
 /// The time between two looks for the service manager: it seldom restarts, and clients wait for it as well.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Registers the service once, and waits for the service manager. Returns what tells of its end, where that is told.
-pub fn register(name: &str, service: &SpIBinder) -> Result<Option<Watch>, ServeError> {
+/// Registers the service once, and waits for the service manager. Calls `before` before each attempt. Returns what tells
+/// of its end, where that is told.
+pub fn register(
+    name: &str,
+    service: &SpIBinder,
+    before: impl Fn(),
+) -> Result<Option<Watch>, ServeError> {
     let mut said = false;
     loop {
         // First, so that no registration after this one is missed.
         let watch = Manager::watch(name);
+        if watch.is_none() && Manager::IS_WATCHED {
+            // It does not run yet, or has just gone.
+            if !std::mem::replace(&mut said, true) {
+                log::info!("{name} waits for the service manager");
+            }
+            thread::sleep(PAUSE);
+            continue;
+        }
+        before();
         match try_to(name, service) {
             Ok(()) => return Ok(watch),
             Err(_) if !Manager::answers() => {
@@ -70,7 +84,7 @@ fn keep(name: &str, service: &SpIBinder, mut watch: Option<Watch>) -> Result<(),
             Told::Ended => {
                 // The dead one's proxy goes with it.
                 drop(watch.take());
-                watch = register(name, service)?;
+                watch = register(name, service, || {})?;
                 log::info!("{name} is registered again");
             }
         }

@@ -65,6 +65,12 @@ pub enum ServeError {
 /// wrong.
 pub fn run() -> ExitCode {
     platform::start_logging();
+    // The log's own way, because nobody may read standard error. What the thread has half done must not go on.
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("{panic}");
+        log::logger().flush();
+        std::process::abort()
+    }));
     match platform::settings() {
         Ok(Some(config)) => match serve(config) {
             Ok(()) => ExitCode::SUCCESS,
@@ -90,12 +96,12 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let name = format!("vendor.buffersync.IBufferSync/{}", config.instance);
     runtime::open_driver(&config.device, Some(config.threads)).map_err(ServeError::Binder)?;
     let arbiter = start(config, resources)?;
-    let gate = Arc::clone(&arbiter);
+    let (gate, young) = (Arc::clone(&arbiter), Arc::clone(&arbiter));
     runtime::set_oneway_gate(move |uid| gate.oneways.is_flood(uid, clock::now()))
         .map_err(|error| ServeError::Resources { what: "oneway", why: error.to_string() })?;
     let service = buffersync_aidl::new_binder!(BnBufferSync, binder::hal::BufferSync::new(arbiter));
     ProcessState::start_thread_pool();
-    let watch = registration::register(&name, &service.as_binder())?;
+    let watch = registration::register(&name, &service.as_binder(), || young.begin_youth())?;
     log::info!("{name} is registered");
     registration::start_keeping(name, service.as_binder(), watch)?;
     ProcessState::join_thread_pool();

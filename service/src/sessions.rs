@@ -343,16 +343,17 @@ impl Sessions {
         }
     }
 
-    /// The grants that were told by an event at a time, and of which no client has read. Forgets those that were read.
-    pub fn unread_grants(&mut self) -> Vec<(GroupId, Token, Time)> {
-        let mut unread = Vec::new();
-        for (id, group) in self.groups.iter_mut() {
-            for lock in &mut group.locks {
-                lock.told = lock.told.filter(|told| group.channel.is_unread(told.position));
-                unread.extend(lock.told.map(|told| (id, lock.token, told.at)));
-            }
-        }
-        unread
+    /// When the event was sent that told a grant, if nobody has read it.
+    pub fn unread_since(&mut self, id: GroupId, token: Token) -> Option<Time> {
+        let Group { locks, channel, .. } = self.groups.get_mut(id)?;
+        let lock = locks.iter_mut().find(|lock| lock.token == token)?;
+        lock.told = lock.told.filter(|told| channel.is_unread(told.position));
+        lock.told.map(|told| told.at)
+    }
+
+    /// Whether a grant was told by an event, and is not known to be read.
+    pub fn is_told(&self, id: GroupId, token: Token) -> bool {
+        self.lock(id, token).is_ok_and(|lock| lock.told.is_some())
     }
 
     /// A lock is over.
@@ -394,14 +395,15 @@ mod tests {
     use buffersync_kernel::fd::Fd;
 
     use super::*;
-    use crate::events::MAX_LOCKS_PER_GROUP;
+    use crate::events::{Costs, MAX_LOCKS_PER_GROUP};
 
     fn sessions() -> (Sessions, GroupId, Fd) {
         let config = Config::default();
         let slices = Arc::new(Slices::new(Tracer::new(&config)));
         let mut sessions = Sessions::new(&config, Resources::AMPLE, slices);
         let (id, _) = Engine::new(Limits::default()).open_group(None);
-        let (channel, clients) = EventChannel::new(&Arc::default()).unwrap();
+        let (channel, clients) =
+            EventChannel::new(&Arc::default(), &Arc::new(Costs::measure().unwrap())).unwrap();
         sessions.quotas.charge(1, Kind::Groups, 1).unwrap();
         sessions.open(id, 1, "test", channel, false);
         (sessions, id, clients)
@@ -470,7 +472,8 @@ mod tests {
         let mut engine = buffersync_engine::Engine::new(Default::default());
         let mut open = |uid, name: &str| {
             let id = engine.open_group(None).0;
-            let (channel, client) = EventChannel::new(&Arc::default()).unwrap();
+            let (channel, client) =
+                EventChannel::new(&Arc::default(), &Arc::new(Costs::measure().unwrap())).unwrap();
             sessions.open(id, uid, name, channel, false);
             (id, client)
         };

@@ -15,7 +15,7 @@
 //! No part has a reference to another; a method that needs a second part (a quota, a buffer's descriptor) is
 //! given it. The methods here need several parts at once. They run under the mutex, and none of them blocks.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,8 +95,10 @@ pub(crate) struct State {
     /// Lines for the log, which the arbiter writes after it has released the mutex.
     pub notes: Vec<Note>,
     pub youth: Youth,
-    /// When to look for grants that their clients have not read; `None` if there may be none.
-    pub next_look: Option<Time>,
+    /// Grants that were told by an event, and when to look whether it was read. In the order of these times.
+    pub unread: VecDeque<(Time, GroupId, Token)>,
+    /// When that was done last.
+    pub last_look: Time,
     /// How long a client may take to read of a grant for which somebody waits.
     pub read_within: Duration,
 }
@@ -112,6 +114,10 @@ pub(crate) struct Youth {
     pub settled: HashSet<Identity>,
 }
 
+/// The time between two looks for unread grants: however many grants there are, the reactor wakes up for them so often.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+/// Looks for which the queue keeps its memory.
+const LOOKS_KEPT: usize = 256;
 /// Settled buffers that are known: if there are more, some are marked once more.
 const SETTLED: usize = 4096;
 
@@ -634,32 +640,49 @@ impl State {
         let (head, buffers) = outbox::granted(token, deadline, granted, group.implicit);
         let sent = group.channel.send(head, buffers);
         self.sessions.told(id, token, now);
-        let look = now.after(self.read_within);
-        self.next_look = Some(self.next_look.map_or(look, |other| other.min(look)));
+        self.expect_read(id, token, now);
         self.told(id, sent, now);
     }
 
-    /// Takes grants away that their clients have not read in time, for which somebody waits: the clients are stopped,
-    /// or frozen, and would keep the others waiting for the whole hold limit.
+    /// Looks later whether the client has read the event that told a grant. (If it was told by a reply, it has.)
+    pub fn expect_read(&mut self, id: GroupId, token: Token, now: Time) {
+        if self.sessions.is_told(id, token) {
+            self.unread.push_back((now.after(self.read_within), id, token));
+        }
+    }
+
+    /// Takes grants away that their clients have not read in time, if somebody waits for them: the clients are stopped,
+    /// or frozen, and would keep the others waiting for the whole hold limit. A grant for which nobody waits yet is
+    /// looked at again when that is so (CONTENDED).
     pub fn take_unread_grants(&mut self, now: Time) {
-        if self.next_look.is_none_or(|look| now < look) {
+        if self.next_look().is_none_or(|look| now < look) {
             return;
         }
-        self.next_look = None;
-        for (id, token, at) in self.sessions.unread_grants() {
-            let due = at.after(self.read_within);
-            if due <= now && self.engine.is_waited_for(id, token) {
+        self.last_look = now;
+        while let Some((_, id, token)) =
+            self.unread.front().copied().filter(|(due, ..)| *due <= now)
+        {
+            self.unread.pop_front();
+            let since = self.sessions.unread_since(id, token);
+            let is_late = since.is_some_and(|since| since.after(self.read_within) <= now);
+            if is_late && self.engine.is_waited_for(id, token) {
                 self.engine.expire(now, id, token, &mut self.effects);
-                continue;
             }
-            let look = if due > now { due } else { now.after(self.read_within) };
-            self.next_look = Some(self.next_look.map_or(look, |other| other.min(look)));
         }
+        if self.unread.is_empty() {
+            self.unread.shrink_to(LOOKS_KEPT);
+        }
+    }
+
+    /// When to look for unread grants.
+    fn next_look(&self) -> Option<Time> {
+        let (due, ..) = self.unread.front()?;
+        Some((*due).max(self.last_look.after(BETWEEN_LOOKS)))
     }
 
     /// The next time at which something has to happen.
     pub fn next_deadline(&self) -> Option<Time> {
-        self.engine.next_deadline().into_iter().chain(self.next_look).min()
+        self.engine.next_deadline().into_iter().chain(self.next_look()).min()
     }
 
     /// Tells a group that its queued lock has failed; `reason` is an errno.

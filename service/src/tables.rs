@@ -72,10 +72,6 @@ impl<T> ByGroup<T> {
         self.count
     }
 
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (GroupId, &mut T)> {
-        self.cells.iter_mut().flatten().map(|(id, value)| (*id, value))
-    }
-
     /// All groups, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (GroupId, &T)> {
         self.cells.iter().flatten().map(|(id, value)| (*id, value))

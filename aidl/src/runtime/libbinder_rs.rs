@@ -98,6 +98,9 @@ impl Watch {
 }
 
 impl Manager {
+    /// Whether [`Manager::watch`] can tell anything.
+    pub const IS_WATCHED: bool = false;
+
     /// It runs: libbinder has waited for it.
     pub fn answers() -> bool {
         true

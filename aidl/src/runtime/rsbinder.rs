@@ -7,6 +7,7 @@
 //! built with.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::sync::Arc;
 
@@ -96,15 +97,18 @@ pub enum Told {
 /// Waits for the end of the service manager, and for registrations of a name.
 pub struct Watch {
     receiver: Receiver<Told>,
+    has_ended: Arc<AtomicBool>,
     // The proxy keeps a weak reference to the recipient only.
     _ended: Arc<Ended>,
     _proxy: SIBinder,
 }
 
-struct Ended(SyncSender<Told>);
+struct Ended(SyncSender<Told>, Arc<AtomicBool>);
 
 impl DeathRecipient for Ended {
     fn binder_died(&self, _who: &WIBinder) {
+        // First: if there is no room for the event, there is another one that wakes the watch.
+        self.1.store(true, Ordering::Release);
         let _ = self.0.try_send(Told::Ended);
     }
 }
@@ -120,17 +124,23 @@ impl hub::IServiceCallback for Registered {
     }
 }
 
-/// Events that may wait: if there are more, those that wait say enough.
+/// Events that may wait. A registration that finds no room is as good as those that wait.
 const EVENTS: usize = 16;
 
 impl Watch {
     /// The next event; the end if nothing will be told any more.
     pub fn wait(&self) -> Told {
+        if self.has_ended.load(Ordering::Acquire) {
+            return Told::Ended;
+        }
         self.receiver.recv().unwrap_or(Told::Ended)
     }
 }
 
 impl Manager {
+    /// Whether [`Manager::watch`] can tell anything.
+    pub const IS_WATCHED: bool = true;
+
     /// Whether it runs.
     pub fn answers() -> bool {
         Self::object().is_ok_and(|object| object.ping_binder().is_ok())
@@ -148,13 +158,14 @@ impl Manager {
     pub fn watch(name: &str) -> Option<Watch> {
         let (sender, receiver) = sync_channel(EVENTS);
         let proxy = Self::object().ok()?;
-        let ended = Arc::new(Ended(sender.clone()));
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let ended = Arc::new(Ended(sender.clone(), Arc::clone(&has_ended)));
         proxy.link_to_death_arc(&ended).ok()?;
         let callback = hub::BnServiceCallback::new_binder(Registered(sender));
         // Without it only two instances that start in the same moment stay unnoticed.
         let _ = Self::connect()
             .and_then(|manager| hub::register_for_notifications(&manager, name, &callback));
-        Some(Watch { receiver, _ended: ended, _proxy: proxy })
+        Some(Watch { receiver, has_ended, _ended: ended, _proxy: proxy })
     }
 
     fn object() -> rsbinder::Result<SIBinder> {

@@ -15,6 +15,7 @@ use crate::uapi::{
     dma_buf_ioctl_export_sync_file, dma_buf_ioctl_import_sync_file, dma_buf_ioctl_sync, DmaBufSync,
     DmaBufSyncFile, DMA_BUF_SYNC_END, DMA_BUF_SYNC_READ, DMA_BUF_SYNC_RW, DMA_BUF_SYNC_START,
 };
+use crate::{fdinfo, link};
 
 /// Descriptors that one poll(2) looks at without allocating: more than groups usually have, in 512
 /// bytes of the stack.
@@ -79,21 +80,27 @@ pub struct Found {
     pub identity: Identity,
     /// In bytes.
     pub size: u64,
-    /// When it was made, in nanoseconds of the time of day. The kernel takes the clock of its last tick.
+    /// When it was made, in nanoseconds of the time of day, unless its owner has changed its attributes since. The
+    /// kernel takes the clock of its last tick.
     pub created_ns: Option<u64>,
 }
 
 /// Recognises a dma-buf. `None` if the descriptor is something else.
 ///
-/// The kernel answers it from `/proc/self/fdinfo`, where only dma-bufs have a line `exp_name:`. No file system is
-/// asked: fstatfs(2) and fstat(2) on a FUSE file last as long as its server likes. fstat(2) comes only after the
-/// descriptor is known to be a dma-buf, whose file system is the kernel's.
+/// No file system is asked: fstatfs(2) and fstat(2) on a FUSE file last as long as its server likes. The kernel gives
+/// each dma-buf a name that begins with `/dmabuf:` (Linux 5.3); a file may have such a path, too. So a descriptor of
+/// that name is looked up in `/proc/self/fdinfo`, where only dma-bufs have a line `exp_name:`. Nothing else is: the
+/// text of an epoll, for example, takes a lock that a client can hold. fstat(2) comes last, and asks the kernel's own
+/// file system.
 ///
 /// # References
 ///  - [proc_pid_fdinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html)
 ///  - Kernel: `dma_buf_show_fdinfo` in drivers/dma-buf/dma-buf.c
 pub fn identify(fd: FdRef<'_>) -> Result<Option<Found>, Errno> {
-    let Some(size) = crate::fdinfo(fd)?.and_then(|info| size_of_dma_buf(&info)) else {
+    if !link(fd).is_some_and(|link| link.as_encoded_bytes().starts_with(b"/dmabuf:")) {
+        return Ok(None);
+    }
+    let Some(size) = fdinfo(fd)?.and_then(|info| size_of_dma_buf(&info)) else {
         return Ok(None);
     };
     let stat = fstat(fd.as_raw_fd())?;

@@ -94,6 +94,8 @@ pub struct Buffer {
     pub file: FileId,
     pub plain: bool,
     pub generation: u64,
+    /// No grant has told the generation yet: the service counts from where it likes, above this one.
+    pub fresh: bool,
     pub marks: Marks,
     /// Groups that have it.
     pub members: usize,

@@ -97,7 +97,11 @@ impl Inner {
         plain: bool,
         created_ns: u64,
     ) -> Checked {
+        let mut known_before = false;
+        let mut generation = self.names_from;
         if let Some(before) = known.and_then(|known| self.books.buffers.get(&known)) {
+            generation = generation.max(before.generation);
+            known_before = !(before.marks.evicted() || before.marks.torn());
             let marked = before.marks.evicted() || before.marks.torn();
             if before.members > 0 || self.books.fences.concerns(known.unwrap_or(id)) {
                 return Err(format!(
@@ -124,17 +128,19 @@ impl Inner {
             self.books.buffers.remove(&known);
         }
         let mut marks = Marks::default();
-        if self.books.now < self.young_until && created_ns <= self.began_ns {
+        // A buffer that was known was let go without marks.
+        let settled = known_before && self.max_remembered > 0;
+        if self.books.now < self.young_until && created_ns <= self.began_ns && !settled {
             marks.evict(Access::Write);
             if !plain {
                 marks.evict(Access::DmaWrite);
             }
         }
-        let generation = self.names_from;
         self.books.by_file.insert(file, id);
-        self.books
-            .buffers
-            .insert(id, Buffer { file, plain, generation, marks, members: 0, untold: Vec::new() });
+        self.books.buffers.insert(
+            id,
+            Buffer { file, plain, generation, fresh: true, marks, members: 0, untold: Vec::new() },
+        );
         Ok(())
     }
 
@@ -196,7 +202,7 @@ impl Inner {
                 let marks = (told.flags & FLAG_EVICTED != 0, told.flags & FLAG_TORN != 0);
                 let sure = buffer.untold.is_empty() && !buffer.marks.doubtful;
                 if sure && marks != (buffer.marks.evicted(), buffer.marks.torn())
-                    || told.generation != buffer.generation as i64
+                    || !buffer.fresh && told.generation != buffer.generation as i64
                 {
                     return Err(format!("getLocks() says of buffer {}: {told:?}", told.id));
                 }

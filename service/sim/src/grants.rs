@@ -14,7 +14,7 @@ impl Buffer {
     pub fn adopt(&mut self, told: &Told) {
         for access in std::mem::take(&mut self.untold) {
             let flag = |flag: i32| told.flags & flag != 0;
-            let more = told.generation > self.generation as i64;
+            let more = !self.fresh && told.generation > self.generation as i64;
             let known = (self.marks.evicted(), self.marks.torn());
             if more && access.is_exclusive() {
                 self.generation += 1;
@@ -108,6 +108,12 @@ impl Books {
         let had_it = had.is_some_and(|had| had.is_exclusive());
         buffer.generation += u64::from(access.is_exclusive() && !had_it);
         buffer.adopt(told);
+        if std::mem::take(&mut buffer.fresh) {
+            if told.generation < buffer.generation as i64 {
+                return Err(format!("generation {} comes again", told.generation));
+            }
+            buffer.generation = told.generation as u64;
+        }
         if told.generation != buffer.generation as i64 {
             let (is, should) = (told.generation, buffer.generation);
             return Err(format!("the generation is {is}, and should be {should}"));

@@ -117,7 +117,7 @@ impl Books {
             let generation = known.generation + u64::from(access.is_exclusive());
             conflicts(*has, *access) && lock.held.is_some()
                 || marks != (known.marks.evicted(), known.marks.torn())
-                || told.generation > generation as i64
+                || !known.fresh && told.generation > generation as i64
         })
     }
 

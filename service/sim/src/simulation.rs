@@ -244,6 +244,8 @@ impl Simulation {
         let arbiter = Arbiter::new(self.plan.config.clone(), self.plan.resources);
         let arbiter =
             Arc::new(arbiter.map_err(|errno| format!("the service does not start: {errno}"))?);
+        // It has measured what a message costs, on channels of its own.
+        world::with(|world| world.events.clear());
         let workers = 0..self.plan.config.sync_workers;
         let watchdogs: Result<Vec<Watchdog>, _> = workers.map(|_| Watchdog::new()).collect();
         {
