@@ -132,7 +132,7 @@ fn wrong(options: &Options, stage: &std::path::Path) -> Result<i32, Failure> {
         let log = out.join(format!("soak-{name}.log"));
         let _ = fs::write(&log, lines.join("\n") + "\n");
         let said = |word: &&str| lines.iter().any(|line| line.contains(*word));
-        let noticed = status != 0 && words.iter().any(|word| said(word));
+        let noticed = status != 0 && words.iter().any(said);
         let complaint = lines.iter().find(|line| words.iter().any(|word| line.contains(word)));
         complaint.into_iter().chain(lines.last()).for_each(|line| println!("   {line}"));
         if noticed == words.is_empty() || words.is_empty() && status != 0 {
