@@ -256,7 +256,8 @@ fn fences() -> Turn {
         let ended = one.lock() && one.object.unlockBuffers(one.last, &[], &[release]).is_ok();
         let next = two.lock() && two.unlock();
         vgem.signal(fence).expect("signal");
-        (one.drain(), two.drain());
+        one.drain();
+        two.drain();
         ended && next
     })
 }
