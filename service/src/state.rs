@@ -124,10 +124,12 @@ const SETTLED: usize = 4096;
 impl Youth {
     /// Whether an earlier process may have granted a buffer that is added now. A buffer that is younger than this
     /// process has no past.
-    fn distrusts(&self, found: &Found<'_>, now: Time) -> bool {
+    fn distrusts(&mut self, found: &Found<'_>, now: Time) -> bool {
+        // It is settled again when it is let go again without a mark.
+        let settled = self.settled.remove(&found.identity);
         now < self.until
             && found.created_ns.is_none_or(|created| created <= self.began_ns)
-            && !self.settled.contains(&found.identity)
+            && !settled
     }
 
     /// A buffer is let go without a mark.

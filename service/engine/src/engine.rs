@@ -82,6 +82,8 @@ pub(crate) struct Last {
     pub ticket: u64,
     pub arrival: Arrival,
     pub job: u64,
+    /// The greatest generation of a buffer that was let go.
+    pub generation: u64,
 }
 
 /// The answer to a lock that is accepted.
@@ -133,11 +135,11 @@ impl Engine {
         self.last.group = first;
     }
 
-    /// Generations of a buffer that was added just now count from `first`, so that those that it had in an
-    /// earlier lock table, or before it was removed, don't come again.
+    /// Generations of a buffer that was added just now count from `first` or a later number, so that those that it had
+    /// in an earlier lock table, or before it was removed, don't come again.
     pub fn count_generations_from(&mut self, buffer: BufferId, first: u64) {
         if let Some(at) = self.slot_ids.get(&buffer) {
-            self.slots[*at].generation = first;
+            self.slots[*at].generation = first.max(self.last.generation);
         }
     }
 

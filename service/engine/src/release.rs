@@ -355,6 +355,7 @@ impl Engine {
     pub(crate) fn forget(&mut self, at: SlotIx, failed: bool, fx: &mut Effects) {
         let Some(mut slot) = self.slots.remove(at) else { return };
         self.slot_ids.remove(&slot.id);
+        self.last.generation = self.last.generation.max(slot.generation);
         if failed && (slot.coherence.cpu_dirty() || slot.evictions.cpu_at_work()) {
             slot.evictions.add(Access::Write);
         }

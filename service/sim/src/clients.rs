@@ -128,13 +128,15 @@ impl Inner {
             self.books.buffers.remove(&known);
         }
         let mut marks = Marks::default();
-        // A buffer that was known was let go without marks.
-        let settled = known_before && self.max_remembered > 0;
+        // A buffer that was known was let go without marks. If it was remembered for its cache, and forgotten, nobody
+        // knows that any more.
+        let settled = known_before && self.max_remembered > 1;
         if self.books.now < self.young_until && created_ns <= self.began_ns && !settled {
             marks.evict(Access::Write);
             if !plain {
                 marks.evict(Access::DmaWrite);
             }
+            marks.doubtful = known.is_some();
         }
         self.books.by_file.insert(file, id);
         self.books.buffers.insert(

@@ -12,7 +12,7 @@ use crate::header::Claim;
 
 /// True when the service marks all buffers for one longest hold after its start, since it can't know who is at work.
 /// Until it does, what was granted before a restart says nothing about a grant after it.
-pub const MARKS_AFTER_A_RESTART: bool = false;
+pub const MARKS_AFTER_A_RESTART: bool = true;
 
 /// A grant of one buffer.
 #[derive(Clone, Copy, Debug)]

@@ -18,7 +18,7 @@ use crate::held::LOOSE;
 
 /// True when the service registers again with a service manager that has restarted. Until it does, the soak restarts
 /// no service manager: nobody would find the service afterwards.
-pub const REGISTERS_AGAIN: bool = false;
+pub const REGISTERS_AGAIN: bool = true;
 
 /// Short limits, so that evictions are frequent. Groups ask for shorter ones.
 const HOLDS: [&str; 4] = ["--default-hold-ms", "250", "--max-hold-ms", "500"];
