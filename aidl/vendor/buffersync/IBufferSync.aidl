@@ -25,14 +25,17 @@ import vendor.buffersync.OpenedGroup;
  * getInterfaceVersion() and getInterfaceHash() tell which version of these files a service speaks;
  * the hash of a version that is not frozen is "notfrozen". dump() writes text: buffers, holders,
  * waiters and what happened last, bounded in length. With the argument "counters" it is one line of
- * KEY=VALUE pairs, among them groups, buffers and grants. Root, the system and the shell see
- * everything; any other caller sees what its own uid has.
+ * KEY=VALUE pairs, among them groups and buffers. Root, the system and the shell see everything; any
+ * other caller sees what its own uid has.
  */
 @VintfStability
 interface IBufferSync {
     /** None of the handle's file descriptors is a dma-buf or a memfd. */
     const int ERROR_NOT_DMABUF = 1;
-    /** One of the limits in Capabilities is reached for this uid or group. */
+    /**
+     * One of the limits in Capabilities is reached for this uid or group, or the uid's share of
+     * descriptors or memory: the text says which.
+     */
     const int ERROR_QUOTA = 2;
     /** The group, or the grant, has no buffer of that id. */
     const int ERROR_UNKNOWN_BUFFER = 3;

@@ -12,7 +12,7 @@
 //!
 //! # The objects
 //!
-//! A child that was forked and has not called exec has the parent's binder descriptor, but not the
+//! A child that was forked and has not called exec has neither the parent's binder descriptor (above) nor the
 //! driver's mapping (`VM_DONTCOPY`): it would read a reply from an unmapped address, and a reference
 //! that it releases belongs to the parent. So in the child the parent's objects return
 //! [`Error::Forked`], and the child neither calls nor releases them.

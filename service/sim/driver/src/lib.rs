@@ -3,7 +3,7 @@
 
 //! `cargo xtask simulate`: the whole service over a simulated kernel (`service/sim`), in seconds or for ever.
 //!
-//! With `--mistakes` it breaks the service on purpose, one piece of source at a time ([`mistakes`]), and asks how many
+//! With `--mistakes` it breaks the service on purpose, one piece of source at a time (`mistakes`), and asks how many
 //! seeds the simulation needs to find it. The service is copied to a folder of its own first.
 
 mod mistakes;
