@@ -10,7 +10,6 @@ use std::thread;
 use ::binder::ProcessState;
 use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::BnBufferSync;
 use buffersync_aidl::runtime;
-use nix::sys::resource::{getrlimit, Resource};
 use nix::unistd::{sysconf, SysconfVar};
 
 use crate::arbiter::Arbiter;
@@ -110,7 +109,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
 
 /// The limits of the process and of the machine. Refuses a limit of descriptors with which the service is of no use.
 fn resources(config: &Config) -> Result<Resources, ServeError> {
-    let (descriptors, _) = getrlimit(Resource::RLIMIT_NOFILE)
+    let descriptors = platform::descriptor_limit()
         .map_err(|errno| ServeError::Resources { what: "RLIMIT_NOFILE", why: errno.to_string() })?;
     let least = Resources::least(config);
     if descriptors < least {

@@ -6,6 +6,9 @@
 
 use std::ffi::{c_char, c_int, CStr, CString};
 
+use nix::errno::Errno;
+use nix::libc::{getrlimit, rlimit, RLIMIT_NOFILE};
+
 use crate::config::{Config, ConfigError};
 use crate::logging::Limited;
 use crate::trace::Trace;
@@ -34,6 +37,14 @@ pub fn start_logging() {
     let level = log::LevelFilter::Info;
     let config = android_logger::Config::default().with_tag("buffersync").with_max_level(level);
     Limited::install(android_logger::AndroidLogger::new(config), level);
+}
+
+/// RLIMIT_NOFILE. AOSP builds nix without its module for it.
+pub fn descriptor_limit() -> Result<u64, Errno> {
+    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit(2) writes one struct, which outlives the call.
+    Errno::result(unsafe { getrlimit(RLIMIT_NOFILE, &mut limit) })?;
+    Ok(u64::from(limit.rlim_cur))
 }
 
 /// Does nothing: the rc file sets both limits.

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::Write;
 
+use nix::errno::Errno;
 use nix::sys::resource::{getrlimit, setrlimit, Resource};
 
 use crate::config::{Config, ConfigError};
@@ -33,6 +34,11 @@ pub fn start_logging() {
     let log = env_logger::Builder::from_env(level).build();
     let level = log.filter();
     Limited::install(log, level);
+}
+
+/// RLIMIT_NOFILE.
+pub fn descriptor_limit() -> Result<u64, Errno> {
+    getrlimit(Resource::RLIMIT_NOFILE).map(|(soft, _)| soft)
 }
 
 /// Raises the limit to its maximum: each buffer, event channel and fence takes a descriptor.

@@ -265,7 +265,7 @@ fn manifest(module: &Module) -> Result<String> {
 /// A build script that sets the module's `cfgs`, and for no other package.
 fn cfgs(module: &Module) -> String {
     let mut text =
-        String::from("fn main() {\n    println!(\"cargo::rustc-check-cfg=cfg(libbinder_rs, feature, values(any()))\");\n");
+        String::from("fn main() {\n    println!(\"cargo::rustc-check-cfg=cfg(libbinder_rs, simulated, feature, values(any()))\");\n");
     for cfg in module.list("cfgs") {
         let _ = writeln!(text, "    println!(\"cargo::rustc-cfg={cfg}\");");
     }
