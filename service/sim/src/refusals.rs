@@ -275,9 +275,9 @@ impl Books {
                         || done.fences > 0 && self.fences_full(at, done.fences, most)
                         || trouble.short && done.fences > 0
                 });
-                large || self.locks_full(at, most)
+                large || self.locks_full(at, most, done.as_ref().map(|done| done.token))
             }
-            (Error::Quota(..), Call::Grow { .. }) => self.locks_full(at, most),
+            (Error::Quota(..), Call::Grow { token, .. }) => self.locks_full(at, most, Some(*token)),
             (Error::Quota(..), Call::UnlockPart { done, .. }) => {
                 done.large || self.fences_full(at, done.fences, most) || trouble.short
             }
@@ -290,11 +290,15 @@ impl Books {
         fine.then_some(()).ok_or_else(|| format!("group {at}: {call:?} is refused with {error:?}"))
     }
 
-    fn locks_full(&self, at: At, most: &Most) -> bool {
+    /// Whether a group, or its uid, has all the locks that it may have besides one that ends or grows.
+    fn locks_full(&self, at: At, most: &Most, but: Option<u64>) -> bool {
         let uid = self.groups[at].uid;
-        let waiting =
-            self.of_uid(uid).flat_map(|group| &group.locks).filter(|lock| lock.waits.is_some());
-        self.groups[at].locks.len() >= most.locks || waiting.count() >= most.queued
+        let ends = self.groups[at].locks.iter().find(|lock| Some(lock.token) == but);
+        let locks = self.groups[at].locks.len() - usize::from(ends.is_some());
+        let waiting = self.of_uid(uid).flat_map(|group| &group.locks);
+        let waiting = waiting.filter(|lock| lock.waits.is_some()).count();
+        let waiting = waiting - usize::from(ends.is_some_and(|lock| lock.waits.is_some()));
+        locks >= most.locks || waiting >= most.queued
     }
 
     /// The service counts a fence until nobody keeps it, which nobody is told. So this is only the least that it takes.

@@ -39,7 +39,7 @@ pub fn run(words: &[String]) -> Result<i32, Failure> {
             Ok(0)
         }
         _ => {
-            let program = build(root(), "simulation")?;
+            let program = build(root(), "simulation", "3")?;
             let status = made(Command::new(program).args(words).status(), PROGRAM)?;
             Ok(status.code().unwrap_or(1))
         }
@@ -48,7 +48,7 @@ pub fn run(words: &[String]) -> Result<i32, Failure> {
 
 /// The run of the tests. Returns its last line.
 pub fn briefly() -> Result<String, String> {
-    let program = build(root(), "simulation").map_err(|failure| failure.0)?;
+    let program = build(root(), "simulation", "3").map_err(|failure| failure.0)?;
     judge(&said(&program, &["--seconds", SECONDS])?)
 }
 
@@ -75,11 +75,17 @@ fn said(program: &Path, args: &[&str]) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Builds the simulation of the sources in a folder, in a folder of its own in `target`.
-fn build(sources: &Path, folder: &str) -> Result<PathBuf, Failure> {
+/// Builds the simulation of the sources in a folder, in a folder of its own in `target`. What runs for seconds only need
+/// not be optimised.
+fn build(sources: &Path, folder: &str, optimised: &str) -> Result<PathBuf, Failure> {
     let folder = target().join(folder);
     let mut cargo = programs::cargo(&["build", "--quiet", "--locked", "--release"]);
     cargo.current_dir(sources.join("service/sim")).env("CARGO_TARGET_DIR", &folder);
+    cargo.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", optimised);
+    if sources != root() {
+        // A mistake may leave something unused.
+        cargo.env("RUSTFLAGS", "-Awarnings");
+    }
     call(&mut cargo)?;
     Ok(folder.join("release").join(PROGRAM))
 }
@@ -138,7 +144,7 @@ fn source_of(root: &Path, mistake: &Mistake) -> Result<(PathBuf, String), Failur
 fn try_one(copy: &Path, mistake: &Mistake) -> Result<Option<(u64, String)>, Failure> {
     let (file, source) = source_of(copy, mistake)?;
     made(fs::write(&file, source.replacen(mistake.from, mistake.to, 1)), mistake.file)?;
-    let said = build(copy, "simulation-mistakes")
+    let said = build(copy, "simulation-mistakes", "1")
         .and_then(|program| said(&program, &["--seeds", SEEDS]).map_err(Failure));
     made(fs::write(&file, source), mistake.file)?;
     Ok(first_violation(&said?))

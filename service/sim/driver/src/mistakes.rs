@@ -30,8 +30,6 @@ pub const MISTAKES: &[Mistake] = &[
         "calls.rs", "            state.end_lock(id, token);\n            Ok(())", "            Ok(())"),
     mistake("cancel leaves the lock in the group",
         "calls.rs", "            state.sessions.give_up(id, token);\n            Ok(())", "            Ok(())"),
-    mistake("an unlock that is refused leaves its fences watched",
-        "fences/release.rs", "            self.drop_all(reactor, &named);\n            return Err(error);", "            return Err(error);"),
     mistake("a fence that is no sync_file is taken",
         "fences/release.rs", "if let Some(nth) = given.iter().position(|given| !sync_file::is_sync_file(given.fd)) {", "if let Some(nth) = given.iter().position(|_| false) {"),
     mistake("a fence that failed before the unlock counts as signalled",
