@@ -59,7 +59,7 @@ pub const MISTAKES: &[Mistake] = &[
     mistake("a grant by event is not noted in the group",
         "state.rs", "        self.begin_hold(id, token, buffers);\n        let Some(group)", "        let Some(group)"),
     mistake("old buffers are trusted after a restart",
-        "state.rs", "now < self.until &&", "now > self.until &&"),
+        "state.rs", "now < self.until\n", "now > self.until\n"),
     // Effects and records.
     mistake("a fence that nobody needs stays in the reactor",
         "arbiter.rs", "                    state.releases.drop_one(&self.reactor, fence);\n", "                    let _ = fence;\n"),
