@@ -76,7 +76,7 @@ pub const MISTAKES: &[Mistake] = &[
     mistake("a channel has room for what is unread, and not for what may come",
         "events.rs", "        let more = locks + fences * RECORD;", "        let more = (locks + fences) / ROOM;"),
     mistake("an unread grant is taken away though nobody waits",
-        "state.rs", "due <= now && self.engine.is_waited_for(id, token)", "due <= now"),
+        "state.rs", "is_late && self.engine.is_waited_for(id, token)", "is_late"),
     // Threads.
     mistake("the reactor forgets that its timer is not armed any more",
         "reactor.rs", "            self.armed.store(UNARMED, Ordering::Release);\n", ""),
