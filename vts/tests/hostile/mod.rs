@@ -18,7 +18,6 @@
 //! | [`reservation`] | a client keeps the lock of a dma-buf busy |
 //! | [`stopped`] | a client is stopped, and granted |
 //! | [`channel`] | what a client can do to its end of an event channel |
-//! | [`closing`] | the service has the last descriptor of a buffer |
 //! | [`flood`] | more calls than can be served, wrong ones, big ones |
 //! | [`log`] | clients cause lines of a log that nobody reads |
 //!
@@ -36,7 +35,6 @@ mod actor;
 mod alone;
 mod budget;
 mod channel;
-mod closing;
 mod dump;
 mod flood;
 mod fork;
@@ -69,7 +67,6 @@ const CLIENTS: &[Test] = named![
     reservation::a_busy_reservation_lock_delays_its_own_buffer_only,
     stopped::a_grant_that_a_stopped_client_has_not_read_ends_early,
     channel::nothing_that_a_client_does_to_its_channel_stops_the_service,
-    closing::no_thread_that_serves_frees_a_buffer,
 ];
 
 /// Clients that do too much of it.
@@ -132,6 +129,5 @@ const VERBS: &[Verb] = named![
     reservation::victim,
     stopped::waiter,
     channel::attacker,
-    closing::holder,
     flood::flooder,
 ];
