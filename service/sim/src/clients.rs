@@ -146,6 +146,25 @@ impl Inner {
         Ok(())
     }
 
+    /// Nothing is under way, so the service has descriptors of those buffers only that groups have, or fences.
+    pub fn check_descriptors(&self) -> Checked {
+        let open: Vec<FileId> = world::with(|world| {
+            let own =
+                world.descriptors.iter().filter(|open| open.open && open.process == world.service);
+            own.map(|open| open.file).collect()
+        });
+        let needless = open.into_iter().find(|file| {
+            let id = self.books.by_file.get(file);
+            let buffer = id.and_then(|id| Some((id, self.books.buffers.get(id)?)));
+            buffer
+                .is_some_and(|(id, buffer)| buffer.members == 0 && !self.books.fences.concerns(*id))
+        });
+        match needless {
+            Some(file) => Err(format!("the service has file {file} open, which no group has")),
+            None => Ok(()),
+        }
+    }
+
     /// No more than the limits allow.
     pub fn check_counts(&self, at: At, most: &Most) -> Checked {
         let group = &self.books.groups[at];

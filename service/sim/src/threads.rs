@@ -57,6 +57,9 @@ impl Simulation {
         }
         self.turn_reactor()?;
         let inner = self.inner();
+        if self.arbiter().is_idle() {
+            inner.check_descriptors()?;
+        }
         let quiet = world::with(|world| {
             let mut files = inner.books.by_file.keys();
             !files.any(|file| !world.reserved(*file, true).is_empty())
