@@ -100,14 +100,15 @@ fn the_service_has_what_it_needs_and_nothing_else() {
     eventually("the dma-buf is let go", || !kept());
 }
 
-/// The service manager does not let another user register the service.
+/// The service manager does not let another user register a service. (One of a name that is served does not try.)
 fn a_refused_registration_says_why() {
     let own = std::env::current_exe().expect("own path");
     let service = own.with_file_name("vendor.buffersync-service");
-    let output = User::CAMERA.command(service).output().expect("spawn");
+    let output = User::CAMERA.command(service).args(["--instance", "other"]).output();
+    let output = output.expect("spawn");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{said}");
-    let name = "vendor.buffersync.IBufferSync/default is not registered";
+    let name = "vendor.buffersync.IBufferSync/other is not registered";
     for words in [name, &format!("uid {}", User::CAMERA.0), "Security", "10-buffersync.toml"] {
         assert!(said.contains(words), "{words:?} is not in {said:?}");
     }
