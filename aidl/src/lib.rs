@@ -38,6 +38,7 @@ pub mod aidl {
 pub mod event;
 pub mod failure;
 pub mod reply;
+pub mod told;
 
 pub use failure::Failure;
 

@@ -23,15 +23,15 @@
 //! *Lock order:* the state, then the mutex of the sync queue, of the reactor or of the closer. Those are leaves:
 //! none calls anything while it is locked.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use buffersync_engine::{Effect, Effects, Engine, Failure, Limits, Time};
 use buffersync_kernel::fd::AsFd;
+use buffersync_kernel::quirks;
 use buffersync_kernel::sync_file::{self, Status};
-use buffersync_kernel::{clock as kernel_clock, quirks};
 use nix::errno::Errno;
 
 use crate::clock;
@@ -93,11 +93,6 @@ impl Arbiter {
         engine.expect_implicit_fences();
         let names_from = clock::fresh_number();
         engine.name_groups_from(names_from);
-        let youth = Youth {
-            until: clock::now().after(hold(config.max_hold_ms)),
-            began_ns: kernel_clock::time_of_day_ns(),
-            settled: HashSet::new(),
-        };
         let slices = Arc::new(Slices::new(Tracer::new(&config)));
         let state = State {
             engine,
@@ -109,7 +104,7 @@ impl Arbiter {
             waits: Waits::default(),
             polled: ByGroup::new(),
             notes: Vec::new(),
-            youth,
+            youth: Youth::begin(hold(config.max_hold_ms)),
             unread: VecDeque::new(),
             last_look: Time(0),
             read_within: hold(config.read_grant_ms),
@@ -142,9 +137,7 @@ impl Arbiter {
     #[cfg(not(simulated))]
     pub(crate) fn begin_youth(&self) {
         let hold = Duration::from_millis(self.config.max_hold_ms.into());
-        let mut state = self.state();
-        state.youth.until = clock::now().after(hold);
-        state.youth.began_ns = kernel_clock::time_of_day_ns();
+        self.state().youth = Youth::begin(hold);
     }
 
     /// The settings, for capabilities and dumps.

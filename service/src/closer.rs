@@ -4,9 +4,9 @@
 //! Closes descriptors on a thread of its own.
 //!
 //! The last close of a dma-buf frees its memory, which takes long for a big one, and calls its driver. So nobody
-//! else closes what the service has kept of clients' descriptors: a [`Descriptor`] can be dropped anywhere, also under the arbiter's mutex and
-//! on the reactor. While the closer is far behind ([`Closer::is_behind`]), calls that would add descriptors are
-//! refused, because those that wait here are in no quota any more.
+//! else closes what the service has kept of clients' descriptors: a [`Descriptor`] can be dropped anywhere, also under
+//! the arbiter's mutex and on the reactor. While the closer is far behind ([`Closer::is_behind`]), calls that would add
+//! descriptors are refused, because those that wait here are in no quota any more.
 
 use std::mem;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,7 +69,7 @@ impl Closer {
         }
     }
 
-    /// Whether so many descriptors wait that no more should be made.
+    /// True if so many descriptors wait that no more should be made.
     pub fn is_behind(&self) -> bool {
         self.len() > MOST
     }
@@ -82,34 +82,25 @@ impl Closer {
     /// Runs the thread.
     pub fn run(&self) -> ! {
         loop {
-            let mut waiting = poison::lock(&self.waiting);
-            while waiting.is_empty() {
-                waiting = match self.work.wait(waiting) {
-                    Ok(waiting) => waiting,
-                    Err(_) => poison::end(),
-                };
+            let waiting = poison::lock(&self.waiting);
+            match self.work.wait_while(waiting, |waiting| waiting.is_empty()) {
+                Ok(waiting) => drop(waiting),
+                Err(_) => poison::end(),
             }
-            drop(waiting);
             self.turn();
         }
     }
 
     /// Closes what waits.
     pub fn turn(&self) {
-        let mut closing = {
+        let closing = {
             let mut waiting = poison::lock(&self.waiting);
             self.closing.store(waiting.len(), Ordering::Relaxed);
             mem::take(&mut *waiting)
         };
-        for fd in closing.drain(..) {
+        for fd in closing {
             drop(fd);
             self.closing.fetch_sub(1, Ordering::Relaxed);
-        }
-        // The memory of a crowd is not kept.
-        closing.shrink_to(MOST);
-        let mut waiting = poison::lock(&self.waiting);
-        if waiting.is_empty() && waiting.capacity() < closing.capacity() {
-            *waiting = closing;
         }
     }
 }

@@ -13,15 +13,15 @@
 //! scarce. Their total is the limit of the process less a reserve ([`Resources::reserve`]) for calls that are
 //! under way, so that whoever has something can unlock, remove and leave at any time: these calls charge nothing.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use buffersync_engine::{BufferId, BuildIdHasher};
+use buffersync_engine::BufferId;
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::fences::implicit;
+use crate::tables::{self, ById};
 
 /// A uid may have one part of this many of what is left.
 const SHARE: u64 = 16;
@@ -29,7 +29,7 @@ const SHARE: u64 = 16;
 const CROWD: u64 = 4 * (SHARE + 1);
 /// The same as [`SHARE`] for bytes: a camera's frames are a large part of a small machine's memory.
 const SHARE_OF_BYTES: u64 = 4;
-/// Uids may make the tables larger than this for a time. Beyond it memory is given back.
+/// Uids for which nobody looks for idle ones.
 const KEPT: usize = 64;
 
 /// What is counted.
@@ -109,6 +109,16 @@ impl Resources {
 /// Amounts by [`Kind`].
 type Amounts = [u64; KINDS];
 
+/// The amount of a kind, if fences are counted apart: each is a descriptor, too.
+fn with_fences(amounts: &Amounts, fences: &AtomicU64, kind: Kind) -> u64 {
+    let fences = || fences.load(Ordering::Relaxed);
+    match kind {
+        Kind::Fences => fences(),
+        Kind::Descriptors => amounts[kind as usize] + fences(),
+        _ => amounts[kind as usize],
+    }
+}
+
 /// What each uid has, and may have. A group's uid is the one that opened it.
 #[derive(Debug)]
 pub struct Quotas {
@@ -117,7 +127,7 @@ pub struct Quotas {
     /// The sum over all uids, except of fences.
     in_all: Amounts,
     fences_in_all: Arc<AtomicU64>,
-    by_uid: HashMap<u32, OfUid, BuildIdHasher>,
+    by_uid: ById<u32, OfUid>,
 }
 
 #[derive(Debug, Default)]
@@ -126,17 +136,12 @@ struct OfUid {
     has: Amounts,
     fences: Arc<AtomicU64>,
     /// For each buffer its memberships in the uid's groups, and its size.
-    buffers: HashMap<BufferId, (u64, u64), BuildIdHasher>,
+    buffers: ById<BufferId, (u64, u64)>,
 }
 
 impl OfUid {
     fn has(&self, kind: Kind) -> u64 {
-        let fences = || self.fences.load(Ordering::Relaxed);
-        match kind {
-            Kind::Fences => fences(),
-            Kind::Descriptors => self.has[kind as usize] + fences(),
-            _ => self.has[kind as usize],
-        }
+        with_fences(&self.has, &self.fences, kind)
     }
 
     fn is_idle(&self) -> bool {
@@ -185,18 +190,13 @@ impl Quotas {
         let reserve = Resources::reserve(config);
         total[Kind::Descriptors as usize] = resources.descriptors.saturating_sub(reserve);
         total[Kind::Bytes as usize] = resources.bytes;
-        let (in_all, by_uid) = (Amounts::default(), HashMap::default());
+        let (in_all, by_uid) = (Amounts::default(), ById::default());
         Self { most, total, in_all, fences_in_all: Arc::default(), by_uid }
     }
 
     /// The sum over all uids.
     fn in_all(&self, kind: Kind) -> u64 {
-        let fences = || self.fences_in_all.load(Ordering::Relaxed);
-        match kind {
-            Kind::Fences => fences(),
-            Kind::Descriptors => self.in_all[kind as usize] + fences(),
-            _ => self.in_all[kind as usize],
-        }
+        with_fences(&self.in_all, &self.fences_in_all, kind)
     }
 
     /// Whether `amount` could be charged to `uid`.
@@ -289,9 +289,7 @@ impl Quotas {
         if *members == 0 {
             let size = *size;
             of_uid.buffers.remove(&buffer);
-            if of_uid.buffers.len() * 4 < of_uid.buffers.capacity() {
-                of_uid.buffers.shrink_to(KEPT);
-            }
+            tables::shrink(&mut of_uid.buffers);
             self.subtract(uid, Kind::Descriptors, 1);
             self.subtract(uid, Kind::Bytes, size);
         }
@@ -331,9 +329,7 @@ impl Quotas {
     fn tidy(&mut self, uid: u32) {
         if self.by_uid.get(&uid).is_some_and(OfUid::is_idle) {
             self.by_uid.remove(&uid);
-            if self.by_uid.len() * 4 < self.by_uid.capacity() {
-                self.by_uid.shrink_to(KEPT);
-            }
+            tables::shrink(&mut self.by_uid);
         }
     }
 

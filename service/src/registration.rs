@@ -13,7 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use binder::SpIBinder;
-use buffersync_aidl::runtime::{self, Manager, Told, Watch};
+use buffersync_aidl::runtime::{self, Manager, Watch};
+use buffersync_aidl::told::Told;
 
 use crate::serve::ServeError;
 
@@ -31,26 +32,20 @@ pub fn register(
     loop {
         // First, so that no registration after this one is missed.
         let watch = Manager::watch(name);
-        if watch.is_none() && Manager::IS_WATCHED {
-            // It does not run yet, or has just gone.
-            if !std::mem::replace(&mut said, true) {
-                log::info!("{name} waits for the service manager");
+        if watch.is_some() || !Manager::IS_WATCHED {
+            before();
+            match try_to(name, service) {
+                Ok(()) => return Ok(watch),
+                Err(error) if Manager::answers() => return Err(error),
+                Err(_) => {}
             }
-            thread::sleep(PAUSE);
-            continue;
         }
-        before();
-        match try_to(name, service) {
-            Ok(()) => return Ok(watch),
-            Err(_) if !Manager::answers() => {
-                if !std::mem::replace(&mut said, true) {
-                    log::info!("{name} waits for the service manager");
-                }
-                drop(watch);
-                thread::sleep(PAUSE);
-            }
-            Err(error) => return Err(error),
+        // It does not run yet, or has just gone. Nothing tells when it comes.
+        drop(watch);
+        if !std::mem::replace(&mut said, true) {
+            log::info!("{name} waits for the service manager");
         }
+        thread::sleep(PAUSE);
     }
 }
 

@@ -25,6 +25,7 @@ use buffersync_engine::{
     FenceId, Grant, GrantedBuffer, GroupId, Implicit, JobId, LockOutcome, Phase, Span, Time, Token,
     Wait, Wants,
 };
+use buffersync_kernel::clock as kernel_clock;
 use buffersync_kernel::dmabuf::Usage;
 
 use crate::clock;
@@ -122,7 +123,13 @@ const LOOKS_KEPT: usize = 256;
 const SETTLED: usize = 4096;
 
 impl Youth {
-    /// Whether an earlier process may have granted a buffer that is added now. A buffer that is younger than this
+    /// The process starts now.
+    pub fn begin(max_hold: Duration) -> Self {
+        let (until, began_ns) = (clock::now().after(max_hold), kernel_clock::time_of_day_ns());
+        Self { until, began_ns, settled: HashSet::new() }
+    }
+
+    /// True if an earlier process may have granted a buffer that is added now. A buffer that is younger than this
     /// process has no past.
     fn distrusts(&mut self, found: &Found<'_>, now: Time) -> bool {
         // It is settled again when it is let go again without a mark.

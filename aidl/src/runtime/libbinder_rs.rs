@@ -16,6 +16,7 @@ use binder::{
 };
 
 use crate::failure::Failure;
+use crate::told::Told;
 
 pub use android_hardware_common::aidl::android::hardware::common::NativeHandle::NativeHandle;
 pub use vendor_buffersync::aidl::vendor;
@@ -77,20 +78,11 @@ pub fn add_service(name: &str, object: SpIBinder) -> Result<(), String> {
 /// The service manager. libbinder waits for it, and init restarts the HALs when it restarts.
 pub struct Manager;
 
-/// What a [`Watch`] tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// The service manager has died.
-    Ended,
-    /// Somebody has registered the name.
-    Registered,
-}
-
 /// Nothing is watched.
 pub struct Watch(());
 
 impl Watch {
-    /// Never returns.
+    /// There is no such value, so nobody calls this.
     pub fn wait(&self) -> Told {
         std::thread::park();
         Told::Ended
@@ -98,7 +90,7 @@ impl Watch {
 }
 
 impl Manager {
-    /// Whether [`Manager::watch`] can tell anything.
+    /// False if [`Manager::watch`] never tells anything.
     pub const IS_WATCHED: bool = false;
 
     /// It runs: libbinder has waited for it.
@@ -106,7 +98,7 @@ impl Manager {
         true
     }
 
-    /// Whether a living process serves a name, other than with `own`.
+    /// True if a living process serves a name with another object than `own`.
     pub fn serves(name: &str, own: &SpIBinder) -> Result<bool, String> {
         let found = binder::check_service(name);
         Ok(found.is_some_and(|mut found| found != *own && found.ping_binder().is_ok()))

@@ -195,14 +195,10 @@ impl Waits {
         (buffer, number): (BufferId, u64),
         now: Time,
     ) -> Vec<Failed> {
-        let is_it = |watch: &&Watch| watch.number == number;
-        let all = [Usage::Read, Usage::Write];
-        let Some(usage) = all
-            .into_iter()
-            .find(|usage| self.watch(buffer, *usage).as_deref().is_some_and(|w| is_it(&w)))
-        else {
-            return Vec::new();
-        };
+        let mut usages = [Usage::Read, Usage::Write].into_iter();
+        let is_it =
+            |usage: &Usage| self.watch(buffer, *usage).is_some_and(|watch| watch.number == number);
+        let Some(usage) = usages.find(is_it) else { return Vec::new() };
         let mut failed = Vec::new();
         for job in self.end_watch(reactor, buffer, usage) {
             if job.until <= now {
