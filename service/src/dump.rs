@@ -7,7 +7,7 @@
 //! people. A snapshot is taken under the arbiter's mutex, and the text is made of it afterwards. Long tables are cut
 //! with a note, so that a snapshot is small.
 //!
-//! Names and habits of other clients are nobody's business: only [`TRUSTED_UIDS`] see everything. Any other caller sees
+//! Names and habits of other clients are nobody's business: only root, the system and the shell see everything. Any other caller sees
 //! its own uid's groups, what they hold and wait for, and their buffers.
 
 use std::collections::{BTreeSet, HashMap};
@@ -21,6 +21,7 @@ use buffersync_engine::{
 use crate::arbiter::Arbiter;
 use crate::clock;
 use crate::quota::Usage;
+use crate::sessions::SYSTEM_UIDS;
 use crate::state::State;
 
 /// Rows of a table: more than a person reads.
@@ -28,8 +29,13 @@ const MAX_ROWS: usize = 200;
 /// Holders, waiters and fences of a buffer, so that a row stays one line.
 const MAX_NAMES: usize = 8;
 
-/// Root, the system and the shell (AID_ROOT, AID_SYSTEM and AID_SHELL of android_filesystem_config.h).
-pub const TRUSTED_UIDS: [u32; 3] = [0, 1000, 2000];
+/// Where a developer runs dumpsys (AID_SHELL of android_filesystem_config.h).
+const SHELL_UID: u32 = 2000;
+
+/// Root, the system and the shell see everything.
+pub fn is_trusted(uid: u32) -> bool {
+    SYSTEM_UIDS.contains(&uid) || uid == SHELL_UID
+}
 
 /// Makes the text: everything, or what concerns one uid.
 pub fn render(arbiter: &Arbiter, args: &[String], only: Option<u32>) -> String {
@@ -78,11 +84,10 @@ fn counters(state: &State, (jobs, waits): (usize, usize)) -> Counters {
     ]
 }
 
-/// What a uid has.
+/// The amounts of one uid.
 fn amounts(state: &State, uid: u32) -> [(&'static str, u64); 6] {
-    let usage = state.sessions.quotas.iter().find(|(other, _)| *other == uid);
     let Usage { groups, buffers, queued, fences, descriptors, bytes } =
-        usage.map(|(_, usage)| usage).unwrap_or_default();
+        state.sessions.quotas.usage(uid);
     [
         ("groups", groups),
         ("buffers", buffers),
@@ -98,7 +103,7 @@ fn line(counters: &[(&str, u64)]) -> String {
     pairs.join(" ") + "\n"
 }
 
-/// What a dump shows.
+/// The part of the state that a dump shows.
 struct Snapshot {
     now: Time,
     /// The caller's uid, unless it may see everything.

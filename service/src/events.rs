@@ -78,7 +78,7 @@ impl Ahead {
     }
 }
 
-/// What the kernel counts for a message of so many records. It depends on nothing else, so it is measured once.
+/// The kernel's count for a message, by its number of records. It depends on nothing else, so it is measured once.
 #[derive(Debug)]
 pub struct Costs(Vec<usize>);
 
@@ -109,7 +109,7 @@ pub struct EventChannel {
     /// An upper bound of the unread messages' cost: what the kernel said when it was last asked, plus the cost of
     /// everything sent since. The client can only make it less, so the kernel is asked only when it is large.
     unread: usize,
-    /// What the kernel has counted for all messages that were ever sent.
+    /// The kernel's count for all messages that were ever sent.
     sent: usize,
 }
 
@@ -165,7 +165,7 @@ impl EventChannel {
         self.sent
     }
 
-    /// Whether the message before a position is unread: what the kernel counts is more than all messages after it take.
+    /// True if the message before a position is unread: then the kernel counts more than all messages after it take.
     pub fn is_unread(&self, position: usize) -> bool {
         channel::unread(self.fd.as_fd()).is_ok_and(|unread| unread > self.sent - position)
     }

@@ -234,7 +234,7 @@ impl SyncQueue {
         poison::lock(&self.jobs).by_uid.values().map(|of_uid| of_uid.waiting.len()).sum()
     }
 
-    /// Whether nothing is left, not even of a uid.
+    /// True if nothing is left, not even of a uid.
     #[cfg(simulated)]
     pub fn is_empty(&self) -> bool {
         let jobs = poison::lock(&self.jobs);

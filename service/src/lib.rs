@@ -23,8 +23,8 @@
 //! [`buffersync_engine`], which does no I/O.
 //!
 //! Threads: Binder's pool, the reactor, the sync workers, the closer, the log's. A pool thread waits for no client,
-//! fence or device, except with a permit. Under the arbiter's mutex it works in memory, and sends only what waits for nobody: records to event
-//! channels and, while somebody traces, to the kernel's trace.
+//! fence or device, except with a permit. Under the arbiter's mutex it works in memory, and sends only what waits for
+//! nobody: records to event channels and, while somebody traces, to the kernel's trace.
 
 // The simulation leaves out what starts the service.
 #![cfg_attr(simulated, allow(dead_code))]

@@ -48,6 +48,12 @@ pub fn of_uid(uid: u32, write: impl FnOnce()) {
     UID.set(None);
 }
 
+/// Writes the reason why the process, or its service, ends. Waits until it is written, but not for long.
+pub fn last_words(why: impl std::fmt::Display) {
+    log::error!("{why}");
+    log::logger().flush();
+}
+
 /// Takes the lines of the process, and hands those within the limit to the platform's log.
 pub struct Limited<L> {
     log: Arc<L>,

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What happened under the arbiter's mutex and belongs into the log.
+//! Events under the arbiter's mutex that belong into the log.
 //!
 //! Lines are made and written after the mutex: [`crate::arbiter`] collects notes, and writes them when it has
 //! unlocked.

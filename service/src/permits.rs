@@ -33,7 +33,7 @@ impl Permits {
         Self { inside: Mutex::new(Vec::with_capacity(limit)), limit }
     }
 
-    /// Whether nobody has one.
+    /// True if nobody has one.
     #[cfg(simulated)]
     pub fn is_empty(&self) -> bool {
         poison::lock(&self.inside).is_empty()

@@ -9,6 +9,8 @@
 
 use std::sync::{Mutex, MutexGuard};
 
+use crate::logging;
+
 /// Locks `mutex`; ends the process if it is poisoned.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     match mutex.lock() {
@@ -19,7 +21,6 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Ends the process.
 pub fn end() -> ! {
-    log::error!("a thread panicked while it held the service's state; restarting is safer");
-    log::logger().flush();
+    logging::last_words("a thread panicked while it held the service's state; restarting is safer");
     std::process::abort()
 }

@@ -32,7 +32,7 @@ const SHARE_OF_BYTES: u64 = 4;
 /// Uids for which nobody looks for idle ones.
 const KEPT: usize = 64;
 
-/// What is counted.
+/// The things that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Open groups.
@@ -78,7 +78,7 @@ impl Kind {
     }
 }
 
-/// What the process has for all uids.
+/// The process has this for all uids together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resources {
     /// RLIMIT_NOFILE.
@@ -144,6 +144,17 @@ impl OfUid {
         with_fences(&self.has, &self.fences, kind)
     }
 
+    fn usage(&self) -> Usage {
+        Usage {
+            groups: self.has(Kind::Groups),
+            buffers: self.has(Kind::Buffers),
+            queued: self.has(Kind::Queued),
+            fences: self.has(Kind::Fences),
+            descriptors: self.has(Kind::Descriptors),
+            bytes: self.has(Kind::Bytes),
+        }
+    }
+
     fn is_idle(&self) -> bool {
         self.has == Amounts::default() && Arc::strong_count(&self.fences) == 1
     }
@@ -199,7 +210,7 @@ impl Quotas {
         with_fences(&self.in_all, &self.fences_in_all, kind)
     }
 
-    /// Whether `amount` could be charged to `uid`.
+    /// Refuses an amount that can't be charged to `uid`.
     pub fn check(&self, uid: u32, kind: Kind, amount: u64) -> Result<(), Error> {
         self.check_beside(uid, kind, amount, self.in_all(kind))
     }
@@ -246,7 +257,8 @@ impl Quotas {
         self.tidy(uid);
     }
 
-    /// Whether a uid could add these buffers to a group: their ids if the service has them, and their sizes. The
+    /// Refuses buffers that a uid can't add to a group. They are given by their ids, if the service has them, and their
+    /// sizes. The
     /// buffers that the service has are `kept` bytes, each counted once.
     pub fn check_buffers(
         &self,
@@ -333,21 +345,18 @@ impl Quotas {
         }
     }
 
+    /// The amounts of a uid, for dumps.
+    pub fn usage(&self, uid: u32) -> Usage {
+        self.by_uid.get(&uid).map(OfUid::usage).unwrap_or_default()
+    }
+
     /// The uids that have anything, for dumps.
     pub fn iter(&self) -> impl Iterator<Item = (u32, Usage)> + '_ {
-        let usage = |of_uid: &OfUid| Usage {
-            groups: of_uid.has(Kind::Groups),
-            buffers: of_uid.has(Kind::Buffers),
-            queued: of_uid.has(Kind::Queued),
-            fences: of_uid.has(Kind::Fences),
-            descriptors: of_uid.has(Kind::Descriptors),
-            bytes: of_uid.has(Kind::Bytes),
-        };
-        let used = self.by_uid.iter().map(move |(uid, of_uid)| (*uid, usage(of_uid)));
+        let used = self.by_uid.iter().map(|(uid, of_uid)| (*uid, of_uid.usage()));
         used.filter(|(_, usage)| *usage != Usage::default())
     }
 
-    /// Whether nobody has anything.
+    /// True if nobody has anything.
     pub fn is_empty(&self) -> bool {
         ALL.iter().all(|kind| self.in_all(*kind) == 0) && self.iter().next().is_none()
     }

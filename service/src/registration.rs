@@ -16,6 +16,7 @@ use binder::SpIBinder;
 use buffersync_aidl::runtime::{self, Manager, Watch};
 use buffersync_aidl::told::Told;
 
+use crate::logging;
 use crate::serve::ServeError;
 
 /// The time between two looks for the service manager: it seldom restarts, and clients wait for it as well.
@@ -98,8 +99,7 @@ pub fn start_keeping(
     }
     let keep = move || {
         if let Err(error) = keep(&name, &service, watch) {
-            log::error!("{error}");
-            log::logger().flush();
+            logging::last_words(error);
             std::process::exit(1);
         }
     };

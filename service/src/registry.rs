@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use buffersync_engine::{Access, BufferId};
 use buffersync_kernel::fd::FdRef;
-use buffersync_kernel::{dmabuf, memfd};
+use buffersync_kernel::{dmabuf, identity, memfd};
 use nix::errno::Errno;
 
 use crate::closer::{Closer, Descriptor};
@@ -34,8 +34,8 @@ pub(crate) struct Registry {
 /// Identifies a buffer, whichever process or descriptor it is seen through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Identity {
-    DmaBuf(dmabuf::Identity),
-    Memfd(memfd::Identity),
+    DmaBuf(identity::Identity),
+    Memfd(identity::Identity),
 }
 
 impl Identity {
@@ -80,27 +80,9 @@ pub(crate) struct Found<'a> {
 /// The buffers of a handle, each once: its dma-bufs or, if it has none, its memfds. (A gralloc handle has a
 /// memfd with metadata, and a udmabuf may come with the memfd that it is made of.)
 pub(crate) fn identify<'a>(fds: &[FdRef<'a>]) -> Result<Vec<Found<'a>>, Error> {
-    let dma_buf = |fd| {
-        let found = dmabuf::identify(fd)?;
-        Ok(found.map(|dmabuf::Found { identity, size, created_ns }| Found {
-            identity: Identity::DmaBuf(identity),
-            fd,
-            size,
-            created_ns,
-        }))
-    };
-    let memory = |fd| {
-        let found = memfd::identify(fd)?;
-        Ok(found.map(|memfd::Found { identity, size, created_ns }| Found {
-            identity: Identity::Memfd(identity),
-            fd,
-            size,
-            created_ns,
-        }))
-    };
-    let mut found = each_once(fds, dma_buf)?;
+    let mut found = each_once(fds, dmabuf::identify, Identity::DmaBuf)?;
     if found.is_empty() {
-        found = each_once(fds, memory)?;
+        found = each_once(fds, memfd::identify, Identity::Memfd)?;
     }
     if found.is_empty() {
         return Err(Error::NotDmaBuf(fds.len()));
@@ -110,15 +92,17 @@ pub(crate) fn identify<'a>(fds: &[FdRef<'a>]) -> Result<Vec<Found<'a>>, Error> {
 
 fn each_once<'a>(
     fds: &[FdRef<'a>],
-    identify: impl Fn(FdRef<'a>) -> Result<Option<Found<'a>>, Errno>,
+    identify: fn(FdRef<'_>) -> Result<Option<identity::Found>, Errno>,
+    kind: fn(identity::Identity) -> Identity,
 ) -> Result<Vec<Found<'a>>, Error> {
     let mut all: Vec<Found<'a>> = Vec::new();
     for fd in fds {
         // Any error is a lack of something: of descriptors, for example.
-        if let Some(found) = identify(*fd).map_err(|_| Error::NoResources("descriptors"))? {
-            if all.iter().all(|known| known.identity != found.identity) {
-                all.push(found);
-            }
+        let found = identify(*fd).map_err(|_| Error::NoResources("descriptors"))?;
+        let Some(identity::Found { identity, size, created_ns }) = found else { continue };
+        let identity = kind(identity);
+        if all.iter().all(|known| known.identity != identity) {
+            all.push(Found { identity, fd: *fd, size, created_ns });
         }
     }
     Ok(all)

@@ -15,7 +15,7 @@ use nix::unistd::{sysconf, SysconfVar};
 use crate::arbiter::Arbiter;
 use crate::config::Config;
 use crate::quota::Resources;
-use crate::{binder, clock, platform, registration};
+use crate::{binder, clock, logging, platform, registration};
 
 /// Why the service could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -66,23 +66,20 @@ pub fn run() -> ExitCode {
     platform::start_logging();
     // The log's own way, because nobody may read standard error. What the thread has half done must not go on.
     std::panic::set_hook(Box::new(|panic| {
-        log::error!("{panic}");
-        log::logger().flush();
+        logging::last_words(panic);
         std::process::abort()
     }));
     match platform::settings() {
         Ok(Some(config)) => match serve(config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                log::error!("{error}");
-                log::logger().flush();
+                logging::last_words(error);
                 ExitCode::FAILURE
             }
         },
         Ok(None) => ExitCode::SUCCESS,
         Err(error) => {
-            log::error!("{error}");
-            log::logger().flush();
+            logging::last_words(error);
             ExitCode::from(2)
         }
     }
@@ -133,8 +130,7 @@ struct Vital(&'static str);
 
 impl Drop for Vital {
     fn drop(&mut self) {
-        log::error!("thread {} ended", self.0);
-        log::logger().flush();
+        logging::last_words(format_args!("thread {} ended", self.0));
         std::process::abort();
     }
 }

@@ -26,7 +26,7 @@ use crate::trace::{LockName, Slices};
 const EVICTIONS_KEPT: usize = 16;
 
 /// Who may know all names: root, and the system (AID_SYSTEM of android_filesystem_config.h).
-const SYSTEM_UIDS: [u32; 2] = [0, 1000];
+pub(crate) const SYSTEM_UIDS: [u32; 2] = [0, 1000];
 
 pub(crate) struct Sessions {
     groups: ByGroup<Group>,
@@ -351,7 +351,7 @@ impl Sessions {
         lock.told.map(|told| told.at)
     }
 
-    /// Whether a grant was told by an event, and is not known to be read.
+    /// True if a grant was told by an event, and is not known to be read.
     pub fn is_told(&self, id: GroupId, token: Token) -> bool {
         self.lock(id, token).is_ok_and(|lock| lock.told.is_some())
     }

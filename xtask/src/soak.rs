@@ -9,7 +9,7 @@
 use std::fs;
 use std::time::Duration;
 
-use buffersync_conformance::{sources, Fault};
+use buffersync_conformance::{sources, Fault, A_DROPPED_FENCE_IS_KEPT};
 use buffersync_testbed::checkout::{cache, out, target};
 use buffersync_testbed::command::{call, copy};
 use buffersync_testbed::lanes::Job;
@@ -23,7 +23,7 @@ const STEP_SECONDS: u64 = 120;
 const MINUTES: u64 = 30;
 /// How long a wrong service may do wrong before it is noticed.
 const WRONG_SECONDS: u64 = 60;
-/// What the program needs at the end, and before its first worker.
+/// The time that the program needs before its first worker, and at the end.
 const AROUND: Duration = Duration::from_secs(300);
 
 /// The wrong services; `noticed_by` has a word of the complaint.
@@ -38,16 +38,7 @@ const WRONG: [Fault; 5] = [
         }) || !self.exclusive && (",
         noticed_by: &["TwoHolders"],
     },
-    Fault {
-        name: "a_dropped_fence_is_kept",
-        file: "src/fences/release.rs",
-        from: "self.remove(id).map(|release| release.keepers)",
-        to: "self.remove(id).map(|release| {
-            if FAULT { std::mem::forget(release.fence); }
-            release.keepers
-        })",
-        noticed_by: &["LEAKED: groups 0"],
-    },
+    Fault { noticed_by: &["LEAKED: groups 0"], ..A_DROPPED_FENCE_IS_KEPT },
     Fault {
         name: "a_death_is_lost_sometimes",
         file: "src/binder/group.rs",

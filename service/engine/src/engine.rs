@@ -162,7 +162,7 @@ impl Engine {
         self.settle(now, fx);
     }
 
-    /// Whether a lock waits for a buffer of a grant.
+    /// True if a lock waits for a buffer of a grant.
     pub fn is_waited_for(&self, id: GroupId, token: Token) -> bool {
         self.living(id, token).is_ok_and(|at| self.waiter_of(at).is_some())
     }

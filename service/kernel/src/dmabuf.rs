@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::stat::fstat;
 
 use crate::fd::{Fd, FdRef};
+use crate::identity::{Found, Identity};
 use crate::uapi::{
     dma_buf_ioctl_export_sync_file, dma_buf_ioctl_import_sync_file, dma_buf_ioctl_sync, DmaBufSync,
     DmaBufSyncFile, DMA_BUF_SYNC_END, DMA_BUF_SYNC_READ, DMA_BUF_SYNC_RW, DMA_BUF_SYNC_START,
@@ -59,32 +60,6 @@ impl Usage {
     }
 }
 
-/// Identifies a dma-buf, whichever process or descriptor it is seen through: each dma-buf has an inode
-/// of its own. Unique while a descriptor of the dma-buf is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    dev: u64,
-    ino: u64,
-}
-
-impl Identity {
-    /// The inode number, as `/proc/PID/fdinfo` and debugfs `dma_buf/bufinfo` show it.
-    pub fn inode(&self) -> u64 {
-        self.ino
-    }
-}
-
-/// A dma-buf that was recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub identity: Identity,
-    /// In bytes.
-    pub size: u64,
-    /// When it was made, in nanoseconds of the time of day, unless its owner has changed its attributes since. The
-    /// kernel takes the clock of its last tick.
-    pub created_ns: Option<u64>,
-}
-
 /// Recognises a dma-buf. `None` if the descriptor is something else.
 ///
 /// No file system is asked: fstatfs(2) and fstat(2) on a FUSE file last as long as its server likes. The kernel gives
@@ -105,7 +80,7 @@ pub fn identify(fd: FdRef<'_>) -> Result<Option<Found>, Errno> {
     };
     let stat = fstat(fd.as_raw_fd())?;
     let created_ns = crate::nanoseconds(stat.st_ctime, stat.st_ctime_nsec);
-    Ok(Some(Found { identity: Identity { dev: stat.st_dev, ino: stat.st_ino }, size, created_ns }))
+    Ok(Some(Found { identity: Identity::new(&stat), size, created_ns }))
 }
 
 /// The size that fdinfo tells of a dma-buf; `None` for any other file.

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`dmabuf`] | recognise a dma-buf, poll and bracket it, export and import its implicit fences |
 //! | [`memfd`] | recognise a memfd |
+//! | [`identity`] | the answer for a descriptor that was recognised |
 //! | [`sync_file`] | recognise a sync_file, read the state of its fences, merge two |
 //! | [`quirks`] | differences between exporters and kernel versions, and how the service copes |
 //! | [`channel`] | messages to a client that no client can block |
@@ -20,6 +21,7 @@ pub mod channel;
 pub mod clock;
 pub mod dmabuf;
 pub mod fd;
+pub mod identity;
 pub mod interrupt;
 pub mod memfd;
 pub mod poller;

@@ -13,32 +13,8 @@ use nix::sys::stat::fstat;
 use nix::sys::statfs::{fstatfs, TMPFS_MAGIC};
 
 use crate::fd::FdRef;
+use crate::identity::{Found, Identity};
 use crate::link;
-
-/// Identifies a memfd, whichever process or descriptor it is seen through. Unique while a descriptor of
-/// the memfd is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    dev: u64,
-    ino: u64,
-}
-
-impl Identity {
-    /// The inode number, as stat(2) shows it.
-    pub fn inode(&self) -> u64 {
-        self.ino
-    }
-}
-
-/// A memfd that was recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub identity: Identity,
-    /// In bytes. Its client may change it.
-    pub size: u64,
-    /// When it was made, in nanoseconds of the time of day; `None` where the kernel does not tell (before 5.18).
-    pub created_ns: Option<u64>,
-}
 
 /// Recognises a memfd. `None` if the descriptor is something else.
 ///
@@ -68,7 +44,7 @@ pub fn identify(fd: FdRef<'_>) -> Result<Option<Found>, Errno> {
     let created = file.metadata().and_then(|found| found.created()).ok();
     let since = created.and_then(|created| created.duration_since(UNIX_EPOCH).ok());
     Ok(Some(Found {
-        identity: Identity { dev: stat.st_dev, ino: stat.st_ino },
+        identity: Identity::new(&stat),
         size: u64::try_from(stat.st_size).unwrap_or(0),
         created_ns: since.and_then(|since| u64::try_from(since.as_nanos()).ok()),
     }))

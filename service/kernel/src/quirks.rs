@@ -8,7 +8,7 @@
 //! |---|---|
 //! | A descriptor's driver may give any meaning to an ioctl number. | [`dmabuf::identify`], [`memfd::identify`] and [`sync_file::is_sync_file`] issue no ioctl |
 //! | The server of a FUSE file answers fstat(2) and fstatfs(2) when it likes. | [`dmabuf::identify`] reads /proc/self/fdinfo, which asks no file system |
-//! | The kernel counts inode numbers of dma-bufs up in 32 bits, so a number comes back after 2^32 dma-bufs at the earliest. | an [`dmabuf::Identity`] is unique only while a descriptor is open; a buffer remembered without one could pass its marks to the dma-buf that gets its number |
+//! | The kernel counts inode numbers of dma-bufs up in 32 bits, so a number comes back after 2^32 dma-bufs at the earliest. | an [`Identity`] is unique only while a descriptor is open; a buffer remembered without one could pass its marks to the dma-buf that gets its number |
 //! | Only kernels from 6.0 on, and some older kernels of vendors, have EXPORT_SYNC_FILE and IMPORT_SYNC_FILE. | [`has_sync_file_ioctls`] asks the version; the setting `implicit_fences` overrules it; without them only workers look for implicit fences, by poll(2), again and again |
 //! | START waits for implicit fences, END does not. | [`dmabuf::first_pending`] or [`dmabuf::export_sync_file`] before START |
 //! | A fence can come between poll(2) and START. | the service interrupts a START that blocks |
@@ -18,7 +18,7 @@
 //!
 //! [`dmabuf::identify`]: crate::dmabuf::identify
 //! [`dmabuf::export_sync_file`]: crate::dmabuf::export_sync_file
-//! [`dmabuf::Identity`]: crate::dmabuf::Identity
+//! [`Identity`]: crate::identity::Identity
 //! [`dmabuf::first_pending`]: crate::dmabuf::first_pending
 //! [`memfd::identify`]: crate::memfd::identify
 //! [`sync_file::is_sync_file`]: crate::sync_file::is_sync_file

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What clients choose: groups, locks, buffers, accesses, time-outs; sometimes nonsense.
+//! Clients choose these arguments: groups, locks, buffers, accesses, time-outs; sometimes nonsense.
 
 use std::time::Duration;
 

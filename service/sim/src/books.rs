@@ -53,7 +53,7 @@ pub struct Group {
 #[derive(Debug)]
 pub struct Lock {
     pub token: u64,
-    /// What it has or asks for.
+    /// The buffers that it has or asks for.
     pub wants: Vec<(BufferId, Access)>,
     pub waits: Option<Waits>,
     pub held: Option<Held>,
@@ -190,7 +190,7 @@ impl Books {
         })
     }
 
-    /// Whether a lock waits for what a grant has.
+    /// True if a lock waits for a buffer of a grant.
     pub fn is_waited_for(&self, at: At, token: u64) -> bool {
         let Some(held) = self.groups[at].lock(token).and_then(|lock| lock.held.as_ref()) else {
             return false;

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What clients do beside calls: they read events, use what they were granted, go on after an eviction, and leave.
+//! Clients do more than calls: they read events, use what they were granted, go on after an eviction, and leave.
 
 use buffersync_aidl::event::{FLAG_EVICTED, FLAG_TORN};
 use buffersync_engine::{Access, BufferId};

@@ -45,7 +45,7 @@ pub struct Given {
 }
 
 impl Fences {
-    /// Whether a fence is pending that concerns an access; and then, whether all such are devices'.
+    /// `Some` if a fence is pending that concerns an access: true if all such fences are devices'.
     pub fn pending(&self, id: BufferId, access: Access) -> Option<bool> {
         let mut concern = self.endings.iter().filter(|ending| {
             ending.buffer == id && (ending.access.is_exclusive() || access.is_exclusive())
@@ -64,12 +64,12 @@ impl Fences {
         watched.map(|fence| fence.file).collect()
     }
 
-    /// Whether a fence is pending on a buffer.
+    /// True if a fence is pending on a buffer.
     pub fn concerns(&self, id: BufferId) -> bool {
         self.endings.iter().any(|ending| ending.buffer == id)
     }
 
-    /// Whether an access of a buffer has not ended yet.
+    /// True if an access of a buffer has not ended yet.
     pub fn is_pending_on(&self, id: BufferId, access: Access) -> bool {
         self.endings.iter().any(|ending| (ending.buffer, ending.access) == (id, access))
     }

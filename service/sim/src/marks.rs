@@ -32,7 +32,7 @@ impl Marks {
         self.count
     }
 
-    /// What a grant notes when it begins now.
+    /// A grant that begins now notes this number.
     pub fn seen(&self) -> u64 {
         self.count
     }
@@ -54,7 +54,7 @@ impl Marks {
         self.evictions.iter().any(|one| one.access.is_exclusive())
     }
 
-    /// Whether the evicted holder with this number may still be at work.
+    /// True if the evicted holder with this number may still be at work.
     pub fn is_at_work(&self, number: u64) -> bool {
         self.evictions.iter().any(|one| one.number == number && !one.gone)
     }

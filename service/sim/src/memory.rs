@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What accesses find in the memory of the dma-bufs, and what they should find.
+//! Accesses find something in the memory of the dma-bufs. This compares it with the value that should be there.
 //!
 //! The physical line is the kernel's (`buffersync_kernel::line`). Here is which value an orderly history has left in
 //! it, and who is at work though his grant was taken away.
@@ -15,7 +15,7 @@ use buffersync_kernel::world::{self, FileId};
 /// A dma-buf as its users see it.
 #[derive(Debug)]
 pub struct Content {
-    /// What each read must find. `None` if nobody knows it, because an evicted holder may have written; the next read
+    /// Each read must find this. `None` if nobody knows it, because an evicted holder may have written; the next read
     /// in order decides.
     newest: Option<u32>,
     /// Evicted holders that go on, with the number of their eviction.

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What a seed decides before the first step: limits, clients, and how bad the world is.
+//! A seed decides these before the first step: limits, clients, and how bad the world is.
 
 use buffersync_kernel::random::Random;
 use buffersync_kernel::site::Faults;

@@ -99,7 +99,7 @@ impl Books {
         }
     }
 
-    /// Whether a grant was decided after the end of a dying group.
+    /// True if a grant was decided after the end of a dying group.
     fn follows_a_death(&self, at: At, token: u64, told: &[Buffer]) -> bool {
         let wants = self.groups[at].lock(token).map(|lock| &lock.wants[..]).unwrap_or_default();
         let dead = self.dying.iter().flat_map(|at| &self.groups[*at].locks);
@@ -278,7 +278,7 @@ impl Books {
         conflict.then_some(()).ok_or_else(|| "it names a lock that waits for something else".into())
     }
 
-    /// What was told of a new lock before its reply was noted.
+    /// Records of a new lock that came before its reply was noted.
     pub fn follow_early(&mut self) -> Checked {
         for (at, head) in std::mem::take(&mut self.early) {
             self.record(at, &head, &[])?;

@@ -75,7 +75,7 @@ pub struct Done {
     pub large: bool,
 }
 
-/// What makes calls fail that nothing is wrong with.
+/// Reasons why calls fail that have nothing wrong with them.
 #[derive(Clone, Copy, Debug)]
 pub struct Trouble {
     /// System calls fail, or descriptors are few.
@@ -111,7 +111,7 @@ impl Books {
         }
     }
 
-    /// Whether a lock is not granted, or grows.
+    /// True if a lock is not granted, or grows.
     fn is_busy(&self, at: At, token: u64, if_it_grows: bool) -> bool {
         self.groups[at]
             .lock(token)
@@ -125,7 +125,7 @@ impl Books {
         })
     }
 
-    /// Whether what is asked for conflicts with another lock of the group than `but`.
+    /// True if the request conflicts with another lock of the group than `but`.
     fn conflicts_inside(&self, at: At, asked: &Asked, but: u64) -> bool {
         let others = self.groups[at].locks.iter().filter(|lock| lock.token != but);
         let mut wants = others.flat_map(|lock| &lock.wants);
@@ -290,7 +290,7 @@ impl Books {
         fine.then_some(()).ok_or_else(|| format!("group {at}: {call:?} is refused with {error:?}"))
     }
 
-    /// Whether a group, or its uid, has all the locks that it may have besides one that ends or grows.
+    /// True if a group, or its uid, has all the locks that it may have besides one that ends or grows.
     fn locks_full(&self, at: At, most: &Most, but: Option<u64>) -> bool {
         let uid = self.groups[at].uid;
         let ends = self.groups[at].locks.iter().find(|lock| Some(lock.token) == but);

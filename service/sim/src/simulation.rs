@@ -72,12 +72,12 @@ pub struct Simulation {
     pub inner: RefCell<Inner>,
     arbiter: RefCell<Option<Arc<Arbiter>>>,
     pub verbose: bool,
-    /// What went wrong where no step could say it.
+    /// A violation that no step could return.
     pub failed: Cell<Option<String>>,
     me: Weak<Self>,
 }
 
-/// What a history was.
+/// The figures of a history.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Figures {
     pub calls: u64,

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What happens around the service and its clients: time passes, devices work, drivers put fences into dma-bufs, the
+//! The surroundings of the service and its clients: time passes, devices work, drivers put fences into dma-bufs, the
 //! allocator makes buffers and lets them go.
 
 use buffersync_kernel::fd::AsFd;

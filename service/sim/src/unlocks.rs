@@ -114,7 +114,7 @@ impl Inner {
         noted.collect()
     }
 
-    /// What holders have submitted is done when its fence signals.
+    /// The work that holders have submitted is done when its fence signals.
     fn submit(&mut self, parts: &[Part], noted: &[Noted]) {
         for part in parts {
             let own =

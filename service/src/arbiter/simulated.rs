@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the simulation (service/sim) needs beside the clients' calls: one turn of each thread, and a look at what is
+//! The simulation (service/sim) needs this beside the clients' calls: one turn of each thread, and a look at what is
 //! left.
 
 use buffersync_kernel::interrupt::Watchdog;
@@ -32,7 +32,7 @@ impl Arbiter {
         self.closer.turn();
     }
 
-    /// Whether some thread has the mutex.
+    /// True if some thread has the mutex.
     pub fn is_locked(&self) -> bool {
         self.state.try_lock().is_err()
     }
@@ -42,7 +42,7 @@ impl Arbiter {
         self.state().engine.check_invariants()
     }
 
-    /// Whether no worker has anything to do.
+    /// True if no worker has anything to do.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty()
     }

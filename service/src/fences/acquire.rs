@@ -36,7 +36,7 @@ struct Kept {
 }
 
 impl Acquires {
-    /// Whether nothing is left.
+    /// True if nothing is left.
     #[cfg(simulated)]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

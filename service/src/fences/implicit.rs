@@ -71,7 +71,7 @@ struct Watch {
 pub(crate) type Failed = (JobId, Failure);
 
 impl Waits {
-    /// Whether nothing is left.
+    /// True if nothing is left.
     #[cfg(simulated)]
     pub fn is_empty(&self) -> bool {
         self.by_job.is_empty() && self.watches.is_empty() && self.files == 0

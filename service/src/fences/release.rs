@@ -149,7 +149,7 @@ impl Releases {
         self.by_id.len()
     }
 
-    /// Whether nothing is left.
+    /// True if nothing is left.
     #[cfg(simulated)]
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty() && self.by_group.is_empty()

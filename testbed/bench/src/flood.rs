@@ -47,7 +47,7 @@ pub struct Kind {
     pub make: fn() -> Turn,
 }
 
-/// What the floods are compared with: the same threads, which call nobody.
+/// The control, with which the floods are compared: the same threads, which call nobody.
 pub const CONTROL: Kind = Kind { name: "control: only CPU", make: burn };
 
 /// All kinds.

@@ -25,7 +25,7 @@ const FIRST_WORKER: usize = 64;
 const FIRST_ACTOR: usize = 128;
 const ACTOR_WORDS: usize = 4;
 
-/// What is counted.
+/// The things that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
     Locks,
@@ -70,7 +70,7 @@ pub const COUNTS: [(Count, &str); 15] = [
     (Count::Stale, "stale holders"),
 ];
 
-/// What the orchestrator wants of a worker.
+/// The orchestrator's order to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     None,
@@ -156,7 +156,7 @@ impl Control {
         self.count(count).fetch_add(1, SeqCst);
     }
 
-    /// What the orchestrator wants of a worker; the worker takes it.
+    /// Takes the orchestrator's order to a worker.
     pub fn take_order(&self, worker: usize) -> Order {
         match self.word(FIRST_WORKER + worker).swap(0, SeqCst) {
             1 => Order::ForkAndDie,

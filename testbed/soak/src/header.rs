@@ -73,13 +73,13 @@ impl Name {
         Self(self.0 | FENCED)
     }
 
-    /// What a writer fills the content with: one word for all its claims' uses.
+    /// A writer fills the content with this word, the same for all uses of its claim.
     pub fn tag(self) -> u64 {
         self.0 & !0xff
     }
 }
 
-/// What somebody has been granted.
+/// A grant that somebody has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub name: Name,

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What may not be: two conflicting grants of one buffer at one time, a former holder that a grant does not tell of,
+//! These may not be: two conflicting grants of one buffer at one time, a former holder that a grant does not tell of,
 //! content that is torn and not marked, a generation that goes backwards.
 //!
 //! All of it is decided by who finds it, from what can't be otherwise if the service is right. What is not certain is
@@ -45,7 +45,7 @@ pub struct Facts {
     pub anybody_blind: bool,
 }
 
-/// What is wrong, if something is.
+/// A violation of the invariant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wrong {
     /// Both have it.
@@ -58,7 +58,7 @@ pub enum Wrong {
     NotToldOfRestart,
 }
 
-/// Whether the other claim has a right to be there.
+/// True if the other claim has a right to be there.
 pub fn judge(mine: &Mine, theirs: &Theirs, facts: &Facts) -> Option<Wrong> {
     let conflict = mine.claim.name.writes() || theirs.claim.name.writes();
     // Of a grant that is over there is nothing to be said.
@@ -94,7 +94,7 @@ pub fn generation_word(life: u64, generation: i64) -> u64 {
     life << 40 | u64::try_from(generation).unwrap_or(0)
 }
 
-/// Whether a grant's generation is one that can follow what was seen before the grant was asked for.
+/// True if a grant's generation is one that can follow what was seen before the grant was asked for.
 pub fn follows(before: u64, life: u64, generation: i64, exclusive: bool) -> bool {
     before >> 40 != life || generation_word(life, generation) >= before + u64::from(exclusive)
 }

@@ -23,7 +23,7 @@ use crate::service::{Service, REGISTERS_AGAIN};
 /// Of a thousand events, the first one that restarts the service.
 const RESTART: u64 = 800;
 
-/// What the command line says.
+/// The options of the command line.
 pub struct Settings {
     time: Duration,
     seed: u64,

@@ -148,7 +148,7 @@ impl Service {
         Ok(fs::read_dir(self.folder())?.count())
     }
 
-    /// What they are, for whoever looks for a leak.
+    /// Their kinds, for a reader who looks for a leak.
     fn descriptors_by_kind(&self) -> String {
         let mut kinds = std::collections::BTreeMap::<String, usize>::new();
         for entry in fs::read_dir(self.folder()).into_iter().flatten().flatten() {

@@ -22,6 +22,18 @@ pub struct Fault {
     pub noticed_by: &'static [&'static str],
 }
 
+/// A fence that nobody waits for any more stays open. The fuzzer and the soak have to notice, each in its own words.
+pub const A_DROPPED_FENCE_IS_KEPT: Fault = Fault {
+    name: "a_dropped_fence_is_kept",
+    file: "src/fences/release.rs",
+    from: "self.remove(id).map(|release| release.keepers)",
+    to: "self.remove(id).map(|release| {
+            if FAULT { std::mem::forget(release.fence); }
+            release.keepers
+        })",
+    noticed_by: &[],
+};
+
 const fn fault(
     name: &'static str,
     file: &'static str,
@@ -268,8 +280,8 @@ pub const FAULTS: &[Fault] = &[
         "let locks = self.engine.locks(id).skip(usize::from(FAULT)).filter_map(|token| {",
         &["locks::the_locks_of_a_group_are_told"]),
     fault("a_memfd_is_no_buffer", "src/registry.rs",
-        "let found = memfd::identify(fd)?;",
-        "let found = memfd::identify(fd)?.filter(|_| !FAULT);",
+        "found = each_once(fds, memfd::identify, Identity::Memfd)?;",
+        "found = if FAULT { Vec::new() } else { each_once(fds, memfd::identify, Identity::Memfd)? };",
         &["locks::a_memfd_is_locked_like_a_dma_buf"]),
     fault("a_group_has_any_number_of_locks", "src/sessions.rs",
         "        if locks > self.max_locks {\n",
@@ -280,8 +292,8 @@ pub const FAULTS: &[Fault] = &[
         "        if all > MAX_BUFFERS_OF_LOCKS && !FAULT {\n",
         &["locks::the_locks_of_a_group_have_so_many_buffers_in_sum"]),
     fault("metadata_is_a_buffer", "src/registry.rs",
-        "    if found.is_empty() {\n        found = each_once(fds, memory)?;\n    }\n",
-        "    if FAULT || found.is_empty() {\n        found.extend(each_once(fds, memory)?);\n    }\n",
+        "    if found.is_empty() {\n        found = each_once(fds, memfd::identify, Identity::Memfd)?;\n    }\n",
+        "    if FAULT || found.is_empty() {\n        found.extend(each_once(fds, memfd::identify, Identity::Memfd)?);\n    }\n",
         &["locks::memfds_beside_a_dma_buf_and_other_files_are_no_buffers"]),
     fault("a_lock_waits_for_its_own_group", "engine/src/engine.rs",
         "&& wanted.admits(entry.want.is_exclusive(), entry.granted.is_some())",

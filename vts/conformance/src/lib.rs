@@ -28,8 +28,8 @@ use buffersync_testbed::checkout::cache;
 use buffersync_testbed::programs::Program;
 use buffersync_testbed::Failure;
 
-pub use faults::Fault;
 use faults::FAULTS;
+pub use faults::{Fault, A_DROPPED_FENCE_IS_KEPT};
 pub use report::Report;
 pub use wrong::sources;
 

@@ -32,13 +32,13 @@ fn with_descriptors(limit: u64) {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0, "setrlimit");
 }
 
-/// What a service has for its clients: counters, and open descriptors.
+/// The things that a service has for its clients: counters, and open descriptors.
 fn has(pid: u32) -> ([u64; 3], usize) {
     let open = fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors").count();
     (["groups", "buffers", "fences"].map(counter), open)
 }
 
-/// Whether the service has no more than before. (A dump's descriptor may have been open at that time.)
+/// True if the service has no more than before. (A dump's descriptor may have been open at that time.)
 fn is_back(pid: u32, before: ([u64; 3], usize)) -> bool {
     let now = has(pid);
     now.0 == before.0 && now.1 <= before.1

@@ -81,7 +81,7 @@ const LOADS: &[Test] = named![
     flood::descriptors_that_nobody_reads_stop_nobody,
 ];
 
-/// What is around the service, and its own end.
+/// Tests of the service's surroundings, and of its own end.
 const SURROUNDINGS: &[Test] = named![
     manager::the_service_may_start_before_the_service_manager,
     manager::it_registers_again_when_the_service_manager_has_restarted,
@@ -108,7 +108,7 @@ pub fn run(program: &str) -> ExitCode {
     alone::run(tests, VERBS)
 }
 
-/// What an actor can be.
+/// The roles of actors.
 const VERBS: &[Verb] = named![
     scene::victim,
     scene::dumper,

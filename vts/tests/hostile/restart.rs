@@ -94,7 +94,7 @@ pub fn the_marks_of_a_restart_end_with_the_longest_hold() {
     }
 }
 
-/// What a service has named, and the generations of one buffer.
+/// The names that a service has given, and the generations of one buffer.
 #[derive(Default)]
 struct Names {
     buffers: BTreeSet<i64>,
@@ -194,7 +194,7 @@ fn one_is_left(mut services: Vec<Child>) -> Child {
     child
 }
 
-/// Whether the service answers. The name may still be a dead one's for a moment.
+/// True if the service answers. The name may still be a dead one's for a moment.
 fn serves() -> bool {
     open_driver().expect("binder");
     let service = binder::check_interface::<dyn IBufferSync>(buffersync_aidl::DEFAULT_INSTANCE);

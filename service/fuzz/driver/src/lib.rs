@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use buffersync_conformance::{sources, Fault, SUITE};
+use buffersync_conformance::{sources, Fault, A_DROPPED_FENCE_IS_KEPT, SUITE};
 use buffersync_testbed::checkout::{cache, root, target};
 use buffersync_testbed::command::{call, copy, copy_folder};
 use buffersync_testbed::lanes::{self, Done, Job};
@@ -64,16 +64,7 @@ const FAULTS: [Fault; 5] = [
         }",
         noticed_by: &["left over"],
     },
-    Fault {
-        name: "a_dropped_fence_is_kept",
-        file: "src/fences/release.rs",
-        from: "self.remove(id).map(|release| release.keepers)",
-        to: "self.remove(id).map(|release| {
-            if FAULT { std::mem::forget(release.fence); }
-            release.keepers
-        })",
-        noticed_by: &["left over"],
-    },
+    Fault { noticed_by: &["left over"], ..A_DROPPED_FENCE_IS_KEPT },
     Fault {
         name: "a_negative_time_out_panics",
         file: "src/binder/group.rs",

@@ -67,7 +67,7 @@ fn judge(said: &str) -> Result<String, String> {
     }
 }
 
-/// What the program prints.
+/// The figures that the program prints.
 fn said(program: &Path, args: &[&str]) -> Result<String, String> {
     let mut command = Command::new(program);
     let output =

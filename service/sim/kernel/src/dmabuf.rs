@@ -6,6 +6,7 @@
 use nix::errno::Errno;
 
 use crate::fd::{Fd, FdRef};
+use crate::identity::{Found, Identity};
 use crate::site::Site;
 use crate::world::{self, DmaBuf, Event, FileId, Kind, World};
 
@@ -24,7 +25,7 @@ impl Usage {
         }
     }
 
-    /// What [`first_pending`] takes.
+    /// The argument of [`first_pending`].
     pub fn poll_events(self) -> Self {
         self
     }
@@ -32,22 +33,6 @@ impl Usage {
     fn writes(self) -> bool {
         self == Self::Write
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity(FileId);
-
-impl Identity {
-    pub fn inode(&self) -> u64 {
-        self.0 as u64
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub identity: Identity,
-    pub size: u64,
-    pub created_ns: Option<u64>,
 }
 
 pub fn identify(fd: FdRef<'_>) -> Result<Option<Found>, Errno> {

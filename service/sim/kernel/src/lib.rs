@@ -12,12 +12,13 @@
 //! | [`world`] | what there is, and what the driver of the simulation does with it |
 //! | [`site`] | which call fails, with which errors; which may not be made under the service's mutex |
 //! | [`line`] | the memory behind a dma-buf, and the CPU's cache, which is not coherent |
-//! | `fd`, `dmabuf`, `memfd`, `sync_file`, `channel`, `poller`, `interrupt`, `clock`, `quirks` | the modules of the same names in `service/kernel` |
+//! | `fd`, `identity`, `dmabuf`, `memfd`, `sync_file`, `channel`, `poller`, `interrupt`, `clock`, `quirks` | the modules of the same names in `service/kernel` |
 
 pub mod channel;
 pub mod clock;
 pub mod dmabuf;
 pub mod fd;
+pub mod identity;
 pub mod interrupt;
 pub mod line;
 pub mod memfd;

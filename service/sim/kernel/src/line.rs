@@ -22,7 +22,7 @@ pub struct Line {
 }
 
 impl Line {
-    /// What the cache does by itself.
+    /// A change that the cache makes by itself.
     pub fn disturb(&mut self, random: &mut Random) {
         match random.below(6) {
             0 => {

@@ -6,24 +6,9 @@
 use nix::errno::Errno;
 
 use crate::fd::FdRef;
+use crate::identity::{Found, Identity};
 use crate::site::Site;
-use crate::world::{self, FileId, Kind};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Identity(FileId);
-
-impl Identity {
-    pub fn inode(&self) -> u64 {
-        self.0 as u64
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub identity: Identity,
-    pub size: u64,
-    pub created_ns: Option<u64>,
-}
+use crate::world::{self, Kind};
 
 pub fn identify(fd: FdRef<'_>) -> Result<Option<Found>, Errno> {
     let (file, found) = world::with(|world| {

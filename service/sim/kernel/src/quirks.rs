@@ -3,7 +3,7 @@
 
 //! The kernel's version.
 
-/// Whether it has EXPORT_SYNC_FILE and IMPORT_SYNC_FILE.
+/// True if it has EXPORT_SYNC_FILE and IMPORT_SYNC_FILE.
 pub fn has_sync_file_ioctls() -> bool {
     crate::world::with(|world| world.has_sync_file_ioctls)
 }

@@ -5,7 +5,7 @@
 
 use nix::errno::Errno;
 
-/// What a system call is. A function of the interface may be several.
+/// A system call. A function of the interface may make several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Site {
     Dup,
@@ -71,7 +71,7 @@ impl Site {
     }
 }
 
-/// Which system calls fail.
+/// Decides which system calls fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Faults {
     #[default]

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What there is in the simulated machine. Each thread has one world.
+//! The things in the simulated machine. Each thread has one world.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -92,7 +92,7 @@ pub struct Table {
     pub limit: u32,
 }
 
-/// What the service did, in order, for the driver's books.
+/// The service's deeds, in order, for the driver's books.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A message to a client.
@@ -116,7 +116,7 @@ pub enum Event {
 /// Runs another thread for a while.
 pub type Hook = Rc<dyn Fn()>;
 
-/// Whether the service's mutex is locked.
+/// True if the service's mutex is locked.
 pub type Locked = Box<dyn Fn() -> bool>;
 
 #[derive(Debug)]
@@ -366,7 +366,7 @@ impl World {
         reserved.map(|one| one.fence).collect()
     }
 
-    /// Whether one of these was there before this step.
+    /// True if one of these was there before this step.
     pub fn reserved_before(&mut self, file: FileId, writes: bool) -> bool {
         let step = self.step;
         let pending = self.reserved(file, writes);
