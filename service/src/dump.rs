@@ -85,8 +85,8 @@ fn counters(state: &State, (jobs, waits): (usize, usize)) -> Counters {
 }
 
 /// The amounts of one uid.
-fn amounts(state: &State, uid: u32) -> [(&'static str, u64); 6] {
-    let Usage { groups, buffers, queued, fences, descriptors, bytes } =
+fn amounts(state: &State, uid: u32) -> [(&'static str, u64); 7] {
+    let Usage { groups, buffers, queued, fences, descriptors, bytes, unread } =
         state.sessions.quotas.usage(uid);
     [
         ("groups", groups),
@@ -95,6 +95,7 @@ fn amounts(state: &State, uid: u32) -> [(&'static str, u64); 6] {
         ("fences", fences),
         ("descriptors", descriptors),
         ("bytes", bytes),
+        ("unread", unread),
     ]
 }
 
@@ -230,12 +231,15 @@ impl Snapshot {
 
         let (rows, all) = &self.uids;
         writeln!(out, "\nuids:")?;
-        writeln!(out, "  uid      groups   buffers  queued   fences   descriptors bytes")?;
+        writeln!(
+            out,
+            "  uid      groups   buffers  queued   fences   descriptors bytes            unread"
+        )?;
         for (uid, usage) in rows {
-            let Usage { groups, buffers, queued, fences, descriptors, bytes } = usage;
+            let Usage { groups, buffers, queued, fences, descriptors, bytes, unread } = usage;
             writeln!(
                 out,
-                "  {uid:<8} {groups:<8} {buffers:<8} {queued:<8} {fences:<8} {descriptors:<11} {bytes}"
+                "  {uid:<8} {groups:<8} {buffers:<8} {queued:<8} {fences:<8} {descriptors:<11} {bytes:<16} {unread}"
             )?;
         }
         cut(out, *all)?;

@@ -46,9 +46,11 @@ const MOST: usize = MAX_LOCKS_PER_GROUP * Ahead::new(0).cost()
     + MAX_FENCES_PER_GROUP * RECORD;
 /// Room for unread records beside these. A client that is a little late must still get locks.
 const UNREAD: usize = 48 * 1024;
+/// An estimate beyond this is not trusted: the kernel is asked. A client that reads soon seldom has more.
+pub const MUCH: usize = 16 * 1024;
 /// The room for unread records and for those that may still come. Usually net.core.wmem_max allows 416 KiB.
 const ROOM: usize = 400 * 1024;
-const _: () = assert!(MOST + UNREAD <= ROOM);
+const _: () = assert!(MOST + UNREAD <= ROOM && MUCH <= UNREAD);
 
 /// The records that a lock may still lead to, besides those of its release fences.
 ///
@@ -130,14 +132,22 @@ impl EventChannel {
     /// Whether there is room for records of locks that cost so much ([`Ahead::cost`]), and for one record of
     /// each of so many fences, besides all that nobody has read.
     pub fn has_room(&mut self, locks: usize, fences: usize) -> bool {
-        let more = locks + fences * RECORD;
-        if self.unread + more <= ROOM {
-            return true;
+        if self.unread > MUCH {
+            self.ask();
         }
+        self.unread + locks + fences * RECORD <= ROOM
+    }
+
+    /// Asks the kernel how much is unread.
+    pub fn ask(&mut self) {
         if let Ok(unread) = channel::unread(self.fd.as_fd()) {
             self.unread = unread;
         }
-        self.unread + more <= ROOM
+    }
+
+    /// The bytes that unread messages take at most.
+    pub fn unread(&self) -> usize {
+        self.unread
     }
 
     /// Sends a record and those that belong to it, as one message.

@@ -48,11 +48,23 @@ pub enum Kind {
     Descriptors,
     /// The memory of the buffers.
     Bytes,
+    /// The kernel's memory for events that clients have not read, as far as the service knows.
+    Unread,
 }
 
-const KINDS: usize = 6;
-const ALL: [Kind; KINDS] =
-    [Kind::Groups, Kind::Buffers, Kind::Queued, Kind::Fences, Kind::Descriptors, Kind::Bytes];
+const KINDS: usize = 7;
+const ALL: [Kind; KINDS] = [
+    Kind::Groups,
+    Kind::Buffers,
+    Kind::Queued,
+    Kind::Fences,
+    Kind::Descriptors,
+    Kind::Bytes,
+    Kind::Unread,
+];
+/// Bytes of unread events in all: 8 MiB for a uid that is alone. A client that reads leaves less than 32 KiB in each of
+/// its groups ([`crate::sessions`]), so a uid with all the groups that it may have stays below.
+const UNREAD_IN_ALL: u64 = (SHARE + 1) * (8 << 20);
 
 impl Kind {
     fn share(self) -> u64 {
@@ -74,6 +86,7 @@ impl Kind {
                 "groups, buffers and fences of a uid at most, at present: close or remove some"
             }
             Self::Bytes => "bytes in the buffers of a uid at most, at present: remove some",
+            Self::Unread => "bytes of unread events of a uid at most, at present: read them",
         }
     }
 }
@@ -152,6 +165,7 @@ impl OfUid {
             fences: self.has(Kind::Fences),
             descriptors: self.has(Kind::Descriptors),
             bytes: self.has(Kind::Bytes),
+            unread: self.has(Kind::Unread),
         }
     }
 
@@ -183,6 +197,7 @@ pub struct Usage {
     pub fences: u64,
     pub descriptors: u64,
     pub bytes: u64,
+    pub unread: u64,
 }
 
 impl Quotas {
@@ -201,6 +216,7 @@ impl Quotas {
         let reserve = Resources::reserve(config);
         total[Kind::Descriptors as usize] = resources.descriptors.saturating_sub(reserve);
         total[Kind::Bytes as usize] = resources.bytes;
+        total[Kind::Unread as usize] = UNREAD_IN_ALL;
         let (in_all, by_uid) = (Amounts::default(), ById::default());
         Self { most, total, in_all, fences_in_all: Arc::default(), by_uid }
     }
@@ -321,6 +337,15 @@ impl Quotas {
         of_uid.fetch_add(1, Ordering::Relaxed);
         in_all.fetch_add(1, Ordering::Relaxed);
         Ok(Charge { of_uid, in_all })
+    }
+
+    /// The unread events of a uid are `now` bytes, which were `before`. Refuses nothing: the events have been sent.
+    pub fn recount_unread(&mut self, uid: u32, before: u64, now: u64) {
+        if now > before {
+            self.add(uid, Kind::Unread, now - before);
+        } else {
+            self.subtract(uid, Kind::Unread, before - now);
+        }
     }
 
     fn add(&mut self, uid: u32, kind: Kind, amount: u64) {

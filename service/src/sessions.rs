@@ -7,14 +7,16 @@
 //!
 //! The engine has the same locks. This file keeps of each what decides about room in the channel and about quotas.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::mem;
 use std::sync::Arc;
 
+use buffersync_aidl::event::Record;
 use buffersync_engine::{BufferId, EvictionCause, GroupId, Time, Token};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::events::{Ahead, EventChannel, MAX_BUFFERS_OF_LOCKS, MAX_FENCES_PER_GROUP};
+use crate::events::{Ahead, EventChannel, Lost, MAX_BUFFERS_OF_LOCKS, MAX_FENCES_PER_GROUP, MUCH};
 use crate::evicted::Evicted;
 use crate::notes::Note;
 use crate::platform::Tracer;
@@ -25,6 +27,9 @@ use crate::trace::{LockName, Slices};
 /// Evictions that dumps show: enough to see a pattern on one screen.
 const EVICTIONS_KEPT: usize = 16;
 
+/// Groups that a call looks at when its uid has too many unread events: their clients may have read some since.
+const LOOKS: usize = 16;
+
 /// Who may know all names: root, and the system (AID_SYSTEM of android_filesystem_config.h).
 pub(crate) const SYSTEM_UIDS: [u32; 2] = [0, 1000];
 
@@ -33,6 +38,10 @@ pub(crate) struct Sessions {
     /// By the numbers that dumps and records say.
     by_serial: ById<u64, GroupId>,
     pub quotas: Quotas,
+    /// The groups with more than [`MUCH`] of unread events: uid and serial.
+    late: BTreeSet<(u32, u64)>,
+    /// The serial of the one that was looked at last.
+    looked_at: u64,
     max_locks: usize,
     /// The newest first.
     evictions: VecDeque<Eviction>,
@@ -42,7 +51,9 @@ pub(crate) struct Sessions {
 pub(crate) struct Group {
     pub name: Arc<str>,
     pub uid: u32,
-    pub channel: EventChannel,
+    channel: EventChannel,
+    /// Its unread events that are charged to the uid, in bytes.
+    unread: usize,
     /// The group takes part in implicit synchronisation.
     pub implicit: bool,
     /// Those that have not ended, in the order of their numbers.
@@ -133,6 +144,8 @@ impl Sessions {
             groups: ByGroup::new(),
             by_serial: ById::default(),
             quotas: Quotas::new(config, resources),
+            late: BTreeSet::new(),
+            looked_at: 0,
             max_locks: config.max_locks_per_group as usize,
             evictions: VecDeque::new(),
             slices,
@@ -152,6 +165,7 @@ impl Sessions {
             name: name.into(),
             uid,
             channel,
+            unread: 0,
             implicit,
             locks: Vec::new(),
             last: Token(0),
@@ -168,15 +182,13 @@ impl Sessions {
         self.by_serial.remove(&id.serial());
         tables::shrink(&mut self.by_serial);
         members.for_each(|buffer| self.quotas.give_back_buffer(group.uid, buffer));
+        self.quotas.recount_unread(group.uid, group.unread as u64, 0);
+        self.late.remove(&(group.uid, id.serial()));
         self.quotas.give_back(group.uid, Kind::Groups, 1);
     }
 
     pub fn get(&self, id: GroupId) -> Option<&Group> {
         self.groups.get(id)
-    }
-
-    pub fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
-        self.groups.get_mut(id)
     }
 
     pub fn group(&self, id: GroupId) -> Result<&Group, Error> {
@@ -259,8 +271,62 @@ impl Sessions {
         let waited = group.locks.iter().any(|lock| Some(lock.token) == but && lock.is_waiting());
         self.quotas.check(group.uid, Kind::Queued, u64::from(!waited))?;
         let reserved = group.reserved(but) + Ahead::new(buffers).cost();
-        let fences = MAX_FENCES_PER_GROUP + failed;
-        group.channel.has_room(reserved, fences).then_some(()).ok_or(Error::EventsUnread)
+        let has_room = group.channel.has_room(reserved, MAX_FENCES_PER_GROUP + failed);
+        let uid = group.uid;
+        self.recount(id);
+        if !has_room {
+            return Err(Error::EventsUnread);
+        }
+        self.check_unread(uid)
+    }
+
+    /// Refuses a lock of a uid whose clients leave too many events unread, in all groups together.
+    fn check_unread(&mut self, uid: u32) -> Result<(), Error> {
+        if self.quotas.check(uid, Kind::Unread, 1).is_ok() {
+            return Ok(());
+        }
+        // In turn, so that those that are never read do not hide the others.
+        let after = self.late.range((uid, self.looked_at + 1)..=(uid, u64::MAX));
+        let before = self.late.range((uid, 0)..=(uid, self.looked_at));
+        let serials: Vec<u64> =
+            after.chain(before).map(|(_, serial)| *serial).take(LOOKS).collect();
+        for serial in serials {
+            self.looked_at = serial;
+            let Some(id) = self.by_serial.get(&serial).copied() else { continue };
+            if let Some(group) = self.groups.get_mut(id) {
+                group.channel.ask();
+            }
+            self.recount(id);
+        }
+        self.quotas.check(uid, Kind::Unread, 1).map_err(|_| Error::EventsUnread)
+    }
+
+    /// Sends a record of a group, and those that belong to it. `None` if there is no such group.
+    pub fn send(
+        &mut self,
+        id: GroupId,
+        head: Record,
+        more: impl ExactSizeIterator<Item = Record>,
+    ) -> Option<Result<(), Lost>> {
+        let sent = self.groups.get_mut(id)?.channel.send(head, more);
+        self.recount(id);
+        Some(sent)
+    }
+
+    /// Charges what is unread in a group's channel.
+    fn recount(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let now = group.channel.unread();
+        let before = mem::replace(&mut group.unread, now);
+        if now == before {
+            return;
+        }
+        self.quotas.recount_unread(group.uid, before as u64, now as u64);
+        if now > MUCH && before <= MUCH {
+            self.late.insert((group.uid, id.serial()));
+        } else if now <= MUCH && before > MUCH {
+            self.late.remove(&(group.uid, id.serial()));
+        }
     }
 
     /// Whether the channel has room for the records of so many pending fences when the lock `ends` has ended.
@@ -316,7 +382,7 @@ impl Sessions {
     pub fn hold(&mut self, id: GroupId, token: Token, buffers: usize) {
         let Some(group) = self.groups.get_mut(id) else { return };
         let Some(lock) = group.lock_mut(token) else { return };
-        let began = std::mem::replace(&mut lock.held, buffers) == 0;
+        let began = mem::replace(&mut lock.held, buffers) == 0;
         // If this is a reply, its client knows of the grant.
         lock.told = None;
         if lock.is_waiting() {
@@ -488,6 +554,61 @@ mod tests {
         sessions.close(own, std::iter::empty());
         assert_eq!(sessions.name_for(app, own.serial()), Ok(None));
         assert_eq!(sessions.name_for(own, app.serial()), Err(Error::Closed));
+    }
+
+    /// Sends to a group until its channel is full.
+    fn fill(sessions: &mut Sessions, id: GroupId) {
+        let record = Record::default();
+        while sessions
+            .send(id, record, vec![record; 63].into_iter())
+            .is_some_and(|sent| sent.is_ok())
+        {}
+    }
+
+    fn read_all(clients: &Fd) {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(clients);
+        let flags = nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK);
+        nix::fcntl::fcntl(fd, flags).unwrap();
+        while nix::unistd::read(fd, &mut [0; 4096]).is_ok() {}
+    }
+
+    #[test]
+    fn the_unread_events_of_all_groups_of_a_uid_are_limited_together() {
+        let mut engine = Engine::new(Limits::default());
+        let (mut sessions, first, _first_client) = sessions();
+        // The group that `sessions` has opened has the first id.
+        engine.open_group(None);
+        let mut others = Vec::new();
+        let mut open = |sessions: &mut Sessions, uid| {
+            let id = engine.open_group(None).0;
+            let costs = Arc::new(Costs::measure().unwrap());
+            let (channel, client) = EventChannel::new(&Arc::default(), &costs).unwrap();
+            sessions.quotas.charge(uid, Kind::Groups, 1).unwrap();
+            sessions.open(id, uid, "other", channel, false);
+            (id, client)
+        };
+        // As long as its channel is empty, the first group is refused only for the sake of the others.
+        while sessions.check_room(first, None, 1, 0).is_ok() {
+            let (id, client) = open(&mut sessions, 1);
+            fill(&mut sessions, id);
+            others.push((id, client));
+            assert!(others.len() < 1000, "nothing is limited");
+        }
+        assert!(others.len() > LOOKS, "one call looks at all {}", others.len());
+        let (of_other, _client) = open(&mut sessions, 2);
+        assert_eq!(sessions.check_room(of_other, None, 1, 0), Ok(()), "another uid");
+        // The service finds out by itself that one was read, whichever it is.
+        for (id, client) in &others {
+            assert_eq!(sessions.check_room(first, None, 1, 0), Err(Error::EventsUnread));
+            read_all(client);
+            let mut calls = 0..others.len().div_ceil(LOOKS);
+            assert!(calls.any(|_| sessions.check_room(first, None, 1, 0).is_ok()));
+            fill(&mut sessions, *id);
+        }
+        for (id, _) in &others {
+            sessions.close(*id, std::iter::empty());
+        }
+        assert!(sessions.late.is_empty() && sessions.quotas.usage(1).unread == 0);
     }
 
     #[test]

@@ -644,10 +644,10 @@ impl State {
     pub fn announce(&mut self, id: GroupId, grant: Grant, now: Time) {
         let Grant { token, deadline, buffers } = grant;
         self.begin_hold(id, token, buffers);
-        let Some(group) = self.sessions.get_mut(id) else { return };
+        let Some(implicit) = self.sessions.get(id).map(|group| group.implicit) else { return };
         let granted = self.effects.buffers(buffers);
-        let (head, buffers) = outbox::granted(token, deadline, granted, group.implicit);
-        let sent = group.channel.send(head, buffers);
+        let (head, buffers) = outbox::granted(token, deadline, granted, implicit);
+        let sent = self.sessions.send(id, head, buffers);
         self.sessions.told(id, token, now);
         self.expect_read(id, token, now);
         self.told(id, sent, now);
@@ -731,14 +731,13 @@ impl State {
 
     /// Sends a record to a group.
     pub fn tell(&mut self, id: GroupId, record: Record, now: Time) {
-        let Some(group) = self.sessions.get_mut(id) else { return };
-        let sent = group.channel.send(record, std::iter::empty());
+        let sent = self.sessions.send(id, record, std::iter::empty());
         self.told(id, sent, now);
     }
 
     /// A group whose channel is lost counts as dead, because it gets no more events.
-    fn told(&mut self, id: GroupId, sent: Result<(), Lost>, now: Time) {
-        let Err(lost) = sent else { return };
+    fn told(&mut self, id: GroupId, sent: Option<Result<(), Lost>>, now: Time) {
+        let Some(Err(lost)) = sent else { return };
         if let Some(group) = self.sessions.get(id) {
             let (uid, name) = (group.uid, Arc::clone(&group.name));
             self.notes.push(Note::Lost { uid, group: id.serial(), name, lost });

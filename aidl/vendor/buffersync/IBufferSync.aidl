@@ -69,7 +69,10 @@ interface IBufferSync {
     const int ERROR_CLOSED = 11;
     /** A release fence is not a sync_file. */
     const int ERROR_BAD_FENCE = 12;
-    /** The event channel has too many unread records for a new lock or fence: read them first. */
+    /**
+     * The event channel has too many unread records for a new lock or fence: read them first.
+     * Those of the other groups of the uid may count as well, when they are very many.
+     */
     const int ERROR_EVENTS_UNREAD = 13;
     /** A buffer would be in the group, or in one lock, for the CPU and for DMA at once. */
     const int ERROR_ACCESS_CONFLICT = 14;

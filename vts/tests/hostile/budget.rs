@@ -11,7 +11,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use buffersync_aidl::aidl::vendor::buffersync::Access::Access;
 use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
-use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{ERROR_NO_RESOURCES, ERROR_QUOTA};
+use buffersync_aidl::aidl::vendor::buffersync::IBufferSync::{
+    ERROR_EVENTS_UNREAD, ERROR_NO_RESOURCES, ERROR_QUOTA,
+};
+use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::user::User;
 use buffersync_testbed_guest::{heap, udmabuf};
 use buffersync_vts::calls::Calls;
@@ -213,4 +216,66 @@ pub fn keeper(stage: Stage) {
     is_a_refusal(refused);
     stage.say(format_args!("refused after {added} bytes"));
     stage.rest()
+}
+
+/// Groups whose channels one uid fills at most: far fewer than it may have open.
+const FULL_CHANNELS: usize = 128;
+/// Buffers of each grant that a full channel tells of.
+const TOLD: usize = 64;
+
+pub fn the_memory_of_events_that_nobody_reads_is_bounded() {
+    let mut scene = Scene::start(&[]);
+    let mut mute = Actor::start(User::STUCK, "budget::mute", &[]);
+    mute.says("refused in an empty channel");
+    scene.is_served();
+    mute.go();
+    mute.says("served");
+}
+
+/// Fills the channel of one group after the other, until a group that has no event is refused; then reads one.
+pub fn mute(mut stage: Stage) {
+    let buffers: Vec<DmaBuf> = (0..TOLD).map(|_| heap::allocate(4096).expect("heap")).collect();
+    let of_all = |name| {
+        let group = Group::open(name);
+        for some in buffers.chunks(TOLD / 2) {
+            let some: Vec<BorrowedFd<'_>> = some.iter().map(AsFd::as_fd).collect();
+            group.binder.add(&handle(&some), Access::DMA_WRITE).expect("add");
+        }
+        group
+    };
+    let mut holder = of_all("mute/holder");
+    let mut full: Vec<Group> = Vec::new();
+    while full.len() < FULL_CHANNELS {
+        let group = of_all("mute");
+        let refused = (0..).find(|_| !is_told(&mut holder, &group)).unwrap_or(0);
+        full.push(group);
+        if refused == 0 {
+            break;
+        }
+    }
+    let fresh = full.last().expect("a group");
+    assert_eq!(
+        error(fresh.binder.lock(0)),
+        ERROR_EVENTS_UNREAD,
+        "{} channels are full",
+        full.len()
+    );
+    stage.say("refused in an empty channel");
+    stage.wait();
+    // The service looks at some of them in each call.
+    full[0].read_all();
+    eventually("the uid has room again", || is_told(&mut holder, full.last().expect("a group")));
+    stage.say("served");
+    stage.rest()
+}
+
+/// Has the service tell a group of a grant by an event. False if a lock is refused.
+fn is_told(holder: &mut Group, group: &Group) -> bool {
+    let Ok(theirs) = holder.binder.lock(0) else { return false };
+    let reply = group.binder.lock(0);
+    holder.binder.unlock(theirs.token).expect("unlock");
+    holder.read_all();
+    let Ok(reply) = reply else { return false };
+    eventually("the lock is granted", || group.binder.unlock(reply.token).is_ok());
+    true
 }

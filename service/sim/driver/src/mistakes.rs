@@ -57,7 +57,7 @@ pub const MISTAKES: &[Mistake] = &[
     mistake("the number of an evicted lock is not kept",
         "sessions.rs", "        group.evicted.add(token);\n", ""),
     mistake("a grant by event is not noted in the group",
-        "state.rs", "        self.begin_hold(id, token, buffers);\n        let Some(group)", "        let Some(group)"),
+        "state.rs", "        self.begin_hold(id, token, buffers);\n        let Some(implicit)", "        let Some(implicit)"),
     mistake("old buffers are trusted after a restart",
         "state.rs", "now < self.until\n", "now > self.until\n"),
     // Effects and records.
@@ -74,7 +74,7 @@ pub const MISTAKES: &[Mistake] = &[
     mistake("an event says nothing of torn content",
         "outbox.rs", "| flag(granted.torn, event::FLAG_TORN)", "| flag(false && granted.torn, event::FLAG_TORN)"),
     mistake("a channel has room for what is unread, and not for what may come",
-        "events.rs", "        let more = locks + fences * RECORD;", "        let more = (locks + fences) / ROOM;"),
+        "events.rs", "self.unread + locks + fences * RECORD <= ROOM", "self.unread + (locks + fences) / ROOM <= ROOM"),
     mistake("an unread grant is taken away though nobody waits",
         "state.rs", "is_late && self.engine.is_waited_for(id, token)", "is_late"),
     // Threads.
