@@ -255,11 +255,11 @@ impl Arbiter {
             match effect {
                 Effect::Sync { job: id, group, waits, ops } => {
                     let (looks, operations) = (state.looks(waits), state.operations(ops));
-                    let uid = state.sessions.uid(group);
+                    let uid = state.uid_of(group, ops);
                     self.queue.push(Job::Sync(SyncJob { id, uid, looks, operations }));
                 }
                 Effect::Wait { job: id, group, waits, until } => {
-                    let (looks, uid) = (state.looks(waits), state.sessions.uid(Some(group)));
+                    let (looks, uid) = (state.looks(waits), state.sessions.uid(group));
                     state.waits.begin(&self.queue, WaitJob { id, uid, looks, until });
                 }
                 Effect::DropWait { job } => {

@@ -142,7 +142,7 @@ impl Job {
         }
     }
 
-    fn uid(&self) -> u32 {
+    pub fn uid(&self) -> u32 {
         match self {
             Self::Sync(job) => job.uid,
             Self::Wait(job) => job.uid,

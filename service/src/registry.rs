@@ -58,6 +58,8 @@ pub(crate) struct Buffer {
     pub identity: Identity,
     /// In bytes, when the first group got it.
     pub size: u64,
+    /// Who added it last. What has to be done when no group has it any more is done for this uid.
+    pub uid: u32,
 }
 
 /// A dma-buf that a device may access.
@@ -151,19 +153,31 @@ impl Registry {
     }
 
     /// A buffer with the service's own descriptor, to be registered; `None` if the service has one.
-    pub fn open(&self, found: &Found<'_>, closer: &Arc<Closer>) -> Result<Option<Buffer>, Error> {
+    pub fn open(
+        &self,
+        found: &Found<'_>,
+        uid: u32,
+        closer: &Arc<Closer>,
+    ) -> Result<Option<Buffer>, Error> {
         // A remembered buffer has an id and no descriptor.
         if self.kept(&found.identity).is_some() {
             return Ok(None);
         }
         let fd = found.fd.try_clone_to_owned().map_err(|_| Error::NoResources("descriptors"))?;
         let fd = Arc::new(Descriptor::new(fd, closer));
-        Ok(Some(Buffer { fd, identity: found.identity, size: found.size }))
+        Ok(Some(Buffer { fd, identity: found.identity, size: found.size, uid }))
     }
 
     /// The id of a buffer that some group has.
     pub fn kept(&self, identity: &Identity) -> Option<BufferId> {
         self.id_of(identity).filter(|id| self.buffers.contains_key(id))
+    }
+
+    /// A uid has added a buffer that some group has already.
+    pub fn added_again(&mut self, id: BufferId, uid: u32) {
+        if let Some(buffer) = self.buffers.get_mut(&id) {
+            buffer.uid = uid;
+        }
     }
 
     /// The memory of all buffers in bytes.
@@ -241,11 +255,13 @@ mod tests {
         let (memory, mut registry, closer) = (memory(), Registry::new(41), Arc::default());
         let fds = [memory.as_fd()];
         let found = &identify(&fds).unwrap()[0];
-        let buffer = registry.open(found, &closer).unwrap().unwrap();
+        let buffer = registry.open(found, 1, &closer).unwrap().unwrap();
         let id = registry.register(buffer);
         assert_eq!((id, registry.bytes()), (BufferId(42), found.size));
-        assert!(registry.open(found, &closer).unwrap().is_none());
-        assert!(registry.get(id).is_some() && registry.dma_buf(id).is_none());
+        assert!(registry.open(found, 2, &closer).unwrap().is_none());
+        registry.added_again(id, 2);
+        assert!(registry.get(id).is_some_and(|buffer| buffer.uid == 2));
+        assert!(registry.dma_buf(id).is_none());
         assert!(registry.devices([(id, Access::DmaWrite)].into_iter()).is_empty());
         registry.remember(id);
         assert!(registry.id_of(&found.identity) == Some(id) && registry.get(id).is_none());

@@ -30,6 +30,9 @@ const EVICTIONS_KEPT: usize = 16;
 /// Groups that a call looks at when its uid has too many unread events: their clients may have read some since.
 const LOOKS: usize = 16;
 
+/// No uid (the (uid_t) -1 of setuid(2)).
+pub(crate) const NOBODY: u32 = u32::MAX;
+
 /// Who may know all names: root, and the system (AID_SYSTEM of android_filesystem_config.h).
 pub(crate) const SYSTEM_UIDS: [u32; 2] = [0, 1000];
 
@@ -204,10 +207,9 @@ impl Sessions {
         Ok(known.map(|group| &*group.name))
     }
 
-    /// The uid to which a group's jobs belong. Operations after the end of the group get `u32::MAX`, which
-    /// is no uid.
-    pub fn uid(&self, id: Option<GroupId>) -> u32 {
-        id.and_then(|id| self.get(id)).map_or(u32::MAX, |group| group.uid)
+    /// The uid of a group; [`NOBODY`] if it has ended.
+    pub fn uid(&self, id: GroupId) -> u32 {
+        self.get(id).map_or(NOBODY, |group| group.uid)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (GroupId, &Group)> {

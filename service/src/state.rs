@@ -40,7 +40,7 @@ use crate::jobs::{usage, Look, Operation};
 use crate::notes::Note;
 use crate::outbox::{self, wire};
 use crate::registry::{DeviceBuffer, Found, Identity, Registry};
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, NOBODY};
 use crate::tables::ByGroup;
 
 /// The arguments of a lock or of a growth.
@@ -184,7 +184,7 @@ impl State {
         self.sessions.quotas.check_buffers(uid, kept, newcomers.into_iter())?;
         let mut own = Vec::with_capacity(found.len());
         for found in found {
-            own.push(self.registry.open(found, closer)?);
+            own.push(self.registry.open(found, uid, closer)?);
         }
 
         self.polled.remove(id);
@@ -193,7 +193,10 @@ impl State {
             let known = self.registry.id_of(&found.identity);
             let buffer = match (own, known) {
                 (Some(buffer), _) => self.registry.register(buffer),
-                (None, Some(known)) => known,
+                (None, Some(known)) => {
+                    self.registry.added_again(known, uid);
+                    known
+                }
                 (None, None) => return Err(Error::UnknownBuffer(0)),
             };
             let has = self.engine.members(id).any(|(member, _)| member == buffer);
@@ -709,7 +712,7 @@ impl State {
         (buffer, reason, cause): (BufferId, i32, FailureCause),
         now: Time,
     ) {
-        let uid = self.sessions.uid(Some(id));
+        let uid = self.sessions.uid(id);
         self.notes.push(Note::LockFailed { uid, buffer, errno: reason, cause });
         self.tell(id, outbox::lock_failed(token, buffer, reason, cause), now);
     }
@@ -754,6 +757,14 @@ impl State {
                 Some(Look { buffer: wait.buffer, fd, usage: usage(wait.flags) })
             })
             .collect()
+    }
+
+    /// The uid to which a job with operations belongs. If its group has ended, it is who added the buffer last: each
+    /// uid has its share of the workers.
+    pub fn uid_of(&self, group: Option<GroupId>, ops: Span) -> u32 {
+        let of_buffer = || self.registry.get(self.effects.ops(ops).first()?.buffer);
+        let of_group = group.and_then(|id| self.sessions.get(id)).map(|group| group.uid);
+        of_group.or_else(|| of_buffer().map(|buffer| buffer.uid)).unwrap_or(NOBODY)
     }
 
     /// The cache operations that the engine asks for.

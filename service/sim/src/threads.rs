@@ -7,6 +7,7 @@ use buffersync_kernel::world;
 
 use crate::books::Checked;
 use crate::note;
+use crate::plan::UIDS;
 use crate::simulation::Simulation;
 
 impl Simulation {
@@ -36,10 +37,9 @@ impl Simulation {
         inner.watchdogs.push(watchdog);
         inner.books.follow(false)?;
         drop(inner);
-        if worked {
-            note!(self, "a worker has done a job");
-        }
-        Ok(worked)
+        let Some(uid) = worked else { return Ok(false) };
+        note!(self, "a worker has done a job");
+        UIDS.contains(&uid).then_some(true).ok_or_else(|| format!("a job belongs to uid {uid}"))
     }
 
     /// All threads take turns until they have nothing to do.

@@ -19,12 +19,13 @@ impl Arbiter {
         self.reactor.turn(&clock::now, &mut |wake| self.woken(wake))
     }
 
-    /// One job of a sync worker; false if there is none that it may do now.
-    pub fn turn_worker(&self, watchdog: &mut Watchdog) -> bool {
-        let Some(job) = self.queue.try_take() else { return false };
+    /// One job of a sync worker. Returns the uid to which it belonged; `None` if there is none that may be done now.
+    pub fn turn_worker(&self, watchdog: &mut Watchdog) -> Option<u32> {
+        let job = self.queue.try_take()?;
+        let uid = job.uid();
         let mut report = |outcome| self.reported(outcome);
         jobs::do_job(&self.queue, job, self.sight, &self.slices, watchdog, &mut report);
-        true
+        Some(uid)
     }
 
     /// One turn of the thread that closes descriptors.
