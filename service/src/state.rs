@@ -547,6 +547,28 @@ impl State {
         }
     }
 
+    /// Ends a grant whose work is finished, or a part of it: there is no fence.
+    pub fn end_finished(
+        &mut self,
+        id: GroupId,
+        token: Token,
+        part: Option<&mut [BufferId]>,
+        now: Time,
+    ) -> Result<(), Error> {
+        let Self { engine, effects, .. } = self;
+        match part {
+            None => {
+                engine.unlock(now, id, token, &[], effects)?;
+                self.end_lock(id, token);
+            }
+            Some(part) => {
+                engine.unlock_part(now, id, token, part, &[], &[], effects)?;
+                self.end_part(id, token, part);
+            }
+        }
+        Ok(())
+    }
+
     /// A part of a grant is over, or all of it.
     pub fn end_part(&mut self, id: GroupId, token: Token, part: &[BufferId]) {
         let Some(left) = self.engine.held(id, token).map(Iterator::count) else {
