@@ -249,53 +249,59 @@ impl Arbiter {
         result
     }
 
-    /// Carries out effects until there are none: a channel that is lost closes its group, which has effects.
+    /// Carries out effects until there are none: a channel that is lost closes its group, which has effects. (Most calls
+    /// have none, so each effect is carried out by a function that those calls do not enter.)
     pub(crate) fn carry_out(&self, state: &mut State, now: Time) {
         while let Some(effect) = state.effects.pop() {
-            match effect {
-                Effect::Sync { job: id, group, waits, ops } => {
-                    let (looks, operations) = (state.looks(waits), state.operations(ops));
-                    let uid = state.uid_of(group, ops);
-                    self.queue.push(Job::Sync(SyncJob { id, uid, looks, operations }));
-                }
-                Effect::Wait { job: id, group, waits, until } => {
-                    let (looks, uid) = (state.looks(waits), state.sessions.uid(group));
-                    state.waits.begin(&self.queue, WaitJob { id, uid, looks, until });
-                }
-                Effect::DropWait { job } => {
-                    state.waits.end(&self.queue, &self.reactor, job);
-                }
-                Effect::Granted { group, grant } => state.announce(group, grant, now),
-                Effect::LockFailed { group, token, buffer, reason, cause } => {
-                    state.sessions.give_up(group, token);
-                    state.lock_failed(group, token, (buffer, reason, cause), now);
-                }
-                Effect::TimedOut { group, token, by } => {
-                    state.sessions.give_up(group, token);
-                    state.tell(group, outbox::timed_out(token, by), now);
-                }
-                Effect::Wounded { group, token } => {
-                    state.sessions.give_up(group, token);
-                    state.tell(group, outbox::wounded(token), now);
-                }
-                Effect::Contended { group, token, deadline } => {
-                    state.sessions.contended(group, token);
-                    state.expect_read(group, token, now);
-                    state.tell(group, outbox::contended(token, deadline), now);
-                }
-                Effect::Evicted { group, token, cause, by } => {
-                    state.evicted(group, (token, cause, by), now);
-                }
-                Effect::DropFence { fence } => {
-                    state.releases.drop_one(&self.reactor, fence);
-                }
-                Effect::Remember { buffer } => state.registry.remember(buffer),
-                Effect::Forget { buffer } => {
-                    let identity = state.registry.forget(buffer);
-                    // If nothing is remembered, marks are forgotten, too.
-                    if let Some(identity) = identity.filter(|_| self.config.max_remembered > 0) {
-                        state.youth.settle(identity, now);
-                    }
+            self.carry_out_one(state, effect, now);
+        }
+    }
+
+    #[inline(never)]
+    fn carry_out_one(&self, state: &mut State, effect: Effect, now: Time) {
+        match effect {
+            Effect::Sync { job: id, group, waits, ops } => {
+                let (looks, operations) = (state.looks(waits), state.operations(ops));
+                let uid = state.uid_of(group, ops);
+                self.queue.push(Job::Sync(SyncJob { id, uid, looks, operations }));
+            }
+            Effect::Wait { job: id, group, waits, until } => {
+                let (looks, uid) = (state.looks(waits), state.sessions.uid(group));
+                state.waits.begin(&self.queue, WaitJob { id, uid, looks, until });
+            }
+            Effect::DropWait { job } => {
+                state.waits.end(&self.queue, &self.reactor, job);
+            }
+            Effect::Granted { group, grant } => state.announce(group, grant, now),
+            Effect::LockFailed { group, token, buffer, reason, cause } => {
+                state.sessions.give_up(group, token);
+                state.lock_failed(group, token, (buffer, reason, cause), now);
+            }
+            Effect::TimedOut { group, token, by } => {
+                state.sessions.give_up(group, token);
+                state.tell(group, outbox::timed_out(token, by), now);
+            }
+            Effect::Wounded { group, token } => {
+                state.sessions.give_up(group, token);
+                state.tell(group, outbox::wounded(token), now);
+            }
+            Effect::Contended { group, token, deadline } => {
+                state.sessions.contended(group, token);
+                state.expect_read(group, token, now);
+                state.tell(group, outbox::contended(token, deadline), now);
+            }
+            Effect::Evicted { group, token, cause, by } => {
+                state.evicted(group, (token, cause, by), now);
+            }
+            Effect::DropFence { fence } => {
+                state.releases.drop_one(&self.reactor, fence);
+            }
+            Effect::Remember { buffer } => state.registry.remember(buffer),
+            Effect::Forget { buffer } => {
+                let identity = state.registry.forget(buffer);
+                // If nothing is remembered, marks are forgotten, too.
+                if let Some(identity) = identity.filter(|_| self.config.max_remembered > 0) {
+                    state.youth.settle(identity, now);
                 }
             }
         }

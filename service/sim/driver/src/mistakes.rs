@@ -64,7 +64,7 @@ pub const MISTAKES: &[Mistake] = &[
         "state.rs", "now < self.until\n", "now > self.until\n"),
     // Effects and records.
     mistake("a fence that nobody needs stays in the reactor",
-        "arbiter.rs", "                    state.releases.drop_one(&self.reactor, fence);\n", "                    let _ = fence;\n"),
+        "arbiter.rs", "                state.releases.drop_one(&self.reactor, fence);\n", "                let _ = fence;\n"),
     mistake("a release fence that fails counts as signalled",
         "arbiter.rs", "let ok = sync_file::status(fence.as_fd()) == Status::Signalled;", "let ok = sync_file::status(fence.as_fd()) != Status::Pending;"),
     mistake("the reactor is not told the next deadline",
