@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use buffersync_testbed::checkout::{cache, out, target};
 use buffersync_testbed::command::made;
-use buffersync_testbed::{programs, Accel, Failure, Run, Testbed, Where};
+use buffersync_testbed::{programs, Failure, Run, Testbed, Where};
 use serde_json::Value;
 
+use crate::counted;
 use crate::ratios::figure;
 
 /// A flood may make the victim's times this much longer than threads that only burn processor time do.
@@ -24,8 +25,7 @@ const NEWCOMER: &str = "newcomer.json";
 /// Measures, and prints the tables; `only` names floods by a word of their name. In the guest whatever `place` says
 /// about its accelerator: only this clock gives the same ratios again.
 pub fn run(place: Where, limit: Option<Duration>, only: &[&str]) -> Result<i32, Failure> {
-    let place = if place == Where::Native { place } else { Where::Guest(Accel::Counted) };
-    let testbed = Testbed::prepare(place, &cache())?;
+    let testbed = Testbed::prepare(counted(place), &cache())?;
     let stage = programs::stage(&programs::release_programs()?)?;
     let out = out();
     let words: String = only.iter().map(|word| format!(" '{word}'")).collect();

@@ -22,14 +22,14 @@ use std::time::Duration;
 
 use buffersync_testbed::checkout::{cache, out, root, target};
 use buffersync_testbed::command::made;
-use buffersync_testbed::{programs, Failure, Run, Testbed, Where};
+use buffersync_testbed::{programs, Accel, Failure, Run, Testbed, Where};
 use serde_json::Value;
 
 /// Where the guest's program leaves what it has measured.
 const RAW: &str = "bench.json";
 /// Before the number of a start: what `buffersync-bench alone` printed then.
 const ALONE: &str = "alone.json";
-const STARTS: usize = 7;
+const STARTS: usize = 3;
 
 /// Runs both, or the one that is named: `engine`, `service`; `cost` is a part of `engine`, and `floods` is run by its
 /// name alone. With `check` the
@@ -83,32 +83,40 @@ fn run_engine(which: &[&str]) -> Result<i32, Failure> {
     Ok(status.code().unwrap_or(1))
 }
 
+/// Two boots: what nobody contends is measured in a guest whose clock counts instructions, all else in a guest with
+/// a clock of its own.
 fn measure(place: Where, limit: Option<Duration>) -> Result<Value, Failure> {
-    let testbed = Testbed::prepare(place, &cache())?;
     let stage = programs::stage(&programs::release_programs()?)?;
     let out = out();
     let _ = fs::remove_file(out.join(RAW));
-    let command = format!(
-        "cd /tmp; bin=$BUFFERSYNC_STAGE/bin; \
-         for start in $(seq {STARTS}); do \
+    let limit = limit.unwrap_or(Duration::from_secs(900));
+    let run = |testbed: Testbed, what: &str| {
+        let command = format!("cd /tmp; bin=$BUFFERSYNC_STAGE/bin; {what}");
+        let run = Run { command: &command, stage: &stage, out: &out, limit };
+        let mut demo = String::new();
+        let status = testbed.run(&run, &mut |line| {
+            println!("{line}");
+            if line.starts_with("demo: ") {
+                demo = line.to_string();
+            }
+        })?;
+        (status == 0)
+            .then_some(demo)
+            .ok_or_else(|| Failure(format!("the measurement ended with {status}")))
+    };
+    let counted = Testbed::prepare(counted(place), &cache())?;
+    let starts = format!(
+        "for start in $(seq {STARTS}); do \
          echo bench: alone, start $start of {STARTS}; \
          $bin/buffersync-stack -- $bin/buffersync-bench alone > $BUFFERSYNC_OUT/{ALONE}.$start || exit 1; \
-         done; \
-         $bin/buffersync-stack -- $bin/buffersync-bench run $BUFFERSYNC_OUT/{RAW} || exit 1; \
+         done"
+    );
+    run(counted, &starts)?;
+    let rest = format!(
+        "$bin/buffersync-stack -- $bin/buffersync-bench run $BUFFERSYNC_OUT/{RAW} || exit 1; \
          $bin/buffersync-stack -- $bin/buffersync-demo run --out /tmp/demo"
     );
-    let limit = limit.unwrap_or(Duration::from_secs(900));
-    let run = Run { command: &command, stage: &stage, out: &out, limit };
-    let mut demo = String::new();
-    let status = testbed.run(&run, &mut |line| {
-        println!("{line}");
-        if line.starts_with("demo: ") {
-            demo = line.to_string();
-        }
-    })?;
-    if status != 0 {
-        return Err(Failure(format!("the measurement ended with {status}")));
-    }
+    let demo = run(Testbed::prepare(place, &cache())?, &rest)?;
     let text = made(fs::read_to_string(out.join(RAW)), RAW)?;
     let measured = serde_json::from_str(&text);
     let mut measured: Value = measured.map_err(|error| Failure(format!("{RAW}: {error}")))?;
@@ -116,6 +124,15 @@ fn measure(place: Where, limit: Option<Duration>) -> Result<Value, Failure> {
     measured["alone"] = alone(&out)?;
     made(fs::write(out.join(RAW), format!("{measured:#}\n")), RAW)?;
     Ok(measured)
+}
+
+/// The place for ratios that have to come out again: its clock counts instructions.
+fn counted(place: Where) -> Where {
+    if place == Where::Native {
+        place
+    } else {
+        Where::Guest(Accel::Counted)
+    }
 }
 
 /// The cost of an uncontended lock, over all starts.
