@@ -21,7 +21,11 @@ const COMMAND: &str = "$BUFFERSYNC_STAGE/bin/buffersync-stack \
 
 /// Runs it. The demo's last line is the last that is printed to standard output.
 pub fn run(options: &Options) -> Result<i32, Failure> {
-    let stage = programs::stage(&programs::bins(&["buffersync-demo", "buffersync-stack", programs::SERVICE])?)?;
+    let stage = programs::stage(&programs::bins(&[
+        "buffersync-demo",
+        "buffersync-stack",
+        programs::SERVICE,
+    ])?)?;
     let testbed = Testbed::prepare(options.place, &cache())?.with_devices();
     let out = out();
     let made_here = out.join("demo");

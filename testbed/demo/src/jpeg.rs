@@ -2,10 +2,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
 //! The encoder: reads a frame with the CPU, row by row while it encodes, and writes its stream into a dma-buf.
+//!
+//! It takes its time, as an encoder of a fixed clock does: also on a fast machine the camera is faster. In the control run
+//! this is what tears the frames.
 
 use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use buffersync_testbed_guest::dmabuf::Mapping;
 use buffersync_testbed_guest::picture::{self, Rows, HEIGHT, WIDTH};
@@ -17,6 +22,9 @@ use crate::Failure;
 pub const BYTES: usize = 256 * 1024;
 /// Colour bars are sharp edges, which a low quality blurs.
 const QUALITY: u8 = 90;
+
+/// A frame takes at least a hundred milliseconds: three frames of the camera.
+const ROW: Duration = Duration::from_micros(210);
 
 /// A stream that was written.
 pub struct Stream {
@@ -30,7 +38,11 @@ pub struct Stream {
 pub fn encode(frame: &Mapping, stream: &mut Mapping) -> Result<Stream, Failure> {
     let rows = RefCell::default();
     let mut output = Output { memory: stream, at: 0, hasher: DefaultHasher::new() };
-    Encoder::new(&mut output, QUALITY).encode_image(Input { memory: frame, rows: &rows })?;
+    Encoder::new(&mut output, QUALITY).encode_image(Input {
+        memory: frame,
+        rows: &rows,
+        began: Instant::now(),
+    })?;
     let Output { at: bytes, hasher, .. } = output;
     Ok(Stream { bytes, hash: hasher.finish(), rows: rows.into_inner() })
 }
@@ -45,6 +57,7 @@ pub fn hash(stream: &[u8]) -> u64 {
 struct Input<'a> {
     memory: &'a Mapping,
     rows: &'a RefCell<Rows>,
+    began: Instant,
 }
 
 impl ImageBuffer for Input<'_> {
@@ -61,6 +74,7 @@ impl ImageBuffer for Input<'_> {
     }
 
     fn fill_buffers(&self, number: u16, [luma, blue, red, _]: &mut [Vec<u8>; 4]) {
+        thread::sleep((ROW * number.into()).saturating_sub(self.began.elapsed()));
         let row = picture::row(self.memory, number.into());
         self.rows.borrow_mut().see(number.into(), &row);
         for pixel in row.chunks_exact(4) {

@@ -12,17 +12,35 @@ pub struct Lane {
     pub name: &'static str,
     pub role: &'static str,
     pub device: bool,
+    /// Bars at the same time.
+    pub rows: usize,
+}
+
+impl Lane {
+    /// The row of a bar, which shows the `nth` buffer of a lock.
+    pub fn row(&self, span: &Span, nth: usize) -> usize {
+        match span.frame {
+            // The camera has a row for each of its buffers.
+            Some(_) if self.role == "camera" => {
+                let number = |name: &String| name.trim_start_matches("in").parse().ok();
+                span.buffers.get(nth).and_then(number).unwrap_or(0) % self.rows
+            }
+            // The display locks a frame while it still has the one before.
+            Some(frame) if self.role == "display" => (frame % self.rows as u64) as usize,
+            _ => nth,
+        }
+    }
 }
 
 /// The lanes, from the producer down. The last one has no part in the pipeline.
 pub const LANES: [Lane; 7] = [
-    Lane { name: "camera", role: "camera", device: false },
-    Lane { name: "vivid", role: "camera", device: true },
-    Lane { name: "codec", role: "codec", device: false },
-    Lane { name: "writer", role: "writer", device: false },
-    Lane { name: "display", role: "display", device: false },
-    Lane { name: "cirrus", role: "display", device: true },
-    Lane { name: "stuck", role: "stuck", device: false },
+    Lane { name: "camera", role: "camera", device: false, rows: 6 },
+    Lane { name: "vivid", role: "camera", device: true, rows: 6 },
+    Lane { name: "codec", role: "codec", device: false, rows: 2 },
+    Lane { name: "writer", role: "writer", device: false, rows: 1 },
+    Lane { name: "display", role: "display", device: false, rows: 2 },
+    Lane { name: "cirrus", role: "display", device: true, rows: 1 },
+    Lane { name: "stuck", role: "stuck", device: false, rows: 1 },
 ];
 
 const MILLI: u64 = 1_000_000;

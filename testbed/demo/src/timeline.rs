@@ -21,10 +21,7 @@ const MARGIN: f64 = 20.0;
 const NAMES: f64 = 70.0;
 /// Room above the bars of a lane, for numbers and marks.
 const STRIP: f64 = 20.0;
-const BAR: f64 = 20.0;
-/// A lane has room for several bars: the codec locks two buffers at once, and the camera more.
-const LANE: f64 = STRIP + ROWS as f64 * BAR + 8.0;
-const ROWS: usize = 3;
+const BAR: f64 = 16.0;
 const RED: &str = "#d00000";
 
 /// The camera's buffers have warm colours, the codec's have cold ones.
@@ -72,6 +69,10 @@ pub fn draw(locked: &Spans, control: &Spans) -> String {
     svg.finish(WIDTH, bottom + MARGIN)
 }
 
+fn height(lane: &Lane) -> f64 {
+    STRIP + lane.rows as f64 * BAR + 8.0
+}
+
 /// A window of time on the page.
 struct Panel<'a> {
     story: &'a Story,
@@ -90,8 +91,9 @@ impl Panel<'_> {
         self.left + NAMES + part * (self.width - NAMES)
     }
 
+    /// The top of a lane.
     fn lane(&self, nth: usize) -> f64 {
-        self.top + nth as f64 * LANE
+        self.top + self.lanes[..nth].iter().map(height).sum::<f64>()
     }
 
     /// Draws everything, and returns where it ends on the page.
@@ -104,17 +106,17 @@ impl Panel<'_> {
             let (x, style) = (self.x(evicted), format!("stroke=\"{RED}\" stroke-width=\"2\""));
             svg.line((x, self.top), (x, bottom), &style);
             let style = format!("font-size=\"13\" font-weight=\"bold\" fill=\"{RED}\"");
-            svg.text((x + 8.0, bottom - LANE / 2.0 + 4.0), &style, "evicted");
+            svg.text((x + 8.0, bottom - BAR), &style, "evicted");
         }
         for (nth, lane) in self.lanes.iter().enumerate() {
             let y = self.lane(nth);
             let end = self.left + self.width;
             svg.line((self.left, y), (end, y), "stroke=\"#ccc\"");
             let style = "font-size=\"13\" font-weight=\"bold\" fill=\"#222\"";
-            svg.text((self.left, y + LANE / 2.0 + 2.0), style, lane.name);
+            svg.text((self.left, y + STRIP + 6.0), style, lane.name);
             let kind = if lane.device { "device" } else { "process" };
             let style = "font-size=\"11\" fill=\"#666\"";
-            svg.text((self.left, y + LANE / 2.0 + 16.0), style, kind);
+            svg.text((self.left, y + STRIP + 20.0), style, kind);
             let Story { from, to, .. } = *self.story;
             let spans = self.spans.get(lane.role).into_iter().flatten();
             for span in spans.filter(|span| span.asked < to && span.ended.max(span.work.1) > from) {
@@ -148,19 +150,20 @@ impl Panel<'_> {
         let frames = &self.story.frames;
         let followed = span.frame.is_some_and(|frame| frames.contains(&frame));
         let strong = followed || frames.is_empty();
-        for (row, buffer) in span.buffers.iter().enumerate() {
+        for (nth, buffer) in span.buffers.iter().enumerate() {
+            let row = lane.row(span, nth);
             let (y, colour) = (top + STRIP + row as f64 * BAR, colour(buffer));
             let (from, to, corner) = if lane.device {
                 (span.work.0, span.work.1, 7)
             } else {
-                self.wait(svg, span, row, y);
+                self.wait(svg, span, nth, y);
                 (span.granted, span.ended, 0)
             };
             if to <= self.story.from || from >= self.story.to {
                 continue;
             }
             // The buffer that is read comes first.
-            let torn = span.torn && row == 0;
+            let torn = span.torn && nth == 0;
             let opacity = if strong { "1" } else { "0.25" };
             let outline = match (torn, followed) {
                 (true, _) => format!("stroke=\"{RED}\" stroke-width=\"2\""),
@@ -187,16 +190,16 @@ impl Panel<'_> {
     }
 
     /// A wait for the lock. A long one has a label with the buffers.
-    fn wait(&self, svg: &mut Svg, span: &Span, row: usize, y: f64) {
+    fn wait(&self, svg: &mut Svg, span: &Span, nth: usize, y: f64) {
         let (x, end) = (self.x(span.asked), self.x(span.granted));
         if end - x < 0.5 {
             return;
         }
         let style = "fill=\"url(#wait)\" stroke=\"#bbb\" stroke-width=\"0.6\"";
-        svg.rect((x, y + 5.0), (end - x, BAR - 10.0), style);
+        svg.rect((x, y + 4.0), (end - x, BAR - 8.0), style);
         let text = format!("waits for {}", span.buffers.join(" and "));
         let width = text_width(&text, 11.0) + 6.0;
-        if row == 0 && end - x > width + 10.0 {
+        if nth == 0 && end - x > width + 10.0 {
             let x = x + (end - x - width) / 2.0;
             svg.rect((x, y + 1.0), (width, BAR - 2.0), "fill=\"white\"");
             svg.label((x, y), (width, BAR), "fill=\"#333\"", &[&text]);

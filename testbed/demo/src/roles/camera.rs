@@ -36,6 +36,9 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     Ok(pipeline.report)
 }
 
+/// So many buffers are queued together, because a driver that streams needs the next one while it writes one.
+const TOGETHER: usize = 2;
+
 /// Where a buffer is.
 enum Place {
     /// So many neighbours have it.
@@ -43,6 +46,8 @@ enum Place {
     Requested(Request),
     /// Granted; the display may still read it until the fence signals.
     Fenced(Held, OwnedFd),
+    /// Nobody uses it any more.
+    Free(Held),
     /// In the driver since this time.
     Queued(Held, u64),
 }
@@ -83,36 +88,44 @@ impl Pipeline {
             while group.read_event()?.is_some() {}
         }
         for index in 0..FRAMES {
-            let mut place = self.places[index].take().ok_or("a buffer is lost")?;
-            loop {
-                let next = self.next(index, place)?;
-                place = next.0;
-                if !next.1 {
-                    break;
-                }
+            let place = self.places[index].take().ok_or("a buffer is lost")?;
+            self.places[index] = Some(self.moved(index, place)?);
+        }
+        let is_free = |place: &Option<Place>| matches!(place, Some(Place::Free(_)));
+        if self.places.iter().filter(|place| is_free(place)).count() < TOGETHER {
+            return Ok(());
+        }
+        for index in 0..FRAMES {
+            if let Some(Place::Free(held)) =
+                self.places[index].take_if(|place| matches!(place, Place::Free(_)))
+            {
+                self.places[index] = Some(self.queue(index, held)?);
             }
-            self.places[index] = Some(place);
         }
         Ok(())
     }
 
-    /// The place of a buffer now, and if it has moved.
-    fn next(&self, index: usize, place: Place) -> Result<(Place, bool), Failure> {
-        Ok(match place {
-            Place::Neighbours(0) => (Place::Requested(self.buffers.ask(&[index])?), true),
+    /// The place to which a buffer can go without a wait.
+    fn moved(&self, index: usize, place: Place) -> Result<Place, Failure> {
+        match place {
+            Place::Neighbours(0) => {
+                let request = self.buffers.ask(&[index])?;
+                self.moved(index, Place::Requested(request))
+            }
             Place::Requested(mut request) => {
                 if !request.is_granted()? {
-                    return Ok((Place::Requested(request), false));
+                    return Ok(Place::Requested(request));
                 }
                 let held = request.wait()?;
-                match held.acquire_fence()? {
-                    Some(fence) => (Place::Fenced(held, fence), true),
-                    None => (self.queue(index, held)?, false),
-                }
+                let fence = held.acquire_fence()?;
+                Ok(match fence {
+                    Some(fence) => Place::Fenced(held, fence),
+                    None => Place::Free(held),
+                })
             }
-            Place::Fenced(held, fence) if is_readable(&fence)? => (self.queue(index, held)?, false),
-            other => (other, false),
-        })
+            Place::Fenced(held, fence) if is_readable(&fence)? => Ok(Place::Free(held)),
+            other => Ok(other),
+        }
     }
 
     fn queue(&self, index: usize, held: Held) -> Result<Place, Failure> {
