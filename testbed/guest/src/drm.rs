@@ -61,7 +61,13 @@ pub fn open(card: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open(card)
 }
 
+/// The name of a card's driver. A card of hardware is not opened for that: the opener would be its master for a moment,
+/// and somebody else would not become it.
 fn driver_of(card: &Path) -> io::Result<String> {
+    let name = card.file_name().unwrap_or_default().to_string_lossy();
+    if let Ok(driver) = std::fs::read_link(format!("/sys/class/drm/{name}/device/driver")) {
+        return Ok(driver.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    }
     let card = open(card)?;
     let mut name = [0; 32];
     let mut version = Version {
