@@ -287,7 +287,7 @@ impl Demo {
     /// So many frames are saved. With locks the stuck process starts after a third of the run, and after two thirds
     /// there is a picture of the screen, while frames flow.
     fn progress(&self, count: u64, locks: bool, processes: &mut Processes) -> Result<(), Failure> {
-        if count % 20 == 0 {
+        if count.is_multiple_of(20) {
             println!("  {count} frames");
         }
         if locks && count == self.frames / 3 {

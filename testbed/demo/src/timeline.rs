@@ -264,7 +264,7 @@ fn legend(svg: &mut Svg, top: f64) -> f64 {
         };
         entry(svg, top, &format!("fill=\"{colour}\""), text);
     }
-    let torn = format!("rx=\"7\" fill=\"#2e86ab\" stroke=\"{RED}\" stroke-width=\"2\"");
+    let torn = format!("fill=\"#2e86ab\" stroke=\"{RED}\" stroke-width=\"2\"");
     for (style, text) in [
         ("fill=\"url(#wait)\" stroke=\"#bbb\"", "process waits for its lock"),
         ("fill=\"#2e86ab\"", "process holds the buffer (or just uses it)"),

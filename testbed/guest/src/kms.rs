@@ -117,7 +117,7 @@ impl Display {
             ("CRTC_Y", 0),
             ("CRTC_W", width),
             ("CRTC_H", height),
-            ("IN_FENCE_FD", acquire.cast_unsigned()),
+            ("IN_FENCE_FD", acquire as u64),
         ];
         let crtc = [
             ("MODE_ID", self.mode),

@@ -208,12 +208,16 @@ fn a_picture_comes_on_the_screen_behind_its_acquire_fence() {
     pending.signal();
     assert!(is_readable(&flip, long()), "the page flip does not end");
 
-    // The next picture takes its place, and the CPU may draw.
+    // The CPU may draw when the next picture has taken its place, which waits for a fence, too.
+    let pending = Pending::new();
     let drawing = painter.ask(0);
     assert!(!painter.has(&drawing), "granted while it is on the screen");
     let other = screen.lock(1);
-    let flip = display.show(pictures[1], None).expect("a page flip");
+    let acquire = Some(pending.sync_file.as_fd());
+    let flip = display.show(pictures[1], acquire).expect("a page flip");
     screen.group.unlock_fenced(&grant, &flip);
+    assert!(!painter.has(&drawing), "granted before the page flip");
+    pending.signal();
     let drawn = painter.group.granted(&drawing);
     assert!(has_signalled(&flip), "granted while it is on the screen");
     painter.group.unlock(&drawn);

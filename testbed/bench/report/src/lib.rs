@@ -84,7 +84,7 @@ fn run_engine(which: &[&str]) -> Result<i32, Failure> {
 }
 
 fn measure(place: Where, limit: Option<Duration>) -> Result<Value, Failure> {
-    let testbed = Testbed::prepare(place, &cache())?;
+    let testbed = Testbed::prepare(place, &cache())?.with_devices();
     let stage = programs::stage(&programs::release_programs()?)?;
     let out = out();
     let _ = fs::remove_file(out.join(RAW));
