@@ -26,7 +26,7 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     pipeline.camera.start()?;
     while pipeline.report.frames < task.frames {
         pipeline.wait()?;
-        while let Some(captured) = pipeline.camera.take()? {
+        if let Some(captured) = pipeline.camera.take()? {
             pipeline.hand_on(captured)?;
         }
         pipeline.advance()?;
