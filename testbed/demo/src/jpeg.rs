@@ -3,8 +3,8 @@
 
 //! The encoder: reads a frame with the CPU, row by row while it encodes, and writes its stream into a dma-buf.
 //!
-//! It takes its time, as an encoder of a fixed clock does: also on a fast machine the camera is faster. In the control run
-//! this is what tears the frames.
+//! It takes its time, as an encoder of a fixed clock does: also on a fast machine the camera is faster. In the
+//! control run this is what tears the frames.
 
 use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hasher};

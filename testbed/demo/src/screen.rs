@@ -19,8 +19,8 @@ use crate::Failure;
 const TRIES: u32 = 10;
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Saves a picture of the screen as `screen.png` in this folder, which is below the testbed's out folder. It has to be a
-/// whole frame of the camera.
+/// Saves a picture of the screen as `screen.png` in this folder, which is below the testbed's out folder. It has to
+/// be a whole frame of the camera.
 pub fn shoot(folder: &Path) -> Result<(), Failure> {
     let out = std::env::var_os("BUFFERSYNC_OUT").ok_or("BUFFERSYNC_OUT is not set")?;
     for attempt in 1..=TRIES {

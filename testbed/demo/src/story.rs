@@ -134,8 +134,8 @@ impl<'a> Way<'a> {
     }
 }
 
-/// One frame's way through the pipeline, with locks, and the camera's next lock of its buffer: the shortest one, but not
-/// the first, during which programs and devices start.
+/// One frame's way through the pipeline, with locks, and the camera's next lock of its buffer: the shortest one, but
+/// not the first, during which programs and devices start.
 pub fn hand_over(spans: &Spans) -> Story {
     let ways = of(spans, "camera").iter().skip(10).filter_map(|camera| Way::of(camera, spans));
     let way = ways.min_by_key(|way| way.ends().saturating_sub(way.camera.asked));
@@ -189,8 +189,8 @@ pub fn hand_over(spans: &Spans) -> Story {
     story
 }
 
-/// A frame that the codec found torn, and the camera's use of its buffer that did it: the last one that began before the
-/// codec had read it.
+/// A frame that the codec found torn, and the camera's use of its buffer that did it: the last one that began before
+/// the codec had read it.
 struct Torn<'a> {
     reader: &'a Span,
     writer: &'a Span,

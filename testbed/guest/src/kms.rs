@@ -6,7 +6,8 @@
 //! A commit takes an acquire fence (IN_FENCE_FD) and makes a fence that signals when its picture is on the screen
 //! (OUT_FENCE_PTR). From then on the picture *before* is not read any more: the fence is that picture's release fence.
 //!
-//! The ioctls are written down here, because the conformance suite uses them on Android, and AOSP has no crate for them.
+//! The ioctls are written down here, because the conformance suite uses them on Android, and AOSP has no crate for
+//! them.
 
 mod uapi;
 

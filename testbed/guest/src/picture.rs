@@ -3,10 +3,10 @@
 
 //! The picture of the camera, and how a reader sees from it alone if it is whole.
 //!
-//! vivid paints vertical colour bars and moves them by eight pixels for each frame ([`crate::v4l2`] asks for that). So
-//! all rows of a frame are alike, and the rows of two frames are not. A reader that finds two kinds of rows has parts of
-//! several captures: the frame is *torn*. Above the bars is vivid's text, with the frame's time and number; its rows
-//! are left out.
+//! vivid paints vertical colour bars and moves them by eight pixels for each frame ([`crate::v4l2`] asks for that).
+//! So all rows of a frame are alike, and the rows of two frames are not. A reader that finds two kinds of rows has
+//! parts of several captures: the frame is *torn*. Above the bars is vivid's text, with the frame's time and number;
+//! its rows are left out.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher};

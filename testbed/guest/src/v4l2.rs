@@ -6,8 +6,8 @@
 //!
 //! V4L2 knows no fences. From QBUF to DQBUF a buffer is the device's, and nothing but the two calls says so.
 //!
-//! The ioctls are written down here: of the two crates for V4L2, `v4l2r` and `v4l` make theirs with bindgen, which needs
-//! libclang wherever this is built.
+//! The ioctls are written down here: of the two crates for V4L2, `v4l2r` and `v4l` make theirs with bindgen, which
+//! needs libclang wherever this is built.
 
 mod uapi;
 

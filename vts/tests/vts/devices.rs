@@ -3,8 +3,8 @@
 
 //! Real drivers: a V4L2 camera and a KMS display, against readers and writers on the CPU.
 //!
-//! The camera is locked from QBUF to DQBUF, the display until a page flip's fence has signalled. What the camera wrote is
-//! seen in its picture ([`buffersync_testbed_guest::picture`]).
+//! The camera is locked from QBUF to DQBUF, the display until a page flip's fence has signalled. What the camera
+//! wrote is seen in its picture ([`buffersync_testbed_guest::picture`]).
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -3,8 +3,8 @@
 
 //! The display: shows the camera's frames on cirrus, by KMS.
 //!
-//! A frame is locked for as long as it is on the screen. The commit that shows the next one makes a fence, which signals
-//! when the next one is on the screen. It is the release fence of the frame before.
+//! A frame is locked for as long as it is on the screen. The commit that shows the next one makes a fence, which
+//! signals when the next one is on the screen. It is the release fence of the frame before.
 
 use std::os::fd::{AsFd, OwnedFd};
 
