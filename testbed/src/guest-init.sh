@@ -21,9 +21,15 @@ mount -t tracefs tracing /sys/kernel/tracing 2>/dev/null
 
 # A binder device for each of the lanes in which tests run.
 lanes=lane0,lane1,lane2,lane3,lane4
-for module in /modules/*.ko; do
+# The camera and the display of a machine that has them (`DEVICES` in vm.rs).
+[ "$DEVICES" ] && devices=/devices
+for module in /modules/*.ko ${devices:+$devices/*.ko}; do
     options=
-    case $module in *binder_linux.ko) options=devices=binder,hwbinder,vndbinder,$lanes ;; esac
+    case $module in
+    *binder_linux.ko) options=devices=binder,hwbinder,vndbinder,$lanes ;;
+    # One webcam that captures, and nothing else of what vivid can be.
+    *vivid.ko) options='node_types=0x1 num_inputs=1 input_types=0' ;;
+    esac
     insmod "$module" $options || echo "init: cannot load $module"
 done
 
@@ -33,7 +39,7 @@ for device in binder hwbinder vndbinder; do
     ln -sf ../$device /dev/binderfs/$device
 done
 # Clients run under users of their own.
-chmod 0666 /dev/binder /dev/hwbinder /dev/vndbinder /dev/lane* /dev/dma_heap/* /dev/udmabuf /dev/dri/* 2>/dev/null
+chmod 0666 /dev/binder /dev/hwbinder /dev/vndbinder /dev/lane* /dev/dma_heap/* /dev/udmabuf /dev/dri/* /dev/video* 2>/dev/null
 chmod 0755 /dev/dma_heap /dev/dri 2>/dev/null
 
 ip link set lo up

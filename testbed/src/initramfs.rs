@@ -30,6 +30,9 @@ const MODULES: [&str; 9] = [
     "fuse",
 ];
 
+/// Modules of the camera and the display. Only a machine that has both loads them, because they take time.
+const DEVICES: [&str; 2] = ["vivid", "cirrus"];
+
 /// Users of the guest: root, the service, and one for each client.
 const PASSWD: &str = "\
 root:x:0:0::/:/bin/sh
@@ -38,6 +41,8 @@ camera:x:1101:1101::/:/bin/false
 codec:x:1102:1102::/:/bin/false
 preview:x:1103:1103::/:/bin/false
 stuck:x:1104:1104::/:/bin/false
+writer:x:1105:1105::/:/bin/false
+display:x:1106:1106::/:/bin/false
 nobody:x:65534:65534::/:/bin/false
 ";
 
@@ -46,14 +51,16 @@ pub fn make(parts: &Parts, cache: &Path) -> Result<PathBuf, Failure> {
     let image = cache.join("initramfs.cpio");
     let stamp = cache.join("initramfs.stamp");
     let (modules, busybox) = (parts.modules.display(), parts.busybox.display());
-    let of = format!("{modules}\n{busybox}\n{MODULES:?}\n{INIT}{PASSWD}");
+    let of = format!("{modules}\n{busybox}\n{MODULES:?}{DEVICES:?}\n{INIT}{PASSWD}");
     if image.exists() && fs::read_to_string(&stamp).is_ok_and(|made_of| made_of == of) {
         return Ok(image);
     }
     progress("making the guest's initramfs");
-    let modules = modules::collect(&parts.modules, &MODULES, &parts.busybox)?;
+    let collect = |wanted: &[&str]| modules::collect(&parts.modules, wanted, &parts.busybox);
+    let always = collect(&MODULES)?.len();
+    let modules = collect(&[&MODULES[..], &DEVICES].concat())?;
     let busybox = during(parts.busybox.display(), fs::read(&parts.busybox))?;
-    let bytes = during("initramfs", archive(&modules, &busybox))?;
+    let bytes = during("initramfs", archive(modules.split_at(always), &busybox))?;
     let fresh = cache.join(format!(".initramfs-{}", std::process::id()));
     during(fresh.display(), fs::write(&fresh, bytes))?;
     during(image.display(), fs::rename(&fresh, &image))?;
@@ -61,11 +68,13 @@ pub fn make(parts: &Parts, cache: &Path) -> Result<PathBuf, Failure> {
     Ok(image)
 }
 
-fn archive(modules: &[Module], busybox: &[u8]) -> std::io::Result<Vec<u8>> {
+/// `modules`: those that are always loaded, and the rest of those for the devices.
+fn archive(modules: (&[Module], &[Module]), busybox: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut archive = Archive::new(Vec::new());
-    for folder in
-        ["bin", "dev", "etc", "host", "modules", "out", "proc", "run", "stage", "sys", "tmp"]
-    {
+    for folder in [
+        "bin", "dev", "devices", "etc", "host", "modules", "out", "proc", "run", "stage", "sys",
+        "tmp",
+    ] {
         archive.folder(folder)?;
     }
     archive.file("init", 0o755, INIT.as_bytes())?;
@@ -81,9 +90,11 @@ fn archive(modules: &[Module], busybox: &[u8]) -> std::io::Result<Vec<u8>> {
         .collect();
     archive.file("etc/group", 0o644, group.as_bytes())?;
     // Numbered: the script loads them in the order of their names.
-    for (position, module) in modules.iter().enumerate() {
-        let path = format!("modules/{position:02}-{}.ko", module.name);
-        archive.file(&path, 0o644, &module.object)?;
+    for (folder, modules) in [("modules", modules.0), ("devices", modules.1)] {
+        for (position, module) in modules.iter().enumerate() {
+            let path = format!("{folder}/{position:02}-{}.ko", module.name);
+            archive.file(&path, 0o644, &module.object)?;
+        }
     }
     archive.finish()
 }

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`provision`], [`modules`], [`cpio`], [`initramfs`] | get the parts, and make the guest's root of them |
 //! | [`vm`], [`native`], [`selftest`] | run a command in the guest, or here; know nothing of what is run |
+//! | [`screen`] | pictures of the guest's display |
 //! | [`programs`] | builds the project's programs for it |
 //! | [`checkout`], [`command`] | folders and commands of the host, for all commands of `cargo xtask` |
 
@@ -24,6 +25,7 @@ pub mod modules;
 pub mod native;
 pub mod programs;
 pub mod provision;
+pub mod screen;
 pub mod selftest;
 pub mod vm;
 
@@ -105,6 +107,15 @@ impl Testbed {
                 let initramfs = initramfs::make(&parts, cache)?;
                 vm::Machine::new(parts, initramfs, accel, cache).map(Self::Guest)
             }
+        }
+    }
+
+    /// The same with a camera and a display, which a run finds in its guest: drivers vivid and cirrus. They make
+    /// the boot longer. A machine of one's own ([`Where::Native`]) has what it has.
+    pub fn with_devices(self) -> Self {
+        match self {
+            Self::Guest(machine) => Self::Guest(machine.with_devices()),
+            Self::Native => Self::Native,
         }
     }
 

@@ -92,9 +92,9 @@ fn advice(why: &str, kernel: bool, busybox: bool, qemu: bool) -> Failure {
     if kernel {
         text.push_str(&format!(
             "  a Linux kernel >= 6.12 with CONFIG_UDMABUF and CONFIG_DMABUF_HEAPS_SYSTEM built in,\n  \
-             and binder_linux, vgem, 9p and 9pnet_virtio built in or as modules: set {KERNEL} to its\n  \
-             bzImage and {MODULES} to its lib/modules/VERSION (Debian: unpack linux-image-6.12*\n  \
-             with dpkg -x)\n"
+             and binder_linux, vgem, 9p and 9pnet_virtio built in or as modules, vivid and cirrus\n  \
+             for the demo: set {KERNEL} to its bzImage and {MODULES} to its lib/modules/VERSION (Debian:\n  \
+             unpack linux-image-6.12* with dpkg -x)\n"
         ));
     }
     if busybox {

@@ -17,12 +17,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::provision::Parts;
+use crate::screen::Screen;
 use crate::{during, progress, Accel, Failure, Run};
 
 /// The line before the output, by `guest-init.sh`: the command starts.
 const BEGIN: &str = "@@ output";
 /// The end of the last line of output, by `guest-init.sh`.
 const END: &str = "@@ end of output";
+/// Before the name of a file in the out folder. The command prints such a line when it wants a picture of the
+/// display, a PPM. It finds the file when the picture is whole.
+const SCREENSHOT: &str = "@@ screenshot ";
 /// What the kernel's log has if QEMU's translator has crashed it. Linux patches its code while it boots (static
 /// keys), with a breakpoint in the meantime. The translator can deliver that to the other processor when the
 /// patch is finished and the kernel expects it no more: one boot in some hundreds.
@@ -44,6 +48,8 @@ pub struct Machine {
     kvm: bool,
     /// The clock counts instructions.
     counted: bool,
+    /// A camera and a display.
+    devices: bool,
     work: PathBuf,
 }
 
@@ -56,12 +62,18 @@ impl Machine {
         cache: &Path,
     ) -> Result<Self, Failure> {
         let (kvm, counted) = (accel == Accel::Kvm, accel == Accel::Counted);
-        let mut machine = Self { parts, initramfs, kvm, counted, work: cache.join("vm") };
+        let work = cache.join("vm");
+        let mut machine = Self { parts, initramfs, kvm, counted, devices: false, work };
         during(machine.work.display(), fs::create_dir_all(&machine.work))?;
         if accel == Accel::Auto {
             machine.kvm = machine.probe_kvm();
         }
         Ok(machine)
+    }
+
+    /// The same machine with a camera and a display.
+    pub fn with_devices(self) -> Self {
+        Self { devices: true, ..self }
     }
 
     /// True if KVM boots the guest in good time. A /dev/kvm that opens proves nothing: nested machines hang.
@@ -118,8 +130,20 @@ impl Machine {
         };
         progress(format_args!("booting the guest ({how})"));
         let begin = Instant::now();
-        let mut qemu = Qemu(during("qemu", self.command(run, accel, &console, &status).spawn())?);
-        let end = self.stream(&mut qemu, run, begin, up, line);
+        let mut command = self.command(run, accel, &console, &status);
+        let screen = self.devices.then(|| Screen::of_boot(&boot));
+        if let Some(screen) = &screen {
+            screen.connect(&mut command);
+        }
+        let mut qemu = Qemu(during("qemu", command.spawn())?);
+        let mut each = |text: &str| match (text.strip_prefix(SCREENSHOT), &screen) {
+            (Some(file), Some(screen)) => screen.shoot(&run.out.join(file)),
+            _ => {
+                line(text);
+                Ok(())
+            }
+        };
+        let end = self.stream(&mut qemu, run, begin, up, &mut each);
         let said = qemu.stop();
         let (status, said) = (take(&status), format!("{}{said}", end_of(&take(&console))));
         let failure = match (end, parse_status(&status)) {
@@ -144,7 +168,10 @@ impl Machine {
         qemu.arg("-kernel").arg(&self.parts.kernel).arg("-initrd").arg(&self.initramfs);
         // Each policy that a test loads leaves 18 kB in the kernel's log, where the test looks for denials.
         let log = "log_buf_len=4M";
-        qemu.args(["-append", &format!("console=ttyS0 panic=1 quiet security=selinux {log}")]);
+        // A word that the kernel does not know is in the environment of guest-init.sh.
+        let devices = if self.devices { "DEVICES=1" } else { "" };
+        let words = format!("console=ttyS0 panic=1 quiet security=selinux {log} {devices}");
+        qemu.args(["-append", &words]);
         qemu.arg("-serial").arg(format!("file:{}", console.display()));
         qemu.args(["-serial", "stdio"]);
         qemu.arg("-serial").arg(format!("file:{}", status.display()));
@@ -169,7 +196,7 @@ impl Machine {
         run: &Run<'_>,
         begin: Instant,
         up: &mut bool,
-        line: &mut dyn FnMut(&str),
+        line: &mut dyn FnMut(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let output = qemu.0.stdout.take().ok_or_else(|| Failure("qemu has no output".into()))?;
         let (sender, lines) = channel();
@@ -196,12 +223,12 @@ impl Machine {
                         continue;
                     }
                     let Some(last) = text.strip_suffix(END) else {
-                        line(&text);
+                        line(&text)?;
                         continue;
                     };
                     // The command did not end its last line.
                     if !last.is_empty() {
-                        line(last);
+                        line(last)?;
                     }
                     return Ok(());
                 }

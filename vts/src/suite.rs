@@ -21,6 +21,8 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use buffersync_testbed_guest::kms::Display;
+use buffersync_testbed_guest::v4l2::Camera;
 use libtest_mimic::{Arguments, ColorSetting, Conclusion, Failed, Trial};
 use nix::sys::memfd::{memfd_create, MemFdCreateFlag};
 
@@ -55,6 +57,8 @@ pub enum Need {
     Root,
     /// For fences that a test can signal.
     Vgem,
+    /// A camera and a display that nobody else looks at: drivers vivid and cirrus.
+    Devices,
     /// The kernel's trace of ioctls.
     Kprobes,
     /// `BUFFERSYNC_VTS_STRESS_SECONDS`: too long for every run.
@@ -66,6 +70,7 @@ impl Need {
         match self {
             Self::Root => nix::unistd::geteuid().is_root(),
             Self::Vgem => buffersync_testbed_guest::vgem::Vgem::open().is_ok(),
+            Self::Devices => Camera::is_there() && Display::is_there(),
             Self::Kprobes => {
                 let file = Path::new(crate::trace::TRACING).join("kprobe_events");
                 File::options().append(true).open(file).is_ok()

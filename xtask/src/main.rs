@@ -33,7 +33,7 @@ use buffersync_testbed::checkout::{cache, out};
 use buffersync_testbed::{programs, Accel, Failure, Run, Testbed, Where};
 
 const HELP: &str = "\
-cargo xtask demo [OPTIONS]              camera -> codec -> preview on a real kernel
+cargo xtask demo [OPTIONS]              a video pipeline over real drivers on a real kernel
 cargo xtask test [OPTIONS] [STEP...]    every check, or these steps; `test --list` names them
 cargo xtask vts [OPTIONS]               the conformance suite: requirement by requirement
 cargo xtask soak [OPTIONS] [WORD...]    everything at once, for long; nothing may be granted twice or leak
@@ -52,6 +52,7 @@ OPTIONS
   --limit SECONDS       when a run in the testbed counts as hung (testbed: 600)
   --list                test: the names of the steps
   --no-build            testbed: with the programs that were built for the last run
+  --devices             testbed: with a camera and a display (vivid, cirrus)
   --check               bench: whether the service's ratios are within their bounds
   --minutes N           soak: how long (30)
   --seed S              soak: what happens by chance (1)
@@ -73,6 +74,7 @@ struct Options {
     prefix: PathBuf,
     destdir: Option<PathBuf>,
     build: bool,
+    devices: bool,
     check: bool,
     list: bool,
     minutes: Option<u64>,
@@ -148,6 +150,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         prefix: "/usr/local".into(),
         destdir: None,
         build: true,
+        devices: false,
         check: false,
         list: false,
         minutes: None,
@@ -181,6 +184,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
             "--prefix" => options.prefix = folder(args.next(), "--prefix")?,
             "--destdir" => options.destdir = Some(folder(args.next(), "--destdir")?),
             "--no-build" => options.build = false,
+            "--devices" => options.devices = true,
             "--check" => options.check = true,
             "--list" => options.list = true,
             "--debug" => options.release = false,
@@ -227,7 +231,10 @@ fn install(options: &Options) -> Result<i32, Failure> {
 fn run_in_testbed(options: &Options) -> Result<i32, Failure> {
     let command = options.words.join(" ");
     let stage = if options.build { programs::stage_for(&command)? } else { cache().join("stage") };
-    let testbed = Testbed::prepare(options.place, &cache())?;
+    let mut testbed = Testbed::prepare(options.place, &cache())?;
+    if options.devices {
+        testbed = testbed.with_devices();
+    }
     let limit = options.limit.unwrap_or(Duration::from_secs(600));
     let out = out();
     let run = Run { command: &command, stage: &stage, out: &out, limit };

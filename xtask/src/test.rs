@@ -104,6 +104,10 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
         || guests.iter().any(|name| steps.wants(name))
     {
         match Testbed::prepare(options.place, &cache()) {
+            // The suite has tests of them.
+            Ok(testbed) if steps.wants("vts") => {
+                steps.in_the_testbed(options, &testbed.with_devices(), &guests)
+            }
             Ok(testbed) => steps.in_the_testbed(options, &testbed, &guests),
             Err(failure) => steps.counts.fail(&failure.0),
         }

@@ -17,7 +17,7 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
     let mut report = prepare(&suite)?;
     let stage = programs::stage(&[programs::bins(&[])?, suite].concat())?;
     clients::install(&stage, false)?;
-    let testbed = Testbed::prepare(options.place, &cache())?;
+    let testbed = Testbed::prepare(options.place, &cache())?.with_devices();
     let limit = options.limit.unwrap_or(Duration::from_secs(1200));
     let mut good = true;
     lanes::run(&testbed, &stage, &out(), limit, &script::jobs(), &mut |done| {

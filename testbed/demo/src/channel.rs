@@ -4,13 +4,11 @@
 //! The messages between two neighbours of the pipeline, over a Unix socket.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 use buffersync_testbed_guest::fdpass;
-
-use crate::frame;
 
 /// One end of the connection.
 #[derive(Debug)]
@@ -22,7 +20,12 @@ pub struct Slot {
     /// The index among the buffers that were passed.
     pub index: usize,
     /// The number of the frame.
-    pub sequence: u64,
+    pub frame: u64,
+    /// The content, as its producer saw it under its lock: of a picture the number of the capture, of a stream its
+    /// hash.
+    pub content: u64,
+    /// The bytes of a stream.
+    pub bytes: usize,
 }
 
 impl Channel {
@@ -40,24 +43,38 @@ impl Channel {
         fdpass::send(&self.0, &fds)
     }
 
-    pub fn receive(&self) -> io::Result<Vec<DmaBuf>> {
+    /// Receives buffers of this size.
+    pub fn receive(&self, bytes: usize) -> io::Result<Vec<DmaBuf>> {
         let fds = fdpass::receive(&self.0)?;
-        Ok(fds.into_iter().map(|fd| DmaBuf::new(fd, frame::BYTES)).collect())
+        Ok(fds.into_iter().map(|fd| DmaBuf::new(fd, bytes)).collect())
     }
 
     pub fn send(&mut self, slot: Slot) -> io::Result<()> {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&(slot.index as u64).to_ne_bytes());
-        bytes[8..].copy_from_slice(&slot.sequence.to_ne_bytes());
-        self.0.write_all(&bytes)
+        let words = [slot.index as u64, slot.frame, slot.content, slot.bytes as u64];
+        self.0.write_all(words.map(u64::to_ne_bytes).as_flattened())
+    }
+
+    /// Gives a buffer back. Its producer may have ended after the last frame.
+    pub fn give_back(&mut self, slot: Slot) -> io::Result<()> {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset};
+        match self.send(slot) {
+            Err(error) if matches!(error.kind(), BrokenPipe | ConnectionReset) => Ok(()),
+            other => other,
+        }
     }
 
     /// Waits for the neighbour's next message.
     pub fn next(&mut self) -> io::Result<Slot> {
-        let mut bytes = [[0; 8]; 2];
+        let mut bytes = [[0; 8]; 4];
         self.0.read_exact(bytes.as_flattened_mut())?;
-        let [index, sequence] = bytes.map(u64::from_ne_bytes);
-        let index = usize::try_from(index).map_err(|_| io::ErrorKind::InvalidData)?;
-        Ok(Slot { index, sequence })
+        let [index, frame, content, bytes] = bytes.map(u64::from_ne_bytes);
+        let size = |word| usize::try_from(word).map_err(|_| io::ErrorKind::InvalidData);
+        Ok(Slot { index: size(index)?, frame, content, bytes: size(bytes)? })
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

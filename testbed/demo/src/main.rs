@@ -1,10 +1,13 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! `buffersync-demo`: a video pipeline. Each part is a process with its own user.
+//! `buffersync-demo`: a video pipeline on real drivers. Each part is a process with its own user.
 //!
 //! ```text
-//! camera --in0..3--> codec --out0..3--> preview        stuck: takes out0 and never lets go
+//!           in0..5         out0..2
+//! camera -----+---> codec ---------> writer       stuck: takes out0 and never lets go
+//! (vivid)     |    (JPEG)           (files)
+//!             +---> display (cirrus)
 //! ```
 //!
 //! The buffers are dma-bufs of the system heap. Processes pass them over Unix sockets, like HALs, with
@@ -16,16 +19,14 @@
 //! comes after it. The control run is the same code without the lock calls. Nothing else differs, so
 //! the locks are what prevents the torn frames of that run.
 //!
-//! Camera and codec have devices that finish later ([`device`]). They unlock with a fence as soon as
-//! they have handed in the work. So the codec is granted a frame that the sensor still writes, and
-//! hands in its own work. The preview reads with the CPU, so it is granted the frame when it is
-//! finished.
+//! Nobody in the pipeline draws anything. That a frame is whole is seen in vivid's picture
+//! ([`buffersync_testbed_guest::picture`]), by the encoder while it encodes.
 
 mod channel;
-mod device;
-mod frame;
+mod jpeg;
 mod orchestrator;
 mod roles;
+mod screen;
 mod span;
 mod story;
 mod svg;
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 
 type Failure = Box<dyn std::error::Error>;
 
-const USAGE: &str = "usage: buffersync-demo run [--out FOLDER] [--frames N]";
+const USAGE: &str = "usage: buffersync-demo run [--out FOLDER] [--frames N] [--screenshot]";
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -55,15 +56,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &[String]) -> Result<(), Failure> {
-    let (mut out, mut frames) = (PathBuf::from("."), 300);
+    let mut demo = orchestrator::Demo { out: PathBuf::from("."), frames: 60, screenshot: false };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
-        let value = args.next().ok_or(USAGE)?;
         match arg.as_str() {
-            "--out" => out = PathBuf::from(value),
-            "--frames" => frames = value.parse()?,
+            "--out" => demo.out = PathBuf::from(args.next().ok_or(USAGE)?),
+            "--frames" => demo.frames = args.next().ok_or(USAGE)?.parse()?,
+            "--screenshot" => demo.screenshot = true,
             _ => return Err(USAGE.into()),
         }
     }
-    orchestrator::run(&out, frames)
+    demo.run()
 }

@@ -3,85 +3,120 @@
 
 //! Runs the pipeline once with locks and once without, and adds up what its processes report.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use buffersync_client::BufferSync;
+use buffersync_testbed_guest::kms::{self, Display};
 use buffersync_testbed_guest::user::User;
+use buffersync_testbed_guest::v4l2::{self, Camera};
 use nix::fcntl::{fcntl, FcntlArg, FdFlag};
 
-use crate::span::{overlap, Span, Spans};
-use crate::timeline;
-use crate::Failure;
+use crate::span::{Span, Spans};
+use crate::{screen, timeline, Failure};
 
-pub const ROLES: [&str; 4] = ["camera", "codec", "preview", "stuck"];
+pub const ROLES: [&str; 5] = ["camera", "codec", "writer", "display", "stuck"];
+const USERS: [User; 5] = [User::CAMERA, User::CODEC, User::WRITER, User::DISPLAY, User::STUCK];
+const STUCK: usize = 4;
 /// The longest time for one run, also on a slow emulated machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The reports of all processes of a run.
 #[derive(Default)]
 struct Outcome {
-    frames: u64,
+    /// The frames that each role has had, or for the stuck one its evictions.
+    counts: BTreeMap<&'static str, u64>,
+    devices: BTreeMap<&'static str, String>,
     torn: u64,
-    evicted: u64,
     seconds: f64,
     spans: Spans,
 }
 
-/// Runs the demo. Its last line has the result.
-pub fn run(out: &Path, frames: u64) -> Result<(), Failure> {
-    fs::create_dir_all(out)?;
-    let service = BufferSync::connect()?;
-    let before = Counters::read(&service)?;
-    println!("{frames} frames through buffersync:");
-    let locked = run_pipeline(frames, true)?;
-    let after = Counters::settled(&service)?;
-    let cache_ops = after.issued - before.issued;
-    let bracketing = after.bracketing - before.bracketing;
-    println!("the same pipeline without locks:");
-    let control = run_pipeline(frames, false)?;
-    fs::write(out.join("timeline.svg"), timeline::draw(&locked.spans, &control.spans))?;
-
-    let overlap = overlap(locked.spans.values().flatten());
-    print_table(&locked);
-    println!(
-        "{:.1} s with locks, {:.1} s without; timeline.svg shows the hand-over of frames",
-        locked.seconds, control.seconds
-    );
-    println!(
-        "torn and control_torn count torn reads: codec and preview each read every frame once, so \
-         {frames} frames can count {} times",
-        2 * frames
-    );
-    println!(
-        "demo: frames={} torn={} control_torn={} evicted={} cache_ops={cache_ops} \
-         bracketing_ops={bracketing} overlap_ms={}",
-        locked.frames,
-        locked.torn,
-        control.torn,
-        locked.evicted,
-        overlap / 1_000_000
-    );
-    let good = locked.frames == frames
-        && control.frames == frames
-        && locked.torn == 0
-        && control.torn > 0
-        && locked.evicted == 1
-        && cache_ops < bracketing
-        && overlap >= 1_000_000;
-    if good {
-        Ok(())
-    } else {
-        // The line above shows the reason, and must stay the last one.
-        std::process::exit(1)
+impl Outcome {
+    fn count(&self, role: &str) -> u64 {
+        self.counts.get(role).copied().unwrap_or(0)
     }
+
+    fn device(&self, role: &str) -> &str {
+        self.devices.get(role).map_or("none", String::as_str)
+    }
+}
+
+/// The command line.
+pub struct Demo {
+    pub out: PathBuf,
+    pub frames: u64,
+    /// The testbed takes a picture of the screen when it is asked to.
+    pub screenshot: bool,
+}
+
+impl Demo {
+    /// Runs the demo. Its last line has the result.
+    pub fn run(&self) -> Result<(), Failure> {
+        check_devices()?;
+        fs::create_dir_all(&self.out)?;
+        let service = BufferSync::connect()?;
+        let before = Counters::read(&service)?;
+        let frames = self.frames;
+        println!("{frames} frames with locks:");
+        let locked = self.pipeline(true)?;
+        let after = Counters::settled(&service)?;
+        let cache_ops = after.issued - before.issued;
+        let bracketing = after.bracketing - before.bracketing;
+        println!("the same without locks:");
+        let control = self.pipeline(false)?;
+        let drawn = timeline::draw(&locked.spans, &control.spans);
+        fs::write(self.out.join("timeline.svg"), drawn)?;
+
+        print_table(&locked);
+        println!("{:.1} s with locks, {:.1} s without", locked.seconds, control.seconds);
+        let (encoded, shown) = (locked.count("writer"), locked.count("display"));
+        let evicted = locked.count("stuck");
+        println!(
+            "demo: camera={} display={} frames={} torn={} control_torn={} evicted={evicted} \
+             cache_ops={cache_ops} bracketing_ops={bracketing} encoded={encoded} shown={shown}",
+            locked.device("camera"),
+            locked.device("display"),
+            locked.count("camera"),
+            locked.torn,
+            control.torn,
+        );
+        let is_good = locked.count("camera") == frames
+            && (encoded, shown) == (frames, frames)
+            && control.count("writer") == frames
+            && locked.torn == 0
+            && control.torn > 0
+            && evicted == 1
+            && cache_ops < bracketing;
+        if is_good {
+            Ok(())
+        } else {
+            // The line above shows the reason, and must stay the last one.
+            std::process::exit(1)
+        }
+    }
+}
+
+/// Fails, and says what is missing, if this machine has not both devices.
+fn check_devices() -> Result<(), Failure> {
+    let camera = format!("a camera of the driver {} (modprobe {0})", v4l2::DRIVER);
+    let display =
+        format!("a display of the driver {} (QEMU's -vga cirrus; modprobe {0})", kms::DRIVER);
+    let wanted = [(Camera::is_there(), camera), (Display::is_there(), display)];
+    let missing: Vec<String> =
+        wanted.into_iter().filter(|(is_there, _)| !is_there).map(|(_, what)| what).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("the demo needs {}: there is none here", missing.join(" and ")).into())
 }
 
 fn print_table(locked: &Outcome) {
@@ -111,30 +146,63 @@ enum Said {
     End(usize),
 }
 
-fn run_pipeline(frames: u64, locks: bool) -> Result<Outcome, Failure> {
-    let begin = Instant::now();
-    let (camera, codec_in) = UnixStream::pair()?;
-    let (codec_out, preview) = UnixStream::pair()?;
-    let (codec_stuck, stuck) = UnixStream::pair()?;
-    let (say, said) = channel();
-    let mut processes = Processes(Vec::new());
-    let mut start = |role: usize, user, sockets: Vec<UnixStream>| -> Result<(), Failure> {
-        processes.0.push(spawn(role, user, frames, locks, sockets, say.clone())?);
-        Ok(())
-    };
-    start(0, User::CAMERA, vec![camera])?;
-    if locks {
-        start(1, User::CODEC, vec![codec_in, codec_out, codec_stuck])?;
-        start(2, User::PREVIEW, vec![preview])?;
-        start(3, User::STUCK, vec![stuck])?;
-    } else {
-        start(1, User::CODEC, vec![codec_in, codec_out])?;
-        start(2, User::PREVIEW, vec![preview])?;
+impl Demo {
+    fn pipeline(&self, locks: bool) -> Result<Outcome, Failure> {
+        let begin = Instant::now();
+        let folder = Folder::new()?;
+        let (camera_codec, codec_camera) = UnixStream::pair()?;
+        let (camera_display, display) = UnixStream::pair()?;
+        let (codec_writer, writer) = UnixStream::pair()?;
+        let (codec_stuck, stuck) = UnixStream::pair()?;
+        let mut codec = vec![codec_camera, codec_writer];
+        let mut sockets =
+            vec![vec![camera_codec, camera_display], vec![], vec![writer], vec![display]];
+        if locks {
+            codec.push(codec_stuck);
+            sockets.push(vec![stuck]);
+        }
+        sockets[1] = codec;
+        let (say, said) = channel();
+        let mut processes = Processes(Vec::new());
+        for (role, sockets) in sockets.into_iter().enumerate() {
+            let process = spawn(role, self.frames, locks, &folder.0, sockets, say.clone())?;
+            processes.0.push(process);
+        }
+        drop(say);
+        let mut outcome = self.listen(&mut processes, &said, locks)?;
+        outcome.seconds = begin.elapsed().as_secs_f64();
+        folder.save(&self.out, if locks { "frame" } else { "control" })?;
+        Ok(outcome)
     }
-    drop(say);
-    let mut outcome = listen(&mut processes, &said, frames)?;
-    outcome.seconds = begin.elapsed().as_secs_f64();
-    Ok(outcome)
+}
+
+/// A folder of the writer's, who may not write anywhere else.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self, Failure> {
+        let path = std::env::temp_dir().join(format!("buffersync-demo-{}", std::process::id()));
+        let folder = Self(path);
+        fs::create_dir(&folder.0)?;
+        let User(writer) = User::WRITER;
+        std::os::unix::fs::chown(&folder.0, Some(writer), Some(writer))?;
+        Ok(folder)
+    }
+
+    /// Copies the frames out, under another name.
+    fn save(&self, out: &Path, name: &str) -> Result<(), Failure> {
+        for entry in fs::read_dir(&self.0)?.flatten() {
+            let file = entry.file_name().to_string_lossy().replacen("frame", name, 1);
+            fs::copy(entry.path(), out.join(file))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The children of a run, which end with it.
@@ -151,14 +219,15 @@ impl Drop for Processes {
 
 fn spawn(
     role: usize,
-    user: User,
     frames: u64,
     locks: bool,
+    folder: &Path,
     sockets: Vec<UnixStream>,
     say: Sender<Said>,
 ) -> Result<Child, Failure> {
-    let mut command = user.command(std::env::current_exe()?);
+    let mut command = USERS[role].command(std::env::current_exe()?);
     command.args([ROLES[role], &frames.to_string(), if locks { "locks" } else { "no-locks" }]);
+    command.arg(folder);
     for socket in &sockets {
         // Only this child inherits it: our copy is closed before the next child starts.
         fcntl(socket.as_raw_fd(), FcntlArg::F_SETFD(FdFlag::empty()))?;
@@ -178,44 +247,58 @@ fn spawn(
     Ok(child)
 }
 
-fn listen(
-    processes: &mut Processes,
-    said: &Receiver<Said>,
-    frames: u64,
-) -> Result<Outcome, Failure> {
-    let begin = Instant::now();
-    let mut outcome = Outcome::default();
-    let mut done = vec![false; processes.0.len()];
-    let mut failure: Option<String> = None;
-    while done.iter().any(|done| !done) {
-        let left = PATIENCE.saturating_sub(begin.elapsed());
-        match said.recv_timeout(left).map_err(|_| "the pipeline hangs")? {
-            Said::Line(role, line) => {
-                if let Some(why) = line.strip_prefix("error ") {
-                    // The first error is the cause; the neighbours only lose their sockets.
-                    failure.get_or_insert_with(|| format!("{}: {why}", ROLES[role]));
-                } else {
-                    take(&mut outcome, role, &line)?;
-                    // Stuck starts after a third of the run, or early if it is a short one.
-                    if line == format!("progress {}", (frames / 3 / 50).max(1) * 50) {
-                        let stuck = processes.0.get_mut(3).and_then(|child| child.stdin.take());
-                        if let Some(mut go) = stuck {
-                            go.write_all(b"!")?;
-                        }
+impl Demo {
+    fn listen(
+        &self,
+        processes: &mut Processes,
+        said: &Receiver<Said>,
+        locks: bool,
+    ) -> Result<Outcome, Failure> {
+        let begin = Instant::now();
+        let mut outcome = Outcome::default();
+        let mut done = vec![false; processes.0.len()];
+        let mut failure: Option<String> = None;
+        while done.iter().any(|done| !done) {
+            let left = PATIENCE.saturating_sub(begin.elapsed());
+            match said.recv_timeout(left).map_err(|_| "the pipeline hangs")? {
+                Said::Line(role, line) => {
+                    if let Some(why) = line.strip_prefix("error ") {
+                        // The first error is the cause; the neighbours only lose their sockets.
+                        failure.get_or_insert_with(|| format!("{}: {why}", ROLES[role]));
+                    } else if let Some(count) = line.strip_prefix("progress ") {
+                        self.progress(count.parse()?, locks, processes)?;
+                    } else {
+                        take(&mut outcome, ROLES[role], &line)?;
+                    }
+                }
+                Said::End(role) => {
+                    let status = processes.0[role].wait()?;
+                    done[role] = true;
+                    if !status.success() {
+                        let why = failure.unwrap_or_else(|| format!("{}: {status}", ROLES[role]));
+                        return Err(first_cause(said, why).into());
                     }
                 }
             }
-            Said::End(role) => {
-                let status = processes.0[role].wait()?;
-                done[role] = true;
-                if !status.success() {
-                    let why = failure.unwrap_or_else(|| format!("{}: {status}", ROLES[role]));
-                    return Err(first_cause(said, why).into());
-                }
-            }
         }
+        Ok(outcome)
     }
-    Ok(outcome)
+
+    /// So many frames are saved. With locks the stuck process starts after a third of the run, and after two thirds
+    /// there is a picture of the screen, while frames flow.
+    fn progress(&self, count: u64, locks: bool, processes: &mut Processes) -> Result<(), Failure> {
+        if count.is_multiple_of(20) {
+            println!("  {count} frames");
+        }
+        if locks && count == self.frames / 3 {
+            let stuck = processes.0.get_mut(STUCK).and_then(|child| child.stdin.take());
+            stuck.ok_or("there is no stuck process")?.write_all(b"!")?;
+        }
+        if locks && self.screenshot && count == self.frames * 2 / 3 {
+            screen::shoot(&self.out)?;
+        }
+        Ok(())
+    }
 }
 
 /// Waits a moment for a better reason: a process that lost its neighbour may report before the neighbour.
@@ -235,23 +318,18 @@ fn first_cause(said: &Receiver<Said>, heard: String) -> String {
     heard
 }
 
-fn take(outcome: &mut Outcome, role: usize, line: &str) -> Result<(), Failure> {
-    if let Some(count) = line.strip_prefix("progress ") {
-        println!("  {count} frames");
+fn take(outcome: &mut Outcome, role: &'static str, line: &str) -> Result<(), Failure> {
+    if let Some(device) = line.strip_prefix("device ") {
+        outcome.devices.insert(role, device.to_string());
     } else if let Some(span) = Span::from_line(line) {
         outcome.torn += u64::from(span.torn);
-        outcome.spans.entry(ROLES[role]).or_default().push(span);
+        outcome.spans.entry(role).or_default().push(span);
     } else if let Some(counts) = line.strip_prefix("done ") {
         let counts: Vec<u64> = counts.split(' ').filter_map(|word| word.parse().ok()).collect();
         let [frames, evicted] = counts[..] else {
-            return Err(format!("{} said {line:?}", ROLES[role]).into());
+            return Err(format!("{role} said {line:?}").into());
         };
-        match ROLES[role] {
-            "preview" => outcome.frames = frames,
-            "stuck" => outcome.evicted = evicted,
-            // For other roles this counts the grants with an eviction mark.
-            _ => {}
-        }
+        outcome.counts.insert(role, if role == ROLES[STUCK] { evicted } else { frames });
     }
     Ok(())
 }

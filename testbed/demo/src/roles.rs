@@ -3,35 +3,41 @@
 
 //! The processes of the pipeline, and their common code: sockets, locks, reports.
 //!
-//! A role prints lines for its parent: `progress N`, `span ...` ([`crate::span`]), and at the end
+//! A role prints lines for its parent: `progress N`, `device NAME`, `span ...` ([`crate::span`]), and at the end
 //! `done FRAMES EVICTED`, or `error WHY`.
 
 mod camera;
 mod codec;
-mod preview;
+mod display;
 mod stuck;
+mod writer;
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use buffersync_client::{Access, BufferSync, Group, Options, Pending};
+use buffersync_client::{
+    Access, BufferId, BufferSync, Fences, Grant, Group, HoldFrom, Options, Pending,
+};
 use buffersync_testbed_guest::dmabuf::DmaBuf;
 
 use crate::channel::Channel;
-use crate::device::Done;
-use crate::frame::Torn;
 use crate::span::{now, Span};
 use crate::Failure;
 
-/// Buffers between two neighbours: enough for both to work at once.
-const SLOTS: usize = 4;
-/// The longest wait for a lock: four holders may use up their limit of 5 s.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The camera's buffers: one on the screen, one with the encoder, and several queued in the driver.
+const FRAMES: usize = 6;
+/// The codec's buffers.
+const STREAMS: usize = 3;
+/// The longest wait for a lock or a fence, also on a slow emulated machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The command line of a role.
 pub struct Task {
     frames: u64,
     locks: bool,
+    /// Where the writer saves the frames.
+    folder: PathBuf,
     channels: Vec<Channel>,
 }
 
@@ -43,27 +49,18 @@ pub struct Report {
     spans: Vec<Span>,
 }
 
-impl Report {
-    /// Adds the results of a device, which had one job for each span.
-    fn finished(&mut self, jobs: &[Done<Result<(), Torn>>]) {
-        for (span, done) in self.spans.iter_mut().zip(jobs) {
-            span.work = (done.began, done.ended);
-            span.torn = done.result.is_err();
-            span.acquired = done.acquired.filter(|acquired| *acquired > span.granted);
-        }
-    }
-}
-
-/// Runs a role: `ROLE FRAMES locks|no-locks FD...`.
+/// Runs a role: `ROLE FRAMES locks|no-locks FOLDER FD...`.
 pub fn run(role: &str, args: &[String]) -> Result<(), Failure> {
-    let [frames, locks, fds @ ..] = args else { return Err("too few arguments".into()) };
+    let [frames, locks, folder, fds @ ..] = args else { return Err("too few arguments".into()) };
     let channels: Result<Vec<Channel>, Failure> =
         fds.iter().map(|fd| Ok(Channel::inherited(fd.parse()?)?)).collect();
-    let task = Task { frames: frames.parse()?, locks: locks == "locks", channels: channels? };
+    let (frames, locks, folder) = (frames.parse()?, locks == "locks", folder.into());
+    let task = Task { frames, locks, folder, channels: channels? };
     let report = match role {
         "camera" => camera::run(task),
         "codec" => codec::run(task),
-        "preview" => preview::run(task),
+        "writer" => writer::run(task),
+        "display" => display::run(task),
         _ => stuck::run(task),
     }?;
     for span in &report.spans {
@@ -81,94 +78,111 @@ fn next_channel(task: &mut Task) -> Result<Channel, Failure> {
     Ok(task.channels.remove(0))
 }
 
-/// A set of buffers that is locked for each frame. In the control run there is no group.
-struct Lock {
+/// The buffers of a role, in the group in which it locks them. In the control run there is no group.
+struct Buffers {
     group: Option<Group>,
-    names: Vec<String>,
+    members: Vec<Member>,
 }
 
-impl Lock {
-    /// Opens a group of these buffers.
-    fn open(
-        service: Option<&BufferSync>,
-        name: &str,
-        buffers: &[(&DmaBuf, Access, String)],
-    ) -> Result<Self, Failure> {
-        let names = buffers.iter().map(|(_, _, name)| name.clone()).collect();
-        let Some(service) = service else { return Ok(Self { group: None, names }) };
-        let group = service.open_group(name, Options::default())?;
-        for (buffer, access, _) in buffers {
-            group.add(*buffer, *access)?;
+struct Member {
+    name: String,
+    /// Of the group, if there is one.
+    id: Option<BufferId>,
+    access: Access,
+}
+
+impl Buffers {
+    /// Opens the group. Its hold limit counts from the first lock that waits: a camera without light and a paused
+    /// display may keep what nobody else wants.
+    fn open(task: &Task, name: &str) -> Result<Self, Failure> {
+        let options = Options { hold_from: HoldFrom::Conflict, ..Options::default() };
+        let open = || BufferSync::connect()?.open_group(name, options);
+        Ok(Self { group: task.locks.then(open).transpose()?, members: Vec::new() })
+    }
+
+    /// Adds buffers, which are named PREFIX0, PREFIX1, ...
+    fn add(&mut self, buffers: &[DmaBuf], prefix: &str, access: Access) -> Result<(), Failure> {
+        for (nth, buffer) in buffers.iter().enumerate() {
+            let id = self.group.as_ref().map(|group| group.add(buffer, access)).transpose()?;
+            self.members.push(Member { name: format!("{prefix}{nth}"), id, access });
         }
-        Ok(Self { group: Some(group), names })
+        Ok(())
     }
 
-    /// Asks for the buffers and calls `asked`: a later request is now behind this one in the queue. The
-    /// CPU reads the buffers with `verify` when they are granted.
-    fn read(
-        &mut self,
-        sequence: u64,
-        report: &mut Report,
-        asked: impl FnOnce() -> Result<(), Failure>,
-        verify: impl FnOnce() -> Result<(), Torn>,
-    ) -> Result<(), Failure> {
-        self.run(sequence, report, asked, |_| Ok((verify(), None)))
+    /// Asks for a lock of some: a later request is behind this one in the queue from now on.
+    fn ask(&self, which: &[usize]) -> Result<Request, Failure> {
+        let asked = now();
+        let members = which.iter().map(|nth| self.members.get(*nth).ok_or("no such buffer"));
+        let members = members.collect::<Result<Vec<_>, _>>()?;
+        let wants: Vec<(BufferId, Access)> =
+            members.iter().filter_map(|member| Some((member.id?, member.access))).collect();
+        let start = |group: &Group| group.start_lock_some(&wants, PATIENCE);
+        let pending = self.group.as_ref().map(start).transpose()?;
+        let buffers = members.iter().map(|member| member.name.clone()).collect();
+        Ok(Request { asked, pending, buffers })
+    }
+}
+
+/// A lock that was asked for. In the control run there is none, and it counts as granted.
+struct Request {
+    asked: u64,
+    pending: Option<Pending>,
+    buffers: Vec<String>,
+}
+
+impl Request {
+    fn is_granted(&mut self) -> Result<bool, Failure> {
+        Ok(self.pending.as_mut().map(Pending::is_granted).transpose()?.unwrap_or(true))
     }
 
-    /// Like [`Lock::read`], for a device: `submit` gets the acquire fence, and the unlock gets the fence
-    /// that `submit` returns.
-    fn hand_over(
-        &mut self,
-        sequence: u64,
-        report: &mut Report,
-        asked: impl FnOnce() -> Result<(), Failure>,
-        submit: impl FnOnce(Option<OwnedFd>) -> Result<OwnedFd, Failure>,
-    ) -> Result<(), Failure> {
-        self.run(sequence, report, asked, |acquire| Ok((Ok(()), Some(submit(acquire)?))))
+    fn wait(self) -> Result<Held, Failure> {
+        let grant = self.pending.map(Pending::wait).transpose()?;
+        let granted = if grant.is_some() { now() } else { self.asked };
+        Ok(Held { asked: self.asked, granted, grant, buffers: self.buffers })
+    }
+}
+
+/// A lock that is granted.
+struct Held {
+    asked: u64,
+    granted: u64,
+    grant: Option<Grant>,
+    buffers: Vec<String>,
+}
+
+impl Held {
+    /// What a device has to wait for before it begins.
+    fn acquire_fence(&self) -> Result<Option<OwnedFd>, Failure> {
+        let fence = self.grant.as_ref().map(Grant::acquire_fence).transpose()?;
+        Ok(fence.flatten())
     }
 
-    fn run(
-        &mut self,
-        sequence: u64,
-        report: &mut Report,
-        asked: impl FnOnce() -> Result<(), Failure>,
-        work: impl FnOnce(Option<OwnedFd>) -> Result<(Result<(), Torn>, Option<OwnedFd>), Failure>,
-    ) -> Result<(), Failure> {
-        let begin = now();
-        let pending = self.group.as_ref().map(|group| group.start_lock(PATIENCE)).transpose()?;
-        asked()?;
-        let grant = pending.map(Pending::wait).transpose()?;
-        let granted = if grant.is_some() { now() } else { begin };
-        let acquire = match &grant {
-            Some(grant) => {
-                report.evicted += u64::from(grant.buffers().iter().any(|buffer| buffer.evicted));
-                grant.acquire_fence()?
-            }
-            None => None,
-        };
-        let (result, release) = work(acquire)?;
+    /// The device is done; the CPU reads. One call of the service.
+    fn read_with_cpu(&mut self) -> Result<(), Failure> {
+        if let Some(grant) = self.grant.take() {
+            let reads: Vec<(BufferId, Access)> =
+                grant.buffers().iter().map(|buffer| (buffer.id, Access::Read)).collect();
+            self.grant = Some(grant.unlock_with_and_lock_some(Fences::NONE, &reads, PATIENCE)?);
+        }
+        Ok(())
+    }
+
+    /// Unlocks; `fence` signals when the device is done. The work was done at the times `work`.
+    fn unlock(
+        self,
+        fence: Option<OwnedFd>,
+        frame: u64,
+        work: (u64, u64),
+        torn: bool,
+    ) -> Result<Span, Failure> {
         let ended = now();
-        match (grant, release) {
+        match (self.grant, fence) {
             (Some(grant), Some(fence)) => grant.unlock_with(fence)?,
             (Some(grant), None) => grant.unlock()?,
             (None, _) => {}
         }
-        report.spans.push(Span {
-            asked: begin,
-            granted,
-            ended,
-            work: (granted, ended),
-            acquired: None,
-            sequence: Some(sequence),
-            evicted: false,
-            torn: result.is_err(),
-            buffers: self.names.clone(),
-        });
-        Ok(())
+        let Self { asked, granted, buffers, .. } = self;
+        let (frame, evicted) = (Some(frame), false);
+        Ok(Span { asked, granted, ended, work, frame, evicted, torn, buffers })
     }
-}
-
-/// Connects to the service, except in the control run.
-fn service(task: &Task) -> Result<Option<BufferSync>, Failure> {
-    Ok(if task.locks { Some(BufferSync::connect()?) } else { None })
 }

@@ -16,12 +16,11 @@ pub struct Span {
     pub granted: u64,
     /// The time of the unlock or of the eviction.
     pub ended: u64,
-    /// Begin and end of the work. A device works after the unlock, behind a fence.
+    /// Begin and end of the work. Of the camera: when the driver had the buffer; of the display: when it was on the
+    /// screen, which can be after the unlock, behind a fence.
     pub work: (u64, u64),
-    /// The time at which the acquire fence signalled, if that was after the grant.
-    pub acquired: Option<u64>,
     /// The frame; `None` for the stuck holder.
-    pub sequence: Option<u64>,
+    pub frame: Option<u64>,
     pub evicted: bool,
     /// The process has read the frame and found it torn.
     pub torn: bool,
@@ -40,14 +39,10 @@ pub fn now() -> u64 {
 impl Span {
     /// Writes the span as a line of output.
     pub fn to_line(&self) -> String {
-        let sequence = self.sequence.map_or_else(|| "-".into(), |sequence| sequence.to_string());
+        let frame = self.frame.map_or_else(|| "-".into(), |frame| frame.to_string());
         let buffers = self.buffers.join(",");
-        let acquired = self.acquired.unwrap_or(0);
         let Self { asked, granted, ended, work: (began, done), evicted, torn, .. } = self;
-        format!(
-            "span {asked} {granted} {ended} {began} {done} {acquired} {sequence} {evicted} {torn} \
-             {buffers}"
-        )
+        format!("span {asked} {granted} {ended} {began} {done} {frame} {evicted} {torn} {buffers}")
     }
 
     /// Reads a line of [`Span::to_line`].
@@ -56,27 +51,12 @@ impl Span {
         let mut number = || words.next()?.parse::<u64>().ok();
         let (asked, granted, ended) = (number()?, number()?, number()?);
         let work = (number()?, number()?);
-        let acquired = Some(number()?).filter(|acquired| *acquired > 0);
-        let sequence = words.next()?.parse().ok();
+        let frame = words.next()?.parse().ok();
         let evicted = words.next()? == "true";
         let torn = words.next()? == "true";
         let buffers = words.next()?.split(',').map(str::to_string).collect();
-        Some(Self { asked, granted, ended, work, acquired, sequence, evicted, torn, buffers })
+        Some(Self { asked, granted, ended, work, frame, evicted, torn, buffers })
     }
-}
-
-/// The time in which a holder had a grant while an earlier device still worked on its buffers. Without
-/// fences the earlier holder would have kept its lock for that time.
-pub fn overlap<'a>(spans: impl Iterator<Item = &'a Span>) -> u64 {
-    let early = spans.filter_map(|span| Some((span.granted, span.acquired?)));
-    let mut early: Vec<(u64, u64)> = early.filter(|(from, to)| from < to).collect();
-    early.sort_unstable();
-    let (mut total, mut counted) = (0, 0);
-    for (from, to) in early {
-        total += to.saturating_sub(from.max(counted));
-        counted = counted.max(to);
-    }
-    total
 }
 
 #[cfg(test)]
@@ -90,39 +70,14 @@ mod tests {
             granted: 2,
             ended: 30,
             work: (25, 40),
-            acquired: Some(20),
-            sequence: Some(4),
+            frame: Some(4),
             evicted: false,
             torn: true,
             buffers: vec!["in0".into(), "out3".into()],
         };
         assert_eq!(Span::from_line(&span.to_line()), Some(span.clone()));
-        let stuck = Span { sequence: None, evicted: true, torn: false, acquired: None, ..span };
+        let stuck = Span { frame: None, evicted: true, torn: false, ..span };
         assert_eq!(Span::from_line(&stuck.to_line()), Some(stuck));
         assert_eq!(Span::from_line("done 3"), None);
-    }
-
-    #[test]
-    fn overlaps_at_the_same_time_are_counted_once() {
-        let span = |granted, acquired| Span {
-            asked: 0,
-            granted,
-            ended: granted,
-            work: (granted, granted),
-            acquired,
-            sequence: None,
-            evicted: false,
-            torn: false,
-            buffers: Vec::new(),
-        };
-        let spans = [
-            span(10, Some(20)),
-            span(15, Some(30)),
-            span(12, Some(13)),
-            span(50, Some(40)),
-            span(60, Some(65)),
-            span(70, None),
-        ];
-        assert_eq!(overlap(spans.iter()), 25);
     }
 }

@@ -7,21 +7,40 @@
 
 use crate::span::{Span, Spans};
 
-/// A row of a panel: the locks of a process, or the work that its device does behind fences.
+/// A row of a panel: the locks of a process, or the time in which its device has the buffer.
 pub struct Lane {
     pub name: &'static str,
     pub role: &'static str,
     pub device: bool,
+    /// Bars at the same time.
+    pub rows: usize,
+}
+
+impl Lane {
+    /// The row of a bar, which shows the `nth` buffer of a lock.
+    pub fn row(&self, span: &Span, nth: usize) -> usize {
+        match span.frame {
+            // The camera has a row for each of its buffers.
+            Some(_) if self.role == "camera" => {
+                let number = |name: &String| name.trim_start_matches("in").parse().ok();
+                span.buffers.get(nth).and_then(number).unwrap_or(0) % self.rows
+            }
+            // The display locks a frame while it still has the one before.
+            Some(frame) if self.role == "display" => (frame % self.rows as u64) as usize,
+            _ => nth,
+        }
+    }
 }
 
 /// The lanes, from the producer down. The last one has no part in the pipeline.
-pub const LANES: [Lane; 6] = [
-    Lane { name: "camera", role: "camera", device: false },
-    Lane { name: "sensor", role: "camera", device: true },
-    Lane { name: "codec", role: "codec", device: false },
-    Lane { name: "encoder", role: "codec", device: true },
-    Lane { name: "preview", role: "preview", device: false },
-    Lane { name: "stuck", role: "stuck", device: false },
+pub const LANES: [Lane; 7] = [
+    Lane { name: "camera", role: "camera", device: false, rows: 6 },
+    Lane { name: "vivid", role: "camera", device: true, rows: 6 },
+    Lane { name: "codec", role: "codec", device: false, rows: 2 },
+    Lane { name: "writer", role: "writer", device: false, rows: 1 },
+    Lane { name: "display", role: "display", device: false, rows: 2 },
+    Lane { name: "cirrus", role: "display", device: true, rows: 1 },
+    Lane { name: "stuck", role: "stuck", device: false, rows: 1 },
 ];
 
 const MILLI: u64 = 1_000_000;
@@ -87,152 +106,147 @@ fn buffers(span: &Span) -> (&str, &str) {
     }
 }
 
-/// One frame's way from the camera to the preview, with locks. It prefers a frame that shows both
-/// kinds of hand-over: the codec is granted while the sensor still writes, and the preview, a CPU,
-/// waits for the encoder's fence.
+/// What all processes did with a frame, and what the camera did next with its buffer.
+struct Way<'a> {
+    camera: &'a Span,
+    codec: &'a Span,
+    writer: &'a Span,
+    display: &'a Span,
+    again: &'a Span,
+}
+
+impl<'a> Way<'a> {
+    fn of(camera: &'a Span, spans: &'a Spans) -> Option<Self> {
+        let find = |role| of(spans, role).iter().find(|span| span.frame == camera.frame);
+        let later = |span: &&Span| span.frame > camera.frame && span.buffers == camera.buffers;
+        Some(Self {
+            camera,
+            codec: find("codec")?,
+            writer: find("writer")?,
+            display: find("display")?,
+            again: of(spans, "camera").iter().find(later)?,
+        })
+    }
+
+    /// From the camera's request to the next frame in its buffer.
+    fn ends(&self) -> u64 {
+        self.again.work.0.max(self.display.work.1).max(self.writer.ended)
+    }
+}
+
+/// One frame's way through the pipeline, with locks, and the camera's next lock of its buffer: the shortest one, but
+/// not the first, during which programs and devices start.
 pub fn hand_over(spans: &Spans) -> Story {
-    let devices = of(spans, "camera").iter().zip(of(spans, "codec"));
-    let frames = devices.zip(of(spans, "preview"));
-    let chosen = frames.min_by_key(|((camera, codec), preview)| {
-        let early = codec.acquired.is_some_and(|signal| signal > codec.granted + 4 * MILLI);
-        let waits = preview.asked + 2 * MILLI < codec.work.1;
-        (!(early && waits), preview.ended.saturating_sub(camera.asked))
-    });
-    let Some(((camera, codec), preview)) = chosen else { return Story::new(0, 1) };
-    // The text at the encoder's fence needs a seventh of the panel.
-    let to = codec.work.1 + codec.work.1.saturating_sub(camera.asked) / 6;
-    let to = to.max(preview.ended + 6 * MILLI);
-    let mut story = Story::new(camera.asked, to);
-    story.frames.extend(camera.sequence);
-    let frame = camera.sequence.unwrap_or(0);
+    let ways = of(spans, "camera").iter().skip(10).filter_map(|camera| Way::of(camera, spans));
+    let way = ways.min_by_key(|way| way.ends().saturating_sub(way.camera.asked));
+    let Some(way) = way else { return Story::new(0, 1) };
+    let Way { camera, codec, writer, display, again } = &way;
+    let (begin, end) = (camera.asked, way.ends());
+    let mut story = Story::new(begin, end + (end - begin) / 8);
+    story.frames.extend(camera.frame);
+    let frame = camera.frame.unwrap_or(0);
     let (input, output) = buffers(codec);
-    let asks = format!(
-        "asks for {input}, is granted it at {}, tells its sensor to write frame #{frame}, and unlocks \
-         at once with the sensor's fence.",
-        story.at(camera.granted)
+    let queues = format!(
+        "is granted {input} and queues it in its driver (QBUF). V4L2 has no fences: the lock stays until DQBUF, and a \
+         little longer, while the camera looks at the frame with the CPU."
     );
-    story.say("camera", camera.granted, &asks);
-    let writes = format!("writes {input} {}. Then its fence signals.", story.during(camera.work));
-    story.say("sensor", camera.work.0, &writes);
-    let lead = codec.acquired.map_or("after the sensor's fence".into(), |signal| {
-        let lead = signal.saturating_sub(codec.granted) as f64 / MILLI as f64;
-        format!("{lead:.1} ms before the sensor's fence signals")
-    });
-    let is_granted = format!(
-        "is granted {input} and {output} together at {}, {lead}. It gives the frame and the fence to \
-         its encoder, and unlocks with the encoder's fence.",
+    story.say("camera", camera.granted, &queues);
+    let has = format!(
+        "has {input} {}, with others that were queued before. It writes frame #{frame}.",
+        story.during(camera.work)
+    );
+    story.say("vivid", camera.work.0, &has);
+    let encodes = format!(
+        "is granted {input} for reading and {output} for writing at {}, encodes the frame with the CPU, and finds it \
+         whole.",
         story.at(codec.granted)
     );
-    story.say("codec", codec.granted, &is_granted);
-    let encodes = format!(
-        "begins after the sensor's fence and after the frame before; reads {input} and writes \
-         {output} {}. Then its fence signals.",
-        story.during(codec.work)
+    story.say("codec", codec.granted, &encodes);
+    let saves =
+        format!("is granted {output} at {} and saves the stream.", story.at(writer.granted));
+    story.say("writer", writer.granted, &saves);
+    let shows = format!(
+        "reads {input} beside the codec, from {}. It unlocks when it has handed in the next frame, with the fence of \
+         that page flip.",
+        story.at(display.granted)
     );
-    story.say("encoder", codec.work.0, &encodes);
-    let reads = format!(
-        "reads with the CPU, so it is granted {output} after the encoder's fence, at {}. It finds \
-         frame #{frame} whole.",
-        story.at(preview.granted)
+    story.say("display", display.granted, &shows);
+    let flips = format!(
+        "shows the frame {}. Then the next one is on the screen, and the fence signals.",
+        story.during(display.work)
     );
-    story.say("preview", preview.granted, &reads);
-    let fence = |at, from, to| Fence { at, from: lane_of(from), to: lane_of(to) };
-    story.fences.push(fence(camera.work.1, "sensor", "encoder"));
-    story.fences.push(fence(codec.work.1, "encoder", "preview"));
+    story.say("cirrus", display.work.0, &flips);
+    let waits = format!(
+        "has asked for {input} again at {}. It is granted it at {} and queues it at {}: after the codec's unlock and \
+         the display's fence.",
+        story.at(again.asked),
+        story.at(again.granted),
+        story.at(again.work.0)
+    );
+    story.say("camera", again.work.0, &waits);
+    let (from, to) = (lane_of("cirrus"), lane_of("camera"));
+    story.fences.push(Fence { at: display.work.1, from, to });
     story
 }
 
-/// A frame that a reader found torn, and the writer that did it: the last one that began to write the
-/// buffer before the read ended.
+/// A frame that the codec found torn, and the camera's use of its buffer that did it: the last one that began before
+/// the codec had read it.
 struct Torn<'a> {
     reader: &'a Span,
     writer: &'a Span,
 }
 
 impl Torn<'_> {
-    /// The time in which the writer wrote during the read.
+    /// The time in which the driver had the buffer during the read.
     fn overlap(&self) -> u64 {
         let (read, write) = (self.reader.work, self.writer.work);
         read.1.min(write.1).saturating_sub(read.0.max(write.0))
     }
-
-    fn sentence(&self, story: &Story, writer: &str) -> String {
-        let frame = |span: &Span| span.sequence.unwrap_or(0);
-        let (wanted, found) = (frame(self.reader), frame(self.writer));
-        let (buffer, during) = (buffers(self.reader).0, story.during(self.reader.work));
-        let why = match self.overlap() {
-            0 => format!("{buffer} has frame #{found}"),
-            _ => format!("the {writer} writes frame #{found} into {buffer} at the same time"),
-        };
-        format!("reads {buffer} as frame #{wanted} {during}, but {why}: torn.")
-    }
 }
 
-/// The torn frame of these readers with the longest overlap. Read and write take at most `length`.
-fn worst<'a>(
-    readers: impl Iterator<Item = &'a Span>,
-    writers: &'a [Span],
-    length: u64,
-) -> Option<Torn<'a>> {
-    let torn = readers.filter(|reader| reader.torn).filter_map(|reader| {
+fn worst<'a>(readers: &'a [Span], writers: &'a [Span]) -> Option<Torn<'a>> {
+    let torn = readers.iter().filter(|reader| reader.torn).filter_map(|reader| {
         let (wanted, _) = buffers(reader);
-        let began = |writer: &&Span| writer.work.0 < reader.work.1;
-        let writer = writers.iter().rfind(|writer| began(writer) && buffers(writer).1 == wanted)?;
-        let whole = reader.work.1.max(writer.work.1) - reader.work.0.min(writer.work.0);
-        (whole <= length).then_some(Torn { reader, writer })
+        let did = |span: &&Span| span.work.0 < reader.work.1 && buffers(span).1 == wanted;
+        Some(Torn { reader, writer: writers.iter().rfind(did)? })
     });
     torn.max_by_key(Torn::overlap)
 }
 
-/// Torn frames of the run without locks: one that the encoder read while the sensor wrote the buffer,
-/// and one of the preview beside it.
+/// A torn frame of the run without locks: the driver had the buffer while the codec read it.
 pub fn torn(spans: &Spans, length: u64) -> Story {
     let (cameras, codecs) = (of(spans, "camera"), of(spans, "codec"));
-    let encoder = worst(codecs.iter(), cameras, length / 2);
-    let Some(encoder) = encoder else { return Story::new(0, length) };
-    let middle = encoder.reader.work.0 / 2 + encoder.reader.work.1 / 2;
+    let Some(Torn { reader, writer }) = worst(codecs, cameras) else {
+        return Story::new(0, length);
+    };
+    let middle = reader.work.0 / 2 + reader.work.1 / 2;
     let from = middle.saturating_sub(length / 2);
     let mut story = Story::new(from, from + length);
-    let inside = |span: &&Span| span.work.0 > story.from && span.work.1 < story.to;
-    let preview = worst(of(spans, "preview").iter().filter(inside), codecs, u64::MAX);
-
-    let mut frames = vec![encoder.writer.sequence, encoder.reader.sequence];
+    let (input, wanted, found) =
+        (buffers(reader).0, reader.frame.unwrap_or(0), writer.frame.unwrap_or(0));
+    let reads = format!("reads {input} as frame #{wanted} {}.", story.during(reader.work));
+    story.say("codec", reader.work.0, &reads);
     let writes = format!(
-        "writes frame #{} into {} {}. Nothing tells it that the encoder still needs an older frame \
-         there.",
-        encoder.writer.sequence.unwrap_or(0),
-        buffers(encoder.writer).1,
-        story.during(encoder.writer.work)
+        "has the same buffer {} and writes frame #{found} into it. Nothing tells it that the codec still reads: torn.",
+        story.during(writer.work)
     );
-    story.say("sensor", encoder.writer.work.0, &writes);
-    let reads = encoder.sentence(&story, "sensor");
-    story.say("encoder", encoder.reader.work.0, &reads);
-    if let Some(preview) = preview {
-        frames.push(preview.reader.sequence);
-        let reads = preview.sentence(&story, "encoder");
-        story.say("preview", preview.reader.work.0, &reads);
-    }
-    let count = |role| of(spans, role).iter().filter(|span| span.torn).count();
-    story.sentences.push(format!(
-        "Of {} frames, {} were torn for the encoder and {} for the preview.",
-        cameras.len(),
-        count("codec"),
-        count("preview")
-    ));
-    story.frames = frames.into_iter().flatten().collect();
+    story.say("vivid", writer.work.0.max(from), &writes);
+    let count = codecs.iter().filter(|span| span.torn).count();
+    story.sentences.push(format!("Of {} frames, {count} were torn.", cameras.len()));
+    story.frames = [reader.frame, writer.frame].into_iter().flatten().collect();
     story
 }
 
 /// The time around the eviction of the stuck holder.
 pub fn eviction(spans: &Spans) -> Option<Story> {
     let stuck = of(spans, "stuck").first()?;
-    let from = stuck.asked.saturating_sub(150 * MILLI);
-    let mut story = Story::new(from, stuck.ended + 250 * MILLI);
+    let from = stuck.asked.saturating_sub(300 * MILLI);
+    let mut story = Story::new(from, stuck.ended + 500 * MILLI);
     story.evicted = Some(stuck.ended);
     let (buffer, _) = buffers(stuck);
     let holds = format!(
-        "is granted {buffer} at {} with a hold limit of 500 ms, and does not unlock. The others soon \
-         wait for it, directly or behind one another.",
+        "is granted {buffer} at {} with a hold limit of 500 ms, and does not unlock. The codec soon waits for it, and \
+         the others for the codec.",
         story.at(stuck.granted)
     );
     story.say("stuck", stuck.granted, &holds);

@@ -21,22 +21,20 @@ const MARGIN: f64 = 20.0;
 const NAMES: f64 = 70.0;
 /// Room above the bars of a lane, for numbers and marks.
 const STRIP: f64 = 20.0;
-const BAR: f64 = 20.0;
-/// A lane has room for two bars: the codec locks two buffers at once.
-const LANE: f64 = STRIP + 2.0 * BAR + 8.0;
-const DOTTED: &str = "stroke-width=\"2\" stroke-dasharray=\"2 4\"";
+const BAR: f64 = 16.0;
 const RED: &str = "#d00000";
 
 /// The camera's buffers have warm colours, the codec's have cold ones.
-const COLOURS: [(&str, &str); 8] = [
+const COLOURS: [(&str, &str); 9] = [
     ("in0", "#e4572e"),
     ("in1", "#d99000"),
     ("in2", "#c44569"),
     ("in3", "#a0643c"),
+    ("in4", "#8a7a00"),
+    ("in5", "#b5533c"),
     ("out0", "#2e86ab"),
     ("out1", "#2f9e5f"),
     ("out2", "#7768ae"),
-    ("out3", "#3d7fd0"),
 ];
 
 fn colour(buffer: &str) -> &'static str {
@@ -55,7 +53,7 @@ pub fn draw(locked: &Spans, control: &Spans) -> String {
     let torn = story::torn(control, good.to - good.from);
     let mut bottom: f64 = 0.0;
     for (story, spans, left, title) in [
-        (good, locked, MARGIN, "With buffersync: the hand-over of one frame"),
+        (good, locked, MARGIN, "With buffersync: the way of one frame"),
         (torn, control, right, "The same pipeline without locks: torn frames"),
     ] {
         let panel =
@@ -69,6 +67,10 @@ pub fn draw(locked: &Spans, control: &Spans) -> String {
     }
     bottom = legend(&mut svg, bottom + 30.0);
     svg.finish(WIDTH, bottom + MARGIN)
+}
+
+fn height(lane: &Lane) -> f64 {
+    STRIP + lane.rows as f64 * BAR + 8.0
 }
 
 /// A window of time on the page.
@@ -89,8 +91,9 @@ impl Panel<'_> {
         self.left + NAMES + part * (self.width - NAMES)
     }
 
+    /// The top of a lane.
     fn lane(&self, nth: usize) -> f64 {
-        self.top + nth as f64 * LANE
+        self.top + self.lanes[..nth].iter().map(height).sum::<f64>()
     }
 
     /// Draws everything, and returns where it ends on the page.
@@ -103,17 +106,17 @@ impl Panel<'_> {
             let (x, style) = (self.x(evicted), format!("stroke=\"{RED}\" stroke-width=\"2\""));
             svg.line((x, self.top), (x, bottom), &style);
             let style = format!("font-size=\"13\" font-weight=\"bold\" fill=\"{RED}\"");
-            svg.text((x + 8.0, bottom - LANE / 2.0 + 4.0), &style, "evicted");
+            svg.text((x + 8.0, bottom - BAR), &style, "evicted");
         }
         for (nth, lane) in self.lanes.iter().enumerate() {
             let y = self.lane(nth);
             let end = self.left + self.width;
             svg.line((self.left, y), (end, y), "stroke=\"#ccc\"");
             let style = "font-size=\"13\" font-weight=\"bold\" fill=\"#222\"";
-            svg.text((self.left, y + LANE / 2.0 + 2.0), style, lane.name);
+            svg.text((self.left, y + STRIP + 6.0), style, lane.name);
             let kind = if lane.device { "device" } else { "process" };
             let style = "font-size=\"11\" fill=\"#666\"";
-            svg.text((self.left, y + LANE / 2.0 + 16.0), style, kind);
+            svg.text((self.left, y + STRIP + 20.0), style, kind);
             let Story { from, to, .. } = *self.story;
             let spans = self.spans.get(lane.role).into_iter().flatten();
             for span in spans.filter(|span| span.asked < to && span.ended.max(span.work.1) > from) {
@@ -145,26 +148,22 @@ impl Panel<'_> {
     /// The bars of a lock: of a process the wait and the hold, of a device the work.
     fn bars(&self, svg: &mut Svg, lane: &Lane, span: &Span, top: f64) {
         let frames = &self.story.frames;
-        let followed = span.sequence.is_some_and(|sequence| frames.contains(&sequence));
+        let followed = span.frame.is_some_and(|frame| frames.contains(&frame));
         let strong = followed || frames.is_empty();
-        for (row, buffer) in span.buffers.iter().enumerate() {
+        for (nth, buffer) in span.buffers.iter().enumerate() {
+            let row = lane.row(span, nth);
             let (y, colour) = (top + STRIP + row as f64 * BAR, colour(buffer));
             let (from, to, corner) = if lane.device {
-                if followed && row == 0 {
-                    // Above the bars of other frames, on which the device works meanwhile.
-                    let style = format!("stroke=\"{colour}\" {DOTTED}");
-                    svg.line((self.x(span.ended), y - 4.0), (self.x(span.work.0), y - 4.0), &style);
-                }
                 (span.work.0, span.work.1, 7)
             } else {
-                self.wait(svg, span, row, y);
+                self.wait(svg, span, nth, y);
                 (span.granted, span.ended, 0)
             };
             if to <= self.story.from || from >= self.story.to {
                 continue;
             }
-            // The buffer that is read comes first; the codec reads it by its device.
-            let torn = span.torn && row == 0 && (lane.device || lane.role == "preview");
+            // The buffer that is read comes first.
+            let torn = span.torn && nth == 0;
             let opacity = if strong { "1" } else { "0.25" };
             let outline = match (torn, followed) {
                 (true, _) => format!("stroke=\"{RED}\" stroke-width=\"2\""),
@@ -178,8 +177,8 @@ impl Panel<'_> {
                 size,
                 &format!("rx=\"{corner}\" fill=\"{colour}\" fill-opacity=\"{opacity}\" {outline}"),
             );
-            let frame = span.sequence.map_or_else(String::new, |sequence| format!("#{sequence}"));
-            let long = match (span.sequence, torn) {
+            let frame = span.frame.map_or_else(String::new, |frame| format!("#{frame}"));
+            let long = match (span.frame, torn) {
                 (None, _) => format!("holds {buffer}, never unlocks"),
                 (_, true) => format!("{frame} torn"),
                 (_, false) => format!("{buffer} {frame}"),
@@ -191,16 +190,16 @@ impl Panel<'_> {
     }
 
     /// A wait for the lock. A long one has a label with the buffers.
-    fn wait(&self, svg: &mut Svg, span: &Span, row: usize, y: f64) {
+    fn wait(&self, svg: &mut Svg, span: &Span, nth: usize, y: f64) {
         let (x, end) = (self.x(span.asked), self.x(span.granted));
         if end - x < 0.5 {
             return;
         }
         let style = "fill=\"url(#wait)\" stroke=\"#bbb\" stroke-width=\"0.6\"";
-        svg.rect((x, y + 5.0), (end - x, BAR - 10.0), style);
+        svg.rect((x, y + 4.0), (end - x, BAR - 8.0), style);
         let text = format!("waits for {}", span.buffers.join(" and "));
         let width = text_width(&text, 11.0) + 6.0;
-        if row == 0 && end - x > width + 10.0 {
+        if nth == 0 && end - x > width + 10.0 {
             let x = x + (end - x - width) / 2.0;
             svg.rect((x, y + 1.0), (width, BAR - 2.0), "fill=\"white\"");
             svg.label((x, y), (width, BAR), "fill=\"#333\"", &[&text]);
@@ -253,27 +252,25 @@ fn legend(svg: &mut Svg, top: f64) -> f64 {
         svg.rect((x, y - 11.0), (24.0, 13.0), style);
         svg.text((x + 30.0, y), "fill=\"#222\"", text);
         x += 30.0 + text_width(text, 12.0) + 14.0;
-        if text.ends_with("out3") {
+        if text.ends_with("out2") {
             x = MARGIN;
         }
     };
     for (buffer, colour) in COLOURS {
         let text = match buffer {
-            "in0" => "in0 (camera to codec)",
-            "out0" => "out0 (codec to preview)",
+            "in0" => "in0 (camera to codec and display)",
+            "out0" => "out0 (codec to writer)",
             _ => buffer,
         };
         entry(svg, top, &format!("fill=\"{colour}\""), text);
     }
-    let dotted = format!("fill=\"none\" stroke=\"#2e86ab\" {DOTTED}");
-    let torn = format!("rx=\"7\" fill=\"#2e86ab\" stroke=\"{RED}\" stroke-width=\"2\"");
+    let torn = format!("fill=\"#2e86ab\" stroke=\"{RED}\" stroke-width=\"2\"");
     for (style, text) in [
         ("fill=\"url(#wait)\" stroke=\"#bbb\"", "process waits for its lock"),
         ("fill=\"#2e86ab\"", "process holds the buffer (or just uses it)"),
-        ("rx=\"7\" fill=\"#2e86ab\"", "device works"),
-        (&dotted, "device has the work, and waits"),
+        ("rx=\"7\" fill=\"#2e86ab\"", "device has the buffer"),
         ("fill=\"#2e86ab\" fill-opacity=\"0.25\"", "other frames"),
-        (&torn, "torn: the reader finds another frame or a mixture"),
+        (&torn, "torn: the codec finds another frame or a mixture"),
     ] {
         entry(svg, top + 24.0, style, text);
     }
@@ -284,16 +281,15 @@ fn legend(svg: &mut Svg, top: f64) -> f64 {
 mod tests {
     use super::*;
 
-    fn span(asked: u64, granted: u64, ended: u64, sequence: Option<u64>, buffer: &str) -> Span {
-        let evicted = sequence.is_none();
+    fn span(asked: u64, granted: u64, ended: u64, frame: Option<u64>, buffer: &str) -> Span {
+        let evicted = frame.is_none();
         let (work, buffers) = ((ended, ended + 400_000), vec![buffer.into()]);
-        let (acquired, torn) = (None, false);
-        Span { asked, granted, ended, work, acquired, sequence, evicted, torn, buffers }
+        Span { asked, granted, ended, work, frame, evicted, torn: false, buffers }
     }
 
     fn run() -> Spans {
         let mut spans = Spans::new();
-        for role in ["camera", "codec", "preview"] {
+        for role in ["camera", "codec", "writer", "display"] {
             let of = |i: u64| {
                 span(i * 1_000_000, i * 1_000_000 + 9, (i + 1) * 1_000_000, Some(i), "in0")
             };
@@ -308,7 +304,7 @@ mod tests {
         locked.insert("stuck", vec![span(1_000_000, 2_000_000, 502_000_000, None, "out0")]);
         control.values_mut().flatten().for_each(|span| span.torn = true);
         let svg = draw(&locked, &control);
-        let expected = ["camera", "sensor", "encoder", "preview", "stuck", "time in ms", "</svg>"];
+        let expected = ["camera", "vivid", "writer", "cirrus", "stuck", "time in ms", "</svg>"];
         for expected in expected.into_iter().chain(["evicted", "torn", "#2e86ab"]) {
             assert!(svg.contains(expected), "{expected}");
         }

@@ -94,6 +94,23 @@ impl Mapping {
         unsafe { self.at(word).write_volatile(value) }
     }
 
+    /// Reads a byte. Panics beyond the end.
+    pub fn read_byte(&self, at: usize) -> u8 {
+        // SAFETY: `byte` has checked that it lies within the mapping.
+        unsafe { self.byte(at).read_volatile() }
+    }
+
+    /// Writes a byte. Panics beyond the end.
+    pub fn write_byte(&mut self, at: usize, value: u8) {
+        // SAFETY: as in `read_byte`.
+        unsafe { self.byte(at).write_volatile(value) }
+    }
+
+    fn byte(&self, at: usize) -> *mut u8 {
+        assert!(at < self.size, "byte {at} is beyond the mapping's end");
+        self.start.as_ptr().cast::<u8>().wrapping_add(at)
+    }
+
     fn at(&self, word: usize) -> *mut u64 {
         assert!(word < self.words(), "word {word} is beyond the mapping's end");
         self.start.as_ptr().cast::<u64>().wrapping_add(word)

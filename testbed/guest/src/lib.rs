@@ -9,6 +9,9 @@
 //! | [`user`] | who the processes run as |
 //! | [`dmabuf`] | a dma-buf and its mapping; fences as sync_files |
 //! | [`heap`], [`udmabuf`], [`vgem`] | three exporters of real dma-bufs |
+//! | [`v4l2`], [`kms`] | devices that use them: a camera and a display |
+//! | [`picture`] | the camera's picture, and whether it is whole |
+//! | [`drm`] | what vgem and the display have in common |
 //! | [`sync_file`] | when a fence signalled |
 //! | [`selinux`] | policies, labels, denials |
 //! | [`fdpass`] | dma-bufs between processes, over Unix sockets |
@@ -16,11 +19,15 @@
 //! Knows neither the service's code nor its interface.
 
 pub mod dmabuf;
+pub mod drm;
 pub mod fdpass;
 pub mod heap;
+pub mod kms;
+pub mod picture;
 pub mod selinux;
 pub mod stack;
 pub mod sync_file;
 pub mod udmabuf;
 pub mod user;
+pub mod v4l2;
 pub mod vgem;

@@ -24,6 +24,10 @@ impl User {
     pub const PREVIEW: Self = Self(1103);
     /// A client that never lets go.
     pub const STUCK: Self = Self(1104);
+    /// Saves what the codec makes.
+    pub const WRITER: Self = Self(1105);
+    /// Shows what the camera captures.
+    pub const DISPLAY: Self = Self(1106);
 
     /// `AID_SYSTEM` of Android: may see all of a dump.
     pub const SYSTEM: Self = Self(1000);
@@ -40,6 +44,9 @@ impl User {
 
     /// Those that the service manager lets find the service, root aside.
     pub const CLIENTS: [Self; 4] = [Self::CAMERA, Self::CODEC, Self::PREVIEW, Self::STUCK];
+
+    /// Those of the demo that are not among them.
+    pub const OF_THE_DEMO: [Self; 2] = [Self::WRITER, Self::DISPLAY];
 
     /// A command that runs as this user: no supplementary groups, and no capabilities, which the
     /// kernel takes away with the last root uid.

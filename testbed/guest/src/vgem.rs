@@ -1,29 +1,14 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Dma-bufs with real fences, from the virtual GEM driver (drm/drm.h, drm/drm_mode.h,
-//! drm/vgem_drm.h).
+//! Dma-bufs with real fences, from the virtual GEM driver (drm/drm_mode.h, drm/vgem_drm.h).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use crate::dmabuf::DmaBuf;
-
-/// `struct drm_version`.
-#[repr(C)]
-pub struct Version {
-    major: i32,
-    minor: i32,
-    patch: i32,
-    name_len: usize,
-    name: *mut u8,
-    date_len: usize,
-    date: *mut u8,
-    desc_len: usize,
-    desc: *mut u8,
-}
+use crate::drm;
 
 /// `struct drm_mode_create_dumb`.
 #[repr(C)]
@@ -36,14 +21,6 @@ pub struct CreateDumb {
     handle: u32,
     pitch: u32,
     size: u64,
-}
-
-/// `struct drm_prime_handle`.
-#[repr(C)]
-pub struct PrimeHandle {
-    handle: u32,
-    flags: u32,
-    fd: i32,
 }
 
 /// `struct drm_vgem_fence_attach`.
@@ -63,20 +40,8 @@ pub struct FenceSignal {
 }
 
 nix::ioctl_readwrite!(
-    /// `DRM_IOCTL_VERSION`.
-    drm_version, b'd', 0x00, Version
-);
-nix::ioctl_readwrite!(
     /// `DRM_IOCTL_MODE_CREATE_DUMB`.
     drm_create_dumb, b'd', 0xb2, CreateDumb
-);
-nix::ioctl_readwrite!(
-    /// `DRM_IOCTL_PRIME_HANDLE_TO_FD`.
-    drm_prime_handle_to_fd, b'd', 0x2d, PrimeHandle
-);
-nix::ioctl_readwrite!(
-    /// `DRM_IOCTL_PRIME_FD_TO_HANDLE`.
-    drm_prime_fd_to_handle, b'd', 0x2e, PrimeHandle
 );
 nix::ioctl_readwrite!(
     /// `DRM_IOCTL_VGEM_FENCE_ATTACH`.
@@ -109,17 +74,7 @@ pub struct Fence(u32);
 impl Vgem {
     /// Opens the first one in /dev/dri.
     pub fn open() -> io::Result<Self> {
-        for number in 0..16 {
-            let node = format!("/dev/dri/card{number}");
-            if !Path::new(&node).exists() {
-                continue;
-            }
-            let card = OpenOptions::new().read(true).write(true).open(node)?;
-            if driver_name(&card)? == "vgem" {
-                return Ok(Self(card));
-            }
-        }
-        Err(io::Error::new(io::ErrorKind::NotFound, "no vgem device in /dev/dri"))
+        Ok(Self(drm::open(&drm::find("vgem")?)?))
     }
 
     /// Duplicates the descriptor of the device.
@@ -134,13 +89,7 @@ impl Vgem {
         let mut dumb = CreateDumb { height, width: 1024, bpp: 32, ..CreateDumb::default() };
         // SAFETY: the descriptor is a DRM device's, and the ioctl reads and writes this struct.
         unsafe { drm_create_dumb(self.0.as_raw_fd(), &mut dumb) }?;
-        let flags = nix::fcntl::OFlag::O_RDWR | nix::fcntl::OFlag::O_CLOEXEC;
-        let mut prime =
-            PrimeHandle { handle: dumb.handle, flags: flags.bits().unsigned_abs(), fd: -1 };
-        // SAFETY: as above.
-        unsafe { drm_prime_handle_to_fd(self.0.as_raw_fd(), &mut prime) }?;
-        // SAFETY: the ioctl has made this descriptor, and nothing else owns it.
-        let fd = unsafe { OwnedFd::from_raw_fd(prime.fd) };
+        let fd = drm::export(&self.0, dumb.handle)?;
         let size = usize::try_from(dumb.size).map_err(|_| io::ErrorKind::InvalidData)?;
         Ok(Buffer { dmabuf: DmaBuf::new(fd, size), handle: dumb.handle })
     }
@@ -148,11 +97,9 @@ impl Vgem {
     /// Imports a dma-buf of another exporter, of `size` bytes. The driver maps it for that, under its reservation
     /// lock.
     pub fn import(&self, dmabuf: BorrowedFd<'_>, size: usize) -> io::Result<Buffer> {
-        let mut prime = PrimeHandle { handle: 0, flags: 0, fd: dmabuf.as_raw_fd() };
-        // SAFETY: the descriptor is a DRM device's, and the ioctl reads and writes this struct.
-        unsafe { drm_prime_fd_to_handle(self.0.as_raw_fd(), &mut prime) }?;
+        let handle = drm::import(&self.0, dmabuf)?;
         let dmabuf = DmaBuf::new(dmabuf.try_clone_to_owned()?, size);
-        Ok(Buffer { dmabuf, handle: prime.handle })
+        Ok(Buffer { dmabuf, handle })
     }
 
     /// Puts a fence on a buffer: a writer's, or a reader's.
@@ -171,23 +118,4 @@ impl Vgem {
         unsafe { vgem_fence_signal(self.0.as_raw_fd(), &signal) }?;
         Ok(())
     }
-}
-
-fn driver_name(card: &File) -> io::Result<String> {
-    let mut name = [0; 32];
-    let mut version = Version {
-        major: 0,
-        minor: 0,
-        patch: 0,
-        name_len: name.len(),
-        name: name.as_mut_ptr(),
-        date_len: 0,
-        date: std::ptr::null_mut(),
-        desc_len: 0,
-        desc: std::ptr::null_mut(),
-    };
-    // SAFETY: the ioctl writes at most `name_len` bytes to `name`, and nothing where a length is 0.
-    unsafe { drm_version(card.as_raw_fd(), &mut version) }?;
-    let length = version.name_len.min(name.len());
-    Ok(String::from_utf8_lossy(&name[..length]).into_owned())
 }

@@ -116,7 +116,7 @@ fn measure(place: Where, limit: Option<Duration>) -> Result<Value, Failure> {
         "$bin/buffersync-stack -- $bin/buffersync-bench run $BUFFERSYNC_OUT/{RAW} || exit 1; \
          $bin/buffersync-stack -- $bin/buffersync-demo run --out /tmp/demo"
     );
-    let demo = run(Testbed::prepare(place, &cache())?, &rest)?;
+    let demo = run(Testbed::prepare(place, &cache())?.with_devices(), &rest)?;
     let text = made(fs::read_to_string(out.join(RAW)), RAW)?;
     let measured = serde_json::from_str(&text);
     let mut measured: Value = measured.map_err(|error| Failure(format!("{RAW}: {error}")))?;

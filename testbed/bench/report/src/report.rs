@@ -93,22 +93,19 @@ fn scale(text: &mut String, measured: &Value) {
     }
 }
 
-/// A frame of the demo: 1920 x 1080, NV12.
-const FRAME_BYTES: f64 = 1920.0 * 1080.0 * 1.5;
-
 /// Cache maintenance, which is by whole buffers: `DMA_BUF_IOCTL_SYNC` knows no ranges.
 fn cache(text: &mut String, measured: &Value) {
     let frames = at(measured, "demo/frames");
     text.push_str(
         "## Cache maintenance in the demo's pipeline\n\n\
-         | | operations a frame | MB maintained a frame |\n|---|---|---|\n",
+         | | operations a frame |\n|---|---|\n",
     );
     for (name, figure) in [
         ("the service", "demo/cache_ops"),
         ("START and END around each access", "demo/bracketing_ops"),
     ] {
         let each = at(measured, figure) / frames;
-        let _ = writeln!(text, "| {name} | {each:.1} | {:.1} |", each * FRAME_BYTES / 1e6);
+        let _ = writeln!(text, "| {name} | {each:.1} |");
     }
     text.push('\n');
 }

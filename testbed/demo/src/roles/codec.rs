@@ -1,95 +1,59 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The codec: its encoder device makes output frames from the camera's frames. Each lock has an input
-//! and an output buffer.
+//! The codec: reads the camera's frames with the CPU, and writes each as a JPEG stream into a buffer of its own. A lock
+//! has one of either. What it reads shows if the frame is whole.
 
 use std::collections::VecDeque;
 
 use buffersync_client::Access;
-use buffersync_testbed_guest::heap;
+use buffersync_testbed_guest::dmabuf::DmaBuf;
+use buffersync_testbed_guest::{heap, picture};
 
-use super::{next_channel, service, Lock, Report, Task, SLOTS};
+use super::{next_channel, Buffers, Report, Task, STREAMS};
 use crate::channel::Slot;
-use crate::device::Device;
-use crate::frame::Torn;
-use crate::{frame, Failure};
-
-/// One frame for the encoder.
-struct Job {
-    from: usize,
-    to: usize,
-    sequence: u64,
-}
+use crate::span::now;
+use crate::{jpeg, Failure};
 
 pub fn run(mut task: Task) -> Result<Report, Failure> {
-    let service = service(&task)?;
     let mut camera = next_channel(&mut task)?;
-    let mut preview = next_channel(&mut task)?;
-    let mut report = Report::default();
-    let inputs = camera.receive()?;
-    let mut outputs = Vec::new();
-    for _ in 0..SLOTS {
-        outputs.push(heap::allocate(frame::BYTES)?);
-    }
-    preview.pass(&outputs)?;
+    let mut writer = next_channel(&mut task)?;
+    let inputs = camera.receive(picture::BYTES)?;
+    let outputs = (0..STREAMS).map(|_| heap::allocate(jpeg::BYTES));
+    let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+    writer.pass(&outputs)?;
     // The stuck process gets the first one.
     if let Ok(stuck) = next_channel(&mut task) {
         stuck.pass(&outputs[..1])?;
     }
-    // A group for each pair, so that no group is opened while frames flow.
-    let mut locks = Vec::new();
-    for (i, input) in inputs.iter().enumerate() {
-        for (o, output) in outputs.iter().enumerate() {
-            let members = [
-                (input, Access::DmaRead, format!("in{i}")),
-                (output, Access::DmaWrite, format!("out{o}")),
-            ];
-            locks.push(Lock::open(service.as_ref(), &format!("codec/in{i}-out{o}"), &members)?);
-        }
-    }
-    let mut mapped_in = Vec::new();
-    for buffer in &inputs {
-        mapped_in.push(buffer.map()?);
-    }
-    let mut mapped_out = Vec::new();
-    for buffer in &outputs {
-        mapped_out.push(buffer.map()?);
-    }
-    let mut encoder = Device::start(move |Job { from, to, sequence }: Job| {
-        match (mapped_in.get(from), mapped_out.get_mut(to)) {
-            (Some(input), Some(output)) => frame::encode(input, output, sequence),
-            _ => Err(Torn),
-        }
-    })?;
+    let mut buffers = Buffers::open(&task, "codec")?;
+    buffers.add(&inputs, "in", Access::Read)?;
+    buffers.add(&outputs, "out", Access::Write)?;
+    let frames = inputs.iter().map(DmaBuf::map).collect::<Result<Vec<_>, _>>()?;
+    let mut streams = outputs.iter().map(DmaBuf::map).collect::<Result<Vec<_>, _>>()?;
 
-    let mut free: VecDeque<usize> = (0..SLOTS).collect();
-    for _ in 0..task.frames {
+    let mut report = Report::default();
+    let mut free: VecDeque<usize> = (0..outputs.len()).collect();
+    while report.frames < task.frames {
         let slot = camera.next()?;
         let to = match free.pop_front() {
-            Some(out) => out,
-            None => preview.next()?.index,
+            Some(to) => to,
+            None => writer.next()?.index,
         };
-        let lock = locks.get_mut(slot.index * SLOTS + to).ok_or("no such slots")?;
-        let job = Job { from: slot.index, to, sequence: slot.sequence };
-        lock.hand_over(
-            slot.sequence,
-            &mut report,
-            // The codec is in the queue, so the camera may have the buffer back: see `main.rs`.
-            || Ok(camera_gets_back(&mut camera, slot)?),
-            |fence| encoder.submit(job, fence),
-        )?;
-        preview.send(Slot { index: to, sequence: slot.sequence })?;
+        let request = buffers.ask(&[slot.index, inputs.len() + to])?;
+        // The codec is in the queue, so the camera may have the buffer back: see `main.rs`.
+        camera.give_back(slot)?;
+        let held = request.wait()?;
+        let began = now();
+        let stream = match (frames.get(slot.index), streams.get_mut(to)) {
+            (Some(frame), Some(stream)) => jpeg::encode(frame, stream)?,
+            _ => return Err("no such buffers".into()),
+        };
+        let torn = stream.rows.capture() != Ok(slot.content);
+        report.spans.push(held.unlock(None, slot.frame, (began, now()), torn)?);
+        let (bytes, content) = (stream.bytes, stream.hash);
+        writer.send(Slot { index: to, frame: slot.frame, content, bytes })?;
         report.frames += 1;
     }
-    report.finished(&encoder.finish()?);
     Ok(report)
-}
-
-/// Gives a buffer back. The camera may have ended after its last frame.
-fn camera_gets_back(camera: &mut crate::channel::Channel, slot: Slot) -> std::io::Result<()> {
-    match camera.send(slot) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
 }

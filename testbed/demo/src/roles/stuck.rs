@@ -10,14 +10,14 @@ use buffersync_client::{Access, BufferSync, Error, Options};
 
 use super::{next_channel, Report, Task, PATIENCE};
 use crate::span::{now, Span};
-use crate::Failure;
+use crate::{jpeg, Failure};
 
-/// The hold limit of its group: short enough for a demo, and longer than any frame.
+/// The hold limit of its group: short enough for a demo.
 const HOLD: Duration = Duration::from_millis(500);
 
 pub fn run(mut task: Task) -> Result<Report, Failure> {
     let codec = next_channel(&mut task)?;
-    let buffer = codec.receive()?.pop().ok_or("no buffer was passed")?;
+    let buffer = codec.receive(jpeg::BYTES)?.pop().ok_or("no buffer was passed")?;
     let service = BufferSync::connect()?;
     let options = Options { hold_limit: Some(HOLD), ..Options::default() };
     let group = service.open_group("stuck/out0", options)?;
@@ -46,8 +46,7 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
         granted,
         ended,
         work: (granted, ended),
-        acquired: None,
-        sequence: None,
+        frame: None,
         evicted: true,
         torn: false,
         buffers,
