@@ -28,6 +28,12 @@ const STAGED_SERVICE: &str = "vendor.buffersync-service";
 /// The conformance suite. Other tests run it as a client.
 pub const SUITE: &str = "VtsHalBufferSyncTargetTest";
 
+/// The stack with the demo's pipeline; a folder for its pictures follows. A slow machine may keep a frame on the screen
+/// for longer than the service's ordinary hold limit, so that is a minute. The stuck process asks for half a second.
+pub const DEMO: &str = "$BUFFERSYNC_STAGE/bin/buffersync-stack \
+     --service-arg --default-hold-ms --service-arg 60000 --service-arg --max-hold-ms --service-arg 60000 \
+     --service-arg --read-grant-ms --service-arg 60000 -- $BUFFERSYNC_STAGE/bin/buffersync-demo run --out";
+
 /// A program that cargo has made.
 #[derive(Clone, Debug)]
 pub struct Program {

@@ -12,13 +12,6 @@ use buffersync_testbed::{programs, Failure, Run, Testbed, Where};
 
 use crate::Options;
 
-/// The stack and the demo. A slow machine may keep a frame on the screen for longer than the service's ordinary hold
-/// limit, so that is a minute. The stuck process asks for half a second.
-const COMMAND: &str = "$BUFFERSYNC_STAGE/bin/buffersync-stack \
-     --service-arg --default-hold-ms --service-arg 60000 --service-arg --max-hold-ms --service-arg 60000 \
-     --service-arg --read-grant-ms --service-arg 60000 -- \
-     $BUFFERSYNC_STAGE/bin/buffersync-demo run --out $BUFFERSYNC_OUT/demo";
-
 /// Runs it. The demo's last line is the last that is printed to standard output.
 pub fn run(options: &Options) -> Result<i32, Failure> {
     let stage = programs::stage(&programs::bins(&[
@@ -33,7 +26,7 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
     let limit = options.limit.unwrap_or(Duration::from_secs(400));
     // Only QEMU can take a picture of its screen.
     let screenshot = if options.place == Where::Native { "" } else { "--screenshot" };
-    let command = format!("{COMMAND} {screenshot}");
+    let command = format!("{} $BUFFERSYNC_OUT/demo {screenshot}", programs::DEMO);
     let run = Run { command: &command, stage: &stage, out: &out, limit };
     let status = testbed.run(&run, &mut |line| println!("{line}"))?;
     if made_here.exists() {

@@ -113,8 +113,8 @@ fn measure(place: Where, limit: Option<Duration>) -> Result<Value, Failure> {
     );
     run(counted, &starts)?;
     let rest = format!(
-        "$bin/buffersync-stack -- $bin/buffersync-bench run $BUFFERSYNC_OUT/{RAW} || exit 1; \
-         $bin/buffersync-stack -- $bin/buffersync-demo run --out /tmp/demo"
+        "$bin/buffersync-stack -- $bin/buffersync-bench run $BUFFERSYNC_OUT/{RAW} || exit 1; {} /tmp/demo",
+        programs::DEMO
     );
     let demo = run(Testbed::prepare(place, &cache())?.with_devices(), &rest)?;
     let text = made(fs::read_to_string(out.join(RAW)), RAW)?;
