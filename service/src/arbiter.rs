@@ -249,8 +249,8 @@ impl Arbiter {
         result
     }
 
-    /// Carries out effects until there are none: a channel that is lost closes its group, which has effects. (Most calls
-    /// have none, so each effect is carried out by a function that those calls do not enter.)
+    /// Carries out effects until there are none: a channel that is lost closes its group, which has effects.
+    /// `carry_out_one` is not inlined: most calls have no effect, and should not pay for its frame.
     pub(crate) fn carry_out(&self, state: &mut State, now: Time) {
         while let Some(effect) = state.effects.pop() {
             self.carry_out_one(state, effect, now);

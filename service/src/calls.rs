@@ -253,7 +253,7 @@ impl Arbiter {
     ) -> Result<(), Error> {
         state.check_granted(id, token, part.as_deref())?;
         if given.is_empty() {
-            return state.end_finished(id, token, part, now);
+            return state.end_without_fences(id, token, part, now);
         }
         let (count, _) = release::records(&files);
         state.check_fences(id, token, part.as_deref(), count)?;
@@ -274,10 +274,7 @@ impl Arbiter {
             releases.drop_all(&self.reactor, &named);
             return Err(error.into());
         }
-        match part {
-            Some(part) => state.end_part(id, token, part),
-            None => state.end_lock(id, token),
-        }
+        state.ended(id, token, part.as_deref());
         Ok(())
     }
 

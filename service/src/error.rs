@@ -52,7 +52,7 @@ pub enum Error {
     #[error("release fence {0} of the call is not a sync_file: give a driver's completion fence")]
     BadFence(usize),
     /// The client has not read enough of its event channel.
-    #[error("too many unread records in the event channel: read it until it is empty")]
+    #[error("too many unread records in the event channel, or in all channels of the uid together: read them until they are empty")]
     EventsUnread,
     /// The id of the buffer, if it has one yet.
     #[error(

@@ -47,7 +47,7 @@ const MOST: usize = MAX_LOCKS_PER_GROUP * Ahead::new(0).cost()
 /// Room for unread records beside these. A client that is a little late must still get locks.
 const UNREAD: usize = 48 * 1024;
 /// An estimate beyond this is not trusted: the kernel is asked. A client that reads soon seldom has more.
-pub const MUCH: usize = 16 * 1024;
+const MUCH: usize = 16 * 1024;
 /// The room for unread records and for those that may still come. Usually net.core.wmem_max allows 416 KiB.
 const ROOM: usize = 400 * 1024;
 const _: () = assert!(MOST + UNREAD <= ROOM && MUCH <= UNREAD);
@@ -129,7 +129,7 @@ impl EventChannel {
         Ok((Self { fd, costs, unread: 0, sent: 0 }, clients))
     }
 
-    /// Whether there is room for records of locks that cost so much ([`Ahead::cost`]), and for one record of
+    /// True if there is room for records of locks that cost so much ([`Ahead::cost`]), and for one record of
     /// each of so many fences, besides all that nobody has read.
     pub fn has_room(&mut self, locks: usize, fences: usize) -> bool {
         if self.unread > MUCH {

@@ -9,7 +9,7 @@
 //! | [`calls`] | the clients' calls | Binder |
 //! | [`arbiter`] | the mutex, the threads' entries, carrying out the engine's effects | Binder |
 //! | `state` | what the mutex protects | threads, Binder |
-//! | `registry`; `sessions`, `evicted` | tables of buffers; of groups with their locks, and of grants that were taken away | each other, the lock table |
+//! | `registry`; `sessions`, `evicted`, `unread` | tables of buffers; of groups with their locks, of grants that were taken away, of groups that don't read | each other, the lock table |
 //! | `outbox` | effects as event records and replies | everything but the engine's types |
 //! | `fences` | release, acquire and implicit fences as descriptors | the lock table, Binder |
 //! | `jobs`, `closer` | queues and threads for `DMA_BUF_IOCTL_SYNC`; for close(2) | the lock table |
@@ -67,6 +67,7 @@ mod sessions;
 mod state;
 mod tables;
 mod trace;
+mod unread;
 
 #[cfg(not(simulated))]
 pub use serve::{run, serve, start, ServeError};

@@ -62,9 +62,10 @@ const ALL: [Kind; KINDS] = [
     Kind::Bytes,
     Kind::Unread,
 ];
-/// Bytes of unread events in all: 8 MiB for a uid that is alone. A client that reads leaves less than 32 KiB in each of
-/// its groups ([`crate::sessions`]), so a uid with all the groups that it may have stays below.
-const UNREAD_IN_ALL: u64 = (SHARE + 1) * (8 << 20);
+/// Bytes of unread events in all: 8 MiB for a uid that is alone, which is twenty full channels.
+pub const UNREAD: u64 = PARTS * (8 << 20);
+/// A uid that is alone may have one part of this many.
+pub const PARTS: u64 = SHARE + 1;
 
 impl Kind {
     fn share(self) -> u64 {
@@ -98,11 +99,13 @@ pub struct Resources {
     pub descriptors: u64,
     /// Memory that clients' buffers may have, in bytes.
     pub bytes: u64,
+    /// The kernel's memory for events that clients have not read, in bytes.
+    pub unread: u64,
 }
 
 impl Resources {
     /// More than anybody uses, for tests of other things.
-    pub const AMPLE: Self = Self { descriptors: 1 << 20, bytes: 1 << 40 };
+    pub const AMPLE: Self = Self { descriptors: 1 << 20, bytes: 1 << 40, unread: 1 << 40 };
 
     /// Descriptors that no quota counts: for each pool thread those of one call, as they arrive and as the service
     /// copies them; for each worker a fence; the watches of implicit fences; and the service's own.
@@ -216,7 +219,7 @@ impl Quotas {
         let reserve = Resources::reserve(config);
         total[Kind::Descriptors as usize] = resources.descriptors.saturating_sub(reserve);
         total[Kind::Bytes as usize] = resources.bytes;
-        total[Kind::Unread as usize] = UNREAD_IN_ALL;
+        total[Kind::Unread as usize] = resources.unread;
         let (in_all, by_uid) = (Amounts::default(), ById::default());
         Self { most, total, in_all, fences_in_all: Arc::default(), by_uid }
     }

@@ -14,7 +14,7 @@ use nix::unistd::{sysconf, SysconfVar};
 
 use crate::arbiter::Arbiter;
 use crate::config::Config;
-use crate::quota::Resources;
+use crate::quota::{self, Resources};
 use crate::{binder, clock, logging, platform, registration};
 
 /// Why the service could not start, or had to stop.
@@ -121,7 +121,7 @@ fn resources(config: &Config) -> Result<Resources, ServeError> {
         0 => machine().unwrap_or(u64::MAX),
         mib => u64::from(mib) << 20,
     };
-    Ok(Resources { descriptors, bytes })
+    Ok(Resources { descriptors, bytes, unread: quota::UNREAD })
 }
 
 /// A thread without which nobody is granted or evicted any more. Its end, for any reason, ends the

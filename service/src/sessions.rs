@@ -7,7 +7,7 @@
 //!
 //! The engine has the same locks. This file keeps of each what decides about room in the channel and about quotas.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
 
@@ -16,19 +16,21 @@ use buffersync_engine::{BufferId, EvictionCause, GroupId, Time, Token};
 
 use crate::config::Config;
 use crate::error::Error;
-use crate::events::{Ahead, EventChannel, Lost, MAX_BUFFERS_OF_LOCKS, MAX_FENCES_PER_GROUP, MUCH};
+use crate::events::{Ahead, EventChannel, Lost, MAX_BUFFERS_OF_LOCKS, MAX_FENCES_PER_GROUP};
 use crate::evicted::Evicted;
 use crate::notes::Note;
 use crate::platform::Tracer;
 use crate::quota::{Kind, Quotas, Resources};
 use crate::tables::{self, ByGroup, ById};
 use crate::trace::{LockName, Slices};
+use crate::unread::UnreadGroups;
 
 /// Evictions that dumps show: enough to see a pattern on one screen.
 const EVICTIONS_KEPT: usize = 16;
 
-/// Groups that a call looks at when its uid has too many unread events: their clients may have read some since.
-const LOOKS: usize = 16;
+/// Groups about which a call asks the kernel when its uid has too many unread events. Of clients that read, a few are
+/// enough: each gives some kilobytes back.
+const LOOKS: usize = 64;
 
 /// No uid (the (uid_t) -1 of setuid(2)).
 pub(crate) const NOBODY: u32 = u32::MAX;
@@ -41,10 +43,7 @@ pub(crate) struct Sessions {
     /// By the numbers that dumps and records say.
     by_serial: ById<u64, GroupId>,
     pub quotas: Quotas,
-    /// The groups with more than [`MUCH`] of unread events: uid and serial.
-    late: BTreeSet<(u32, u64)>,
-    /// The serial of the one that was looked at last.
-    looked_at: u64,
+    unread: UnreadGroups,
     max_locks: usize,
     /// The newest first.
     evictions: VecDeque<Eviction>,
@@ -147,8 +146,7 @@ impl Sessions {
             groups: ByGroup::new(),
             by_serial: ById::default(),
             quotas: Quotas::new(config, resources),
-            late: BTreeSet::new(),
-            looked_at: 0,
+            unread: UnreadGroups::default(),
             max_locks: config.max_locks_per_group as usize,
             evictions: VecDeque::new(),
             slices,
@@ -186,7 +184,7 @@ impl Sessions {
         tables::shrink(&mut self.by_serial);
         members.for_each(|buffer| self.quotas.give_back_buffer(group.uid, buffer));
         self.quotas.recount_unread(group.uid, group.unread as u64, 0);
-        self.late.remove(&(group.uid, id.serial()));
+        self.unread.remove(group.uid, id.serial());
         self.quotas.give_back(group.uid, Kind::Groups, 1);
     }
 
@@ -245,7 +243,7 @@ impl Sessions {
         (token > last).then_some(()).ok_or(Error::BadLock(last.0))
     }
 
-    /// Whether a group has room for a lock of `buffers` buffers besides its other locks. `but` does not count:
+    /// Refuses a lock of `buffers` buffers for which the group has no room besides its other locks. `but` does not count:
     /// it is the same lock before it grows, or one that ends first, with `failed` fences that have failed.
     /// Each of these becomes a record.
     pub fn check_room(
@@ -273,13 +271,18 @@ impl Sessions {
         let waited = group.locks.iter().any(|lock| Some(lock.token) == but && lock.is_waiting());
         self.quotas.check(group.uid, Kind::Queued, u64::from(!waited))?;
         let reserved = group.reserved(but) + Ahead::new(buffers).cost();
-        let has_room = group.channel.has_room(reserved, MAX_FENCES_PER_GROUP + failed);
         let uid = group.uid;
-        self.recount(id);
-        if !has_room {
-            return Err(Error::EventsUnread);
-        }
+        self.check_channel(id, reserved, MAX_FENCES_PER_GROUP + failed)?;
         self.check_unread(uid)
+    }
+
+    /// Refuses what could lead to more records than the channel has room for: see [`EventChannel::has_room`].
+    fn check_channel(&mut self, id: GroupId, locks: usize, fences: usize) -> Result<(), Error> {
+        let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
+        let has_room = group.channel.has_room(locks, fences);
+        // It may have asked the kernel.
+        self.recount(id);
+        has_room.then_some(()).ok_or(Error::EventsUnread)
     }
 
     /// Refuses a lock of a uid whose clients leave too many events unread, in all groups together.
@@ -287,20 +290,18 @@ impl Sessions {
         if self.quotas.check(uid, Kind::Unread, 1).is_ok() {
             return Ok(());
         }
-        // In turn, so that those that are never read do not hide the others.
-        let after = self.late.range((uid, self.looked_at + 1)..=(uid, u64::MAX));
-        let before = self.late.range((uid, 0)..=(uid, self.looked_at));
-        let serials: Vec<u64> =
-            after.chain(before).map(|(_, serial)| *serial).take(LOOKS).collect();
-        for serial in serials {
-            self.looked_at = serial;
+        for _ in 0..self.unread.len(uid).min(LOOKS) {
+            let Some(serial) = self.unread.next(uid) else { break };
             let Some(id) = self.by_serial.get(&serial).copied() else { continue };
             if let Some(group) = self.groups.get_mut(id) {
                 group.channel.ask();
             }
             self.recount(id);
+            if self.quotas.check(uid, Kind::Unread, 1).is_ok() {
+                return Ok(());
+            }
         }
-        self.quotas.check(uid, Kind::Unread, 1).map_err(|_| Error::EventsUnread)
+        Err(Error::EventsUnread)
     }
 
     /// Sends a record of a group, and those that belong to it. `None` if there is no such group.
@@ -324,15 +325,14 @@ impl Sessions {
             return;
         }
         self.quotas.recount_unread(group.uid, before as u64, now as u64);
-        if now > MUCH && before <= MUCH {
-            self.late.insert((group.uid, id.serial()));
-        } else if now <= MUCH && before > MUCH {
-            self.late.remove(&(group.uid, id.serial()));
+        if before == 0 {
+            self.unread.add(group.uid, id.serial());
+        } else if now == 0 {
+            self.unread.remove(group.uid, id.serial());
         }
     }
 
-    /// Whether the channel has room for the records of so many pending fences when the lock `ends` has ended.
-    /// Each lock has made room for [`MAX_FENCES_PER_GROUP`] fences when it was accepted, so this refuses
+    /// Refuses fences if the channel has no room for the records of so many when the lock `ends` has ended. Each lock has made room for [`MAX_FENCES_PER_GROUP`] fences when it was accepted, so this refuses
     /// nothing unless fences have failed since then and nobody has read it.
     pub fn check_fences(
         &mut self,
@@ -340,9 +340,8 @@ impl Sessions {
         ends: Option<Token>,
         fences: usize,
     ) -> Result<(), Error> {
-        let group = self.groups.get_mut(id).ok_or(Error::Closed)?;
-        let reserved = group.reserved(ends);
-        group.channel.has_room(reserved, fences).then_some(()).ok_or(Error::EventsUnread)
+        let reserved = self.group(id)?.reserved(ends);
+        self.check_channel(id, reserved, fences)
     }
 
     /// A lock is accepted. Its number is greater than all before.
@@ -578,6 +577,10 @@ mod tests {
     fn the_unread_events_of_all_groups_of_a_uid_are_limited_together() {
         let mut engine = Engine::new(Limits::default());
         let (mut sessions, first, _first_client) = sessions();
+        // More full channels than one call asks about.
+        let unread = 17 * (LOOKS as u64 + 10) * 400 * 1024;
+        sessions.quotas = Quotas::new(&Config::default(), Resources { unread, ..Resources::AMPLE });
+        sessions.quotas.charge(1, Kind::Groups, 1).unwrap();
         // The group that `sessions` has opened has the first id.
         engine.open_group(None);
         let mut others = Vec::new();
@@ -610,7 +613,7 @@ mod tests {
         for (id, _) in &others {
             sessions.close(*id, std::iter::empty());
         }
-        assert!(sessions.late.is_empty() && sessions.quotas.usage(1).unread == 0);
+        assert_eq!((sessions.unread.len(1), sessions.quotas.usage(1).unread), (0, 0));
     }
 
     #[test]

@@ -194,7 +194,7 @@ impl State {
             let buffer = match (own, known) {
                 (Some(buffer), _) => self.registry.register(buffer),
                 (None, Some(known)) => {
-                    self.registry.added_again(known, uid);
+                    self.registry.added_by(known, uid);
                     known
                 }
                 (None, None) => return Err(Error::UnknownBuffer(0)),
@@ -548,7 +548,7 @@ impl State {
     }
 
     /// Ends a grant whose work is finished, or a part of it: there is no fence.
-    pub fn end_finished(
+    pub fn end_without_fences(
         &mut self,
         id: GroupId,
         token: Token,
@@ -559,18 +559,26 @@ impl State {
         match part {
             None => {
                 engine.unlock(now, id, token, &[], effects)?;
-                self.end_lock(id, token);
+                self.ended(id, token, None);
             }
             Some(part) => {
                 engine.unlock_part(now, id, token, part, &[], &[], effects)?;
-                self.end_part(id, token, part);
+                self.ended(id, token, Some(part));
             }
         }
         Ok(())
     }
 
+    /// The engine has ended a grant, or a part of it.
+    pub fn ended(&mut self, id: GroupId, token: Token, part: Option<&[BufferId]>) {
+        match part {
+            Some(part) => self.end_part(id, token, part),
+            None => self.end_lock(id, token),
+        }
+    }
+
     /// A part of a grant is over, or all of it.
-    pub fn end_part(&mut self, id: GroupId, token: Token, part: &[BufferId]) {
+    fn end_part(&mut self, id: GroupId, token: Token, part: &[BufferId]) {
         let Some(left) = self.engine.held(id, token).map(Iterator::count) else {
             return self.end_lock(id, token);
         };

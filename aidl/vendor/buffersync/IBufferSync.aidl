@@ -71,7 +71,8 @@ interface IBufferSync {
     const int ERROR_BAD_FENCE = 12;
     /**
      * The event channel has too many unread records for a new lock or fence: read them first.
-     * Those of the other groups of the uid may count as well, when they are very many.
+     * The unread records of all groups of a uid are limited together, too. Then a group is refused
+     * although its own channel is empty: read the others.
      */
     const int ERROR_EVENTS_UNREAD = 13;
     /** A buffer would be in the group, or in one lock, for the CPU and for DMA at once. */

@@ -66,7 +66,7 @@ pub enum Error {
     BadFence(String),
     /// `ERROR_EVENTS_UNREAD`.
     #[error(
-        "the group has too many unread events: read them until there are none, then call again"
+        "the group, or all groups of this uid, have too many unread events: read them until there are none, then call again"
     )]
     EventsUnread,
     /// `ERROR_ACCESS_CONFLICT`: a buffer would be in the group, or in one lock, for the CPU and for DMA at once.

@@ -4,16 +4,37 @@
 //! The calls for locks: each is made as the binder objects make it, and its answer is noted.
 
 use buffersync_engine::{BufferId, Token, Wants};
+use buffersync_kernel::channel;
 use buffersync_kernel::fd::AsFd;
 use buffersync_kernel::world::{self, Kind};
 use buffersync_service::arbiter::simulated::Error;
 use buffersync_service::calls::{Locked, Request};
+use buffersync_service::quota;
 
 use crate::arguments::{told, Arguments};
 use crate::books::{At, Checked};
 use crate::note;
+use crate::plan::Plan;
 use crate::refusals::{Asked, Call, Done};
 use crate::simulation::Simulation;
+
+/// The unread events of a uid, as the kernel counts them.
+struct Unread {
+    bytes: usize,
+    /// The steps inside of other steps by then.
+    steps: u64,
+}
+
+impl Unread {
+    /// A uid with so much may have a new lock.
+    fn check(&self, plan: &Plan) -> Checked {
+        let most = plan.resources.unread / quota::PARTS;
+        let is_less = (self.bytes as u64) < most;
+        is_less
+            .then_some(())
+            .ok_or_else(|| format!("a lock is accepted with {} of {most} bytes unread", self.bytes))
+    }
+}
 
 impl Simulation {
     pub fn lock(&self) -> Checked {
@@ -27,9 +48,21 @@ impl Simulation {
         note!(self, "group {at} locks {token}: {buffers:?} {accesses:?} {:?}", asked.wait);
         let wants = Wants { buffers, accesses };
         let request = Request { token: Token(token), wants, wait: asked.wait };
+        let before = self.unread(at);
         let locked = self.arbiter().lock(self.id(at), request);
+        // If other steps ran inside of the call, nobody knows what was unread when it was decided.
+        if locked.is_ok() && before.steps == self.inner().nested_in_all {
+            before.check(&self.plan)?;
+        }
         arguments.asked.joined = self.inner().joined(at, &arguments, &[]);
         self.locked(at, token, arguments.asked, locked, None)
+    }
+
+    fn unread(&self, at: At) -> Unread {
+        let inner = self.inner();
+        let groups = inner.books.of_uid(inner.books.groups[at].uid).filter(|group| group.open);
+        let bytes = groups.map(|group| channel::taken(group.channel)).sum();
+        Unread { bytes, steps: inner.nested_in_all }
     }
 
     /// Notes the answer to a new lock. With `done`, another has ended before.

@@ -85,6 +85,8 @@ impl Plan {
         Self {
             resources: Resources {
                 descriptors: if tight { least } else { 1 << 20 },
+                // Some records of each uid, or as many as there are.
+                unread: u64::from(pick(&[u32::MAX, u32::MAX, 1 << 18])),
                 ..Resources::AMPLE
             },
             limit: if tight { 12 + pick(&[0, 4, 8, 16]) } else { least as u32 },

@@ -284,7 +284,7 @@ impl Books {
             (
                 Error::EventsUnread,
                 Call::Lock { .. } | Call::Grow { .. } | Call::UnlockPart { .. },
-            ) => self.groups[at].sent > self.groups[at].read,
+            ) => self.of_uid(self.groups[at].uid).any(|group| group.sent > group.read),
             _ => false,
         };
         fine.then_some(()).ok_or_else(|| format!("group {at}: {call:?} is refused with {error:?}"))

@@ -60,7 +60,10 @@ public enum ErrorCode {
      * message says which.
      */
     LOCK_FAILED(-20),
-    /** Too many unread events: call {@link SyncGroup#pollEvent} until there are none. */
+    /**
+     * Too many unread events of the group, or of all groups of this uid: call {@link
+     * SyncGroup#pollEvent} until there are none.
+     */
     EVENTS_UNREAD(-21),
     /** The service, its kernel or this platform can't do that. */
     UNSUPPORTED(-22),

@@ -47,6 +47,8 @@ pub const MISTAKES: &[Mistake] = &[
         "state.rs", "            if !has {\n                self.sessions", "            if true || has {\n                self.sessions"),
     mistake("a uid that has more than its share can't wait",
         "quota.rs", "        if amount == 0 {", "        if amount == 0 && kind == Kind::Bytes {"),
+    mistake("the unread events of a uid's other groups do not count",
+        "sessions.rs", "        self.check_unread(uid)\n", "        let _ = (uid, Self::check_unread);\n        Ok(())\n"),
     mistake("a job of a group that has ended belongs to nobody",
         "state.rs", "of_buffer().map(|buffer| buffer.uid)", "of_buffer().map(|_| NOBODY)"),
     // Tables.

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 
 use crate::fd::{Fd, FdRef};
 use crate::site::Site;
-use crate::world::{self, Event, Kind, Queue};
+use crate::world::{self, Event, FileId, Kind, Queue};
 
 /// A message takes this of the sender's buffer: a header, and the data with a trailer in a power of two of bytes.
 pub fn cost(bytes: usize) -> usize {
@@ -56,6 +56,14 @@ pub fn send_now(sender: FdRef<'_>, message: &[u8]) -> Result<(), Errno> {
             Err(_) => Event::Lost(end, message.into()),
         });
         result
+    })
+}
+
+/// The bytes of messages that are in a client's end.
+pub fn taken(receiver: FileId) -> usize {
+    world::with(|world| match &world.files[receiver].kind {
+        Kind::Receiver(queue) => queue.taken,
+        _ => 0,
     })
 }
 

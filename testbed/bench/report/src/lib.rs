@@ -55,7 +55,7 @@ pub fn run(
     }
     if service {
         let measured = measure(place, limit)?;
-        let ratios = ratios::of(&measured, &bounds()?).map_err(Failure)?;
+        let ratios = ratios::of(&measured, &bounds()?, place != Where::Native).map_err(Failure)?;
         let text = report::markdown(&measured, &ratios, &machine(place));
         let folder = target().join("bench");
         made(fs::create_dir_all(&folder), "target/bench")?;

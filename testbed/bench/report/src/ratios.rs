@@ -39,13 +39,12 @@ pub fn figure(measured: &Value, path: &str) -> Result<f64, String> {
     found.and_then(Value::as_f64).ok_or_else(|| format!("{path} was not measured"))
 }
 
-/// The ratios that the bounds name.
-pub fn of(measured: &Value, bounds: &Value) -> Result<Vec<Ratio>, String> {
+/// The ratios that the bounds name. If no clock has counted instructions, the bounds of counted ratios are none.
+pub fn of(measured: &Value, bounds: &Value, is_counted: bool) -> Result<Vec<Ratio>, String> {
     let at = |path: &str| figure(measured, path);
     let over = |one: &str, other: &str| Ok::<f64, String>(at(one)? / at(other)?.max(1.0));
     let calls = "alone/peers/two empty calls";
     let (dma, cpu) = ("alone/peers/buffersync, 4 DMA", "alone/peers/buffersync, 4 CPU");
-    let spread = |peer: &str| over(&format!("{peer}/p99"), &format!("{peer}/median"));
     let floor = "handover/floor/median";
     let values = [
         over(&format!("{dma}/median"), &format!("{calls}/median"))?,
@@ -53,7 +52,6 @@ pub fn of(measured: &Value, bounds: &Value) -> Result<Vec<Ratio>, String> {
         over("alone/peers/exchange, 4 DMA/median", "alone/peers/empty call/median")?,
         over("alone/peers/4 for 4 others, DMA/median", "alone/peers/empty call/median")?,
         over("alone/peers/4 of 40 DMA/median", "alone/peers/4 of 4 DMA/median")?,
-        spread(dma)? / spread(calls)?,
         over("handover/clients/2/latency/median", floor)?,
         over("handover/clients/64/latency/median", floor)?,
         over("handover/clients/8/longest_wait", "handover/clients/8/median_wait")?,
@@ -68,7 +66,9 @@ pub fn of(measured: &Value, bounds: &Value) -> Result<Vec<Ratio>, String> {
     let ratio = |(row, value): (&Value, f64)| {
         let number = |key: &str| row[key].as_f64().ok_or_else(|| format!("a row has no {key}"));
         let name = row["name"].as_str().ok_or("a row has no name")?.to_string();
-        Ok(Ratio { name, value, goal: number("goal")?, bound: number("bound")? })
+        let applies = is_counted || row["counted"] != true;
+        let bound = if applies { number("bound")? } else { f64::INFINITY };
+        Ok(Ratio { name, value, goal: number("goal")?, bound })
     };
     rows.iter().zip(values).map(ratio).collect()
 }
