@@ -44,6 +44,8 @@ pub struct Machine {
     kvm: bool,
     /// The clock counts instructions.
     counted: bool,
+    /// See [`Machine::without_coherence`].
+    bounced: bool,
     work: PathBuf,
 }
 
@@ -56,12 +58,21 @@ impl Machine {
         cache: &Path,
     ) -> Result<Self, Failure> {
         let (kvm, counted) = (accel == Accel::Kvm, accel == Accel::Counted);
-        let mut machine = Self { parts, initramfs, kvm, counted, work: cache.join("vm") };
+        let work = cache.join("vm");
+        let mut machine = Self { parts, initramfs, kvm, counted, bounced: false, work };
         during(machine.work.display(), fs::create_dir_all(&machine.work))?;
         if accel == Accel::Auto {
             machine.kvm = machine.probe_kvm();
         }
         Ok(machine)
+    }
+
+    /// The same machine with memory that is not coherent, and with a device that does DMA. With `swiotlb=force`
+    /// devices use copies of the pages that the CPU uses, and only cache operations copy from one to the other; the
+    /// device is QEMU's edu.
+    pub fn without_coherence(mut self) -> Self {
+        self.bounced = true;
+        self
     }
 
     /// True if KVM boots the guest in good time. A /dev/kvm that opens proves nothing: nested machines hang.
@@ -143,8 +154,14 @@ impl Machine {
         qemu.args(["-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none"]);
         qemu.arg("-kernel").arg(&self.parts.kernel).arg("-initrd").arg(&self.initramfs);
         // Each policy that a test loads leaves 18 kB in the kernel's log, where the test looks for denials.
-        let log = "log_buf_len=4M";
-        qemu.args(["-append", &format!("console=ttyS0 panic=1 quiet security=selinux {log}")]);
+        let mut options =
+            "console=ttyS0 panic=1 quiet security=selinux log_buf_len=4M".to_string();
+        if self.bounced {
+            options.push_str(" swiotlb=force");
+            // Without the mask it reaches 256 MB.
+            qemu.args(["-device", "edu,dma_mask=0xffffffffffff"]);
+        }
+        qemu.args(["-append", &options]);
         qemu.arg("-serial").arg(format!("file:{}", console.display()));
         qemu.args(["-serial", "stdio"]);
         qemu.arg("-serial").arg(format!("file:{}", status.display()));

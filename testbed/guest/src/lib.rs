@@ -11,6 +11,7 @@
 //! | [`heap`], [`udmabuf`], [`vgem`] | three exporters of real dma-bufs |
 //! | [`sync_file`] | when a fence signalled |
 //! | [`selinux`] | policies, labels, denials |
+//! | [`random`] | decisions from a seed |
 //! | [`fdpass`] | dma-bufs between processes, over Unix sockets |
 //!
 //! Knows neither the service's code nor its interface.
@@ -18,6 +19,7 @@
 pub mod dmabuf;
 pub mod fdpass;
 pub mod heap;
+pub mod random;
 pub mod selinux;
 pub mod stack;
 pub mod sync_file;

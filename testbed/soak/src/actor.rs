@@ -12,7 +12,7 @@ use buffersync_client::{Access, BufferId, Error, Fences, Grant, Group, HoldFrom,
 
 use crate::control::{nanos, now, Count};
 use crate::held::{Asked, Held, Holder, Part};
-use crate::random::Random;
+use buffersync_testbed_guest::random::Random;
 use crate::worker::World;
 
 /// The limit of a call that waits for nobody.

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use crate::control::{nanos, now, Control, Order, ACTORS, THREADS, WORKERS};
 use crate::header::{Header, SLOTS};
-use crate::random::Random;
+use buffersync_testbed_guest::random::Random;
 
 /// A call that takes so much longer than its own time limit was forgotten. Machines that do other things too are slow,
 /// and a stopped worker stops nobody for longer than the hold limit.

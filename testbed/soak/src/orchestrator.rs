@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 use crate::control::{Control, Count, Order, COUNTS};
 use crate::crew::Crew;
 use crate::header::{Header, SIZE};
-use crate::random::Random;
+use buffersync_testbed_guest::random::Random;
 use crate::service::{Service, REGISTERS_AGAIN};
 
 /// Of a thousand events, the first one that restarts the service.

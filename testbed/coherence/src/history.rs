@@ -1,0 +1,863 @@
+// Copyright 2026 The buffersync Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//! A random history: clients lock buffers, and CPU and device read and write under their grants. One thread decides
+//! everything from the seed, tells the clients, and is the driver of the device.
+//!
+//! An access is one use of one buffer under a grant. A CPU that reads or writes first compares every byte; so does a
+//! device that reads. Writers change words over all pages; a content that may be torn is first written anew as a whole,
+//! since only the grant's mark says that.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
+
+use buffersync_client::Access;
+use buffersync_testbed_guest::random::Random;
+use buffersync_testbed_guest::vgem::{self, Vgem};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+
+use crate::crew::Client;
+use crate::edu::{Edu, ROOM};
+use crate::memory::{PAGE, WORDS};
+use crate::oracle::{Kind, Oracle, Piece, Violation};
+use crate::protocol::{name, Command, Marks, Reply, Want, Writing, Wrong};
+
+const CLIENTS: usize = 5;
+/// Works that go on after their unlock, at once, and the pages that the device uses in one of them. vgem signals a
+/// fence by itself after ten seconds; a page takes 400 ms, so more could be late.
+const WORKS: usize = 2;
+const PAGES_OF_WORK: usize = 5;
+const OLD: Duration = Duration::from_secs(1);
+const EXPIRED: Duration = Duration::from_millis(9_500);
+/// The hold limit of some groups, in milliseconds. Work with a fence takes less.
+const LIMIT: u64 = 12_000;
+/// A holder with less time than this does not begin: it is too late.
+const NEEDED: Duration = Duration::from_secs(5);
+/// After its deadline a grant is over for sure.
+const LATE: Duration = Duration::from_millis(60);
+/// The service has nothing to do for others after such a pause.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often each thing has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    Lock,
+    Wait,
+    Cancel,
+    Upgrade,
+    Downgrade,
+    Part,
+    Exchange,
+    ReleaseFence,
+    AcquireFence,
+    Eviction,
+    Death,
+    Torn,
+    NewGroup,
+    Registration,
+}
+
+/// What a history has come to.
+#[derive(Default)]
+pub struct Outcome {
+    pub accesses: u64,
+    pub dma: u64,
+    pub lost: u64,
+    pub stale: u64,
+    pub events: BTreeMap<Event, u64>,
+    pub violation: Option<Violation>,
+}
+
+/// Why a history ends before its time.
+enum Stop {
+    Wrong(Box<Violation>),
+    Broken(io::Error),
+}
+
+impl<E: Into<io::Error>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+type Step<T = ()> = Result<T, Stop>;
+
+fn broken<T>(why: String) -> Step<T> {
+    Err(Stop::Broken(io::Error::other(why)))
+}
+
+/// A buffer of a grant.
+#[derive(Clone)]
+struct Part {
+    want: Want,
+    torn: bool,
+    /// The device waits for it.
+    fence: Option<Rc<OwnedFd>>,
+    used: bool,
+}
+
+enum State {
+    Idle,
+    Queued(Vec<Want>),
+    Held { deadline: u64, parts: Vec<Part> },
+}
+
+struct Actor {
+    client: Client,
+    state: State,
+    /// What the client is told together with the next command.
+    later: Vec<Command>,
+    limit: u64,
+}
+
+/// What is done after an unlock with a fence, before the fence signals.
+enum Task {
+    Write(usize, Writing),
+    Check(usize, usize),
+    DmaWrite(usize, Vec<Piece>),
+    DmaRead(usize, Vec<u64>),
+}
+
+struct Work {
+    tasks: Vec<Task>,
+    waits: Vec<Rc<OwnedFd>>,
+    fence: vgem::Fence,
+    born: Duration,
+}
+
+struct History<'a> {
+    edu: &'a mut Edu,
+    oracle: Oracle,
+    vgem: Vgem,
+    fences: Vec<vgem::Buffer>,
+    random: Random,
+    actors: Vec<Actor>,
+    works: Vec<Work>,
+    outcome: Outcome,
+    stamp: u64,
+}
+
+/// Runs a history of so many accesses, or until a word is wrong.
+pub fn run(edu: &mut Edu, accesses: u64, seed: u64) -> io::Result<Outcome> {
+    let before = edu.transfers;
+    let vgem = Vgem::open()?;
+    let fences: io::Result<Vec<_>> = (0..=WORKS).map(|_| vgem.allocate(PAGE)).collect();
+    let mut history = History {
+        edu,
+        oracle: Oracle::new()?,
+        vgem,
+        fences: fences?,
+        random: Random::new(seed),
+        actors: Vec::new(),
+        works: Vec::new(),
+        outcome: Outcome::default(),
+        stamp: 0,
+    };
+    let stopped = history.go_on(accesses);
+    let mut outcome = history.outcome;
+    outcome.dma = history.edu.transfers - before;
+    match stopped {
+        Ok(()) => Ok(outcome),
+        Err(Stop::Broken(error)) => Err(error),
+        Err(Stop::Wrong(violation)) => {
+            match violation.kind {
+                Kind::Lost => outcome.lost += 1,
+                Kind::Stale => outcome.stale += 1,
+            }
+            outcome.violation = Some(*violation);
+            Ok(outcome)
+        }
+    }
+}
+
+impl Want {
+    fn writes(self) -> bool {
+        self.access.is_exclusive()
+    }
+
+    fn is_dma(self) -> bool {
+        self.access.is_dma()
+    }
+}
+
+impl History<'_> {
+    fn go_on(&mut self, accesses: u64) -> Step {
+        for nth in 0..CLIENTS {
+            let actor = self.newcomer(nth)?;
+            self.actors.push(actor);
+        }
+        let mut steps = 0;
+        while self.outcome.accesses < accesses {
+            steps += 1;
+            if steps > 100 * accesses + 10_000 {
+                return broken("nobody gets on".into());
+            }
+            if !self.step()? {
+                // The service may have something to do.
+                thread::sleep(PAUSE / 10);
+            }
+        }
+        self.complete_all()
+    }
+
+    fn count(&mut self, event: Event) {
+        *self.outcome.events.entry(event).or_default() += 1;
+    }
+
+    fn newcomer(&mut self, nth: usize) -> Step<Actor> {
+        let client = Client::start(nth, &self.oracle)?;
+        let limit = if self.random.percent(30) { LIMIT } else { 0 };
+        let mut actor = Actor { client, state: State::Idle, later: Vec::new(), limit };
+        done(&actor.client.ask(&self.opening(limit))?)?;
+        actor.later.clear();
+        Ok(actor)
+    }
+
+    fn opening(&self, limit: u64) -> Vec<Command> {
+        let all = (0..self.oracle.buffers.len()).map(Command::Add);
+        [Command::Open(limit)].into_iter().chain(all).collect()
+    }
+
+    fn step(&mut self) -> Step<bool> {
+        let old = self.works.first().is_some_and(|work| now() > work.born + OLD);
+        if old || !self.works.is_empty() && self.random.percent(25) {
+            return self.complete_one();
+        }
+        if self.random.below(400) == 0 {
+            return self.register_again();
+        }
+        let at = self.random.below(CLIENTS as u64) as usize;
+        match &self.actors[at].state {
+            State::Idle if self.random.below(300) == 0 => self.open_again(at).map(|()| true),
+            State::Idle => self.lock(at).map(|()| true),
+            State::Queued(_) => self.wait(at),
+            State::Held { .. } => self.hold(at),
+        }
+    }
+
+    /// Tells a client what was put off and one command more; the reply to the last.
+    fn tell(&mut self, at: usize, command: Command) -> Step<Reply> {
+        let actor = &mut self.actors[at];
+        let mut all = std::mem::take(&mut actor.later);
+        all.push(command);
+        let mut replies = actor.client.ask(&all)?;
+        let last = replies.pop();
+        done(&replies)?;
+        match last {
+            Some(Reply::Error(why)) => broken(format!("{}: {why}", crate::protocol::line(&all))),
+            Some(reply) => Ok(reply),
+            None => broken("no reply".into()),
+        }
+    }
+
+    /// Some buffers and what for.
+    fn wants(&mut self) -> Vec<Want> {
+        let mut free: Vec<usize> = (0..self.oracle.buffers.len()).collect();
+        let count = self.random.between(1, 3);
+        let wants = (0..count).filter_map(|_| {
+            let buffer = free.swap_remove(self.random.below(free.len() as u64) as usize);
+            Some(Want { buffer, access: self.random.one_of(&Access::ALL)? })
+        });
+        wants.collect()
+    }
+
+    fn lock(&mut self, at: usize) -> Step {
+        let wants = self.wants();
+        self.count(Event::Lock);
+        match self.tell(at, Command::Lock(wants.clone()))? {
+            Reply::Granted(deadline, marks) => self.granted(at, &wants, deadline, &marks),
+            Reply::Queued => {
+                self.count(Event::Wait);
+                self.actors[at].state = State::Queued(wants);
+                Ok(())
+            }
+            other => broken(format!("a lock was answered by {other}")),
+        }
+    }
+
+    fn wait(&mut self, at: usize) -> Step<bool> {
+        let State::Queued(wants) = &self.actors[at].state else { return Ok(false) };
+        let wants = wants.clone();
+        match self.tell(at, Command::Poll)? {
+            Reply::Granted(deadline, marks) => self.granted(at, &wants, deadline, &marks)?,
+            Reply::Evicted => self.gone(at, &wants),
+            Reply::Queued if self.random.percent(2) => {
+                self.count(Event::Cancel);
+                self.tell(at, Command::Cancel)?;
+                // It may have been granted a moment before.
+                self.actors[at].state = State::Idle;
+            }
+            Reply::Queued if self.random.below(200) == 0 => self.kill(at)?,
+            Reply::Queued => return Ok(false),
+            other => return broken(format!("a poll was answered by {other}")),
+        }
+        Ok(true)
+    }
+
+    /// The lock of a client has ended out of order.
+    fn gone(&mut self, at: usize, wants: &[Want]) {
+        for want in wants.iter().filter(|want| want.writes()) {
+            self.oracle.buffers[want.buffer].doubt = true;
+        }
+        self.actors[at].state = State::Idle;
+    }
+
+    fn granted(&mut self, at: usize, wants: &[Want], deadline: u64, marks: &[Marks]) -> Step {
+        let mut parts = Vec::new();
+        for want in wants {
+            let Some(mark) = marks.iter().find(|mark| mark.buffer == want.buffer) else {
+                return broken(format!("buffer {} was not granted", want.buffer));
+            };
+            let mut fence = None;
+            if mark.fenced && want.is_dma() {
+                if let Reply::Fence(true) = self.tell(at, Command::Acquire(want.buffer))? {
+                    self.count(Event::AcquireFence);
+                    fence = Some(Rc::new(self.actors[at].client.receive()?));
+                }
+            }
+            if mark.torn {
+                self.count(Event::Torn);
+            }
+            self.oracle.buffers[want.buffer].doubt = mark.torn;
+            let torn = if mark.torn { ", torn" } else { "" };
+            self.oracle.log(want.buffer, format!("client {at} granted {}{torn}", name(want.access)));
+            parts.push(Part { want: *want, torn: mark.torn, fence, used: false });
+        }
+        self.actors[at].state = State::Held { deadline, parts };
+        Ok(())
+    }
+
+    fn parts(&self, at: usize) -> Vec<Part> {
+        match &self.actors[at].state {
+            State::Held { parts, .. } => parts.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn set_parts(&mut self, at: usize, new: Vec<Part>) {
+        if let State::Held { parts, .. } = &mut self.actors[at].state {
+            *parts = new;
+        }
+    }
+
+    fn deadline(&self, at: usize) -> Option<Duration> {
+        match self.actors[at].state {
+            State::Held { deadline, .. } if deadline > 0 => Some(Duration::from_nanos(deadline)),
+            _ => None,
+        }
+    }
+
+    fn hold(&mut self, at: usize) -> Step<bool> {
+        let limited = self.actors[at].limit > 0;
+        let late = self.deadline(at).is_some_and(|deadline| now() + NEEDED > deadline);
+        if limited && (late || self.random.percent(2)) {
+            return self.evict(at).map(|()| true);
+        }
+        match self.random.below(1000) {
+            0..=4 => self.kill(at).map(|()| true),
+            5..=249 => Ok(false),
+            250..=399 if self.can_go_on(at) => self.end_with_fence(at).map(|()| true),
+            400..=469 => self.grow(at),
+            _ => {
+                self.use_parts(at)?;
+                self.end(at)
+            }
+        }
+    }
+
+    /// Uses what was not used yet, and need not wait for a fence.
+    fn use_parts(&mut self, at: usize) -> Step {
+        let mut parts = self.parts(at);
+        let checks: Vec<usize> = parts
+            .iter()
+            .filter(|part| !part.used && !part.torn && !part.want.is_dma())
+            .map(|part| part.want.buffer)
+            .collect();
+        self.check(at, &checks)?;
+        for part in parts.iter_mut().filter(|part| !part.used && part.is_ready()) {
+            self.count_access(at, part.want);
+            if part.want.is_dma() {
+                self.use_by_dma(at, part)?;
+            } else if part.want.writes() {
+                let writing = self.writing(part);
+                self.oracle.written(writing);
+                self.actors[at].later.push(Command::Write(writing));
+            }
+            part.used = true;
+            if part.want.writes() {
+                part.torn = false;
+                self.oracle.buffers[part.want.buffer].doubt = false;
+            }
+        }
+        self.set_parts(at, parts);
+        Ok(())
+    }
+
+    fn count_access(&mut self, at: usize, want: Want) {
+        self.outcome.accesses += 1;
+        let nth = self.outcome.accesses;
+        self.oracle.log(want.buffer, format!("{nth}: client {at} {}", name(want.access)));
+    }
+
+    /// The client compares every byte of these buffers.
+    fn check(&mut self, at: usize, buffers: &[usize]) -> Step {
+        let checks: Vec<Command> = buffers.iter().map(|at| Command::Check(*at)).collect();
+        if checks.is_empty() {
+            return Ok(());
+        }
+        let replies = self.actors[at].client.ask(&checks)?;
+        for (buffer, reply) in buffers.iter().zip(&replies) {
+            match reply {
+                Reply::Done => {}
+                Reply::Wrong(wrong) => {
+                    return self.is_wrong(*buffer, *wrong, format!("the CPU of client {at}"));
+                }
+                other => return broken(format!("a check was answered by {other}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_wrong(&mut self, buffer: usize, wrong: Wrong, reader: String) -> Step {
+        let words = self.oracle.buffers[buffer].memory.words();
+        let tasks = self.works.iter().flat_map(|work| &work.tasks);
+        let comes = tasks.into_iter().any(|task| task.writes(buffer, wrong.want, words));
+        let violation = self.oracle.judge(self.edu, buffer, wrong, comes, reader)?;
+        Err(Stop::Wrong(Box::new(violation)))
+    }
+
+    fn use_by_dma(&mut self, at: usize, part: &Part) -> Step {
+        let buffer = part.want.buffer;
+        let reads = !part.want.writes() || self.random.percent(25);
+        if reads && !part.torn {
+            let content = self.oracle.content(buffer);
+            self.check_by_dma(buffer, &content, at)?;
+        }
+        if part.want.writes() {
+            let pieces = self.pieces(part);
+            self.oracle.written_by_dma(buffer, &pieces);
+            self.write_by_dma(buffer, &pieces)?;
+        }
+        Ok(())
+    }
+
+    fn check_by_dma(&mut self, buffer: usize, content: &[u64], at: usize) -> Step {
+        match self.oracle.check_by_dma(self.edu, buffer, content)? {
+            None => Ok(()),
+            Some(wrong) => self.is_wrong(buffer, wrong, format!("the device of client {at}")),
+        }
+    }
+
+    fn write_by_dma(&mut self, buffer: usize, pieces: &[Piece]) -> Step {
+        // As many pieces as the device has room for.
+        let mut rest = pieces;
+        while !rest.is_empty() {
+            let (mut count, mut sum) = (0, 0);
+            while rest.get(count).is_some_and(|(_, values)| sum + values.len() <= ROOM) {
+                sum += rest[count].1.len();
+                count += 1;
+            }
+            let (now, after) = rest.split_at(count);
+            let all: Vec<u64> = now.iter().flat_map(|(_, values)| values).copied().collect();
+            self.edu.load(&all)?;
+            let mut from = 0;
+            for (first, values) in now {
+                let address = self.oracle.buffers[buffer].memory.address(*first);
+                self.edu.store(from, address, values.len());
+                from += values.len();
+            }
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// What a CPU writes: some words, or all if the content may be torn.
+    fn writing(&mut self, part: &Part) -> Writing {
+        self.stamp += 1;
+        let words = if part.torn { 0 } else { self.random.between(1, 48) as usize };
+        Writing { buffer: part.want.buffer, stamp: self.stamp, words }
+    }
+
+    /// What a device writes. A piece ends with its page: the pages of the device's copy do not follow each other.
+    fn pieces(&mut self, part: &Part) -> Vec<Piece> {
+        let pages = self.oracle.buffers[part.want.buffer].memory.pages.len();
+        let places: Vec<(usize, usize)> = if part.torn {
+            (0..pages * WORDS).step_by(ROOM).map(|first| (first, ROOM)).collect()
+        } else {
+            let count = self.random.between(1, 2);
+            let some = (0..count).map(|_| {
+                let page = self.random.below(pages as u64) as usize;
+                let first = self.random.below(WORDS as u64) as usize;
+                let most = (WORDS - first).min(ROOM);
+                (page * WORDS + first, 1 + self.random.below(most as u64) as usize)
+            });
+            some.collect()
+        };
+        self.stamp += 1;
+        let all = Writing { buffer: part.want.buffer, stamp: self.stamp, words: 0 };
+        let mut values = all.values(places.iter().map(|(_, length)| length).sum());
+        let take = |(first, length): (usize, usize)| {
+            (first, values.by_ref().take(length).map(|(_, value)| value).collect())
+        };
+        places.into_iter().map(take).collect()
+    }
+
+    /// Ends a grant in one of the ways, if all that must be done is done.
+    fn end(&mut self, at: usize) -> Step<bool> {
+        let parts = self.parts(at);
+        if parts.iter().any(|part| !part.used) {
+            return Ok(true);
+        }
+        match self.random.below(100) {
+            0..=9 if parts.len() > 1 => {
+                self.count(Event::Part);
+                let nth = self.random.below(parts.len() as u64) as usize;
+                let reply = self.tell(at, Command::Part(parts[nth].want.buffer))?;
+                let mut rest = parts;
+                rest.remove(nth);
+                self.set_parts(at, rest);
+                self.expect(at, &reply)
+            }
+            10..=17 if parts.iter().any(|part| part.want.writes()) => self.downgrade(at),
+            18..=27 => {
+                self.count(Event::Exchange);
+                self.exchange(at, false)
+            }
+            _ => {
+                let reply = self.tell(at, Command::Unlock(false))?;
+                self.actors[at].state = State::Idle;
+                self.expect(at, &reply)
+            }
+        }
+    }
+
+    /// A grant that has time must not be over.
+    fn expect(&mut self, at: usize, reply: &Reply) -> Step<bool> {
+        match reply {
+            Reply::Done => Ok(true),
+            other => broken(format!("client {at} was answered by {other}")),
+        }
+    }
+
+    /// A writer goes on as a reader, and looks at what it has written.
+    fn downgrade(&mut self, at: usize) -> Step<bool> {
+        let mut parts = self.parts(at);
+        let Some(part) = parts.iter_mut().find(|part| part.want.writes()) else {
+            return Ok(false);
+        };
+        self.count(Event::Downgrade);
+        part.want.access = part.want.access.shared();
+        part.used = false;
+        let reply = self.tell(at, Command::Downgrade(part.want.buffer))?;
+        self.set_parts(at, parts);
+        self.expect(at, &reply)
+    }
+
+    /// A reader becomes a writer, if the other readers let it.
+    fn grow(&mut self, at: usize) -> Step<bool> {
+        let mut parts = self.parts(at);
+        let Some(part) = parts.iter_mut().find(|part| !part.want.writes()) else {
+            return Ok(false);
+        };
+        let access = if part.want.is_dma() { Access::DmaWrite } else { Access::Write };
+        let want = Want { access, ..part.want };
+        match self.tell(at, Command::Grow(want))? {
+            Reply::Granted(_, marks) => {
+                self.count(Event::Upgrade);
+                let mark = marks.iter().find(|mark| mark.buffer == want.buffer);
+                part.torn = mark.is_some_and(|mark| mark.torn);
+                (part.want, part.used) = (want, false);
+                self.oracle.log(want.buffer, format!("client {at} has become {}", name(access)));
+                self.set_parts(at, parts);
+                Ok(true)
+            }
+            Reply::Refused => Ok(true),
+            other => broken(format!("a growth was answered by {other}")),
+        }
+    }
+
+    fn exchange(&mut self, at: usize, fence: bool) -> Step<bool> {
+        let wants = self.wants();
+        match self.tell(at, Command::Exchange(fence, wants.clone()))? {
+            Reply::Granted(deadline, marks) => self.granted(at, &wants, deadline, &marks)?,
+            Reply::Refused => self.actors[at].state = State::Idle,
+            other => return broken(format!("an exchange was answered by {other}")),
+        }
+        Ok(true)
+    }
+
+    /// Whether the work of a grant can go on after its unlock.
+    fn can_go_on(&self, at: usize) -> bool {
+        let parts = self.parts(at);
+        let by_dma = parts.iter().filter(|part| !part.used && part.want.is_dma());
+        let pages = by_dma.map(|part| self.oracle.buffers[part.want.buffer].memory.pages.len());
+        self.works.len() < WORKS && pages.sum::<usize>() <= PAGES_OF_WORK
+    }
+
+    /// Unlocks while the work goes on. The next users must find what it will have done.
+    fn end_with_fence(&mut self, at: usize) -> Step {
+        let parts = self.parts(at);
+        let (mut tasks, mut waits) = (Vec::new(), Vec::new());
+        for part in parts.iter().filter(|part| !part.used) {
+            waits.extend(part.fence.clone());
+            self.count_access(at, part.want);
+            self.oracle.log(part.want.buffer, "    (after the unlock, before its fence)".into());
+            tasks.extend(self.put_off(at, part));
+        }
+        let Some(free) = self.fences.iter().position(|buffer| buffer.dmabuf.is_ready(true)) else {
+            return broken("a fence of vgem does not signal".into());
+        };
+        let fence = self.vgem.attach(&self.fences[free], true)?;
+        let file = self.fences[free].dmabuf.sync_file()?;
+        self.works.push(Work { tasks, waits, fence, born: now() });
+        self.count(Event::ReleaseFence);
+        self.actors[at].client.send(file.as_fd())?;
+        if self.random.percent(20) {
+            return self.exchange(at, true).map(|_| ());
+        }
+        let reply = self.tell(at, Command::Unlock(true))?;
+        self.actors[at].state = State::Idle;
+        self.expect(at, &reply).map(|_| ())
+    }
+
+    /// What a part's access will do.
+    fn put_off(&mut self, at: usize, part: &Part) -> Option<Task> {
+        let buffer = part.want.buffer;
+        let task = match part.want.access {
+            Access::Write => {
+                let writing = self.writing(part);
+                self.oracle.written(writing);
+                Task::Write(at, writing)
+            }
+            Access::DmaWrite => {
+                let pieces = self.pieces(part);
+                self.oracle.written_by_dma(buffer, &pieces);
+                Task::DmaWrite(buffer, pieces)
+            }
+            _ if part.torn => return None,
+            Access::Read => Task::Check(at, buffer),
+            Access::DmaRead => Task::DmaRead(buffer, self.oracle.content(buffer)),
+        };
+        if part.want.writes() {
+            self.oracle.buffers[buffer].doubt = false;
+        }
+        Some(task)
+    }
+
+    /// Does the work of one unlock whose fences have signalled, and signals its own.
+    fn complete_one(&mut self) -> Step<bool> {
+        let ready = |work: &Work| work.waits.iter().all(|fence| is_signalled(fence));
+        let Some(nth) = self.works.iter().position(ready) else { return Ok(false) };
+        for task in std::mem::take(&mut self.works[nth].tasks) {
+            match task {
+                Task::Write(at, writing) => {
+                    let reply = self.actors[at].client.ask(&[Command::Write(writing)])?;
+                    done(&reply)?;
+                    self.oracle.log(writing.buffer, format!("client {at} has written (fence)"));
+                }
+                Task::Check(at, buffer) => self.check(at, &[buffer])?,
+                Task::DmaWrite(buffer, pieces) => {
+                    self.write_by_dma(buffer, &pieces)?;
+                    self.oracle.log(buffer, "a device has written (fence)".into());
+                }
+                Task::DmaRead(buffer, content) => self.check_by_dma(buffer, &content, 99)?,
+            }
+        }
+        let work = self.works.remove(nth);
+        if now() > work.born + EXPIRED {
+            return broken("vgem has signalled a fence by itself: the machine is too slow".into());
+        }
+        self.vgem.signal(work.fence)?;
+        Ok(true)
+    }
+
+    fn complete_all(&mut self) -> Step {
+        while !self.works.is_empty() {
+            if !self.complete_one()? {
+                return broken("works wait for each other".into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A holder keeps its lock too long, and goes on writing.
+    fn evict(&mut self, at: usize) -> Step {
+        // Fences do not wait so long.
+        self.complete_all()?;
+        let Some(deadline) = self.deadline(at) else { return Ok(()) };
+        thread::sleep((deadline + LATE).saturating_sub(now()));
+        self.count(Event::Eviction);
+        let parts = self.parts(at);
+        for part in parts.iter().filter(|part| part.want.writes()) {
+            self.oracle.log(part.want.buffer, format!("client {at} was evicted"));
+            if self.random.percent(70) {
+                let part = Part { torn: false, ..part.clone() };
+                if part.want.is_dma() {
+                    let pieces = self.pieces(&part);
+                    self.write_by_dma(part.want.buffer, &pieces)?;
+                } else {
+                    let writing = self.writing(&part);
+                    self.actors[at].later.push(Command::Write(writing));
+                }
+            }
+        }
+        let reply = self.tell(at, Command::Unlock(false))?;
+        let wants: Vec<Want> = parts.iter().map(|part| part.want).collect();
+        self.gone(at, &wants);
+        match reply {
+            Reply::Evicted => Ok(()),
+            other => broken(format!("after its deadline client {at} was answered by {other}")),
+        }
+    }
+
+    /// A client is killed, a writer sometimes in the middle of its work.
+    fn kill(&mut self, at: usize) -> Step {
+        let busy = |task: &Task| matches!(task, Task::Write(by, _) | Task::Check(by, _) if *by == at);
+        if self.works.iter().flat_map(|work| &work.tasks).any(busy) {
+            return Ok(());
+        }
+        self.count(Event::Death);
+        let wants = match &self.actors[at].state {
+            State::Idle => Vec::new(),
+            State::Queued(wants) => wants.clone(),
+            State::Held { parts, .. } => parts.iter().map(|part| part.want).collect(),
+        };
+        let held = matches!(self.actors[at].state, State::Held { .. });
+        for want in wants.iter().filter(|want| want.writes() && !want.is_dma()) {
+            if held && self.random.percent(50) {
+                let part = Part { want: *want, torn: false, fence: None, used: false };
+                let writing = self.writing(&part);
+                done(&self.actors[at].client.ask(&[Command::Write(writing)])?)?;
+            }
+            self.oracle.log(want.buffer, format!("client {at} was killed"));
+        }
+        self.gone(at, &wants);
+        self.actors[at] = self.newcomer(at)?;
+        Ok(())
+    }
+
+    fn open_again(&mut self, at: usize) -> Step {
+        self.count(Event::NewGroup);
+        let limit = if self.random.percent(30) { LIMIT } else { 0 };
+        self.actors[at].limit = limit;
+        let mut commands = std::mem::take(&mut self.actors[at].later);
+        commands.push(Command::Close);
+        commands.extend(self.opening(limit));
+        done(&self.actors[at].client.ask(&commands)?)
+    }
+
+    /// All clients remove a buffer, others use it meanwhile, and all add it again.
+    fn register_again(&mut self) -> Step<bool> {
+        let buffer = self.random.below(self.oracle.buffers.len() as u64) as usize;
+        let is_used = |actor: &Actor| match &actor.state {
+            State::Idle => false,
+            State::Queued(wants) => wants.iter().any(|want| want.buffer == buffer),
+            State::Held { parts, .. } => parts.iter().any(|part| part.want.buffer == buffer),
+        };
+        let works = self.works.iter().flat_map(|work| &work.tasks);
+        if self.actors.iter().any(is_used) || works.into_iter().any(|task| task.buffer() == buffer)
+        {
+            return Ok(false);
+        }
+        self.count(Event::Registration);
+        self.oracle.log(buffer, "all have removed it".into());
+        for at in 0..CLIENTS {
+            let reply = self.tell(at, Command::Remove(buffer))?;
+            self.expect(at, &reply)?;
+        }
+        thread::sleep(PAUSE);
+        self.use_outside(buffer)?;
+        let first = self.random.below(CLIENTS as u64) as usize;
+        for nth in 0..CLIENTS {
+            let at = (first + nth) % CLIENTS;
+            let reply = self.tell(at, Command::Add(buffer))?;
+            self.expect(at, &reply)?;
+        }
+        Ok(true)
+    }
+
+    /// Others than the service's clients use a buffer that nobody has registered.
+    fn use_outside(&mut self, buffer: usize) -> Step {
+        if self.oracle.buffers[buffer].doubt {
+            return Ok(());
+        }
+        let want = |access| Want { buffer, access };
+        let part = |access| Part { want: want(access), torn: false, fence: None, used: false };
+        let way = self.random.below(100);
+        let access = match way {
+            0..=39 => Access::DmaRead,
+            40..=69 => Access::DmaWrite,
+            70..=89 => Access::Write,
+            _ => return Ok(()),
+        };
+        self.oracle.log(buffer, format!("others have used it: {}", name(access)));
+        if access == Access::Write {
+            let writing = self.writing(&part(access));
+            let memory = &mut self.oracle.buffers[buffer].memory;
+            memory.invalidate()?;
+            let words = memory.words();
+            writing.values(words).for_each(|(at, value)| memory.mapping.write(at, value));
+            memory.clean()?;
+            self.oracle.written(writing);
+            return Ok(());
+        }
+        let content = self.oracle.content(buffer);
+        self.check_by_dma(buffer, &content, 99)?;
+        if access == Access::DmaWrite {
+            let pieces = self.pieces(&part(access));
+            self.oracle.written_by_dma(buffer, &pieces);
+            self.write_by_dma(buffer, &pieces)?;
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    fn is_ready(&self) -> bool {
+        self.fence.as_ref().is_none_or(|fence| is_signalled(fence))
+    }
+}
+
+impl Task {
+    fn buffer(&self) -> usize {
+        match self {
+            Self::Write(_, Writing { buffer, .. })
+            | Self::Check(_, buffer)
+            | Self::DmaWrite(buffer, _)
+            | Self::DmaRead(buffer, _) => *buffer,
+        }
+    }
+
+    /// Whether it will write a value into a buffer of so many words.
+    fn writes(&self, buffer: usize, value: u64, words: usize) -> bool {
+        let has_value = match self {
+            Self::Write(_, writing) => writing.values(words).any(|(_, written)| written == value),
+            Self::DmaWrite(_, pieces) => pieces.iter().any(|(_, values)| values.contains(&value)),
+            _ => false,
+        };
+        has_value && self.buffer() == buffer
+    }
+}
+
+/// All must have been done.
+fn done(replies: &[Reply]) -> Step {
+    match replies.iter().find(|reply| **reply != Reply::Done) {
+        None => Ok(()),
+        Some(other) => broken(format!("a client answered {other}")),
+    }
+}
+
+fn is_signalled(fence: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(fence.as_fd(), PollFlags::POLLIN)];
+    nix::poll::poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+/// CLOCK_MONOTONIC, of which deadlines are readings.
+fn now() -> Duration {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    time.map(Duration::from).unwrap_or_default()
+}
