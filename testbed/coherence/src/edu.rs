@@ -92,8 +92,11 @@ impl Edu {
         self.registers.write(DESTINATION, to);
         self.registers.write(COUNT, 8 * words as u64);
         self.registers.write(COMMAND, RUN | direction);
-        while self.registers.read(COMMAND) & RUN != 0 {
+        loop {
             thread::sleep(TRANSFER);
+            if self.registers.read(COMMAND) & RUN == 0 {
+                return;
+            }
         }
     }
 }

@@ -27,6 +27,10 @@ use crate::oracle::{Kind, Oracle, Piece, Violation};
 use crate::protocol::{name, Command, Marks, Reply, Want, Writing, Wrong};
 
 const CLIENTS: usize = 5;
+/// Buffers of one lock.
+const MOST: u64 = 6;
+/// Pages that the device uses in one grant. Each takes 400 ms, twice if it is read before it is written.
+const PAGES_OF_GRANT: usize = 6;
 /// Works that go on after their unlock, at once, and the pages that the device uses in one of them. vgem signals a
 /// fence by itself after ten seconds; a page takes 400 ms, so more could be late.
 const WORKS: usize = 2;
@@ -41,6 +45,9 @@ const NEEDED: Duration = Duration::from_secs(5);
 const LATE: Duration = Duration::from_millis(60);
 /// The service has nothing to do for others after such a pause.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// A long history says how far it is after so many accesses.
+const SAID: u64 = 50_000;
 
 /// How often each thing has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +118,8 @@ struct Actor {
     state: State,
     /// What the client is told together with the next command.
     later: Vec<Command>,
+    /// The changes before its last look for its grant.
+    looked: Option<u64>,
     limit: u64,
 }
 
@@ -129,6 +138,14 @@ struct Work {
     born: Duration,
 }
 
+impl Work {
+    /// The buffers that a device uses.
+    fn devices_buffers(&self) -> impl Iterator<Item = usize> + '_ {
+        let by_dma = |task: &&Task| matches!(task, Task::DmaWrite(..) | Task::DmaRead(..));
+        self.tasks.iter().filter(by_dma).map(Task::buffer)
+    }
+}
+
 struct History<'a> {
     edu: &'a mut Edu,
     oracle: Oracle,
@@ -139,6 +156,8 @@ struct History<'a> {
     works: Vec<Work>,
     outcome: Outcome,
     stamp: u64,
+    /// Counts what can have let somebody on.
+    changes: u64,
 }
 
 /// Runs a history of so many accesses, or until a word is wrong.
@@ -156,6 +175,7 @@ pub fn run(edu: &mut Edu, accesses: u64, seed: u64) -> io::Result<Outcome> {
         works: Vec::new(),
         outcome: Outcome::default(),
         stamp: 0,
+        changes: 0,
     };
     let stopped = history.go_on(accesses);
     let mut outcome = history.outcome;
@@ -190,15 +210,24 @@ impl History<'_> {
             let actor = self.newcomer(nth)?;
             self.actors.push(actor);
         }
+        // The service knows nothing of what has been before.
+        for buffer in 0..self.oracle.buffers.len() {
+            let want = Want { buffer, access: Access::DmaWrite };
+            let pieces = self.pieces(&Part { want, torn: false, fence: None, used: false });
+            self.oracle.written_by_dma(buffer, &pieces);
+            self.write_by_dma(buffer, &pieces)?;
+        }
         let mut steps = 0;
         while self.outcome.accesses < accesses {
             steps += 1;
             if steps > 100 * accesses + 10_000 {
                 return broken("nobody gets on".into());
             }
-            if !self.step()? {
-                // The service may have something to do.
-                thread::sleep(PAUSE / 10);
+            let before = self.outcome.accesses;
+            self.step()?;
+            let now = self.outcome.accesses;
+            if now / SAID > before / SAID {
+                println!("{now} accesses, {} transfers", self.edu.transfers);
             }
         }
         self.complete_all()
@@ -211,7 +240,8 @@ impl History<'_> {
     fn newcomer(&mut self, nth: usize) -> Step<Actor> {
         let client = Client::start(nth, &self.oracle)?;
         let limit = if self.random.percent(30) { LIMIT } else { 0 };
-        let mut actor = Actor { client, state: State::Idle, later: Vec::new(), limit };
+        let mut actor =
+            Actor { client, state: State::Idle, later: Vec::new(), looked: None, limit };
         done(&actor.client.ask(&self.opening(limit))?)?;
         actor.later.clear();
         Ok(actor)
@@ -222,18 +252,28 @@ impl History<'_> {
         [Command::Open(limit)].into_iter().chain(all).collect()
     }
 
-    fn step(&mut self) -> Step<bool> {
+    fn step(&mut self) -> Step {
         let old = self.works.first().is_some_and(|work| now() > work.born + OLD);
-        if old || !self.works.is_empty() && self.random.percent(25) {
-            return self.complete_one();
+        if old || !self.works.is_empty() && self.random.percent(15) {
+            return self.complete_one().map(|_| ());
         }
-        if self.random.below(400) == 0 {
+        if self.random.percent(1) {
             return self.register_again();
         }
-        let at = self.random.below(CLIENTS as u64) as usize;
+        let waits_in_vain = |actor: &Actor| {
+            matches!(actor.state, State::Queued(_)) && actor.looked == Some(self.changes)
+        };
+        let awake: Vec<usize> =
+            (0..CLIENTS).filter(|at| !waits_in_vain(&self.actors[*at])).collect();
+        let Some(at) = self.random.one_of(&awake) else {
+            // The service may have something to do.
+            thread::sleep(PAUSE);
+            self.changes += 1;
+            return Ok(());
+        };
         match &self.actors[at].state {
-            State::Idle if self.random.below(300) == 0 => self.open_again(at).map(|()| true),
-            State::Idle => self.lock(at).map(|()| true),
+            State::Idle if self.random.below(300) == 0 => self.open_again(at),
+            State::Idle => self.lock(at),
             State::Queued(_) => self.wait(at),
             State::Held { .. } => self.hold(at),
         }
@@ -254,15 +294,29 @@ impl History<'_> {
         }
     }
 
-    /// Some buffers and what for.
+    /// Some buffers and what for. A device has few pages, so that a grant takes no longer than fences may.
     fn wants(&mut self) -> Vec<Want> {
+        let busy: Vec<usize> = self.works.iter().flat_map(Work::devices_buffers).collect();
+        if let (Some(buffer), true) = (self.random.one_of(&busy), self.random.percent(50)) {
+            // So that devices come to each other's fences.
+            let access = [Access::DmaRead, Access::DmaWrite];
+            let access = self.random.one_of(&access).unwrap_or(Access::DmaRead);
+            return vec![Want { buffer, access }];
+        }
         let mut free: Vec<usize> = (0..self.oracle.buffers.len()).collect();
-        let count = self.random.between(1, 3);
-        let wants = (0..count).filter_map(|_| {
+        let mut pages = 0;
+        let mut wants = Vec::new();
+        for _ in 0..self.random.between(1, MOST) {
             let buffer = free.swap_remove(self.random.below(free.len() as u64) as usize);
-            Some(Want { buffer, access: self.random.one_of(&Access::ALL)? })
-        });
-        wants.collect()
+            let mut access = self.random.one_of(&Access::ALL).unwrap_or(Access::Read);
+            let size = self.oracle.buffers[buffer].memory.pages.len();
+            if access.is_dma() && pages + size > PAGES_OF_GRANT {
+                access = if access.is_exclusive() { Access::Write } else { Access::Read };
+            }
+            pages += if access.is_dma() { size } else { 0 };
+            wants.push(Want { buffer, access });
+        }
+        wants
     }
 
     fn lock(&mut self, at: usize) -> Step {
@@ -279,23 +333,27 @@ impl History<'_> {
         }
     }
 
-    fn wait(&mut self, at: usize) -> Step<bool> {
-        let State::Queued(wants) = &self.actors[at].state else { return Ok(false) };
+    fn wait(&mut self, at: usize) -> Step {
+        let State::Queued(wants) = &self.actors[at].state else { return Ok(()) };
         let wants = wants.clone();
+        self.actors[at].looked = Some(self.changes);
         match self.tell(at, Command::Poll)? {
-            Reply::Granted(deadline, marks) => self.granted(at, &wants, deadline, &marks)?,
-            Reply::Evicted => self.gone(at, &wants),
-            Reply::Queued if self.random.percent(2) => {
-                self.count(Event::Cancel);
-                self.tell(at, Command::Cancel)?;
-                // It may have been granted a moment before.
-                self.actors[at].state = State::Idle;
+            Reply::Granted(deadline, marks) => self.granted(at, &wants, deadline, &marks),
+            Reply::Evicted => {
+                self.gone(at, &wants);
+                Ok(())
             }
-            Reply::Queued if self.random.below(200) == 0 => self.kill(at)?,
-            Reply::Queued => return Ok(false),
-            other => return broken(format!("a poll was answered by {other}")),
+            // It may have been granted a moment before; a writer's grant would then count as one that ended in order.
+            Reply::Queued if !wants.iter().any(|want| want.writes()) && self.random.percent(20) => {
+                self.count(Event::Cancel);
+                self.changes += 1;
+                self.actors[at].state = State::Idle;
+                self.tell(at, Command::Cancel).map(|_| ())
+            }
+            Reply::Queued if self.random.percent(1) => self.kill(at),
+            Reply::Queued => Ok(()),
+            other => broken(format!("a poll was answered by {other}")),
         }
-        Ok(true)
     }
 
     /// The lock of a client has ended out of order.
@@ -303,10 +361,19 @@ impl History<'_> {
         for want in wants.iter().filter(|want| want.writes()) {
             self.oracle.buffers[want.buffer].doubt = true;
         }
+        self.changes += 1;
         self.actors[at].state = State::Idle;
     }
 
     fn granted(&mut self, at: usize, wants: &[Want], deadline: u64, marks: &[Marks]) -> Step {
+        if deadline > 0 && now() > Duration::from_nanos(deadline) {
+            // It did not look for its grant in time.
+            self.gone(at, wants);
+            return match self.tell(at, Command::Unlock(false))? {
+                Reply::Evicted => Ok(()),
+                other => broken(format!("after its deadline client {at} was answered by {other}")),
+            };
+        }
         let mut parts = Vec::new();
         for want in wants {
             let Some(mark) = marks.iter().find(|mark| mark.buffer == want.buffer) else {
@@ -324,7 +391,8 @@ impl History<'_> {
             }
             self.oracle.buffers[want.buffer].doubt = mark.torn;
             let torn = if mark.torn { ", torn" } else { "" };
-            self.oracle.log(want.buffer, format!("client {at} granted {}{torn}", name(want.access)));
+            self.oracle
+                .log(want.buffer, format!("client {at} granted {}{torn}", name(want.access)));
             parts.push(Part { want: *want, torn: mark.torn, fence, used: false });
         }
         self.actors[at].state = State::Held { deadline, parts };
@@ -351,16 +419,16 @@ impl History<'_> {
         }
     }
 
-    fn hold(&mut self, at: usize) -> Step<bool> {
+    fn hold(&mut self, at: usize) -> Step {
         let limited = self.actors[at].limit > 0;
         let late = self.deadline(at).is_some_and(|deadline| now() + NEEDED > deadline);
         if limited && (late || self.random.percent(2)) {
-            return self.evict(at).map(|()| true);
+            return self.evict(at);
         }
         match self.random.below(1000) {
-            0..=4 => self.kill(at).map(|()| true),
-            5..=249 => Ok(false),
-            250..=399 if self.can_go_on(at) => self.end_with_fence(at).map(|()| true),
+            0..=4 => self.kill(at),
+            5..=249 => Ok(()),
+            250..=399 if self.can_go_on(at) => self.end_with_fence(at),
             400..=469 => self.grow(at),
             _ => {
                 self.use_parts(at)?;
@@ -507,10 +575,10 @@ impl History<'_> {
     }
 
     /// Ends a grant in one of the ways, if all that must be done is done.
-    fn end(&mut self, at: usize) -> Step<bool> {
+    fn end(&mut self, at: usize) -> Step {
         let parts = self.parts(at);
         if parts.iter().any(|part| !part.used) {
-            return Ok(true);
+            return Ok(());
         }
         match self.random.below(100) {
             0..=9 if parts.len() > 1 => {
@@ -536,18 +604,19 @@ impl History<'_> {
     }
 
     /// A grant that has time must not be over.
-    fn expect(&mut self, at: usize, reply: &Reply) -> Step<bool> {
+    fn expect(&mut self, at: usize, reply: &Reply) -> Step {
+        self.changes += 1;
         match reply {
-            Reply::Done => Ok(true),
+            Reply::Done => Ok(()),
             other => broken(format!("client {at} was answered by {other}")),
         }
     }
 
     /// A writer goes on as a reader, and looks at what it has written.
-    fn downgrade(&mut self, at: usize) -> Step<bool> {
+    fn downgrade(&mut self, at: usize) -> Step {
         let mut parts = self.parts(at);
         let Some(part) = parts.iter_mut().find(|part| part.want.writes()) else {
-            return Ok(false);
+            return Ok(());
         };
         self.count(Event::Downgrade);
         part.want.access = part.want.access.shared();
@@ -558,10 +627,10 @@ impl History<'_> {
     }
 
     /// A reader becomes a writer, if the other readers let it.
-    fn grow(&mut self, at: usize) -> Step<bool> {
+    fn grow(&mut self, at: usize) -> Step {
         let mut parts = self.parts(at);
         let Some(part) = parts.iter_mut().find(|part| !part.want.writes()) else {
-            return Ok(false);
+            return Ok(());
         };
         let access = if part.want.is_dma() { Access::DmaWrite } else { Access::Write };
         let want = Want { access, ..part.want };
@@ -573,21 +642,22 @@ impl History<'_> {
                 (part.want, part.used) = (want, false);
                 self.oracle.log(want.buffer, format!("client {at} has become {}", name(access)));
                 self.set_parts(at, parts);
-                Ok(true)
+                Ok(())
             }
-            Reply::Refused => Ok(true),
+            Reply::Refused => Ok(()),
             other => broken(format!("a growth was answered by {other}")),
         }
     }
 
-    fn exchange(&mut self, at: usize, fence: bool) -> Step<bool> {
+    fn exchange(&mut self, at: usize, fence: bool) -> Step {
         let wants = self.wants();
+        self.changes += 1;
         match self.tell(at, Command::Exchange(fence, wants.clone()))? {
             Reply::Granted(deadline, marks) => self.granted(at, &wants, deadline, &marks)?,
             Reply::Refused => self.actors[at].state = State::Idle,
             other => return broken(format!("an exchange was answered by {other}")),
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Whether the work of a grant can go on after its unlock.
@@ -617,11 +687,11 @@ impl History<'_> {
         self.count(Event::ReleaseFence);
         self.actors[at].client.send(file.as_fd())?;
         if self.random.percent(20) {
-            return self.exchange(at, true).map(|_| ());
+            return self.exchange(at, true);
         }
         let reply = self.tell(at, Command::Unlock(true))?;
         self.actors[at].state = State::Idle;
-        self.expect(at, &reply).map(|_| ())
+        self.expect(at, &reply)
     }
 
     /// What a part's access will do.
@@ -672,6 +742,7 @@ impl History<'_> {
             return broken("vgem has signalled a fence by itself: the machine is too slow".into());
         }
         self.vgem.signal(work.fence)?;
+        self.changes += 1;
         Ok(true)
     }
 
@@ -689,12 +760,17 @@ impl History<'_> {
         // Fences do not wait so long.
         self.complete_all()?;
         let Some(deadline) = self.deadline(at) else { return Ok(()) };
+        // If it is over already, others may have written in order since: then it must have gone.
+        let goes_on = now() < deadline;
+        if !goes_on {
+            self.actors[at].later.clear();
+        }
         thread::sleep((deadline + LATE).saturating_sub(now()));
         self.count(Event::Eviction);
         let parts = self.parts(at);
         for part in parts.iter().filter(|part| part.want.writes()) {
             self.oracle.log(part.want.buffer, format!("client {at} was evicted"));
-            if self.random.percent(70) {
+            if goes_on && self.random.percent(70) {
                 let part = Part { torn: false, ..part.clone() };
                 if part.want.is_dma() {
                     let pieces = self.pieces(&part);
@@ -716,7 +792,8 @@ impl History<'_> {
 
     /// A client is killed, a writer sometimes in the middle of its work.
     fn kill(&mut self, at: usize) -> Step {
-        let busy = |task: &Task| matches!(task, Task::Write(by, _) | Task::Check(by, _) if *by == at);
+        let busy =
+            |task: &Task| matches!(task, Task::Write(by, _) | Task::Check(by, _) if *by == at);
         if self.works.iter().flat_map(|work| &work.tasks).any(busy) {
             return Ok(());
         }
@@ -750,19 +827,20 @@ impl History<'_> {
         done(&self.actors[at].client.ask(&commands)?)
     }
 
-    /// All clients remove a buffer, others use it meanwhile, and all add it again.
-    fn register_again(&mut self) -> Step<bool> {
-        let buffer = self.random.below(self.oracle.buffers.len() as u64) as usize;
-        let is_used = |actor: &Actor| match &actor.state {
-            State::Idle => false,
-            State::Queued(wants) => wants.iter().any(|want| want.buffer == buffer),
-            State::Held { parts, .. } => parts.iter().any(|part| part.want.buffer == buffer),
+    /// All clients remove a buffer that none of them has, others use it meanwhile, and all add it again.
+    fn register_again(&mut self) -> Step {
+        let is_used = |buffer: usize| {
+            let has = |actor: &Actor| match &actor.state {
+                State::Idle => false,
+                State::Queued(wants) => wants.iter().any(|want| want.buffer == buffer),
+                State::Held { parts, .. } => parts.iter().any(|part| part.want.buffer == buffer),
+            };
+            let mut tasks = self.works.iter().flat_map(|work| &work.tasks);
+            self.actors.iter().any(has) || tasks.any(|task| task.buffer() == buffer)
         };
-        let works = self.works.iter().flat_map(|work| &work.tasks);
-        if self.actors.iter().any(is_used) || works.into_iter().any(|task| task.buffer() == buffer)
-        {
-            return Ok(false);
-        }
+        let free: Vec<usize> =
+            (0..self.oracle.buffers.len()).filter(|buffer| !is_used(*buffer)).collect();
+        let Some(buffer) = self.random.one_of(&free) else { return Ok(()) };
         self.count(Event::Registration);
         self.oracle.log(buffer, "all have removed it".into());
         for at in 0..CLIENTS {
@@ -777,7 +855,7 @@ impl History<'_> {
             let reply = self.tell(at, Command::Add(buffer))?;
             self.expect(at, &reply)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Others than the service's clients use a buffer that nobody has registered.

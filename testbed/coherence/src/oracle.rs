@@ -16,7 +16,7 @@ use crate::memory::{Bounced, PAGE, WORDS};
 use crate::protocol::{Writing, Wrong};
 
 /// Pages of each buffer.
-const PAGES: [usize; 5] = [2, 3, 2, 3, 2];
+const PAGES: [usize; 14] = [2, 3, 2, 2, 3, 2, 2, 3, 2, 2, 2, 3, 2, 2];
 /// Accesses of a buffer that are shown when one finds a wrong word.
 const SHOWN: usize = 16;
 

@@ -134,5 +134,9 @@ fn attempt(
 
 fn events(outcome: &Outcome) -> String {
     let count = |event| outcome.events.get(event).copied().unwrap_or_default();
-    EVENTS.iter().map(|(event, what)| format!("{what} {}", count(event))).collect::<Vec<_>>().join(", ")
+    EVENTS
+        .iter()
+        .map(|(event, what)| format!("{what} {}", count(event)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -17,8 +17,8 @@ use std::os::fd::AsFd;
 use crate::control::{Control, Count, Order, COUNTS};
 use crate::crew::Crew;
 use crate::header::{Header, SIZE};
-use buffersync_testbed_guest::random::Random;
 use crate::service::{Service, REGISTERS_AGAIN};
+use buffersync_testbed_guest::random::Random;
 
 /// Of a thousand events, the first one that restarts the service.
 const RESTART: u64 = 800;

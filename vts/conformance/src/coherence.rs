@@ -22,12 +22,10 @@ const fn fault(
 }
 
 /// Wrong services of the suite that data gets lost with.
-const OF_THE_SUITE: [&str; 5] = [
+const OF_THE_SUITE: [&str; 3] = [
     "a_cache_operation_is_missing",
     "a_write_over_an_open_read_issues_nothing",
     "the_cpu_does_not_wait_for_fences",
-    "a_reply_without_its_acquire_fence",
-    "the_reply_lacks_the_torn_flag",
 ];
 
 /// The names of all wrong services that lose data.
@@ -77,6 +75,9 @@ pub const FAULTS: &[Fault] = &[
         "let Some(Traffic { fences, .. }) = self.traffic.as_deref() else { return false };",
         "if FAULT && !self.coherence.is_ready_for(access) { return false; }
         let Some(Traffic { fences, .. }) = self.traffic.as_deref() else { return false };"),
+    fault("a_device_is_not_told_of_fences", "engine/src/prepare.rs",
+        "fenced: slot.is_fenced_for(access),",
+        "fenced: !FAULT && slot.is_fenced_for(access),"),
     // The RFC decides by the previous and the current access. `device_dirty` and `cpu_dirty` say what the previous one
     // was: a read of the CPU (neither), its write (the second), a device's write (the first), its read (both).
     fault(RFC, COHERENCE,
