@@ -232,7 +232,7 @@ impl Steps {
             let mut beside = Vec::new();
             if let (Testbed::Guest(machine), true) = (testbed, self.wants("testbed")) {
                 let selftest = || selftest::run(machine).map(|()| String::new());
-                beside.push(("testbed", scope.spawn(|| timed(selftest))));
+                beside.push(("testbed", scope.spawn(move || timed(selftest))));
             }
             if built && coherence {
                 beside.push((coherence::STEP, scope.spawn(|| timed(coherence::step))));
