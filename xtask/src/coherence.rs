@@ -62,7 +62,8 @@ fn prove(arguments: &str, limit: Duration, line: &mut dyn FnMut(&str)) -> Result
         Testbed::Guest(machine) => Testbed::Guest(machine.without_coherence()),
         Testbed::Native => Testbed::Native,
     };
-    let command = format!("exec $BUFFERSYNC_STAGE/bin/buffersync-coherence prove {arguments}");
+    let program = "$BUFFERSYNC_STAGE/bin/buffersync-coherence";
+    let command = format!("{program} exporters && exec {program} prove {arguments}");
     let (stage, out) = (cache().join("stage"), out().join(STEP));
     testbed.run(&Run { command: &command, stage: &stage, out: &out, limit }, line)
 }

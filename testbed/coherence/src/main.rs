@@ -19,10 +19,12 @@
 //! | [`crew`], [`client`], [`protocol`] | the client processes, and what they are told |
 //! | [`memory`] | memory that is not coherent |
 //! | [`edu`] | the device |
+//! | [`exporters`] | a command of its own: which operations do something |
 
 mod client;
 mod crew;
 mod edu;
+mod exporters;
 mod history;
 mod memory;
 mod oracle;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
             Some(settings) => prove::run(&settings),
             None => return usage(),
         },
+        Some((verb, [])) if verb == "exporters" => exporters::run(),
         Some((verb, rest)) if verb == "client" => {
             client::run(rest).map(|()| true).map_err(Into::into)
         }
@@ -54,6 +57,8 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: buffersync-coherence prove [--accesses N] [--seed S] [WRONG SERVICE...]");
+    eprintln!(
+        "usage: buffersync-coherence exporters | prove [--accesses N] [--seed S] [WRONG SERVICE...]"
+    );
     ExitCode::from(2)
 }

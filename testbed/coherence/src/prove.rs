@@ -94,7 +94,7 @@ fn report(name: &str, outcome: Result<Outcome, Box<dyn Error>>) -> bool {
     match outcome {
         Ok(Outcome { accesses, lost, violation: Some(_), .. }) => {
             let what = if lost > 0 { "lost" } else { "stale" };
-            println!("wrong service {name}: caught after {accesses} accesses: {what}");
+            println!("wrong service {name}: caught by access {}: {what}", accesses + 1);
             true
         }
         Ok(outcome) => {

@@ -61,9 +61,9 @@ pub const FAULTS: &[Fault] = &[
         "Access::Write => self.cpu_dirty = true,",
         "Access::Write => self.cpu_dirty |= !FAULT,"),
     // Other flags.
-    fault("a_writers_start_is_for_reading", COHERENCE,
-        "=> reopened(SyncFlags::ReadWrite),",
-        "=> reopened(if FAULT { SyncFlags::Read } else { SyncFlags::ReadWrite }),"),
+    fault("every_operation_is_for_reading", "src/jobs.rs",
+        "(operation.fd.as_fd(), usage(operation.flags))",
+        "(operation.fd.as_fd(), usage(if FAULT { SyncFlags::Read } else { operation.flags }))"),
     fault("every_start_is_for_writing_alone", "kernel/src/dmabuf.rs",
         "sync(fd, DMA_BUF_SYNC_START | usage.flags())",
         "sync(fd, DMA_BUF_SYNC_START | if FAULT { DMA_BUF_SYNC_RW & !DMA_BUF_SYNC_READ } else { usage.flags() })"),
