@@ -8,9 +8,13 @@
 //! device that reads. Writers change words over all pages; a content that may be torn is first written anew as a whole,
 //! since only the grant's mark says that.
 
+mod accesses;
+mod trouble;
+mod work;
+
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::thread;
 use std::time::Duration;
@@ -18,25 +22,19 @@ use std::time::Duration;
 use buffersync_client::Access;
 use buffersync_testbed_guest::random::Random;
 use buffersync_testbed_guest::vgem::{self, Vgem};
-use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::crew::Client;
-use crate::edu::{Edu, ROOM};
-use crate::memory::{PAGE, WORDS};
-use crate::oracle::{Kind, Oracle, Piece, Violation};
-use crate::protocol::{name, Command, Marks, Reply, Want, Writing, Wrong};
+use crate::edu::Edu;
+use crate::memory::PAGE;
+use crate::oracle::{Kind, Oracle, Violation};
+use crate::protocol::{name, Command, Marks, Reply, Want};
+use work::{is_signalled, Work, OLD, WORKS};
 
 const CLIENTS: usize = 5;
 /// Buffers of one lock.
 const MOST: u64 = 6;
 /// Pages that the device uses in one grant. Each takes 400 ms, twice if it is read before it is written.
 const PAGES_OF_GRANT: usize = 6;
-/// Works that go on after their unlock, at once, and the pages that the device uses in one of them. vgem signals a
-/// fence by itself after ten seconds; a page takes 400 ms, so more could be late.
-const WORKS: usize = 2;
-const PAGES_OF_WORK: usize = 5;
-const OLD: Duration = Duration::from_secs(1);
-const EXPIRED: Duration = Duration::from_millis(9_500);
 /// The hold limit of some groups, in milliseconds. Work with a fence takes less.
 const LIMIT: u64 = 12_000;
 /// A holder with less time than this does not begin: it is too late.
@@ -121,29 +119,6 @@ struct Actor {
     /// The changes before its last look for its grant.
     looked: Option<u64>,
     limit: u64,
-}
-
-/// What is done after an unlock with a fence, before the fence signals.
-enum Task {
-    Write(usize, Writing),
-    Check(usize, usize),
-    DmaWrite(usize, Vec<Piece>),
-    DmaRead(usize, Vec<u64>),
-}
-
-struct Work {
-    tasks: Vec<Task>,
-    waits: Vec<Rc<OwnedFd>>,
-    fence: vgem::Fence,
-    born: Duration,
-}
-
-impl Work {
-    /// The buffers that a device uses.
-    fn devices_buffers(&self) -> impl Iterator<Item = usize> + '_ {
-        let by_dma = |task: &&Task| matches!(task, Task::DmaWrite(..) | Task::DmaRead(..));
-        self.tasks.iter().filter(by_dma).map(Task::buffer)
-    }
 }
 
 struct History<'a> {
@@ -437,143 +412,6 @@ impl History<'_> {
         }
     }
 
-    /// Uses what was not used yet, and need not wait for a fence.
-    fn use_parts(&mut self, at: usize) -> Step {
-        let mut parts = self.parts(at);
-        let checks: Vec<usize> = parts
-            .iter()
-            .filter(|part| !part.used && !part.torn && !part.want.is_dma())
-            .map(|part| part.want.buffer)
-            .collect();
-        self.check(at, &checks)?;
-        for part in parts.iter_mut().filter(|part| !part.used && part.is_ready()) {
-            self.count_access(at, part.want);
-            if part.want.is_dma() {
-                self.use_by_dma(at, part)?;
-            } else if part.want.writes() {
-                let writing = self.writing(part);
-                self.oracle.written(writing);
-                self.actors[at].later.push(Command::Write(writing));
-            }
-            part.used = true;
-            if part.want.writes() {
-                part.torn = false;
-                self.oracle.buffers[part.want.buffer].doubt = false;
-            }
-        }
-        self.set_parts(at, parts);
-        Ok(())
-    }
-
-    fn count_access(&mut self, at: usize, want: Want) {
-        self.outcome.accesses += 1;
-        let nth = self.outcome.accesses;
-        self.oracle.log(want.buffer, format!("{nth}: client {at} {}", name(want.access)));
-    }
-
-    /// The client compares every byte of these buffers.
-    fn check(&mut self, at: usize, buffers: &[usize]) -> Step {
-        let checks: Vec<Command> = buffers.iter().map(|at| Command::Check(*at)).collect();
-        if checks.is_empty() {
-            return Ok(());
-        }
-        let replies = self.actors[at].client.ask(&checks)?;
-        for (buffer, reply) in buffers.iter().zip(&replies) {
-            match reply {
-                Reply::Done => {}
-                Reply::Wrong(wrong) => {
-                    return self.is_wrong(*buffer, *wrong, format!("the CPU of client {at}"));
-                }
-                other => return broken(format!("a check was answered by {other}")),
-            }
-        }
-        Ok(())
-    }
-
-    fn is_wrong(&mut self, buffer: usize, wrong: Wrong, reader: String) -> Step {
-        let words = self.oracle.buffers[buffer].memory.words();
-        let tasks = self.works.iter().flat_map(|work| &work.tasks);
-        let comes = tasks.into_iter().any(|task| task.writes(buffer, wrong.want, words));
-        let violation = self.oracle.judge(self.edu, buffer, wrong, comes, reader)?;
-        Err(Stop::Wrong(Box::new(violation)))
-    }
-
-    fn use_by_dma(&mut self, at: usize, part: &Part) -> Step {
-        let buffer = part.want.buffer;
-        let reads = !part.want.writes() || self.random.percent(25);
-        if reads && !part.torn {
-            let content = self.oracle.content(buffer);
-            self.check_by_dma(buffer, &content, at)?;
-        }
-        if part.want.writes() {
-            let pieces = self.pieces(part);
-            self.oracle.written_by_dma(buffer, &pieces);
-            self.write_by_dma(buffer, &pieces)?;
-        }
-        Ok(())
-    }
-
-    fn check_by_dma(&mut self, buffer: usize, content: &[u64], at: usize) -> Step {
-        match self.oracle.check_by_dma(self.edu, buffer, content)? {
-            None => Ok(()),
-            Some(wrong) => self.is_wrong(buffer, wrong, format!("the device of client {at}")),
-        }
-    }
-
-    fn write_by_dma(&mut self, buffer: usize, pieces: &[Piece]) -> Step {
-        // As many pieces as the device has room for.
-        let mut rest = pieces;
-        while !rest.is_empty() {
-            let (mut count, mut sum) = (0, 0);
-            while rest.get(count).is_some_and(|(_, values)| sum + values.len() <= ROOM) {
-                sum += rest[count].1.len();
-                count += 1;
-            }
-            let (now, after) = rest.split_at(count);
-            let all: Vec<u64> = now.iter().flat_map(|(_, values)| values).copied().collect();
-            self.edu.load(&all)?;
-            let mut from = 0;
-            for (first, values) in now {
-                let address = self.oracle.buffers[buffer].memory.address(*first);
-                self.edu.store(from, address, values.len());
-                from += values.len();
-            }
-            rest = after;
-        }
-        Ok(())
-    }
-
-    /// What a CPU writes: some words, or all if the content may be torn.
-    fn writing(&mut self, part: &Part) -> Writing {
-        self.stamp += 1;
-        let words = if part.torn { 0 } else { self.random.between(1, 48) as usize };
-        Writing { buffer: part.want.buffer, stamp: self.stamp, words }
-    }
-
-    /// What a device writes. A piece ends with its page: the pages of the device's copy do not follow each other.
-    fn pieces(&mut self, part: &Part) -> Vec<Piece> {
-        let pages = self.oracle.buffers[part.want.buffer].memory.pages.len();
-        let places: Vec<(usize, usize)> = if part.torn {
-            (0..pages * WORDS).step_by(ROOM).map(|first| (first, ROOM)).collect()
-        } else {
-            let count = self.random.between(1, 2);
-            let some = (0..count).map(|_| {
-                let page = self.random.below(pages as u64) as usize;
-                let first = self.random.below(WORDS as u64) as usize;
-                let most = (WORDS - first).min(ROOM);
-                (page * WORDS + first, 1 + self.random.below(most as u64) as usize)
-            });
-            some.collect()
-        };
-        self.stamp += 1;
-        let all = Writing { buffer: part.want.buffer, stamp: self.stamp, words: 0 };
-        let mut values = all.values(places.iter().map(|(_, length)| length).sum());
-        let take = |(first, length): (usize, usize)| {
-            (first, values.by_ref().take(length).map(|(_, value)| value).collect())
-        };
-        places.into_iter().map(take).collect()
-    }
-
     /// Ends a grant in one of the ways, if all that must be done is done.
     fn end(&mut self, at: usize) -> Step {
         let parts = self.parts(at);
@@ -659,265 +497,11 @@ impl History<'_> {
         }
         Ok(())
     }
-
-    /// Whether the work of a grant can go on after its unlock.
-    fn can_go_on(&self, at: usize) -> bool {
-        let parts = self.parts(at);
-        let by_dma = parts.iter().filter(|part| !part.used && part.want.is_dma());
-        let pages = by_dma.map(|part| self.oracle.buffers[part.want.buffer].memory.pages.len());
-        self.works.len() < WORKS && pages.sum::<usize>() <= PAGES_OF_WORK
-    }
-
-    /// Unlocks while the work goes on. The next users must find what it will have done.
-    fn end_with_fence(&mut self, at: usize) -> Step {
-        let parts = self.parts(at);
-        let (mut tasks, mut waits) = (Vec::new(), Vec::new());
-        for part in parts.iter().filter(|part| !part.used) {
-            waits.extend(part.fence.clone());
-            self.count_access(at, part.want);
-            self.oracle.log(part.want.buffer, "    (after the unlock, before its fence)".into());
-            tasks.extend(self.put_off(at, part));
-        }
-        let Some(free) = self.fences.iter().position(|buffer| buffer.dmabuf.is_ready(true)) else {
-            return broken("a fence of vgem does not signal".into());
-        };
-        let fence = self.vgem.attach(&self.fences[free], true)?;
-        let file = self.fences[free].dmabuf.sync_file()?;
-        self.works.push(Work { tasks, waits, fence, born: now() });
-        self.count(Event::ReleaseFence);
-        self.actors[at].client.send(file.as_fd())?;
-        if self.random.percent(20) {
-            return self.exchange(at, true);
-        }
-        let reply = self.tell(at, Command::Unlock(true))?;
-        self.actors[at].state = State::Idle;
-        self.expect(at, &reply)
-    }
-
-    /// What a part's access will do.
-    fn put_off(&mut self, at: usize, part: &Part) -> Option<Task> {
-        let buffer = part.want.buffer;
-        let task = match part.want.access {
-            Access::Write => {
-                let writing = self.writing(part);
-                self.oracle.written(writing);
-                Task::Write(at, writing)
-            }
-            Access::DmaWrite => {
-                let pieces = self.pieces(part);
-                self.oracle.written_by_dma(buffer, &pieces);
-                Task::DmaWrite(buffer, pieces)
-            }
-            _ if part.torn => return None,
-            Access::Read => Task::Check(at, buffer),
-            Access::DmaRead => Task::DmaRead(buffer, self.oracle.content(buffer)),
-        };
-        if part.want.writes() {
-            self.oracle.buffers[buffer].doubt = false;
-        }
-        Some(task)
-    }
-
-    /// Does the work of one unlock whose fences have signalled, and signals its own.
-    fn complete_one(&mut self) -> Step<bool> {
-        let ready = |work: &Work| work.waits.iter().all(|fence| is_signalled(fence));
-        let Some(nth) = self.works.iter().position(ready) else { return Ok(false) };
-        for task in std::mem::take(&mut self.works[nth].tasks) {
-            match task {
-                Task::Write(at, writing) => {
-                    let reply = self.actors[at].client.ask(&[Command::Write(writing)])?;
-                    done(&reply)?;
-                    self.oracle.log(writing.buffer, format!("client {at} has written (fence)"));
-                }
-                Task::Check(at, buffer) => self.check(at, &[buffer])?,
-                Task::DmaWrite(buffer, pieces) => {
-                    self.write_by_dma(buffer, &pieces)?;
-                    self.oracle.log(buffer, "a device has written (fence)".into());
-                }
-                Task::DmaRead(buffer, content) => self.check_by_dma(buffer, &content, 99)?,
-            }
-        }
-        let work = self.works.remove(nth);
-        if now() > work.born + EXPIRED {
-            return broken("vgem has signalled a fence by itself: the machine is too slow".into());
-        }
-        self.vgem.signal(work.fence)?;
-        self.changes += 1;
-        Ok(true)
-    }
-
-    fn complete_all(&mut self) -> Step {
-        while !self.works.is_empty() {
-            if !self.complete_one()? {
-                return broken("works wait for each other".into());
-            }
-        }
-        Ok(())
-    }
-
-    /// A holder keeps its lock too long, and goes on writing.
-    fn evict(&mut self, at: usize) -> Step {
-        // Fences do not wait so long.
-        self.complete_all()?;
-        let Some(deadline) = self.deadline(at) else { return Ok(()) };
-        // If it is over already, others may have written in order since: then it must have gone.
-        let goes_on = now() < deadline;
-        if !goes_on {
-            self.actors[at].later.clear();
-        }
-        thread::sleep((deadline + LATE).saturating_sub(now()));
-        self.count(Event::Eviction);
-        let parts = self.parts(at);
-        for part in parts.iter().filter(|part| part.want.writes()) {
-            self.oracle.log(part.want.buffer, format!("client {at} was evicted"));
-            if goes_on && self.random.percent(70) {
-                let part = Part { torn: false, ..part.clone() };
-                if part.want.is_dma() {
-                    let pieces = self.pieces(&part);
-                    self.write_by_dma(part.want.buffer, &pieces)?;
-                } else {
-                    let writing = self.writing(&part);
-                    self.actors[at].later.push(Command::Write(writing));
-                }
-            }
-        }
-        let reply = self.tell(at, Command::Unlock(false))?;
-        let wants: Vec<Want> = parts.iter().map(|part| part.want).collect();
-        self.gone(at, &wants);
-        match reply {
-            Reply::Evicted => Ok(()),
-            other => broken(format!("after its deadline client {at} was answered by {other}")),
-        }
-    }
-
-    /// A client is killed, a writer sometimes in the middle of its work.
-    fn kill(&mut self, at: usize) -> Step {
-        let busy =
-            |task: &Task| matches!(task, Task::Write(by, _) | Task::Check(by, _) if *by == at);
-        if self.works.iter().flat_map(|work| &work.tasks).any(busy) {
-            return Ok(());
-        }
-        self.count(Event::Death);
-        let wants = match &self.actors[at].state {
-            State::Idle => Vec::new(),
-            State::Queued(wants) => wants.clone(),
-            State::Held { parts, .. } => parts.iter().map(|part| part.want).collect(),
-        };
-        let held = matches!(self.actors[at].state, State::Held { .. });
-        for want in wants.iter().filter(|want| want.writes() && !want.is_dma()) {
-            if held && self.random.percent(50) {
-                let part = Part { want: *want, torn: false, fence: None, used: false };
-                let writing = self.writing(&part);
-                done(&self.actors[at].client.ask(&[Command::Write(writing)])?)?;
-            }
-            self.oracle.log(want.buffer, format!("client {at} was killed"));
-        }
-        self.gone(at, &wants);
-        self.actors[at] = self.newcomer(at)?;
-        Ok(())
-    }
-
-    fn open_again(&mut self, at: usize) -> Step {
-        self.count(Event::NewGroup);
-        let limit = if self.random.percent(30) { LIMIT } else { 0 };
-        self.actors[at].limit = limit;
-        let mut commands = std::mem::take(&mut self.actors[at].later);
-        commands.push(Command::Close);
-        commands.extend(self.opening(limit));
-        done(&self.actors[at].client.ask(&commands)?)
-    }
-
-    /// All clients remove a buffer that none of them has, others use it meanwhile, and all add it again.
-    fn register_again(&mut self) -> Step {
-        let is_used = |buffer: usize| {
-            let has = |actor: &Actor| match &actor.state {
-                State::Idle => false,
-                State::Queued(wants) => wants.iter().any(|want| want.buffer == buffer),
-                State::Held { parts, .. } => parts.iter().any(|part| part.want.buffer == buffer),
-            };
-            let mut tasks = self.works.iter().flat_map(|work| &work.tasks);
-            self.actors.iter().any(has) || tasks.any(|task| task.buffer() == buffer)
-        };
-        let free: Vec<usize> =
-            (0..self.oracle.buffers.len()).filter(|buffer| !is_used(*buffer)).collect();
-        let Some(buffer) = self.random.one_of(&free) else { return Ok(()) };
-        self.count(Event::Registration);
-        self.oracle.log(buffer, "all have removed it".into());
-        for at in 0..CLIENTS {
-            let reply = self.tell(at, Command::Remove(buffer))?;
-            self.expect(at, &reply)?;
-        }
-        thread::sleep(PAUSE);
-        self.use_outside(buffer)?;
-        let first = self.random.below(CLIENTS as u64) as usize;
-        for nth in 0..CLIENTS {
-            let at = (first + nth) % CLIENTS;
-            let reply = self.tell(at, Command::Add(buffer))?;
-            self.expect(at, &reply)?;
-        }
-        Ok(())
-    }
-
-    /// Others than the service's clients use a buffer that nobody has registered.
-    fn use_outside(&mut self, buffer: usize) -> Step {
-        if self.oracle.buffers[buffer].doubt {
-            return Ok(());
-        }
-        let want = |access| Want { buffer, access };
-        let part = |access| Part { want: want(access), torn: false, fence: None, used: false };
-        let way = self.random.below(100);
-        let access = match way {
-            0..=39 => Access::DmaRead,
-            40..=69 => Access::DmaWrite,
-            70..=89 => Access::Write,
-            _ => return Ok(()),
-        };
-        self.oracle.log(buffer, format!("others have used it: {}", name(access)));
-        if access == Access::Write {
-            let writing = self.writing(&part(access));
-            let memory = &mut self.oracle.buffers[buffer].memory;
-            memory.invalidate()?;
-            let words = memory.words();
-            writing.values(words).for_each(|(at, value)| memory.mapping.write(at, value));
-            memory.clean()?;
-            self.oracle.written(writing);
-            return Ok(());
-        }
-        let content = self.oracle.content(buffer);
-        self.check_by_dma(buffer, &content, 99)?;
-        if access == Access::DmaWrite {
-            let pieces = self.pieces(&part(access));
-            self.oracle.written_by_dma(buffer, &pieces);
-            self.write_by_dma(buffer, &pieces)?;
-        }
-        Ok(())
-    }
 }
 
 impl Part {
     fn is_ready(&self) -> bool {
         self.fence.as_ref().is_none_or(|fence| is_signalled(fence))
-    }
-}
-
-impl Task {
-    fn buffer(&self) -> usize {
-        match self {
-            Self::Write(_, Writing { buffer, .. })
-            | Self::Check(_, buffer)
-            | Self::DmaWrite(buffer, _)
-            | Self::DmaRead(buffer, _) => *buffer,
-        }
-    }
-
-    /// Whether it will write a value into a buffer of so many words.
-    fn writes(&self, buffer: usize, value: u64, words: usize) -> bool {
-        let has_value = match self {
-            Self::Write(_, writing) => writing.values(words).any(|(_, written)| written == value),
-            Self::DmaWrite(_, pieces) => pieces.iter().any(|(_, values)| values.contains(&value)),
-            _ => false,
-        };
-        has_value && self.buffer() == buffer
     }
 }
 
@@ -927,11 +511,6 @@ fn done(replies: &[Reply]) -> Step {
         None => Ok(()),
         Some(other) => broken(format!("a client answered {other}")),
     }
-}
-
-fn is_signalled(fence: &OwnedFd) -> bool {
-    let mut polled = [PollFd::new(fence.as_fd(), PollFlags::POLLIN)];
-    nix::poll::poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// CLOCK_MONOTONIC, of which deadlines are readings.
