@@ -56,14 +56,19 @@ fn arguments(accesses: u64, seed: u64, words: &[String]) -> String {
 }
 
 /// Boots a machine whose memory is not coherent. Its clock counts instructions: the device takes 100 ms for each
-/// transfer, in which nothing else happens, and such a clock passes over them.
+/// transfer, in which nothing else happens, and such a clock passes over them. It also passes over the time in which
+/// the guest waits for a file of the host's, be it an hour; so everything is copied first.
 fn prove(arguments: &str, limit: Duration, line: &mut dyn FnMut(&str)) -> Result<i32, Failure> {
     let testbed = match Testbed::prepare(Where::Guest(Accel::Counted), &cache())? {
         Testbed::Guest(machine) => Testbed::Guest(machine.without_coherence()),
         Testbed::Native => Testbed::Native,
     };
-    let program = "$BUFFERSYNC_STAGE/bin/buffersync-coherence";
-    let command = format!("{program} exporters && exec {program} prove {arguments}");
+    let command = format!(
+        "set -e; mkdir -p /tmp/bin /tmp/wrong; cd $BUFFERSYNC_STAGE/bin\n\
+         cp buffersync-coherence vendor.buffersync-service rsb_hub rsb_service /tmp/bin\n\
+         cp ../wrong/* /tmp/wrong; cd /tmp/bin; export BUFFERSYNC_OUT=/tmp\n\
+         ./buffersync-coherence exporters; exec ./buffersync-coherence prove {arguments}"
+    );
     let (stage, out) = (cache().join("stage"), out().join(STEP));
     testbed.run(&Run { command: &command, stage: &stage, out: &out, limit }, line)
 }

@@ -354,13 +354,7 @@ impl History<'_> {
             let Some(mark) = marks.iter().find(|mark| mark.buffer == want.buffer) else {
                 return broken(format!("buffer {} was not granted", want.buffer));
             };
-            let mut fence = None;
-            if mark.fenced && want.is_dma() {
-                if let Reply::Fence(true) = self.tell(at, Command::Acquire(want.buffer))? {
-                    self.count(Event::AcquireFence);
-                    fence = Some(Rc::new(self.actors[at].client.receive()?));
-                }
-            }
+            let fence = self.acquire(at, *want, *mark)?;
             if mark.torn {
                 self.count(Event::Torn);
             }
@@ -372,6 +366,20 @@ impl History<'_> {
         }
         self.actors[at].state = State::Held { deadline, parts };
         Ok(())
+    }
+
+    /// What the device has to wait for.
+    fn acquire(&mut self, at: usize, want: Want, mark: Marks) -> Step<Option<Rc<OwnedFd>>> {
+        if !mark.fenced || !want.is_dma() {
+            return Ok(None);
+        }
+        match self.tell(at, Command::Acquire(want.buffer))? {
+            Reply::Fence(true) => {
+                self.count(Event::AcquireFence);
+                Ok(Some(Rc::new(self.actors[at].client.receive()?)))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn parts(&self, at: usize) -> Vec<Part> {
@@ -475,8 +483,11 @@ impl History<'_> {
         match self.tell(at, Command::Grow(want))? {
             Reply::Granted(_, marks) => {
                 self.count(Event::Upgrade);
-                let mark = marks.iter().find(|mark| mark.buffer == want.buffer);
-                part.torn = mark.is_some_and(|mark| mark.torn);
+                let Some(mark) = marks.iter().find(|mark| mark.buffer == want.buffer) else {
+                    return broken(format!("buffer {} has gone", want.buffer));
+                };
+                part.torn = mark.torn;
+                part.fence = self.acquire(at, want, *mark)?;
                 (part.want, part.used) = (want, false);
                 self.oracle.log(want.buffer, format!("client {at} has become {}", name(access)));
                 self.set_parts(at, parts);

@@ -76,7 +76,7 @@ impl History<'_> {
         let reads = !part.want.writes() || self.random.percent(25);
         if reads && !part.torn {
             let content = self.oracle.content(buffer);
-            self.check_by_dma(buffer, &content, at)?;
+            self.check_by_dma(buffer, &content, format!("the device of client {at}"))?;
         }
         if part.want.writes() {
             let pieces = self.pieces(part);
@@ -86,10 +86,10 @@ impl History<'_> {
         Ok(())
     }
 
-    pub(super) fn check_by_dma(&mut self, buffer: usize, content: &[u64], at: usize) -> Step {
+    pub(super) fn check_by_dma(&mut self, buffer: usize, content: &[u64], reader: String) -> Step {
         match self.oracle.check_by_dma(self.edu, buffer, content)? {
             None => Ok(()),
-            Some(wrong) => self.is_wrong(buffer, wrong, format!("the device of client {at}")),
+            Some(wrong) => self.is_wrong(buffer, wrong, reader),
         }
     }
 

@@ -143,7 +143,7 @@ impl History<'_> {
             return Ok(());
         }
         let content = self.oracle.content(buffer);
-        self.check_by_dma(buffer, &content, 99)?;
+        self.check_by_dma(buffer, &content, "a device, beside the service".into())?;
         if access == Access::DmaWrite {
             let pieces = self.pieces(&part(access));
             self.oracle.written_by_dma(buffer, &pieces);

@@ -140,7 +140,9 @@ impl History<'_> {
                     self.write_by_dma(buffer, &pieces)?;
                     self.oracle.log(buffer, "a device has written (fence)".into());
                 }
-                Task::DmaRead(buffer, content) => self.check_by_dma(buffer, &content, 99)?,
+                Task::DmaRead(buffer, content) => {
+                    self.check_by_dma(buffer, &content, "a device, before its fence".into())?
+                }
             }
         }
         let work = self.works.remove(nth);
