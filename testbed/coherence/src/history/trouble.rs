@@ -94,8 +94,8 @@ impl History<'_> {
                 State::Queued(wants) => wants.iter().any(|want| want.buffer == buffer),
                 State::Held { parts, .. } => parts.iter().any(|part| part.want.buffer == buffer),
             };
-            let mut tasks = self.works.iter().flat_map(|work| &work.tasks);
-            self.actors.iter().any(has) || tasks.any(|task| task.buffer() == buffer)
+            let goes_on = self.works.iter().any(|work| work.buffers.contains(&buffer));
+            self.actors.iter().any(has) || goes_on
         };
         let free: Vec<usize> =
             (0..self.oracle.buffers.len()).filter(|buffer| !is_used(*buffer)).collect();

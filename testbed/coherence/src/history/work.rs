@@ -31,6 +31,8 @@ pub enum Task {
 
 pub struct Work {
     pub tasks: Vec<Task>,
+    /// All for which the fence is, with a task or without.
+    pub buffers: Vec<usize>,
     waits: Vec<Rc<OwnedFd>>,
     fence: vgem::Fence,
     pub born: Duration,
@@ -89,7 +91,8 @@ impl History<'_> {
         };
         let fence = self.vgem.attach(&self.fences[free], true)?;
         let file = self.fences[free].dmabuf.sync_file()?;
-        self.works.push(Work { tasks, waits, fence, born: now() });
+        let buffers = parts.iter().map(|part| part.want.buffer).collect();
+        self.works.push(Work { tasks, buffers, waits, fence, born: now() });
         self.count(Event::ReleaseFence);
         self.actors[at].client.send(file.as_fd())?;
         if self.random.percent(20) {
