@@ -41,6 +41,11 @@ const PROBE_LIMIT: Duration = Duration::from_secs(20);
 /// wait. The processors take turns on one thread, as a common count needs.
 const COUNTED: &str = "shift=2,sleep=off";
 
+/// QEMU 7.2 can leave garbage in the flags after cmpxchg16b, which the kernel's allocator uses; an interrupt in that
+/// moment crashes the guest. In a long history it comes. Where the processor lacks the instruction, the kernel does
+/// without.
+const WITHOUT_CMPXCHG16B: &str = "max,-cx16";
+
 /// A virtual machine that can be booted again and again.
 pub struct Machine {
     parts: Parts,
@@ -50,6 +55,8 @@ pub struct Machine {
     counted: bool,
     /// A camera and a display.
     devices: bool,
+    /// See [`Machine::without_coherence`].
+    bounced: bool,
     work: PathBuf,
 }
 
@@ -63,7 +70,8 @@ impl Machine {
     ) -> Result<Self, Failure> {
         let (kvm, counted) = (accel == Accel::Kvm, accel == Accel::Counted);
         let work = cache.join("vm");
-        let mut machine = Self { parts, initramfs, kvm, counted, devices: false, work };
+        let mut machine =
+            Self { parts, initramfs, kvm, counted, devices: false, bounced: false, work };
         during(machine.work.display(), fs::create_dir_all(&machine.work))?;
         if accel == Accel::Auto {
             machine.kvm = machine.probe_kvm();
@@ -74,6 +82,13 @@ impl Machine {
     /// The same machine with a camera and a display.
     pub fn with_devices(self) -> Self {
         Self { devices: true, ..self }
+    }
+
+    /// The same machine with memory that is not coherent, and with a device that does DMA. With `swiotlb=force`
+    /// devices use copies of the pages that the CPU uses, and only cache operations copy from one to the other; the
+    /// device is QEMU's edu.
+    pub fn without_coherence(self) -> Self {
+        Self { bounced: true, ..self }
     }
 
     /// True if KVM boots the guest in good time. A /dev/kvm that opens proves nothing: nested machines hang.
@@ -159,18 +174,28 @@ impl Machine {
 
     fn command(&self, run: &Run<'_>, accel: &str, console: &Path, status: &Path) -> Command {
         let mut qemu = Command::new(&self.parts.qemu);
-        let cpu = if self.kvm { "host" } else { "max" };
-        qemu.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", "2", "-m", "2048"]);
+        let (cpu, number) = match (self.kvm, self.bounced) {
+            (true, _) => ("host", "2"),
+            (false, false) => ("max", "2"),
+            (false, true) => (WITHOUT_CMPXCHG16B, "1"),
+        };
+        qemu.args(["-machine", "q35", "-accel", accel, "-cpu", cpu, "-smp", number, "-m", "2048"]);
         if self.counted {
             qemu.args(["-icount", COUNTED]);
         }
         qemu.args(["-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none"]);
         qemu.arg("-kernel").arg(&self.parts.kernel).arg("-initrd").arg(&self.initramfs);
         // Each policy that a test loads leaves 18 kB in the kernel's log, where the test looks for denials.
-        let log = "log_buf_len=4M";
-        // A word that the kernel does not know is in the environment of guest-init.sh.
-        let devices = if self.devices { "DEVICES=1" } else { "" };
-        let words = format!("console=ttyS0 panic=1 quiet security=selinux {log} {devices}");
+        let mut words = "console=ttyS0 panic=1 quiet security=selinux log_buf_len=4M".to_string();
+        if self.devices {
+            // A word that the kernel does not know is in the environment of guest-init.sh.
+            words.push_str(" DEVICES=1");
+        }
+        if self.bounced {
+            words.push_str(" swiotlb=force");
+            // Without the mask it reaches 256 MB.
+            qemu.args(["-device", "edu,dma_mask=0xffffffffffff"]);
+        }
         qemu.args(["-append", &words]);
         qemu.arg("-serial").arg(format!("file:{}", console.display()));
         qemu.args(["-serial", "stdio"]);

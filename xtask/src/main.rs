@@ -10,6 +10,7 @@
 //! | `test` | [`mod@test`]; what is tested is in each folder, and in `checks` |
 //! | `vts` | [`vts`]; `vts/conformance` |
 //! | `soak` | [`soak`]; `testbed/soak` |
+//! | `coherence` | [`coherence`]; `testbed/coherence`, `vts/conformance` |
 //! | `install` | [`mod@install`] |
 //! | `testbed` | `testbed` |
 //! | `bench` | `testbed/bench/report`, `service/engine/bench` |
@@ -19,6 +20,7 @@
 //! | `simulate` | `service/sim`, `service/sim/driver` |
 
 mod clients;
+mod coherence;
 mod demo;
 mod install;
 mod soak;
@@ -37,6 +39,7 @@ cargo xtask demo [OPTIONS]              a video pipeline over real drivers on a 
 cargo xtask test [OPTIONS] [STEP...]    every check, or these steps; `test --list` names them
 cargo xtask vts [OPTIONS]               the conformance suite: requirement by requirement
 cargo xtask soak [OPTIONS] [WORD...]    everything at once, for long; nothing may be granted twice or leak
+cargo xtask coherence [OPTIONS] [WORD...]  CPU and DMA on memory that is not coherent; every byte is checked
 cargo xtask install [OPTIONS]           the service, C and Java libraries, header
 cargo xtask testbed [OPTIONS] -- CMD    runs a shell command in the testbed
 cargo xtask bench [OPTIONS] [-- engine|cost|service|floods]  beside their peers, as ratios
@@ -55,7 +58,8 @@ OPTIONS
   --devices             testbed: with a camera and a display (vivid, cirrus)
   --check               bench: whether the service's ratios are within their bounds
   --minutes N           soak: how long (30)
-  --seed S              soak: what happens by chance (1)
+  --accesses N          coherence: of a CPU or a device, in sum (10000)
+  --seed S              soak, coherence: what happens by chance (1)
   --wrong               soak: on services that are wrong on purpose, which have to be noticed
   --prefix DIR          install: where (/usr/local)
   --destdir DIR         install: a folder that stands for / meanwhile, for packagers
@@ -78,6 +82,7 @@ struct Options {
     check: bool,
     list: bool,
     minutes: Option<u64>,
+    accesses: Option<u64>,
     seed: Option<u64>,
     wrong: bool,
     release: bool,
@@ -109,6 +114,7 @@ fn main() -> ExitCode {
         }
         "demo" => demo::run(&options),
         "soak" => soak::run(&options),
+        "coherence" => coherence::run(&options),
         "test" => test::run(&options),
         "install" => install(&options),
         "vts" => vts::run(&options),
@@ -154,6 +160,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
         check: false,
         list: false,
         minutes: None,
+        accesses: None,
         seed: None,
         wrong: false,
         release: true,
@@ -179,6 +186,7 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
                     Some(Duration::from_secs(seconds.ok_or("--limit takes whole seconds")?));
             }
             "--minutes" => options.minutes = Some(number(args.next(), "--minutes")?),
+            "--accesses" => options.accesses = Some(number(args.next(), "--accesses")?),
             "--seed" => options.seed = Some(number(args.next(), "--seed")?),
             "--wrong" => options.wrong = true,
             "--prefix" => options.prefix = folder(args.next(), "--prefix")?,

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use buffersync_checks::sepolicy;
-use buffersync_conformance::{prepare, script, Report, SUITE};
+use buffersync_conformance::{prepare, script, stage_wrong, Report, SUITE};
 use buffersync_fuzz_driver as fuzz;
 use buffersync_simulation_driver as simulation;
 use buffersync_testbed::checkout::{cache, out, root, target};
@@ -21,10 +21,10 @@ use buffersync_testbed::lanes::{self, Done, Job};
 use buffersync_testbed::programs::{self, Program};
 use buffersync_testbed::{provision, selftest, Failure, Testbed};
 
-use crate::{clients, soak, Options};
+use crate::{clients, coherence, soak, Options};
 
 /// The steps that are no test programs of the testbed, in their order.
-const STEPS: [(&str, &str); 12] = [
+const STEPS: [(&str, &str); 13] = [
     ("fmt", "cargo fmt --check"),
     ("clippy", "cargo clippy, warnings are errors"),
     ("doc", "cargo doc, warnings are errors"),
@@ -37,6 +37,7 @@ const STEPS: [(&str, &str); 12] = [
     ("fuzz-wrong", "the fuzzer on services that are wrong on purpose"),
     ("vts", "conformance suite, and the services that are wrong on purpose"),
     (soak::STEP, "everything at once, for two minutes"),
+    (coherence::STEP, "CPU and DMA on memory that is not coherent; services that lose data"),
 ];
 
 /// The position of the first of [`STEPS`] that needs the testbed; all after it do, too.
@@ -196,8 +197,9 @@ impl Steps {
 
     fn in_the_testbed(&mut self, options: &Options, testbed: &Testbed, guests: &[String]) {
         let native = matches!(testbed, Testbed::Native);
-        for name in guests.iter().map(String::as_str).chain(["testbed"]) {
-            let needs_guest = name == "testbed" || !programs::is_harmless(name);
+        for name in guests.iter().map(String::as_str).chain(["testbed", coherence::STEP]) {
+            let needs_guest =
+                ["testbed", coherence::STEP].contains(&name) || !programs::is_harmless(name);
             if native && needs_guest && self.wanted.contains(name) {
                 self.counts.fail(&format!("{name} does not run with --native"));
             }
@@ -218,34 +220,40 @@ impl Steps {
         });
         let mut report = None;
         let before = self.counts.failed;
-        if !jobs.is_empty() {
+        let coherence = !native && self.wants(coherence::STEP);
+        if coherence || !jobs.is_empty() {
             self.timed("testbed: build", |_| {
                 report = stage(&jobs).map_err(|failure| failure.0)?;
+                if coherence {
+                    stage_wrong().map_err(|failure| failure.0)?;
+                }
                 Ok(())
             });
         }
         let built = self.counts.failed == before;
-        // The self-test's guests mostly wait, so they run beside the jobs.
+        // Those of the self-test mostly wait, and one has a processor of its own, so they run beside the jobs.
         std::thread::scope(|scope| {
-            let selftest = match testbed {
-                Testbed::Guest(machine) if self.wants("testbed") => Some(scope.spawn(|| {
-                    let begin = Instant::now();
-                    (selftest::run(machine), begin.elapsed())
-                })),
-                _ => None,
-            };
+            let mut beside = Vec::new();
+            if let (Testbed::Guest(machine), true) = (testbed, self.wants("testbed")) {
+                let selftest = || selftest::run(machine).map(|()| String::new());
+                beside.push(("testbed", scope.spawn(move || timed(selftest))));
+            }
+            if built && coherence {
+                beside.push((coherence::STEP, scope.spawn(|| timed(coherence::step))));
+            }
             if built && !jobs.is_empty() {
                 let begin = Instant::now();
                 self.boot(options, testbed, &jobs, report);
                 self.times.push(("testbed: all jobs".into(), begin.elapsed()));
             }
-            if let Some(selftest) = selftest {
+            for (name, step) in beside {
                 let panicked = |_| (Err("it panicked".to_string()), Duration::ZERO);
-                let (result, time) = selftest.join().unwrap_or_else(panicked);
-                if let Err(why) = result {
-                    self.counts.fail(&format!("testbed: {why}"));
+                let (result, time) = step.join().unwrap_or_else(panicked);
+                match result {
+                    Ok(said) => said.lines().for_each(|line| println!("   {line}")),
+                    Err(why) => self.counts.fail(&format!("{name}: {why}")),
                 }
-                self.times.push(("testbed".into(), time));
+                self.times.push((name.into(), time));
             }
         });
     }
@@ -295,6 +303,11 @@ impl Steps {
             counts.fail(&failure.0);
         }
     }
+}
+
+fn timed<T>(step: impl FnOnce() -> T) -> (T, Duration) {
+    let begin = Instant::now();
+    (step(), begin.elapsed())
 }
 
 /// Fills the stage with what these jobs need; the conformance suite's report, if it is among them.

@@ -41,7 +41,8 @@ pub struct Counters {
     pub sync_end: u64,
     /// Operations that failed.
     pub sync_failed: u64,
-    /// The operations that START and END around every access, by the CPU or a device, would have been.
+    /// The calls that START and END around every access, by the CPU or a device, would have been. How many of them
+    /// would have done something depends on the exporter.
     pub bracketing_ops: u64,
 }
 

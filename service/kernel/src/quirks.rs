@@ -14,7 +14,13 @@
 //! | A fence can come between poll(2) and START. | the service interrupts a START that blocks |
 //! | poll(2), epoll_ctl(2) and IMPORT_SYNC_FILE take the reservation lock; how long a driver holds it is unknown, and a client can keep it busy. EXPORT_SYNC_FILE does not take it. | the service looks by EXPORT_SYNC_FILE, and calls the others without a mutex on a bounded number of threads |
 //! | Heaps and udmabuf put no fences on a dma-buf, GPU drivers and vgem do; a client can, on any of them. | the service looks for fences on every dma-buf |
+//! | START and END do nothing while no device has the buffer mapped (system heap), or ever (vgem's own buffers), and return 0 all the same. | issues them in any case: a device may map the buffer at any time; the counters of a dump count calls |
+//! | udmabuf maps the buffer itself at the first START, and refuses an END before it. | no END without its START |
+//! | To map a buffer for a device cleans the CPU's cache, and the end of the mapping invalidates it. | nothing: it does not know of mappings, and an operation that such a mapping has made needless does no harm |
+//! | V4L2's EXPBUF makes a new dma-buf at each call, and so does udmabuf for one memfd. | they are different buffers: it can't know that the memory is one; clients are told to export once |
 //! | vgem signals a forgotten fence by itself after 10 s, without an error. | nothing: with the default limits its holder is evicted before (after 5 s) |
+//!
+//! docs/design.md, "Exporters", has what was measured, and what it means for clients.
 //!
 //! [`dmabuf::identify`]: crate::dmabuf::identify
 //! [`dmabuf::export_sync_file`]: crate::dmabuf::export_sync_file

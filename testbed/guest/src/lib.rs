@@ -14,6 +14,7 @@
 //! | [`drm`] | what vgem and the display have in common |
 //! | [`sync_file`] | when a fence signalled |
 //! | [`selinux`] | policies, labels, denials |
+//! | [`random`] | decisions from a seed |
 //! | [`fdpass`] | dma-bufs between processes, over Unix sockets |
 //!
 //! Knows neither the service's code nor its interface.
@@ -24,6 +25,7 @@ pub mod fdpass;
 pub mod heap;
 pub mod kms;
 pub mod picture;
+pub mod random;
 pub mod selinux;
 pub mod stack;
 pub mod sync_file;

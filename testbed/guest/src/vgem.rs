@@ -39,9 +39,20 @@ pub struct FenceSignal {
     flags: u32,
 }
 
+/// `struct drm_gem_close`.
+#[repr(C)]
+pub struct GemClose {
+    handle: u32,
+    pad: u32,
+}
+
 nix::ioctl_readwrite!(
     /// `DRM_IOCTL_MODE_CREATE_DUMB`.
     drm_create_dumb, b'd', 0xb2, CreateDumb
+);
+nix::ioctl_write_ptr!(
+    /// `DRM_IOCTL_GEM_CLOSE`.
+    drm_gem_close, b'd', 0x09, GemClose
 );
 nix::ioctl_readwrite!(
     /// `DRM_IOCTL_VGEM_FENCE_ATTACH`.
@@ -100,6 +111,14 @@ impl Vgem {
         let handle = drm::import(&self.0, dmabuf)?;
         let dmabuf = DmaBuf::new(dmabuf.try_clone_to_owned()?, size);
         Ok(Buffer { dmabuf, handle })
+    }
+
+    /// Ends what [`Vgem::import`] or [`Vgem::allocate`] began: the device has the buffer no more.
+    pub fn close(&self, buffer: Buffer) -> io::Result<()> {
+        let close = GemClose { handle: buffer.handle, pad: 0 };
+        // SAFETY: the descriptor is a DRM device's, and the ioctl reads this struct.
+        unsafe { drm_gem_close(self.0.as_raw_fd(), &close) }?;
+        Ok(())
     }
 
     /// Puts a fence on a buffer: a writer's, or a reader's.

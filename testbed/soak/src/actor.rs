@@ -12,8 +12,8 @@ use buffersync_client::{Access, BufferId, Error, Fences, Grant, Group, HoldFrom,
 
 use crate::control::{nanos, now, Count};
 use crate::held::{Asked, Held, Holder, Part};
-use crate::random::Random;
 use crate::worker::World;
+use buffersync_testbed_guest::random::Random;
 
 /// The limit of a call that waits for nobody.
 const CALL: Duration = Duration::from_secs(2);

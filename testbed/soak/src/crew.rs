@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use crate::control::{nanos, now, Control, Order, ACTORS, THREADS, WORKERS};
 use crate::header::{Header, SLOTS};
-use crate::random::Random;
+use buffersync_testbed_guest::random::Random;
 
 /// A call that takes so much longer than its own time limit was forgotten. Machines that do other things too are slow,
 /// and a stopped worker stops nobody for longer than the hold limit.
@@ -69,7 +69,7 @@ impl<'a> Crew<'a> {
             self.control.order(at, Order::None);
             let user = User::CLIENTS[at % User::CLIENTS.len()];
             let mut command = user.command(std::env::current_exe()?);
-            let seed = self.random.next();
+            let seed = self.random.number();
             command.arg("worker").args([at as u64, first as u64, seed].map(|n| n.to_string()));
             command.arg(self.control.raw_fd().to_string()).stdin(Stdio::null());
             for fd in [self.control.raw_fd()]

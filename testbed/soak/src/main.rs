@@ -23,7 +23,6 @@
 //! | [`invariant`] | what may not be |
 //! | [`control`] | the memory that all share beside the buffers |
 //! | [`devices`] | work that goes on after an unlock, with a fence |
-//! | [`random`] | decisions from a seed |
 
 mod actor;
 mod control;
@@ -33,7 +32,6 @@ mod header;
 mod held;
 mod invariant;
 mod orchestrator;
-mod random;
 mod service;
 mod worker;
 

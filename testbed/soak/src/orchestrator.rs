@@ -17,8 +17,8 @@ use std::os::fd::AsFd;
 use crate::control::{Control, Count, Order, COUNTS};
 use crate::crew::Crew;
 use crate::header::{Header, SIZE};
-use crate::random::Random;
 use crate::service::{Service, REGISTERS_AGAIN};
+use buffersync_testbed_guest::random::Random;
 
 /// Of a thousand events, the first one that restarts the service.
 const RESTART: u64 = 800;
@@ -65,7 +65,7 @@ pub fn run(settings: &Settings) -> Result<bool, Box<dyn Error>> {
     let headers = headers?;
     eprintln!("soak: {} s, seed {}", settings.time.as_secs(), settings.seed);
     let mut random = Random::new(settings.seed);
-    let seeds = Random::new(random.next());
+    let seeds = Random::new(random.number());
     // Odd, until the service is there.
     control.life().store(1, SeqCst);
     let mut service = Service::start(settings.service.as_deref(), &control, &buffers)?;

@@ -11,10 +11,12 @@
 //! |---|---|
 //! | `requirements` | `vts/REQUIREMENTS.md`, held against the AIDL, the documents and the suite |
 //! | `faults` | the wrong services: what is wrong with each, and which tests have to notice |
+//! | [`coherence`] | wrong services that lose data, which `cargo xtask coherence` has to notice |
 //! | `wrong` | builds them, all in one program |
 //! | [`script`] | the shell lines that run the suite |
 //! | `report` | results by requirement: table, JSON, JUnit |
 
+pub mod coherence;
 mod faults;
 mod report;
 mod requirements;
@@ -35,6 +37,11 @@ pub use wrong::sources;
 
 pub use buffersync_testbed::programs::SUITE;
 
+/// Builds the wrong services, and puts them on the stage.
+pub fn stage_wrong() -> Result<(), Failure> {
+    wrong::stage(&cache().join("stage/wrong"))
+}
+
 /// Checks the list of requirements, and puts the wrong services on the stage.
 pub fn prepare(programs: &[Program]) -> Result<Report, Failure> {
     let suite = programs.iter().find(|program| program.name == SUITE);
@@ -50,7 +57,7 @@ pub fn prepare(programs: &[Program]) -> Result<Report, Failure> {
         return Err(Failure(format!("there is no test {gone}")));
     }
     let requirements = requirements::checked(&tests).map_err(Failure)?;
-    wrong::stage(&cache().join("stage/wrong"))?;
+    stage_wrong()?;
     Ok(Report::new(requirements, FAULTS.iter().map(|fault| fault.name)))
 }
 

@@ -12,6 +12,7 @@ use buffersync_testbed::checkout::{root, target};
 use buffersync_testbed::command::{call, made};
 use buffersync_testbed::{programs, Failure};
 
+use super::coherence;
 use super::faults::{Fault, DISGUISE, FAULTS};
 
 /// The folders that are copied: the service and the crates that it and its tests are built of.
@@ -32,7 +33,7 @@ pub fn fault(name: &str) -> bool {
 /// Builds them, and puts the program into a folder, as [`PROGRAM`].
 pub fn stage(folder: &Path) -> Result<(), Failure> {
     let copy = target().join("wrong");
-    sources(&copy, FAULTS.iter().chain([&DISGUISE]))?;
+    sources(&copy, FAULTS.iter().chain(coherence::FAULTS).chain([&DISGUISE]))?;
     let mut cargo = programs::cargo_static(&["build", "--quiet", "--package", programs::SERVICE]);
     cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copy.join("target"));
     call(&mut cargo)?;
@@ -61,17 +62,21 @@ pub fn sources<'a>(
 fn put(copy: &Path, fault: &Fault) -> Result<(), Failure> {
     let path = copy.join("service").join(fault.file);
     let text = made(fs::read_to_string(&path), fault.file)?;
-    if text.matches(fault.from).count() != 1 {
-        let Fault { name, file, from, .. } = fault;
+    made(fs::write(&path, broken(&text, fault)?), fault.file)
+}
+
+/// A file with one fault more.
+fn broken(text: &str, fault: &Fault) -> Result<String, Failure> {
+    let Fault { name, file, from, to, .. } = fault;
+    if text.matches(from).count() != 1 {
         return Err(Failure(format!("{name}: {file} does not have this once: {from}")));
     }
-    let asked = if fault.file.starts_with("engine") || fault.file.starts_with("kernel") {
-        format!("crate::fault(\"{}\")", fault.name)
+    let asked = if file.starts_with("engine") || file.starts_with("kernel") {
+        format!("crate::fault(\"{name}\")")
     } else {
-        format!("buffersync_engine::fault(\"{}\")", fault.name)
+        format!("buffersync_engine::fault(\"{name}\")")
     };
-    let text = text.replacen(fault.from, &fault.to.replace("FAULT", &asked), 1);
-    made(fs::write(&path, text), fault.file)
+    Ok(text.replacen(from, &to.replace("FAULT", &asked), 1))
 }
 
 /// The workspace's, with the copied members only.
@@ -131,14 +136,21 @@ mod tests {
 
     #[test]
     fn each_fault_is_about_one_place_and_has_a_name_and_a_test() {
-        for fault in FAULTS.iter().chain([&DISGUISE]) {
-            let text = fs::read_to_string(root().join("service").join(fault.file)).unwrap();
-            assert_eq!(text.matches(fault.from).count(), 1, "{}: {}", fault.name, fault.from);
+        // As in the copy, where each file has the faults before.
+        let mut files = std::collections::BTreeMap::new();
+        for fault in FAULTS.iter().chain(coherence::FAULTS).chain([&DISGUISE]) {
+            let path = root().join("service").join(fault.file);
+            let text = files.entry(fault.file).or_insert_with(|| fs::read_to_string(path).unwrap());
+            *text = broken(text, fault).unwrap();
             assert!(fault.to.contains("FAULT"), "{}", fault.name);
         }
         for fault in FAULTS {
             assert!(!fault.noticed_by.is_empty(), "{}", fault.name);
             assert_eq!(FAULTS.iter().filter(|other| other.name == fault.name).count(), 1);
+        }
+        for name in coherence::names() {
+            let known = FAULTS.iter().chain(coherence::FAULTS).any(|fault| fault.name == name);
+            assert!(known, "{name}");
         }
         let readme = fs::read_to_string(root().join("README.md")).unwrap();
         let said = format!("{} wrong services that it notices", FAULTS.len());
