@@ -184,7 +184,7 @@ pub fn hand_over(spans: &Spans) -> Story {
     );
     story.say(Lane::Camera, camera.granted, &queues);
     let has = format!(
-        "has {input} {}, with others that were queued before. It writes frame #{frame}.",
+        "has {input} {}, with others. What it writes last is frame #{frame}.",
         story.during(camera.work)
     );
     story.say(Lane::CameraDevice, camera.work.0, &has);

@@ -164,7 +164,8 @@ impl Pipeline {
         let queued =
             self.places.iter().flatten().filter(|place| matches!(place, Place::Queued(..)));
         if queued.count() < IN_DRIVER {
-            self.places[index] = Some(self.queue(index, held)?);
+            self.camera.queue(index, &self.memory[index])?;
+            self.places[index] = Some(Place::Queued(held, since));
             return Ok(());
         }
         held.read_with_cpu()?;
