@@ -20,6 +20,7 @@ use buffersync_testbed_guest::user::User;
 use buffersync_testbed_guest::v4l2::{self, Camera};
 use nix::fcntl::{fcntl, FcntlArg, FdFlag};
 
+use crate::roles::FRAMES;
 use crate::span::{torn_frames, Span, Spans};
 use crate::{screen, timeline, Failure};
 
@@ -31,8 +32,8 @@ const ROLES: [(&str, User); 5] = [
     ("display", User::DISPLAY),
     ("stuck", User::STUCK),
 ];
-/// Something happens after each third of a run.
-pub const FEWEST_FRAMES: u64 = 3;
+/// The camera uses each of its buffers twice: before that no frame of the control run can be torn.
+pub const FEWEST_FRAMES: u64 = 2 * FRAMES as u64;
 /// The longest time for one run, also on a slow emulated machine.
 const PATIENCE: Duration = Duration::from_secs(240);
 

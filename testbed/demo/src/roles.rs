@@ -27,7 +27,7 @@ use crate::Failure;
 
 /// The camera's buffers: two in the driver, two with the display during a page flip, one that the encoder reads, and one
 /// that waits for it.
-const FRAMES: usize = 6;
+pub const FRAMES: usize = 6;
 /// The codec's buffers.
 const STREAMS: usize = 3;
 /// The longest wait for a lock or a fence, also on a slow emulated machine.
