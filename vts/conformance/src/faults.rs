@@ -426,7 +426,7 @@ pub const FAULTS: &[Fault] = &[
         "let orderly = ",
         "if FAULT { return false; }\n        let orderly = ",
         &["fences::the_cpu_never_sees_what_was_before_the_fence",
-          "devices::a_picture_is_not_drawn_over_until_the_next_page_flip_has_signalled"]),
+          "devices::a_picture_comes_on_the_screen_behind_its_acquire_fence"]),
     fault("a_reply_without_its_acquire_fence", "src/binder/group.rs",
         "        LockReply { grant, acquireFence: fence",
         "        let fence = fence.filter(|_| !FAULT);\n        LockReply { grant, acquireFence: fence",
