@@ -31,7 +31,8 @@ const MODULES: [&str; 9] = [
 ];
 
 /// Modules of the camera and the display. Only a machine that has both loads them, because they take time.
-const DEVICES: [&str; 2] = ["vivid", "cirrus"];
+/// Linux 6.14 calls cirrus cirrus_qemu.
+const DEVICES: [&str; 3] = ["vivid", "cirrus", "cirrus_qemu"];
 
 /// Users of the guest: root, the service, and one for each client.
 const PASSWD: &str = "\

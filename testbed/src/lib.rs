@@ -110,8 +110,8 @@ impl Testbed {
         }
     }
 
-    /// The same with a camera and a display, which a run finds in its guest: drivers vivid and cirrus. They make
-    /// the boot longer. A machine of one's own ([`Where::Native`]) has what it has.
+    /// The same guest with a camera (vivid) and a display (cirrus); it boots a second longer. On the machine's own
+    /// kernel this changes nothing.
     pub fn with_devices(self) -> Self {
         match self {
             Self::Guest(machine) => Self::Guest(machine.with_devices()),

@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{channel, RecvTimeoutError};
@@ -27,9 +27,9 @@ const END: &str = "@@ end of output";
 /// Before the name of a file in the out folder. The command prints such a line when it wants a picture of the
 /// display, a PPM. It finds the file when the picture is whole.
 const SCREENSHOT: &str = "@@ screenshot ";
-/// What the kernel's log has if QEMU's translator has crashed it. Linux patches its code while it boots (static
-/// keys), with a breakpoint in the meantime. The translator can deliver that to the other processor when the
-/// patch is finished and the kernel expects it no more: one boot in some hundreds.
+/// The kernel's log has this when QEMU's translator has crashed the guest: one boot in some hundreds. While Linux boots,
+/// it patches its code (static keys), and puts a breakpoint there until the patch is whole. The translator can report
+/// that breakpoint to the other processor afterwards, when the kernel expects none.
 const STALE_BREAKPOINT: &str = "Oops: int3";
 /// How often a guest that crashes in this way is booted.
 const TRIES: u32 = 3;
@@ -152,7 +152,7 @@ impl Machine {
         }
         let mut qemu = Qemu(during("qemu", command.spawn())?);
         let mut each = |text: &str| match (text.strip_prefix(SCREENSHOT), &screen) {
-            (Some(file), Some(screen)) => screen.shoot(&run.out.join(file)),
+            (Some(file), Some(screen)) => screen.shoot(&below(run.out, file)?),
             _ => {
                 line(text);
                 Ok(())
@@ -296,6 +296,15 @@ impl Drop for Qemu {
     }
 }
 
+/// A file of the out folder that the guest has named.
+fn below(out: &Path, name: &str) -> Result<PathBuf, Failure> {
+    let file = Path::new(name);
+    let is_below = file.components().all(|part| matches!(part, Component::Normal(_)));
+    let why =
+        || Failure(format!("the guest wants a screenshot in {name:?}: not in its out folder"));
+    (is_below && !name.is_empty()).then(|| out.join(file)).ok_or_else(why)
+}
+
 /// True for a crash that is QEMU's fault, and that no command can have had a part in.
 fn is_qemus(Failure(why): &Failure, up: bool) -> bool {
     !up && why.contains(STALE_BREAKPOINT)
@@ -331,6 +340,15 @@ mod tests {
         assert!(is_qemus(&crash, false) && !is_qemus(&crash, true));
         let crash = Failure(end_of("[ 3.3] BUG: kernel NULL pointer dereference"));
         assert!(!is_qemus(&crash, false));
+    }
+
+    #[test]
+    fn a_guest_writes_below_its_out_folder_only() {
+        let file = below(Path::new("/out"), "demo/screen.ppm").expect("a file below");
+        assert_eq!(file, Path::new("/out/demo/screen.ppm"));
+        for name in ["", "/etc/passwd", "../other", "demo/../../other"] {
+            assert!(below(Path::new("/out"), name).is_err(), "{name:?}");
+        }
     }
 
     #[test]

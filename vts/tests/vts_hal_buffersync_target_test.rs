@@ -54,7 +54,12 @@ const SUITE: &[Module] = &[
     Module { name: "coherence", tests: coherence::TESTS, needs: &[Need::Root, Need::Kprobes] },
     Module { name: "fences", tests: fences::TESTS, needs: &[Need::Vgem] },
     Module { name: "handover", tests: handover::TESTS, needs: &[Need::Vgem] },
-    Module { name: "devices", tests: devices::TESTS, needs: &[Need::Devices, Need::Vgem] },
+    Module { name: "devices", tests: devices::TESTS, needs: &[Need::Devices] },
+    Module {
+        name: "devices",
+        tests: devices::TESTS_WITH_VGEM,
+        needs: &[Need::Devices, Need::Vgem],
+    },
     Module { name: "implicit", tests: implicit::TESTS, needs: &[Need::Vgem] },
     Module { name: "quotas", tests: quotas::TESTS, needs: &[Need::Root, Need::Vgem] },
     Module { name: "stress", tests: stress::TESTS, needs: &[Need::Asked] },

@@ -105,7 +105,7 @@ pub fn run(options: &Options) -> Result<i32, Failure> {
         || guests.iter().any(|name| steps.wants(name))
     {
         match Testbed::prepare(options.place, &cache()) {
-            // The suite has tests of them.
+            // Module `devices` of the suite needs a camera and a display.
             Ok(testbed) if steps.wants("vts") => {
                 steps.in_the_testbed(options, &testbed.with_devices(), &guests)
             }

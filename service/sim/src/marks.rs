@@ -32,7 +32,7 @@ impl Marks {
         self.count
     }
 
-    /// A grant that begins now notes this number.
+    /// The number that a grant notes when it begins now.
     pub fn seen(&self) -> u64 {
         self.count
     }

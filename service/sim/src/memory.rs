@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! Accesses find something in the memory of the dma-bufs. This compares it with the value that should be there.
+//! The expected content of the dma-bufs, compared with what accesses find.
 //!
 //! The physical line is the kernel's (`buffersync_kernel::line`). Here is which value an orderly history has left in
 //! it, and who is at work though his grant was taken away.

@@ -13,8 +13,8 @@
 //! The buffers are dma-bufs of the system heap. Processes pass them over Unix sockets, like HALs, with
 //! messages that tell which buffer has which frame and which buffers are free again.
 //!
-//! Like in many HAL pipelines, a consumer gives a buffer back as soon as it has *begun* with it. It
-//! relies on a fence or a lock to keep the producer from writing before the work is done. Here that is
+//! Like in many HAL pipelines, a consumer gives a buffer back as soon as it has asked for its
+//! lock. It relies on a fence or a lock to keep the producer from writing before the work is done. Here that is
 //! buffersync: the consumer is in the queue before it gives the buffer back, so the producer's lock
 //! comes after it. The control run is the same code without the lock calls. Nothing else differs, so
 //! the locks are what prevents the torn frames of that run.
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let done = match args.first().map(String::as_str) {
         Some("run") => run(&args[1..]),
-        Some(role) if orchestrator::ROLES.contains(&role) => roles::run(role, &args[1..]),
+        Some(role) if orchestrator::is_role(role) => roles::run(role, &args[1..]),
         _ => Err(USAGE.into()),
     };
     match done {
@@ -65,6 +65,10 @@ fn run(args: &[String]) -> Result<(), Failure> {
             "--screenshot" => demo.screenshot = true,
             _ => return Err(USAGE.into()),
         }
+    }
+    if demo.frames < orchestrator::FEWEST_FRAMES {
+        let (frames, fewest) = (demo.frames, orchestrator::FEWEST_FRAMES);
+        return Err(format!("--frames {frames} is too few: name {fewest} or more").into());
     }
     demo.run()
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -20,22 +20,34 @@ use buffersync_testbed_guest::user::User;
 use buffersync_testbed_guest::v4l2::{self, Camera};
 use nix::fcntl::{fcntl, FcntlArg, FdFlag};
 
-use crate::span::{Span, Spans};
+use crate::roles::FRAMES;
+use crate::span::{torn_frames, Span, Spans};
 use crate::{screen, timeline, Failure};
 
-pub const ROLES: [&str; 5] = ["camera", "codec", "writer", "display", "stuck"];
-const USERS: [User; 5] = [User::CAMERA, User::CODEC, User::WRITER, User::DISPLAY, User::STUCK];
-const STUCK: usize = 4;
+/// The roles of the processes, with their users. The last one has no part in the control run.
+const ROLES: [(&str, User); 5] = [
+    ("camera", User::CAMERA),
+    ("codec", User::CODEC),
+    ("writer", User::WRITER),
+    ("display", User::DISPLAY),
+    ("stuck", User::STUCK),
+];
+/// The camera uses each of its buffers twice: before that no frame of the control run can be torn.
+pub const FEWEST_FRAMES: u64 = 2 * FRAMES as u64;
 /// The longest time for one run, also on a slow emulated machine.
 const PATIENCE: Duration = Duration::from_secs(240);
+
+/// Tells if this is the name of a role.
+pub fn is_role(word: &str) -> bool {
+    ROLES.iter().any(|(name, _)| *name == word)
+}
 
 /// The reports of all processes of a run.
 #[derive(Default)]
 struct Outcome {
-    /// The frames that each role has had, or for the stuck one its evictions.
+    /// The frames that each role has had.
     counts: BTreeMap<&'static str, u64>,
     devices: BTreeMap<&'static str, String>,
-    torn: u64,
     seconds: f64,
     spans: Spans,
 }
@@ -43,6 +55,14 @@ struct Outcome {
 impl Outcome {
     fn count(&self, role: &str) -> u64 {
         self.counts.get(role).copied().unwrap_or(0)
+    }
+
+    fn torn(&self) -> usize {
+        torn_frames(self.spans.values().flatten())
+    }
+
+    fn evicted(&self) -> usize {
+        self.spans.values().flatten().filter(|span| span.evicted).count()
     }
 
     fn device(&self, role: &str) -> &str {
@@ -79,21 +99,19 @@ impl Demo {
         print_table(&locked);
         println!("{:.1} s with locks, {:.1} s without", locked.seconds, control.seconds);
         let (encoded, shown) = (locked.count("writer"), locked.count("display"));
-        let evicted = locked.count("stuck");
+        let (torn, control_torn, evicted) = (locked.torn(), control.torn(), locked.evicted());
         println!(
-            "demo: camera={} display={} frames={} torn={} control_torn={} evicted={evicted} \
-             cache_ops={cache_ops} bracketing_ops={bracketing} encoded={encoded} shown={shown}",
+            "demo: camera={} display={} frames={} torn={torn} control_torn={control_torn} \
+             evicted={evicted} cache_ops={cache_ops} bracketing_ops={bracketing} encoded={encoded} shown={shown}",
             locked.device("camera"),
             locked.device("display"),
             locked.count("camera"),
-            locked.torn,
-            control.torn,
         );
         let is_good = locked.count("camera") == frames
             && (encoded, shown) == (frames, frames)
             && control.count("writer") == frames
-            && locked.torn == 0
-            && control.torn > 0
+            && torn == 0
+            && control_torn > 0
             && evicted == 1
             && cache_ops < bracketing;
         if is_good {
@@ -109,7 +127,7 @@ impl Demo {
 fn check_devices() -> Result<(), Failure> {
     let camera = format!("a camera of the driver {} (modprobe {0})", v4l2::DRIVER);
     let display =
-        format!("a display of the driver {} (QEMU's -vga cirrus; modprobe {0})", kms::DRIVER);
+        format!("a display of the driver {} (QEMU's -vga cirrus; modprobe {0})", kms::DRIVERS[0]);
     let wanted = [(Camera::is_there(), camera), (Display::is_there(), display)];
     let missing: Vec<String> =
         wanted.into_iter().filter(|(is_there, _)| !is_there).map(|(_, what)| what).collect();
@@ -154,14 +172,11 @@ impl Demo {
         let (camera_display, display) = UnixStream::pair()?;
         let (codec_writer, writer) = UnixStream::pair()?;
         let (codec_stuck, stuck) = UnixStream::pair()?;
+        let camera = vec![camera_codec, camera_display];
         let mut codec = vec![codec_camera, codec_writer];
-        let mut sockets =
-            vec![vec![camera_codec, camera_display], vec![], vec![writer], vec![display]];
-        if locks {
-            codec.push(codec_stuck);
-            sockets.push(vec![stuck]);
-        }
-        sockets[1] = codec;
+        codec.extend(locks.then_some(codec_stuck));
+        let mut sockets = vec![camera, codec, vec![writer], vec![display]];
+        sockets.extend(locks.then_some(vec![stuck]));
         let (say, said) = channel();
         let mut processes = Processes(Vec::new());
         for (role, sockets) in sockets.into_iter().enumerate() {
@@ -169,6 +184,9 @@ impl Demo {
             processes.0.push(process);
         }
         drop(say);
+        if !self.shoots(locks) {
+            processes.release("display")?;
+        }
         let mut outcome = self.listen(&mut processes, &said, locks)?;
         outcome.seconds = begin.elapsed().as_secs_f64();
         folder.save(&self.out, if locks { "frame" } else { "control" })?;
@@ -205,8 +223,17 @@ impl Drop for Folder {
     }
 }
 
-/// The children of a run, which end with it.
+/// The children of a run, which end with it. They are in the order of [`ROLES`].
 struct Processes(Vec<Child>);
+
+impl Processes {
+    /// Lets a process go on that waits for the end of its standard input.
+    fn release(&mut self, role: &str) -> Result<(), Failure> {
+        let mut named = self.0.iter_mut().zip(ROLES).filter(|(_, (name, _))| *name == role);
+        let input = named.next().and_then(|(child, _)| child.stdin.take());
+        input.map(drop).ok_or_else(|| format!("{role} does not wait").into())
+    }
+}
 
 impl Drop for Processes {
     fn drop(&mut self) {
@@ -225,8 +252,9 @@ fn spawn(
     sockets: Vec<UnixStream>,
     say: Sender<Said>,
 ) -> Result<Child, Failure> {
-    let mut command = USERS[role].command(std::env::current_exe()?);
-    command.args([ROLES[role], &frames.to_string(), if locks { "locks" } else { "no-locks" }]);
+    let (name, user) = ROLES[role];
+    let mut command = user.command(std::env::current_exe()?);
+    command.args([name, &frames.to_string(), if locks { "locks" } else { "no-locks" }]);
     command.arg(folder);
     for socket in &sockets {
         // Only this child inherits it: our copy is closed before the next child starts.
@@ -264,18 +292,18 @@ impl Demo {
                 Said::Line(role, line) => {
                     if let Some(why) = line.strip_prefix("error ") {
                         // The first error is the cause; the neighbours only lose their sockets.
-                        failure.get_or_insert_with(|| format!("{}: {why}", ROLES[role]));
+                        failure.get_or_insert_with(|| format!("{}: {why}", ROLES[role].0));
                     } else if let Some(count) = line.strip_prefix("progress ") {
                         self.progress(count.parse()?, locks, processes)?;
                     } else {
-                        take(&mut outcome, ROLES[role], &line)?;
+                        take(&mut outcome, ROLES[role].0, &line)?;
                     }
                 }
                 Said::End(role) => {
                     let status = processes.0[role].wait()?;
                     done[role] = true;
                     if !status.success() {
-                        let why = failure.unwrap_or_else(|| format!("{}: {status}", ROLES[role]));
+                        let why = failure.unwrap_or_else(|| format!("{}: {status}", ROLES[role].0));
                         return Err(first_cause(said, why).into());
                     }
                 }
@@ -291,13 +319,18 @@ impl Demo {
             println!("  {count} frames");
         }
         if locks && count == self.frames / 3 {
-            let stuck = processes.0.get_mut(STUCK).and_then(|child| child.stdin.take());
-            stuck.ok_or("there is no stuck process")?.write_all(b"!")?;
+            processes.release("stuck")?;
         }
-        if locks && self.screenshot && count == self.frames * 2 / 3 {
+        if self.shoots(locks) && count == self.frames * 2 / 3 {
             screen::shoot(&self.out)?;
+            processes.release("display")?;
         }
         Ok(())
+    }
+
+    /// Tells if there is a picture of the screen of this run. The display stays on until it is taken.
+    fn shoots(&self, locks: bool) -> bool {
+        locks && self.screenshot
     }
 }
 
@@ -312,7 +345,7 @@ fn first_cause(said: &Receiver<Said>, heard: String) -> String {
         said.recv_timeout(until.saturating_duration_since(Instant::now()))
     {
         if line.contains(service) {
-            return format!("{}: {}", ROLES[role], line.trim_start_matches("error "));
+            return format!("{}: {}", ROLES[role].0, line.trim_start_matches("error "));
         }
     }
     heard
@@ -322,14 +355,9 @@ fn take(outcome: &mut Outcome, role: &'static str, line: &str) -> Result<(), Fai
     if let Some(device) = line.strip_prefix("device ") {
         outcome.devices.insert(role, device.to_string());
     } else if let Some(span) = Span::from_line(line) {
-        outcome.torn += u64::from(span.torn);
         outcome.spans.entry(role).or_default().push(span);
-    } else if let Some(counts) = line.strip_prefix("done ") {
-        let counts: Vec<u64> = counts.split(' ').filter_map(|word| word.parse().ok()).collect();
-        let [frames, evicted] = counts[..] else {
-            return Err(format!("{role} said {line:?}").into());
-        };
-        outcome.counts.insert(role, if role == ROLES[STUCK] { evicted } else { frames });
+    } else if let Some(frames) = line.strip_prefix("done ") {
+        outcome.counts.insert(role, frames.parse()?);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! The processes of the pipeline, and their common code: sockets, locks, reports.
 //!
 //! A role prints lines for its parent: `progress N`, `device NAME`, `span ...` ([`crate::span`]), and at the end
-//! `done FRAMES EVICTED`, or `error WHY`.
+//! `done FRAMES`, or `error WHY`.
 
 mod camera;
 mod codec;
@@ -25,8 +25,9 @@ use crate::channel::Channel;
 use crate::span::{now, Span};
 use crate::Failure;
 
-/// The camera's buffers: one on the screen, one with the encoder, and several queued in the driver.
-const FRAMES: usize = 6;
+/// The camera's buffers: two in the driver, two with the display during a page flip, one that the encoder reads, and one
+/// that waits for it.
+pub const FRAMES: usize = 6;
 /// The codec's buffers.
 const STREAMS: usize = 3;
 /// The longest wait for a lock or a fence, also on a slow emulated machine.
@@ -45,7 +46,6 @@ pub struct Task {
 #[derive(Default)]
 pub struct Report {
     frames: u64,
-    evicted: u64,
     spans: Vec<Span>,
 }
 
@@ -66,8 +66,13 @@ pub fn run(role: &str, args: &[String]) -> Result<(), Failure> {
     for span in &report.spans {
         println!("{}", span.to_line());
     }
-    println!("done {} {}", report.frames, report.evicted);
+    println!("done {}", report.frames);
     Ok(())
+}
+
+/// Waits until the parent closes this process's standard input.
+fn wait_for_parent() -> std::io::Result<()> {
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).map(drop)
 }
 
 /// Takes the next socket of a role.
@@ -151,7 +156,7 @@ struct Held {
 }
 
 impl Held {
-    /// What a device has to wait for before it begins.
+    /// The fence for which a device has to wait before it begins.
     fn acquire_fence(&self) -> Result<Option<OwnedFd>, Failure> {
         let fence = self.grant.as_ref().map(Grant::acquire_fence).transpose()?;
         Ok(fence.flatten())

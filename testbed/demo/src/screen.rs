@@ -26,16 +26,18 @@ pub fn shoot(folder: &Path) -> Result<(), Failure> {
     for attempt in 1..=TRIES {
         let file = folder.join(format!("screen-{attempt}.ppm"));
         let _ = fs::remove_file(&file);
-        println!("@@ screenshot {}", file.strip_prefix(&out)?.display());
+        let name = file.strip_prefix(&out);
+        let name = name.map_err(|_| "--out has to be below BUFFERSYNC_OUT for a screenshot")?;
+        println!("@@ screenshot {}", name.display());
         std::io::stdout().flush()?;
         let image = wait_for(&file)?;
         fs::remove_file(&file)?;
-        let pixels = pixels(&image)?;
-        if picture::is_whole(pixels) {
+        if let Some(pixels) = pixels(&image).filter(|pixels| picture::is_whole(pixels)) {
             return save(pixels, &folder.join("screen.png"));
         }
     }
-    Err(format!("in {TRIES} screenshots there is no whole frame of the camera").into())
+    let frame = format!("whole frame of the camera, {WIDTH} by {HEIGHT}");
+    Err(format!("in {TRIES} screenshots there is no {frame}").into())
 }
 
 fn wait_for(file: &Path) -> Result<Vec<u8>, Failure> {
@@ -49,18 +51,17 @@ fn wait_for(file: &Path) -> Result<Vec<u8>, Failure> {
     Ok(fs::read(file)?)
 }
 
-/// The pixels of a PPM.
-fn pixels(image: &[u8]) -> Result<&[u8], Failure> {
-    let head = format!("P6\n{WIDTH} {HEIGHT}\n255\n");
-    let pixels = image.strip_prefix(head.as_bytes());
-    pixels.ok_or_else(|| format!("the screen is not {WIDTH} by {HEIGHT}").into())
+/// The pixels of a PPM of a frame's size.
+fn pixels(image: &[u8]) -> Option<&[u8]> {
+    image.strip_prefix(format!("P6\n{WIDTH} {HEIGHT}\n255\n").as_bytes())
 }
 
 fn save(pixels: &[u8], file: &Path) -> Result<(), Failure> {
     let mut encoder = png::Encoder::new(File::create(file)?, WIDTH as u32, HEIGHT as u32);
     encoder.set_color(png::ColorType::Rgb);
-    encoder.write_header()?.write_image_data(pixels)?;
-    Ok(())
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    Ok(writer.finish()?)
 }
 
 #[cfg(test)]
@@ -71,6 +72,6 @@ mod tests {
     fn the_pixels_of_a_screen_of_this_size_are_found() {
         let image = [b"P6\n640 480\n255\n", &[7; 3 * WIDTH * HEIGHT][..]].concat();
         assert_eq!(pixels(&image).unwrap().len(), 3 * WIDTH * HEIGHT);
-        assert!(pixels(b"P6\n720 400\n255\n").is_err());
+        assert!(pixels(b"P6\n720 400\n255\n").is_none());
     }
 }

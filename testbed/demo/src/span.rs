@@ -3,7 +3,7 @@
 
 //! The report of one lock: when the process asked, was granted, and let go, and when the work was done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nix::time::{clock_gettime, ClockId};
 
@@ -30,6 +30,12 @@ pub struct Span {
 
 /// The spans of a run: of each process, in the order of its locks.
 pub type Spans = BTreeMap<&'static str, Vec<Span>>;
+
+/// Counts the frames that some process has found torn.
+pub fn torn_frames<'a>(spans: impl IntoIterator<Item = &'a Span>) -> usize {
+    let torn = spans.into_iter().filter(|span| span.torn).map(|span| span.frame);
+    torn.collect::<BTreeSet<_>>().len()
+}
 
 pub fn now() -> u64 {
     clock_gettime(ClockId::CLOCK_MONOTONIC)
@@ -79,5 +85,13 @@ mod tests {
         let stuck = Span { frame: None, evicted: true, torn: false, ..span };
         assert_eq!(Span::from_line(&stuck.to_line()), Some(stuck));
         assert_eq!(Span::from_line("done 3"), None);
+    }
+
+    #[test]
+    fn a_frame_that_two_processes_find_torn_counts_once() {
+        let line = |frame, torn| format!("span 1 2 3 1 3 {frame} false {torn} in0");
+        let lines = [line(4, true), line(4, true), line(5, false), line(6, true)];
+        let spans: Vec<Span> = lines.iter().filter_map(|line| Span::from_line(line)).collect();
+        assert_eq!((spans.len(), torn_frames(&spans)), (4, 2));
     }
 }

@@ -5,43 +5,79 @@
 //!
 //! [`crate::timeline`] draws the result.
 
-use crate::span::{Span, Spans};
+use buffersync_testbed_guest::{kms, v4l2};
 
-/// A row of a panel: the locks of a process, or the time in which its device has the buffer.
-pub struct Lane {
-    pub name: &'static str,
-    pub role: &'static str,
-    pub device: bool,
-    /// Bars at the same time.
-    pub rows: usize,
+use crate::span::{torn_frames, Span, Spans};
+
+/// A part of a panel: the locks of a process, or the time in which its device has the buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    Camera,
+    CameraDevice,
+    Codec,
+    Writer,
+    Display,
+    DisplayDevice,
+    Stuck,
 }
 
 impl Lane {
+    /// The lanes of the pipeline, from the producer down.
+    pub const PIPELINE: [Self; 6] = [
+        Self::Camera,
+        Self::CameraDevice,
+        Self::Codec,
+        Self::Writer,
+        Self::Display,
+        Self::DisplayDevice,
+    ];
+
+    /// The process whose spans the lane shows.
+    pub fn role(self) -> &'static str {
+        match self {
+            Self::Camera | Self::CameraDevice => "camera",
+            Self::Codec => "codec",
+            Self::Writer => "writer",
+            Self::Display | Self::DisplayDevice => "display",
+            Self::Stuck => "stuck",
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CameraDevice => v4l2::DRIVER,
+            Self::DisplayDevice => kms::DRIVERS[0],
+            _ => self.role(),
+        }
+    }
+
+    pub fn is_device(self) -> bool {
+        matches!(self, Self::CameraDevice | Self::DisplayDevice)
+    }
+
+    /// Bars at the same time.
+    pub fn rows(self) -> usize {
+        match self {
+            Self::Camera | Self::CameraDevice => 6,
+            Self::Codec | Self::Display => 2,
+            Self::Writer | Self::DisplayDevice | Self::Stuck => 1,
+        }
+    }
+
     /// The row of a bar, which shows the `nth` buffer of a lock.
-    pub fn row(&self, span: &Span, nth: usize) -> usize {
+    pub fn row(self, span: &Span, nth: usize) -> usize {
         match span.frame {
             // The camera has a row for each of its buffers.
-            Some(_) if self.role == "camera" => {
+            Some(_) if self.role() == "camera" => {
                 let number = |name: &String| name.trim_start_matches("in").parse().ok();
-                span.buffers.get(nth).and_then(number).unwrap_or(0) % self.rows
+                span.buffers.get(nth).and_then(number).unwrap_or(0) % self.rows()
             }
             // The display locks a frame while it still has the one before.
-            Some(frame) if self.role == "display" => (frame % self.rows as u64) as usize,
+            Some(frame) if self.role() == "display" => (frame % self.rows() as u64) as usize,
             _ => nth,
         }
     }
 }
-
-/// The lanes, from the producer down. The last one has no part in the pipeline.
-pub const LANES: [Lane; 7] = [
-    Lane { name: "camera", role: "camera", device: false, rows: 6 },
-    Lane { name: "vivid", role: "camera", device: true, rows: 6 },
-    Lane { name: "codec", role: "codec", device: false, rows: 2 },
-    Lane { name: "writer", role: "writer", device: false, rows: 1 },
-    Lane { name: "display", role: "display", device: false, rows: 2 },
-    Lane { name: "cirrus", role: "display", device: true, rows: 1 },
-    Lane { name: "stuck", role: "stuck", device: false, rows: 1 },
-];
 
 const MILLI: u64 = 1_000_000;
 
@@ -53,7 +89,7 @@ pub struct Story {
     /// The frames to follow; other frames are pale. If it is empty, no frame is pale.
     pub frames: Vec<u64>,
     /// Lane and time of each number.
-    pub numbers: Vec<(usize, u64)>,
+    pub numbers: Vec<(Lane, u64)>,
     /// One for each number, then one for the whole panel.
     pub sentences: Vec<String>,
     pub fences: Vec<Fence>,
@@ -64,8 +100,8 @@ pub struct Story {
 /// A fence that signals: drawn as a line from the lane of its device to the lane that waits for it.
 pub struct Fence {
     pub at: u64,
-    pub from: usize,
-    pub to: usize,
+    pub from: Lane,
+    pub to: Lane,
 }
 
 impl Story {
@@ -74,9 +110,9 @@ impl Story {
     }
 
     /// Adds a numbered sentence about a lane.
-    fn say(&mut self, lane: &str, time: u64, sentence: &str) {
-        self.numbers.push((lane_of(lane), time));
-        self.sentences.push(format!("{lane}: {sentence}"));
+    fn say(&mut self, lane: Lane, time: u64, sentence: &str) {
+        self.numbers.push((lane, time));
+        self.sentences.push(format!("{}: {sentence}", lane.name()));
     }
 
     /// A time of the panel's axis.
@@ -87,10 +123,6 @@ impl Story {
     fn during(&self, (from, to): (u64, u64)) -> String {
         format!("from {} to {}", self.at(from), self.at(to))
     }
-}
-
-fn lane_of(name: &str) -> usize {
-    LANES.iter().position(|lane| lane.name == name).unwrap_or(0)
 }
 
 fn of<'a>(spans: &'a Spans, role: &str) -> &'a [Span] {
@@ -106,7 +138,7 @@ fn buffers(span: &Span) -> (&str, &str) {
     }
 }
 
-/// What all processes did with a frame, and what the camera did next with its buffer.
+/// The locks of a frame by all processes, and the camera's next one of its buffer.
 struct Way<'a> {
     camera: &'a Span,
     codec: &'a Span,
@@ -150,32 +182,32 @@ pub fn hand_over(spans: &Spans) -> Story {
         "is granted {input} and queues it in its driver (QBUF). V4L2 has no fences: the lock stays until DQBUF, and a \
          little longer, while the camera looks at the frame with the CPU."
     );
-    story.say("camera", camera.granted, &queues);
+    story.say(Lane::Camera, camera.granted, &queues);
     let has = format!(
-        "has {input} {}, with others that were queued before. It writes frame #{frame}.",
+        "has {input} {}, with others. What it writes last is frame #{frame}.",
         story.during(camera.work)
     );
-    story.say("vivid", camera.work.0, &has);
+    story.say(Lane::CameraDevice, camera.work.0, &has);
     let encodes = format!(
         "is granted {input} for reading and {output} for writing at {}, encodes the frame with the CPU, and finds it \
          whole.",
         story.at(codec.granted)
     );
-    story.say("codec", codec.granted, &encodes);
+    story.say(Lane::Codec, codec.granted, &encodes);
     let saves =
         format!("is granted {output} at {} and saves the stream.", story.at(writer.granted));
-    story.say("writer", writer.granted, &saves);
+    story.say(Lane::Writer, writer.granted, &saves);
     let shows = format!(
         "reads {input} beside the codec, from {}. It unlocks when it has handed in the next frame, with the fence of \
          that page flip.",
         story.at(display.granted)
     );
-    story.say("display", display.granted, &shows);
+    story.say(Lane::Display, display.granted, &shows);
     let flips = format!(
         "shows the frame {}. Then the next one is on the screen, and the fence signals.",
         story.during(display.work)
     );
-    story.say("cirrus", display.work.0, &flips);
+    story.say(Lane::DisplayDevice, display.work.0, &flips);
     let waits = format!(
         "has asked for {input} again at {}. It is granted it at {} and queues it at {}: after the codec's unlock and \
          the display's fence.",
@@ -183,9 +215,9 @@ pub fn hand_over(spans: &Spans) -> Story {
         story.at(again.granted),
         story.at(again.work.0)
     );
-    story.say("camera", again.work.0, &waits);
-    let (from, to) = (lane_of("cirrus"), lane_of("camera"));
-    story.fences.push(Fence { at: display.work.1, from, to });
+    story.say(Lane::Camera, again.work.0, &waits);
+    let at = display.work.1;
+    story.fences.push(Fence { at, from: Lane::DisplayDevice, to: Lane::Camera });
     story
 }
 
@@ -225,13 +257,13 @@ pub fn torn(spans: &Spans, length: u64) -> Story {
     let (input, wanted, found) =
         (buffers(reader).0, reader.frame.unwrap_or(0), writer.frame.unwrap_or(0));
     let reads = format!("reads {input} as frame #{wanted} {}.", story.during(reader.work));
-    story.say("codec", reader.work.0, &reads);
+    story.say(Lane::Codec, reader.work.0, &reads);
     let writes = format!(
         "has the same buffer {} and writes frame #{found} into it. Nothing tells it that the codec still reads: torn.",
         story.during(writer.work)
     );
-    story.say("vivid", writer.work.0.max(from), &writes);
-    let count = codecs.iter().filter(|span| span.torn).count();
+    story.say(Lane::CameraDevice, writer.work.0.max(from), &writes);
+    let count = torn_frames(spans.values().flatten());
     story.sentences.push(format!("Of {} frames, {count} were torn.", cameras.len()));
     story.frames = [reader.frame, writer.frame].into_iter().flatten().collect();
     story
@@ -249,7 +281,7 @@ pub fn eviction(spans: &Spans) -> Option<Story> {
          the others for the codec.",
         story.at(stuck.granted)
     );
-    story.say("stuck", stuck.granted, &holds);
+    story.say(Lane::Stuck, stuck.granted, &holds);
     story.sentences.push(format!(
         "At {}, {:.0} ms after the grant, stuck reads that it is evicted. The pipeline goes on, \
          and the service refuses the late unlock of stuck.",
@@ -257,4 +289,63 @@ pub fn eviction(spans: &Spans) -> Option<Story> {
         stuck.ended.saturating_sub(stuck.granted) as f64 / MILLI as f64
     ));
     Some(story)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A lock whose work is all of its time.
+    fn span(frame: u64, (from, to): (u64, u64), buffers: &[&str]) -> Span {
+        let buffers = buffers.iter().map(|name| name.to_string()).collect();
+        let (frame, work) = (Some(frame), (from, to));
+        let (evicted, torn) = (false, false);
+        Span { asked: from, granted: from, ended: to, work, frame, evicted, torn, buffers }
+    }
+
+    #[test]
+    fn the_way_of_the_fastest_frame_after_the_start_is_told() {
+        // The buffer is back soonest after frame 12; after frame 3 still sooner, but that is during the start.
+        let begin = |frame| match frame {
+            4 => 310,
+            13 => 1250,
+            _ => 100 * frame,
+        };
+        let roles = [
+            ("camera", &["in0"][..]),
+            ("codec", &["in0", "out1"]),
+            ("writer", &["out1"]),
+            ("display", &["in0"]),
+        ];
+        let mut spans = Spans::new();
+        for (role, buffers) in roles {
+            let of = |frame| span(frame, (begin(frame), begin(frame) + 9), buffers);
+            spans.insert(role, (0..20).map(of).collect());
+        }
+        let story = hand_over(&spans);
+        assert_eq!((story.from, &story.frames[..]), (1200, &[12][..]));
+        let text = story.sentences.join("\n");
+        assert!(text.contains("queues it in its driver"), "{text}");
+        assert!(text.contains("in0 for reading and out1 for writing"), "{text}");
+        assert_eq!(story.fences.iter().map(|fence| fence.at).collect::<Vec<_>>(), [1209]);
+    }
+
+    #[test]
+    fn the_torn_frame_is_the_one_that_the_driver_had_longest_during_the_read() {
+        let mut readers = vec![
+            span(1, (100, 200), &["in0", "out0"]),
+            span(2, (300, 400), &["in1", "out0"]),
+            span(3, (500, 600), &["in0", "out0"]),
+        ];
+        let writers = [
+            span(7, (110, 190), &["in0"]),
+            span(8, (350, 450), &["in1"]),
+            span(9, (350, 420), &["in0"]),
+        ];
+        assert!(worst(&readers, &writers).is_none(), "nobody found one torn");
+        readers[1].torn = true;
+        readers[2].torn = true;
+        let found = worst(&readers, &writers).map(|torn| (torn.reader.frame, torn.writer.frame));
+        assert_eq!(found, Some((Some(2), Some(8))));
+    }
 }

@@ -9,11 +9,8 @@
 //! panel refer to the sentences under it, which [`crate::story`] finds.
 
 use crate::span::{Span, Spans};
-use crate::story::{self, Lane, Story, LANES};
+use crate::story::{self, Lane, Story};
 use crate::svg::{text_width, Svg};
-
-/// The lanes of the panels that show the pipeline: without the stuck process.
-const PIPELINE: usize = LANES.len() - 1;
 
 const WIDTH: f64 = 1600.0;
 const MARGIN: f64 = 20.0;
@@ -56,21 +53,22 @@ pub fn draw(locked: &Spans, control: &Spans) -> String {
         (good, locked, MARGIN, "With buffersync: the way of one frame"),
         (torn, control, right, "The same pipeline without locks: torn frames"),
     ] {
-        let panel =
-            Panel { story: &story, spans, lanes: &LANES[..PIPELINE], left, top: 80.0, width };
+        let lanes = &Lane::PIPELINE;
+        let panel = Panel { story: &story, spans, lanes, left, top: 80.0, width };
         bottom = bottom.max(panel.draw(&mut svg, title));
     }
     if let Some(story) = story::eviction(locked) {
         let (left, width, top) = (MARGIN, WIDTH - 2.0 * MARGIN, bottom + 50.0);
-        let panel = Panel { story: &story, spans: locked, lanes: &LANES, left, top, width };
+        let lanes = &[&Lane::PIPELINE[..], &[Lane::Stuck]].concat();
+        let panel = Panel { story: &story, spans: locked, lanes, left, top, width };
         bottom = panel.draw(&mut svg, "A holder that never unlocks is evicted");
     }
     bottom = legend(&mut svg, bottom + 30.0);
     svg.finish(WIDTH, bottom + MARGIN)
 }
 
-fn height(lane: &Lane) -> f64 {
-    STRIP + lane.rows as f64 * BAR + 8.0
+fn height(lane: Lane) -> f64 {
+    STRIP + lane.rows() as f64 * BAR + 8.0
 }
 
 /// A window of time on the page.
@@ -92,15 +90,21 @@ impl Panel<'_> {
     }
 
     /// The top of a lane.
-    fn lane(&self, nth: usize) -> f64 {
-        self.top + self.lanes[..nth].iter().map(height).sum::<f64>()
+    fn lane(&self, lane: Lane) -> f64 {
+        let above = self.lanes.iter().copied().take_while(|other| *other != lane);
+        self.top + above.map(height).sum::<f64>()
+    }
+
+    /// The end of the last lane.
+    fn bottom(&self) -> f64 {
+        self.top + self.lanes.iter().copied().map(height).sum::<f64>()
     }
 
     /// Draws everything, and returns where it ends on the page.
     fn draw(&self, svg: &mut Svg, title: &str) -> f64 {
         let style = "font-size=\"15\" font-weight=\"bold\" fill=\"#222\"";
         svg.text((self.left, self.top - 14.0), style, title);
-        let bottom = self.lane(self.lanes.len());
+        let bottom = self.bottom();
         self.axis(svg, bottom);
         if let Some(evicted) = self.story.evicted {
             let (x, style) = (self.x(evicted), format!("stroke=\"{RED}\" stroke-width=\"2\""));
@@ -108,17 +112,17 @@ impl Panel<'_> {
             let style = format!("font-size=\"13\" font-weight=\"bold\" fill=\"{RED}\"");
             svg.text((x + 8.0, bottom - BAR), &style, "evicted");
         }
-        for (nth, lane) in self.lanes.iter().enumerate() {
-            let y = self.lane(nth);
+        for lane in self.lanes.iter().copied() {
+            let y = self.lane(lane);
             let end = self.left + self.width;
             svg.line((self.left, y), (end, y), "stroke=\"#ccc\"");
             let style = "font-size=\"13\" font-weight=\"bold\" fill=\"#222\"";
-            svg.text((self.left, y + STRIP + 6.0), style, lane.name);
-            let kind = if lane.device { "device" } else { "process" };
+            svg.text((self.left, y + STRIP + 6.0), style, lane.name());
+            let kind = if lane.is_device() { "device" } else { "process" };
             let style = "font-size=\"11\" fill=\"#666\"";
             svg.text((self.left, y + STRIP + 20.0), style, kind);
             let Story { from, to, .. } = *self.story;
-            let spans = self.spans.get(lane.role).into_iter().flatten();
+            let spans = self.spans.get(lane.role()).into_iter().flatten();
             for span in spans.filter(|span| span.asked < to && span.ended.max(span.work.1) > from) {
                 self.bars(svg, lane, span, y);
             }
@@ -146,14 +150,14 @@ impl Panel<'_> {
     }
 
     /// The bars of a lock: of a process the wait and the hold, of a device the work.
-    fn bars(&self, svg: &mut Svg, lane: &Lane, span: &Span, top: f64) {
+    fn bars(&self, svg: &mut Svg, lane: Lane, span: &Span, top: f64) {
         let frames = &self.story.frames;
         let followed = span.frame.is_some_and(|frame| frames.contains(&frame));
         let strong = followed || frames.is_empty();
         for (nth, buffer) in span.buffers.iter().enumerate() {
             let row = lane.row(span, nth);
             let (y, colour) = (top + STRIP + row as f64 * BAR, colour(buffer));
-            let (from, to, corner) = if lane.device {
+            let (from, to, corner) = if lane.is_device() {
                 (span.work.0, span.work.1, 7)
             } else {
                 self.wait(svg, span, nth, y);
@@ -247,34 +251,35 @@ impl Panel<'_> {
 }
 
 fn legend(svg: &mut Svg, top: f64) -> f64 {
-    let mut x = MARGIN;
-    let mut entry = |svg: &mut Svg, y: f64, style: &str, text: &str| {
-        svg.rect((x, y - 11.0), (24.0, 13.0), style);
-        svg.text((x + 30.0, y), "fill=\"#222\"", text);
-        x += 30.0 + text_width(text, 12.0) + 14.0;
-        if text.ends_with("out2") {
-            x = MARGIN;
-        }
-    };
-    for (buffer, colour) in COLOURS {
+    let buffers = COLOURS.map(|(buffer, colour)| {
         let text = match buffer {
             "in0" => "in0 (camera to codec and display)",
             "out0" => "out0 (codec to writer)",
             _ => buffer,
         };
-        entry(svg, top, &format!("fill=\"{colour}\""), text);
-    }
+        (format!("fill=\"{colour}\""), text)
+    });
+    legend_row(svg, top, &buffers);
     let torn = format!("fill=\"#2e86ab\" stroke=\"{RED}\" stroke-width=\"2\"");
-    for (style, text) in [
+    let kinds = [
         ("fill=\"url(#wait)\" stroke=\"#bbb\"", "process waits for its lock"),
         ("fill=\"#2e86ab\"", "process holds the buffer (or just uses it)"),
         ("rx=\"7\" fill=\"#2e86ab\"", "device has the buffer"),
         ("fill=\"#2e86ab\" fill-opacity=\"0.25\"", "other frames"),
         (&torn, "torn: the codec finds another frame or a mixture"),
-    ] {
-        entry(svg, top + 24.0, style, text);
-    }
+    ];
+    legend_row(svg, top + 24.0, &kinds);
     top + 24.0
+}
+
+/// Samples of styles, each with its text.
+fn legend_row<S: AsRef<str>>(svg: &mut Svg, y: f64, entries: &[(S, &str)]) {
+    let mut x = MARGIN;
+    for (style, text) in entries {
+        svg.rect((x, y - 11.0), (24.0, 13.0), style.as_ref());
+        svg.text((x + 30.0, y), "fill=\"#222\"", text);
+        x += 30.0 + text_width(text, 12.0) + 14.0;
+    }
 }
 
 #[cfg(test)]
@@ -304,9 +309,12 @@ mod tests {
         locked.insert("stuck", vec![span(1_000_000, 2_000_000, 502_000_000, None, "out0")]);
         control.values_mut().flatten().for_each(|span| span.torn = true);
         let svg = draw(&locked, &control);
-        let expected = ["camera", "vivid", "writer", "cirrus", "stuck", "time in ms", "</svg>"];
-        for expected in expected.into_iter().chain(["evicted", "torn", "#2e86ab"]) {
+        for expected in [">vivid<", ">cirrus<", "Of 20 frames, 20 were torn"] {
             assert!(svg.contains(expected), "{expected}");
+        }
+        for expected in [">evicted<", ">holds out0, never unlocks<"] {
+            assert!(svg.contains(expected), "{expected}");
+            assert!(!draw(&run(), &control).contains(expected), "{expected}");
         }
     }
 

@@ -9,24 +9,27 @@
 //! The ioctls are written down here, because the conformance suite uses them on Android, and AOSP has no crate for
 //! them.
 
-mod uapi;
+pub(crate) mod uapi;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::dmabuf::DmaBuf;
 use crate::drm;
 
-/// The driver whose card is used.
-pub const DRIVER: &str = "cirrus";
+/// The driver whose card is used. Linux 6.14 has given it its second name.
+pub const DRIVERS: [&str; 2] = ["cirrus", "cirrus-qemu"];
 
 /// A card, of which this process is the master until the value is dropped.
 #[derive(Debug)]
 pub struct Display {
+    /// One of [`DRIVERS`].
+    pub driver: &'static str,
     card: File,
     plane: Object,
     crtc: Object,
@@ -54,14 +57,15 @@ pub struct Framebuffer(u32);
 impl Display {
     /// Tells if there is such a card.
     pub fn is_there() -> bool {
-        drm::find(DRIVER).is_ok()
+        find().is_ok()
     }
 
     /// Opens the card for pictures of this size, and waits while somebody else has it.
     pub fn open(width: u32, height: u32) -> io::Result<Self> {
         let turn = Flock::lock(File::open("/dev/dri")?, FlockArg::LockExclusive);
         let turn = turn.map_err(|(_, errno)| errno)?;
-        let card = drm::open(&drm::find(DRIVER)?)?;
+        let (driver, card) = find()?;
+        let card = drm::open(&card)?;
         let atomic = uapi::ClientCap { capability: uapi::CAP_ATOMIC, value: 1 };
         // SAFETY: the descriptor is a DRM device's, and the ioctl reads this struct.
         unsafe { uapi::set_client_cap(card.as_raw_fd(), &atomic) }?;
@@ -69,6 +73,7 @@ impl Display {
         let mode = mode_of(&card, connector, width, height)?;
         let plane = *planes(&card)?.first().ok_or_else(|| nothing("plane"))?;
         Ok(Self {
+            driver,
             plane: Object::new(&card, plane, uapi::PLANE)?,
             crtc: Object::new(&card, crtc, uapi::CRTC)?,
             connector: Object::new(&card, connector, uapi::CONNECTOR)?,
@@ -120,13 +125,9 @@ impl Display {
             ("CRTC_H", height),
             ("IN_FENCE_FD", acquire as u64),
         ];
-        let crtc = [
-            ("MODE_ID", self.mode),
-            ("ACTIVE", 1),
-            ("OUT_FENCE_PTR", std::ptr::from_mut(&mut out) as u64),
-        ];
+        let crtc = [("MODE_ID", self.mode), ("ACTIVE", 1)];
         let connector = [("CRTC_ID", u64::from(self.crtc.id))];
-        self.commit(uapi::NONBLOCK, &plane, &crtc, &connector)?;
+        self.commit(uapi::NONBLOCK, &plane, &crtc, &connector, Some(&mut out))?;
         if out < 0 {
             return Err(io::Error::other("the commit made no fence"));
         }
@@ -137,17 +138,21 @@ impl Display {
     /// Turns the display off. When this returns, it reads no picture any more.
     pub fn off(&self) -> io::Result<()> {
         let plane = [("FB_ID", 0), ("CRTC_ID", 0)];
-        self.commit(0, &plane, &[("MODE_ID", 0), ("ACTIVE", 0)], &[("CRTC_ID", 0)])
+        self.commit(0, &plane, &[("MODE_ID", 0), ("ACTIVE", 0)], &[("CRTC_ID", 0)], None)
     }
 
+    /// Changes properties. `out` gets a fence that signals when it is done.
     fn commit(
         &self,
         flags: u32,
         plane: &[(&str, u64)],
         crtc: &[(&str, u64)],
         connector: &[(&str, u64)],
+        out: Option<&mut RawFd>,
     ) -> io::Result<()> {
-        let changes = [(&self.plane, plane), (&self.crtc, crtc), (&self.connector, connector)];
+        let fence = out.map(|out| ("OUT_FENCE_PTR", std::ptr::from_mut(out) as u64));
+        let crtc: Vec<_> = crtc.iter().copied().chain(fence).collect();
+        let changes = [(&self.plane, plane), (&self.crtc, &crtc[..]), (&self.connector, connector)];
         let (mut objects, mut counts) = (Vec::new(), Vec::new());
         let (mut properties, mut values) = (Vec::new(), Vec::new());
         for (object, wanted) in changes {
@@ -167,7 +172,9 @@ impl Display {
             prop_values_ptr: address(&values),
             ..uapi::Atomic::default()
         };
-        // SAFETY: the counts are those of the vectors, which live until the call ends.
+        // SAFETY: the counts are those of the vectors, which live until the call ends. So does the borrow of `out`, which
+        // the kernel writes before the call ends, also if the commit goes on after it. No caller gives another
+        // property that is an address.
         unsafe { uapi::atomic(self.card.as_raw_fd(), &mut commit) }?;
         Ok(())
     }
@@ -197,6 +204,14 @@ impl Object {
     fn property(&self, name: &str) -> io::Result<u32> {
         self.properties.get(name).copied().ok_or_else(|| nothing(name))
     }
+}
+
+/// The first card, with the name of its driver.
+fn find() -> io::Result<(&'static str, PathBuf)> {
+    let card = DRIVERS.iter().find_map(|driver| Some((*driver, drm::find(driver).ok()?)));
+    let none =
+        || io::Error::new(io::ErrorKind::NotFound, format!("no {} card", DRIVERS.join(" or ")));
+    card.ok_or_else(none)
 }
 
 fn property_name(card: &File, id: u32) -> io::Result<String> {

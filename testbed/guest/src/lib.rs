@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What tests and the demo need inside the testbed (or on a machine that has binder itself).
+//! For tests and the demo, inside the testbed or on a machine that has binder itself.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -10,8 +10,8 @@
 //! | [`dmabuf`] | a dma-buf and its mapping; fences as sync_files |
 //! | [`heap`], [`udmabuf`], [`vgem`] | three exporters of real dma-bufs |
 //! | [`v4l2`], [`kms`] | devices that use them: a camera and a display |
-//! | [`picture`] | the camera's picture, and whether it is whole |
-//! | [`drm`] | what vgem and the display have in common |
+//! | [`picture`] | the camera's picture, and how a reader sees that it is whole |
+//! | [`drm`] | DRM cards, for vgem and the display |
 //! | [`sync_file`] | when a fence signalled |
 //! | [`selinux`] | policies, labels, denials |
 //! | [`random`] | decisions from a seed |

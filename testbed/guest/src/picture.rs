@@ -21,8 +21,8 @@ pub const STRIDE: usize = 4 * WIDTH;
 /// Bytes of a frame.
 pub const BYTES: usize = STRIDE * HEIGHT;
 
-/// vivid writes its text into these rows at the top.
-pub const TEXT: usize = 48;
+/// vivid writes one line of text, 16 rows high, near the top. 48 rows leave room for two more.
+const TEXT_ROWS: usize = 48;
 /// A row has at least so many colours, wherever the bars are.
 const COLOURS: usize = 7;
 
@@ -41,7 +41,7 @@ pub struct Rows {
 impl Rows {
     /// Looks at a row.
     pub fn see(&mut self, number: usize, row: &[u8]) {
-        if number >= TEXT {
+        if number >= TEXT_ROWS {
             let hash = hash(row);
             self.differ |= *self.first.get_or_insert(hash) != hash;
         }
@@ -100,7 +100,7 @@ mod tests {
     fn a_picture_of_two_captures_is_torn_wherever_it_changes() {
         let (old, new) = (bars(8), bars(16));
         assert!(is_whole(&old) && is_whole(&new));
-        for cut in [TEXT + 1, HEIGHT / 2, HEIGHT - 1] {
+        for cut in [TEXT_ROWS + 1, HEIGHT / 2, HEIGHT - 1] {
             let cut = cut * 3 * WIDTH;
             assert!(!is_whole(&[&new[..cut], &old[cut..]].concat()));
         }
@@ -109,10 +109,15 @@ mod tests {
     #[test]
     fn the_text_is_no_part_of_it_and_a_blank_screen_is_no_frame() {
         let mut picture = bars(0);
-        picture[TEXT * 3 * WIDTH - 1] ^= 1;
+        picture[TEXT_ROWS * 3 * WIDTH - 1] ^= 1;
         assert!(is_whole(&picture));
         assert!(!is_whole(&vec![0; 3 * WIDTH * HEIGHT]));
         assert!(!is_whole(&[]));
+    }
+
+    #[test]
+    fn camera_and_display_have_one_code_for_the_format() {
+        assert_eq!(crate::v4l2::uapi::XBGR32, crate::kms::uapi::XRGB8888);
     }
 
     #[test]

@@ -228,7 +228,7 @@ fn rules() -> String {
     // The service looks its own name up, so that it does not start beside another instance.
     let mut clients = vec![User::ROOT, User::SYSTEM, User::SHELL, User::SERVICE];
     clients.extend(User::CLIENTS);
-    clients.extend(User::OF_THE_DEMO);
+    clients.extend(User::DEMO_CLIENTS);
     clients.extend((0..User::CROWD).map(User::of_crowd));
     let clients: Vec<String> = clients.iter().map(|user| user.0.to_string()).collect();
     format!(

@@ -24,9 +24,9 @@ impl User {
     pub const PREVIEW: Self = Self(1103);
     /// A client that never lets go.
     pub const STUCK: Self = Self(1104);
-    /// Saves what the codec makes.
+    /// A client: saves what the codec makes.
     pub const WRITER: Self = Self(1105);
-    /// Shows what the camera captures.
+    /// A client: shows what the camera captures.
     pub const DISPLAY: Self = Self(1106);
 
     /// `AID_SYSTEM` of Android: may see all of a dump.
@@ -45,8 +45,8 @@ impl User {
     /// Those that the service manager lets find the service, root aside.
     pub const CLIENTS: [Self; 4] = [Self::CAMERA, Self::CODEC, Self::PREVIEW, Self::STUCK];
 
-    /// Those of the demo that are not among them.
-    pub const OF_THE_DEMO: [Self; 2] = [Self::WRITER, Self::DISPLAY];
+    /// Clients of the demo only.
+    pub const DEMO_CLIENTS: [Self; 2] = [Self::WRITER, Self::DISPLAY];
 
     /// A command that runs as this user: no supplementary groups, and no capabilities, which the
     /// kernel takes away with the last root uid.

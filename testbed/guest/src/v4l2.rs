@@ -9,7 +9,7 @@
 //! The ioctls are written down here: of the two crates for V4L2, `v4l2r` and `v4l` make theirs with bindgen, which
 //! needs libclang wherever this is built.
 
-mod uapi;
+pub(crate) mod uapi;
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -29,12 +29,12 @@ pub const DRIVER: &str = "vivid";
 /// Controls of vivid, and their values.
 const CONTROLS: [(u32, i32); 2] = [
     // "OSD Text Mode": the frame's time and number only. All text would cover half of the picture.
-    (VIVID_CLASS + 1, 1),
+    (VIVID_BASE + 1, 1),
     // "Horizontal Movement": right, fast. So each frame is another than the one before.
-    (VIVID_CLASS + 2, 6),
+    (VIVID_BASE + 2, 6),
 ];
 /// `VIVID_CID_VIVID_BASE`.
-const VIVID_CLASS: u32 = 0x00f0_f000;
+const VIVID_BASE: u32 = 0x00f0_f000;
 
 /// Frames in a second, at most. A slow machine has fewer: vivid counts those that it leaves out.
 const RATE: u32 = 30;
@@ -77,11 +77,11 @@ impl Camera {
             width: picture::WIDTH as u32,
             height: picture::HEIGHT as u32,
             pixelformat: uapi::XBGR32,
-            field: uapi::WHOLE,
+            field: uapi::FIELD_NONE,
             ..uapi::PixFormat::default()
         };
         let mut format = uapi::Format {
-            kind: uapi::VIDEO_CAPTURE,
+            kind: uapi::BUF_TYPE_VIDEO_CAPTURE,
             #[cfg(target_pointer_width = "64")]
             pad: 0,
             pix,
@@ -98,7 +98,7 @@ impl Camera {
             return Err(io::Error::other(why));
         }
         let mut rate = uapi::StreamParm {
-            kind: uapi::VIDEO_CAPTURE,
+            kind: uapi::BUF_TYPE_VIDEO_CAPTURE,
             capability: 0,
             capturemode: 0,
             numerator: 1,
@@ -110,13 +110,13 @@ impl Camera {
         Ok(())
     }
 
-    /// Says how many buffers there will be.
-    pub fn request(&self, count: usize) -> io::Result<()> {
+    /// Says how many buffers there will be (REQBUFS).
+    pub fn request_buffers(&self, count: usize) -> io::Result<()> {
         let wanted = u32::try_from(count).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut request = uapi::RequestBuffers {
             count: wanted,
-            kind: uapi::VIDEO_CAPTURE,
-            memory: uapi::DMABUF,
+            kind: uapi::BUF_TYPE_VIDEO_CAPTURE,
+            memory: uapi::MEMORY_DMABUF,
             ..uapi::RequestBuffers::default()
         };
         // SAFETY: as in `open`.
@@ -138,14 +138,14 @@ impl Camera {
     }
 
     /// Takes back a buffer that has a frame (DQBUF); `None` if there is none yet. Poll the camera for POLLIN.
-    pub fn take(&self) -> io::Result<Option<Captured>> {
+    pub fn dequeue(&self) -> io::Result<Option<Captured>> {
         let mut taken = of_index(0)?;
         // SAFETY: as in `open`.
         match unsafe { uapi::dqbuf(self.0.as_raw_fd(), &mut taken) } {
             Err(Errno::EAGAIN) => return Ok(None),
             other => other?,
         };
-        if taken.flags & uapi::ERROR != 0 {
+        if taken.flags & uapi::BUF_FLAG_ERROR != 0 {
             return Err(io::Error::other(format!(
                 "the camera failed with frame {}",
                 taken.sequence
@@ -154,17 +154,21 @@ impl Camera {
         Ok(Some(Captured { index: taken.index as usize, sequence: taken.sequence }))
     }
 
-    /// Begins to capture into the buffers that are queued, in their order.
-    pub fn start(&self) -> io::Result<()> {
+    /// Begins to capture into the buffers that are queued, in their order (STREAMON).
+    pub fn stream_on(&self) -> io::Result<()> {
         // SAFETY: the ioctl reads an int.
-        unsafe { uapi::streamon(self.0.as_raw_fd(), &(uapi::VIDEO_CAPTURE as libc::c_int)) }?;
+        unsafe {
+            uapi::streamon(self.0.as_raw_fd(), &(uapi::BUF_TYPE_VIDEO_CAPTURE as libc::c_int))
+        }?;
         Ok(())
     }
 
-    /// Ends it. When this returns, the camera writes no buffer any more.
-    pub fn stop(&self) -> io::Result<()> {
+    /// Ends it (STREAMOFF). When this returns, the camera writes no buffer any more.
+    pub fn stream_off(&self) -> io::Result<()> {
         // SAFETY: the ioctl reads an int.
-        unsafe { uapi::streamoff(self.0.as_raw_fd(), &(uapi::VIDEO_CAPTURE as libc::c_int)) }?;
+        unsafe {
+            uapi::streamoff(self.0.as_raw_fd(), &(uapi::BUF_TYPE_VIDEO_CAPTURE as libc::c_int))
+        }?;
         Ok(())
     }
 }
@@ -178,14 +182,14 @@ impl AsFd for Camera {
 fn of_index(index: usize) -> io::Result<uapi::Buffer> {
     Ok(uapi::Buffer {
         index: u32::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?,
-        kind: uapi::VIDEO_CAPTURE,
+        kind: uapi::BUF_TYPE_VIDEO_CAPTURE,
         bytesused: 0,
         flags: 0,
-        field: uapi::WHOLE,
+        field: uapi::FIELD_NONE,
         timestamp: libc::timeval { tv_sec: 0, tv_usec: 0 },
         timecode: [0; 4],
         sequence: 0,
-        memory: uapi::DMABUF,
+        memory: uapi::MEMORY_DMABUF,
         fd: -1,
         #[cfg(target_pointer_width = "64")]
         rest_of_union: 0,
@@ -204,16 +208,20 @@ fn open(node: &PathBuf) -> io::Result<File> {
 fn find() -> io::Result<PathBuf> {
     for number in 0..64 {
         let node = PathBuf::from(format!("/dev/video{number}"));
-        if !node.exists() {
-            continue;
-        }
-        let mut capability = uapi::Capability::default();
-        // SAFETY: the ioctl writes this struct.
-        unsafe { uapi::querycap(open(&node)?.as_raw_fd(), &mut capability) }?;
-        let name = capability.driver.split(|byte| *byte == 0).next().unwrap_or_default();
-        if name == DRIVER.as_bytes() && capability.device_caps & uapi::CAP_VIDEO_CAPTURE != 0 {
+        // Other cameras may be closed to this user.
+        if open(&node).is_ok_and(|camera| is_ours(&camera)) {
             return Ok(node);
         }
     }
     Err(io::Error::new(io::ErrorKind::NotFound, format!("no {DRIVER} camera in /dev")))
+}
+
+/// Tells if this device is of the driver, and captures.
+fn is_ours(device: &File) -> bool {
+    let mut capability = uapi::Capability::default();
+    // SAFETY: the ioctl writes this struct.
+    let asked = unsafe { uapi::querycap(device.as_raw_fd(), &mut capability) };
+    let name = capability.driver.split(|byte| *byte == 0).next().unwrap_or_default();
+    let captures = capability.device_caps & uapi::CAP_VIDEO_CAPTURE != 0;
+    asked.is_ok() && name == DRIVER.as_bytes() && captures
 }

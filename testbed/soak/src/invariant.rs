@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! These may not be: two conflicting grants of one buffer at one time, a former holder that a grant does not tell of,
+//! Violations: two conflicting grants of one buffer at one time, a former holder that a grant does not tell of,
 //! content that is torn and not marked, a generation that goes backwards.
 //!
 //! All of it is decided by who finds it, from what can't be otherwise if the service is right. What is not certain is

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the child of a worker that has died keeps what it inherited.
 const CHILD_SLEEPS: u32 = 3;
 
-/// The threads of a worker share this.
+/// Shared by the threads of a worker.
 pub struct World {
     pub control: Control,
     pub headers: Arc<Vec<Header>>,

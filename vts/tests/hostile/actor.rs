@@ -21,7 +21,7 @@ use nix::unistd::Pid;
 /// With this first argument the program is an actor.
 pub const VERB: &str = "actor";
 
-/// The deeds of an actor. It ends with this function.
+/// The function that an actor runs. It ends with this function.
 pub type Verb = (&'static str, fn(Stage));
 
 /// An actor, from the view of its test. It ends with the test's process.

@@ -13,7 +13,7 @@ use buffersync_aidl::aidl::vendor::buffersync::GroupOptions::GroupOptions;
 use buffersync_aidl::aidl::vendor::buffersync::HoldFrom::HoldFrom;
 use buffersync_testbed_guest::dmabuf::{DmaBuf, Mapping};
 use buffersync_testbed_guest::kms::Display;
-use buffersync_testbed_guest::v4l2::Camera;
+use buffersync_testbed_guest::v4l2::{Camera, Captured};
 use buffersync_testbed_guest::{heap, picture};
 use buffersync_vts::calls::Reply;
 use buffersync_vts::fence::{has_signalled, Pending};
@@ -24,8 +24,10 @@ use buffersync_vts::tests;
 pub const TESTS: Tests = tests![
     a_captured_frame_stays_as_it_is_while_a_reader_holds_it,
     a_picture_is_not_drawn_over_until_the_next_page_flip_has_signalled,
-    a_picture_comes_on_the_screen_behind_its_acquire_fence,
 ];
+
+/// With a fence of vgem as well.
+pub const TESTS_WITH_VGEM: Tests = tests![a_picture_comes_on_the_screen_behind_its_acquire_fence];
 
 /// The camera's buffers.
 const BUFFERS: usize = 4;
@@ -76,7 +78,7 @@ impl Capture {
     /// Locks all buffers, queues them, and begins.
     fn start() -> Self {
         let camera = Camera::open().expect("a camera");
-        camera.request(BUFFERS).expect("REQBUFS");
+        camera.request_buffers(BUFFERS).expect("REQBUFS");
         let memory = buffers(BUFFERS);
         let device = Device::of("vts/camera", &memory, Access::DMA_WRITE);
         let held = memory.iter().map(|_| None).collect();
@@ -85,7 +87,7 @@ impl Capture {
             let grant = capture.device.lock(index);
             capture.queue(index, grant);
         }
-        capture.camera.start().expect("STREAMON");
+        capture.camera.stream_on().expect("STREAMON");
         capture
     }
 
@@ -95,13 +97,13 @@ impl Capture {
     }
 
     /// Waits for a frame, and unlocks its buffer.
-    fn next(&mut self) -> usize {
+    fn next(&mut self) -> Captured {
         assert!(is_readable(&self.camera, long()), "the camera captures nothing");
-        let index = self.camera.take().expect("DQBUF").expect("a frame").index;
-        let grant =
-            self.held[index].take().expect("the camera has written a buffer that is not locked");
+        let captured = self.camera.dequeue().expect("DQBUF").expect("a frame");
+        let grant = self.held[captured.index].take();
+        let grant = grant.expect("the camera has written a buffer that is not locked");
         self.device.group.unlock(&grant);
-        index
+        captured
     }
 }
 
@@ -112,10 +114,10 @@ fn a_captured_frame_stays_as_it_is_while_a_reader_holds_it() {
         capture.memory.iter().map(|buffer| buffer.map().expect("mmap")).collect();
     let mut before = None;
     for _ in 0..ROUNDS {
-        let index = capture.next();
+        let Captured { index, sequence } = capture.next();
         let read = reader.lock(index);
         let frame = picture::look(&mapped[index]).expect("a whole frame");
-        assert_ne!(before.replace(frame), Some(frame), "the camera repeats itself");
+        assert!(before.replace(sequence) < Some(sequence), "the camera repeats itself");
 
         // The camera writes whatever it is granted, also this buffer if a service lets it.
         let again = capture.device.ask(index);
@@ -125,7 +127,7 @@ fn a_captured_frame_stays_as_it_is_while_a_reader_holds_it() {
             capture.queue(index, grant);
         }
         for _ in 0..BUFFERS {
-            let other = capture.next();
+            let other = capture.next().index;
             let grant = capture.device.lock(other);
             capture.queue(other, grant);
         }
@@ -135,7 +137,7 @@ fn a_captured_frame_stays_as_it_is_while_a_reader_holds_it() {
         let grant = capture.device.group.granted(&again);
         capture.queue(index, grant);
     }
-    capture.camera.stop().expect("STREAMOFF");
+    capture.camera.stream_off().expect("STREAMOFF");
 }
 
 /// Fills a picture with one colour.

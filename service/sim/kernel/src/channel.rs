@@ -9,7 +9,7 @@ use crate::fd::{Fd, FdRef};
 use crate::site::Site;
 use crate::world::{self, Event, FileId, Kind, Queue};
 
-/// A message takes this of the sender's buffer: a header, and the data with a trailer in a power of two of bytes.
+/// The bytes that a message takes of the sender's buffer: a header, and the data with a trailer in a power of two of bytes.
 pub fn cost(bytes: usize) -> usize {
     512 + (bytes + 320).next_power_of_two()
 }

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The things in the simulated machine. Each thread has one world.
+//! The simulated machine: descriptors, files, memory. Each thread has one world.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -92,7 +92,7 @@ pub struct Table {
     pub limit: u32,
 }
 
-/// The service's deeds, in order, for the driver's books.
+/// System calls of the service, in order, for the driver's books.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A message to a client.

@@ -29,11 +29,11 @@ use serde_json::Value;
 const RAW: &str = "bench.json";
 /// Before the number of a start: what `buffersync-bench alone` printed then.
 const ALONE: &str = "alone.json";
+/// See [`starts`].
 const STARTS: usize = 3;
 
 /// Runs both, or the one that is named: `engine`, `service`; `cost` is a part of `engine`, and `floods` is run by its
-/// name alone. With `check` the
-/// exit status is 1 if a ratio of the service is beyond its bound.
+/// name alone. With `check` the exit status is 1 if a ratio of the service is beyond its bound.
 pub fn run(
     place: Where,
     limit: Option<Duration>,

@@ -3,13 +3,14 @@
 
 //! Several starts of one measurement made one.
 //!
-//! Programs are at other addresses each time they start (ASLR), and what shares a cache line or a set
-//! with what is luck that lasts as long as they run. The mean of starts has less of it than one start.
+//! Programs are at other addresses each time they start (ASLR), so their memory falls into pages in another way. That
+//! changes how many instructions a call takes for as long as they run. The mean of starts has less of it than one
+//! start. Caches do not count: the guest's clock counts instructions.
 
 use serde_json::{json, Map, Value};
 
-/// What `buffersync-bench alone` printed in each start, as if it had been one: of each peer's figures the
-/// mean, but the greatest `max` and all `samples`. A mean and not a median, so that all peers' figures have the same part of each start.
+/// Makes one of what `buffersync-bench alone` printed in each start: of each peer's figures the mean, but the greatest
+/// `max` and all `samples`. A mean and not a median, so that all peers' figures have the same part of each start.
 pub fn mean(starts: &[Value]) -> Result<Value, String> {
     let first = starts.first().ok_or("there was no start")?;
     let peers = first["peers"].as_object().ok_or("a start has no peers")?;

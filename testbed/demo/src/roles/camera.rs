@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! The camera: vivid writes frames into buffers of the heap. Several are queued in the driver at a time.
+//! The camera: vivid writes frames into buffers of the heap. Two or more are always queued in the driver.
 //!
 //! A buffer is locked for the device from before QBUF until DQBUF, because V4L2 has no fences. Then the camera reads
 //! the frame with the CPU, as a HAL does to set the exposure, and tells codec and display what it saw.
@@ -23,21 +23,21 @@ use crate::Failure;
 pub fn run(mut task: Task) -> Result<Report, Failure> {
     let mut pipeline = Pipeline::new(&mut task)?;
     pipeline.advance()?;
-    pipeline.camera.start()?;
+    pipeline.camera.stream_on()?;
     while pipeline.report.frames < task.frames {
         pipeline.wait()?;
-        if let Some(captured) = pipeline.camera.take()? {
+        if let Some(captured) = pipeline.camera.dequeue()? {
             pipeline.hand_on(captured)?;
         }
         pipeline.advance()?;
     }
     // What is still queued is given back before its lock ends.
-    pipeline.camera.stop()?;
+    pipeline.camera.stream_off()?;
     Ok(pipeline.report)
 }
 
-/// So many buffers are queued together, because a driver that streams needs the next one while it writes one.
-const TOGETHER: usize = 2;
+/// So many buffers stay in the driver: the one that it writes, and the next one.
+const IN_DRIVER: usize = 2;
 
 /// Where a buffer is.
 enum Place {
@@ -46,8 +46,6 @@ enum Place {
     Requested(Request),
     /// Granted; the display may still read it until the fence signals.
     Fenced(Held, OwnedFd),
-    /// Nobody uses it any more.
-    Free(Held),
     /// In the driver since this time.
     Queued(Held, u64),
 }
@@ -67,7 +65,7 @@ impl Pipeline {
         let neighbours = [next_channel(task)?, next_channel(task)?];
         let camera = Camera::open()?;
         println!("device {DRIVER}");
-        camera.request(FRAMES)?;
+        camera.request_buffers(FRAMES)?;
         let memory = (0..FRAMES).map(|_| heap::allocate(picture::BYTES));
         let memory = memory.collect::<Result<Vec<_>, _>>()?;
         for neighbour in &neighbours {
@@ -91,17 +89,6 @@ impl Pipeline {
             let place = self.places[index].take().ok_or("a buffer is lost")?;
             self.places[index] = Some(self.moved(index, place)?);
         }
-        let is_free = |place: &Option<Place>| matches!(place, Some(Place::Free(_)));
-        if self.places.iter().filter(|place| is_free(place)).count() < TOGETHER {
-            return Ok(());
-        }
-        for index in 0..FRAMES {
-            if let Some(Place::Free(held)) =
-                self.places[index].take_if(|place| matches!(place, Place::Free(_)))
-            {
-                self.places[index] = Some(self.queue(index, held)?);
-            }
-        }
         Ok(())
     }
 
@@ -117,13 +104,12 @@ impl Pipeline {
                     return Ok(Place::Requested(request));
                 }
                 let held = request.wait()?;
-                let fence = held.acquire_fence()?;
-                Ok(match fence {
-                    Some(fence) => Place::Fenced(held, fence),
-                    None => Place::Free(held),
-                })
+                match held.acquire_fence()? {
+                    Some(fence) => Ok(Place::Fenced(held, fence)),
+                    None => self.queue(index, held),
+                }
             }
-            Place::Fenced(held, fence) if is_readable(&fence)? => Ok(Place::Free(held)),
+            Place::Fenced(held, fence) if is_readable(&fence)? => self.queue(index, held),
             other => Ok(other),
         }
     }
@@ -166,7 +152,8 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The camera has written a buffer: the neighbours get it.
+    /// The driver has written a buffer: the neighbours get it. But if they have so many that the driver would have too
+    /// few, this frame is left out, as a camera does whose application is slow.
     fn hand_on(&mut self, captured: Captured) -> Result<(), Failure> {
         let Captured { index, .. } = captured;
         let taken = now();
@@ -174,6 +161,13 @@ impl Pipeline {
         let Some(Place::Queued(mut held, since)) = place else {
             return Err(format!("buffer {index} was not queued").into());
         };
+        let queued =
+            self.places.iter().flatten().filter(|place| matches!(place, Place::Queued(..)));
+        if queued.count() < IN_DRIVER {
+            self.camera.queue(index, &self.memory[index])?;
+            self.places[index] = Some(Place::Queued(held, since));
+            return Ok(());
+        }
         held.read_with_cpu()?;
         let content =
             picture::look(&self.mapped[index]).map_err(|_| "the camera's own frame is torn")?;

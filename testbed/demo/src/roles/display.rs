@@ -9,10 +9,10 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use buffersync_client::{fence, Access};
-use buffersync_testbed_guest::kms::{Display, DRIVER};
+use buffersync_testbed_guest::kms::Display;
 use buffersync_testbed_guest::{picture, sync_file};
 
-use super::{next_channel, Buffers, Held, Report, Task, PATIENCE};
+use super::{next_channel, wait_for_parent, Buffers, Held, Report, Task, PATIENCE};
 use crate::span::now;
 use crate::Failure;
 
@@ -27,7 +27,7 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     let mut camera = next_channel(&mut task)?;
     let memory = camera.receive(picture::BYTES)?;
     let display = Display::open(picture::WIDTH as u32, picture::HEIGHT as u32)?;
-    println!("device {DRIVER}");
+    println!("device {}", display.driver);
     let pictures = memory.iter().map(|buffer| display.import(buffer));
     let pictures = pictures.collect::<Result<Vec<_>, _>>()?;
     let mut buffers = Buffers::open(&task, "display")?;
@@ -59,6 +59,8 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     }
     if let Some(last) = before {
         times.push(on_screen(&last)?);
+        // The parent may want a picture of the screen.
+        wait_for_parent()?;
         display.off()?;
         report.spans.push(last.held.unlock(None, last.frame, (0, 0), false)?);
     }

@@ -153,6 +153,17 @@ pub const ALLOW_MODESET: u32 = 0x400;
 /// `DRM_FORMAT_XRGB8888`.
 pub const XRGB8888: u32 = u32::from_le_bytes(*b"XR24");
 
+const _: () = assert!(size_of::<ClientCap>() == 16);
+const _: () = assert!(size_of::<CardRes>() == 64);
+const _: () = assert!(size_of::<ModeInfo>() == 68);
+const _: () = assert!(size_of::<GetConnector>() == 80);
+const _: () = assert!(size_of::<PlaneRes>() == 16);
+const _: () = assert!(size_of::<ObjectProperties>() == 32);
+const _: () = assert!(size_of::<GetProperty>() == 64);
+const _: () = assert!(size_of::<CreateBlob>() == 16);
+const _: () = assert!(size_of::<AddFb2>() == 104);
+const _: () = assert!(size_of::<Atomic>() == 56);
+
 nix::ioctl_write_ptr!(
     /// `DRM_IOCTL_SET_CLIENT_CAP`.
     set_client_cap, b'd', 0x0d, ClientCap

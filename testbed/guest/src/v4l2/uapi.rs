@@ -92,17 +92,24 @@ pub struct Buffer {
 }
 
 /// `V4L2_BUF_TYPE_VIDEO_CAPTURE`.
-pub const VIDEO_CAPTURE: u32 = 1;
+pub const BUF_TYPE_VIDEO_CAPTURE: u32 = 1;
 /// `V4L2_CAP_VIDEO_CAPTURE`.
 pub const CAP_VIDEO_CAPTURE: u32 = 1;
 /// `V4L2_MEMORY_DMABUF`.
-pub const DMABUF: u32 = 4;
+pub const MEMORY_DMABUF: u32 = 4;
 /// `V4L2_FIELD_NONE`: whole frames.
-pub const WHOLE: u32 = 1;
+pub const FIELD_NONE: u32 = 1;
 /// `V4L2_PIX_FMT_XBGR32`: blue, green, red, nothing. DRM has the same letters for it.
 pub const XBGR32: u32 = u32::from_le_bytes(*b"XR24");
 /// `V4L2_BUF_FLAG_ERROR`: the content of a buffer is wrong.
-pub const ERROR: u32 = 0x40;
+pub const BUF_FLAG_ERROR: u32 = 0x40;
+
+const _: () = assert!(size_of::<Capability>() == 104);
+const _: () = assert!(size_of::<StreamParm>() == 204);
+const _: () = assert!(size_of::<RequestBuffers>() == 20);
+const _: () = assert!(size_of::<Control>() == 8);
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Format>() == 208 && size_of::<Buffer>() == 88);
 
 nix::ioctl_read!(
     /// `VIDIOC_QUERYCAP`.
