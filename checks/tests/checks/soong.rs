@@ -47,7 +47,7 @@ const OF_AOSP: [&str; 6] = [
 const DEFAULTS_OF_AOSP: [&str; 1] = ["service_fuzzer_defaults_rs"];
 
 /// Cargo's packages that no device needs: why.
-const NOT_ON_A_DEVICE: [(&str, &str); 20] = [
+const NOT_ON_A_DEVICE: [(&str, &str); 21] = [
     ("aidl/binder", "libbinder_rs is there"),
     ("checks/tests/libbinder_rs", "libbinder_rs is there"),
     ("client-ndk/examples", "documentation, run by the project's own tests"),
@@ -65,6 +65,7 @@ const NOT_ON_A_DEVICE: [(&str, &str); 20] = [
     ("service/engine/fuzz", "the fuzzer's module is service/engine's"),
     ("testbed/bench", "measures beside peers that AOSP has not"),
     ("testbed/bench/report", "calls cargo"),
+    ("testbed/coherence", "brings its own service manager and virtual machine"),
     ("testbed/demo", "brings its own service manager and virtual machine"),
     ("testbed/soak", "brings its own service manager and virtual machine"),
     ("testbed/platform", "stands for what a device has"),
