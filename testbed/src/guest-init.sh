@@ -64,7 +64,7 @@ stty -F /dev/ttyS1 raw -echo
 stty -F /dev/ttyS2 raw -echo
 # `BEGIN` in vm.rs.
 echo "@@ output" >/dev/ttyS1
-setsid sh /stage/run </dev/null >/dev/ttyS1 2>&1
+setsid sh "/stage/$RUN" </dev/null >/dev/ttyS1 2>&1
 status=$?
 sync
 echo "exit=$status" >/dev/ttyS2

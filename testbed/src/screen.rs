@@ -40,11 +40,11 @@ impl Screen {
         qemu.args(["-vga", "cirrus", "-qmp", &monitor]);
     }
 
-    /// Writes what the display shows as a PPM. The file appears when it is whole.
-    pub fn shoot(&self, picture: &Path) -> Result<(), Failure> {
-        let part = picture.with_extension("part");
-        during("a screenshot", self.ask(&part))?;
-        during(picture.display(), fs::rename(&part, picture))
+    /// Writes what the display shows as a PPM. The file appears when it is whole; until then it is `part`, where the
+    /// guest can have put no link.
+    pub fn shoot(&self, part: &Path, picture: &Path) -> Result<(), Failure> {
+        during("a screenshot", self.ask(part))?;
+        during(picture.display(), fs::rename(part, picture))
     }
 
     fn ask(&self, file: &Path) -> Result<(), Failure> {

@@ -107,9 +107,6 @@ impl Machine {
 
     /// Boots, runs a command and powers off, as [`crate::Testbed::run`] says.
     pub fn run(&self, run: &Run<'_>, line: &mut dyn FnMut(&str)) -> Result<i32, Failure> {
-        let script =
-            format!("export BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out\ncd /\n{}\n", run.command);
-        during("staging", fs::write(run.stage.join("run"), script))?;
         let mut tried = 1;
         loop {
             let mut up = false;
@@ -138,6 +135,8 @@ impl Machine {
         for file in [&console, &status] {
             during(file.display(), fs::write(file, ""))?;
         }
+        // Several boots can have the same stage, and each has a command of its own.
+        let script = Script::write(run, format!("run-{boot}"))?;
         let (accel, how) = match (self.kvm, self.counted) {
             (true, _) => ("kvm", "KVM"),
             (false, false) => ("tcg,thread=multi", "TCG"),
@@ -145,14 +144,17 @@ impl Machine {
         };
         progress(format_args!("booting the guest ({how})"));
         let begin = Instant::now();
-        let mut command = self.command(run, accel, &console, &status);
+        let mut command = self.command(run, &script, accel, &console, &status);
         let screen = self.devices.then(|| Screen::of_boot(&boot));
         if let Some(screen) = &screen {
             screen.connect(&mut command);
         }
         let mut qemu = Qemu(during("qemu", command.spawn())?);
         let mut each = |text: &str| match (text.strip_prefix(SCREENSHOT), &screen) {
-            (Some(file), Some(screen)) => screen.shoot(&below(run.out, file)?),
+            (Some(file), Some(screen)) => {
+                let part = self.work.join(format!("screen-{boot}"));
+                screen.shoot(&part, &below(run.out, file)?)
+            }
             _ => {
                 line(text);
                 Ok(())
@@ -172,7 +174,14 @@ impl Machine {
         Err(Failure(format!("{failure}\n{said}")))
     }
 
-    fn command(&self, run: &Run<'_>, accel: &str, console: &Path, status: &Path) -> Command {
+    fn command(
+        &self,
+        run: &Run<'_>,
+        script: &Script,
+        accel: &str,
+        console: &Path,
+        status: &Path,
+    ) -> Command {
         let mut qemu = Command::new(&self.parts.qemu);
         let (cpu, number) = match (self.kvm, self.bounced) {
             (true, _) => ("host", "2"),
@@ -187,8 +196,9 @@ impl Machine {
         qemu.arg("-kernel").arg(&self.parts.kernel).arg("-initrd").arg(&self.initramfs);
         // Each policy that a test loads leaves 18 kB in the kernel's log, where the test looks for denials.
         let mut words = "console=ttyS0 panic=1 quiet security=selinux log_buf_len=4M".to_string();
+        // Words that the kernel does not know are in the environment of guest-init.sh.
+        words.push_str(&format!(" RUN={}", script.name));
         if self.devices {
-            // A word that the kernel does not know is in the environment of guest-init.sh.
             words.push_str(" DEVICES=1");
         }
         if self.bounced {
@@ -296,13 +306,39 @@ impl Drop for Qemu {
     }
 }
 
+/// The command of one boot, in the stage folder, where guest-init.sh finds it by its name.
+struct Script {
+    name: String,
+    file: PathBuf,
+}
+
+impl Script {
+    fn write(run: &Run<'_>, name: String) -> Result<Self, Failure> {
+        let text =
+            format!("export BUFFERSYNC_STAGE=/stage BUFFERSYNC_OUT=/out\ncd /\n{}\n", run.command);
+        let file = run.stage.join(&name);
+        during("staging", fs::write(&file, text))?;
+        Ok(Self { name, file })
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
 /// A file of the out folder that the guest has named.
 fn below(out: &Path, name: &str) -> Result<PathBuf, Failure> {
     let file = Path::new(name);
     let is_below = file.components().all(|part| matches!(part, Component::Normal(_)));
     let why =
         || Failure(format!("the guest wants a screenshot in {name:?}: not in its out folder"));
-    (is_below && !name.is_empty()).then(|| out.join(file)).ok_or_else(why)
+    // The guest can make a link that leads out of the folder.
+    let folder = file.parent().and_then(|folder| out.join(folder).canonicalize().ok());
+    let own = during(out.display(), out.canonicalize())?;
+    let is_below = is_below && !name.is_empty() && folder.is_some_and(|f| f.starts_with(own));
+    is_below.then(|| out.join(file)).ok_or_else(why)
 }
 
 /// True for a crash that is QEMU's fault, and that no command can have had a part in.
@@ -344,11 +380,15 @@ mod tests {
 
     #[test]
     fn a_guest_writes_below_its_out_folder_only() {
-        let file = below(Path::new("/out"), "demo/screen.ppm").expect("a file below");
-        assert_eq!(file, Path::new("/out/demo/screen.ppm"));
-        for name in ["", "/etc/passwd", "../other", "demo/../../other"] {
-            assert!(below(Path::new("/out"), name).is_err(), "{name:?}");
-        }
+        let out = std::env::temp_dir().join(format!("buffersync-below-{}", std::process::id()));
+        fs::create_dir_all(out.join("demo")).unwrap();
+        std::os::unix::fs::symlink("/", out.join("link")).unwrap();
+        let file = below(&out, "demo/screen.ppm").expect("a file below");
+        assert_eq!(file, out.join("demo/screen.ppm"));
+        let bad = ["", "/etc/passwd", "../other", "demo/../../other", "link/other", "none/other"];
+        let refused = bad.map(|name| below(&out, name).is_err());
+        fs::remove_dir_all(&out).unwrap();
+        assert_eq!(refused, [true; 6], "{bad:?}");
     }
 
     #[test]
