@@ -64,6 +64,8 @@ const ALL: [Kind; KINDS] = [
 ];
 /// Bytes of unread events in all: 8 MiB for a uid that is alone, which is twenty full channels.
 pub const UNREAD: u64 = PARTS * (8 << 20);
+/// A uid with no more unread events than this is never refused for what others leave unread, in bytes.
+pub const UNREAD_FLOOR: u64 = 32 * 1024;
 /// A uid that is alone may have one part of this many.
 pub const PARTS: u64 = SHARE + 1;
 
@@ -253,6 +255,16 @@ impl Quotas {
             return Ok(());
         }
         Err(Error::Quota(kind.advice(), usize::try_from(limit).unwrap_or(usize::MAX)))
+    }
+
+    /// True if a uid has so few unread events that it may cause more.
+    pub fn may_be_told_more(&self, uid: u32) -> bool {
+        self.check(uid, Kind::Unread, 1).is_ok() || self.unread(uid) <= UNREAD_FLOOR
+    }
+
+    /// The bytes of a uid's unread events.
+    pub fn unread(&self, uid: u32) -> u64 {
+        self.by_uid.get(&uid).map_or(0, |of_uid| of_uid.has(Kind::Unread))
     }
 
     /// Charges a new group, or a lock that waits.

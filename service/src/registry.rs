@@ -58,7 +58,8 @@ pub(crate) struct Buffer {
     pub identity: Identity,
     /// In bytes, when the first group got it.
     pub size: u64,
-    /// The uid that added it last: cache operations after its last group has ended are done for that uid.
+    /// The uid that let it go last, or added it first: cache operations that are due when no group has it any more are
+    /// done for that uid.
     pub uid: u32,
 }
 
@@ -173,8 +174,8 @@ impl Registry {
         self.id_of(identity).filter(|id| self.buffers.contains_key(id))
     }
 
-    /// A uid has added a buffer that the service has already.
-    pub fn added_by(&mut self, id: BufferId, uid: u32) {
+    /// A group of a uid is about to let a buffer go.
+    pub fn let_go_by(&mut self, id: BufferId, uid: u32) {
         if let Some(buffer) = self.buffers.get_mut(&id) {
             buffer.uid = uid;
         }
@@ -259,7 +260,7 @@ mod tests {
         let id = registry.register(buffer);
         assert_eq!((id, registry.bytes()), (BufferId(42), found.size));
         assert!(registry.open(found, 2, &closer).unwrap().is_none());
-        registry.added_by(id, 2);
+        registry.let_go_by(id, 2);
         assert!(registry.get(id).is_some_and(|buffer| buffer.uid == 2));
         assert!(registry.dma_buf(id).is_none());
         assert!(registry.devices([(id, Access::DmaWrite)].into_iter()).is_empty());

@@ -28,9 +28,9 @@ use crate::unread::UnreadGroups;
 /// Evictions that dumps show: enough to see a pattern on one screen.
 const EVICTIONS_KEPT: usize = 16;
 
-/// Groups about which a call asks the kernel when its uid has too many unread events. Of clients that read, a few are
-/// enough: each gives some kilobytes back.
-const LOOKS: usize = 64;
+/// When a uid has too many unread events, a call asks the kernel about its groups, until so many have answered that
+/// nothing was read. (An answer that something was read is paid for by the calls that had it sent.)
+const FRUITLESS_LOOKS: usize = 16;
 
 /// No uid (the (uid_t) -1 of setuid(2)).
 pub(crate) const NOBODY: u32 = u32::MAX;
@@ -287,19 +287,19 @@ impl Sessions {
 
     /// Refuses a lock of a uid whose clients leave too many events unread, in all groups together.
     fn check_unread(&mut self, uid: u32) -> Result<(), Error> {
-        if self.quotas.check(uid, Kind::Unread, 1).is_ok() {
-            return Ok(());
-        }
-        for _ in 0..self.unread.len(uid).min(LOOKS) {
-            let Some(serial) = self.unread.next(uid) else { break };
-            let Some(id) = self.by_serial.get(&serial).copied() else { continue };
+        let mut looks = FRUITLESS_LOOKS;
+        for _ in 0..=self.unread.len(uid) {
+            if self.quotas.may_be_told_more(uid) {
+                return Ok(());
+            }
+            let next = self.unread.next(uid).and_then(|serial| self.by_serial.get(&serial));
+            let Some(id) = next.copied().filter(|_| looks > 0) else { break };
+            let before = self.quotas.unread(uid);
             if let Some(group) = self.groups.get_mut(id) {
                 group.channel.ask();
             }
             self.recount(id);
-            if self.quotas.check(uid, Kind::Unread, 1).is_ok() {
-                return Ok(());
-            }
+            looks -= usize::from(self.quotas.unread(uid) == before);
         }
         Err(Error::EventsUnread)
     }
@@ -578,7 +578,7 @@ mod tests {
         let mut engine = Engine::new(Limits::default());
         let (mut sessions, first, _first_client) = sessions();
         // More full channels than one call asks about.
-        let unread = 17 * (LOOKS as u64 + 10) * 400 * 1024;
+        let unread = 17 * (FRUITLESS_LOOKS as u64 + 10) * 400 * 1024;
         sessions.quotas = Quotas::new(&Config::default(), Resources { unread, ..Resources::AMPLE });
         sessions.quotas.charge(1, Kind::Groups, 1).unwrap();
         // The group that `sessions` has opened has the first id.
@@ -599,14 +599,18 @@ mod tests {
             others.push((id, client));
             assert!(others.len() < 1000, "nothing is limited");
         }
-        assert!(others.len() > LOOKS, "one call looks at all {}", others.len());
+        assert!(others.len() > FRUITLESS_LOOKS, "one call looks at all {}", others.len());
         let (of_other, _client) = open(&mut sessions, 2);
         assert_eq!(sessions.check_room(of_other, None, 1, 0), Ok(()), "another uid");
+        // Whatever others leave: this one has nothing unread.
+        sessions.quotas.recount_unread(3, 0, unread);
+        assert_eq!(sessions.check_room(of_other, None, 1, 0), Ok(()), "another uid");
+        sessions.quotas.recount_unread(3, unread, 0);
         // The service finds out by itself that one was read, whichever it is.
         for (id, client) in &others {
             assert_eq!(sessions.check_room(first, None, 1, 0), Err(Error::EventsUnread));
             read_all(client);
-            let mut calls = 0..others.len().div_ceil(LOOKS);
+            let mut calls = 0..others.len().div_ceil(FRUITLESS_LOOKS);
             assert!(calls.any(|_| sessions.check_room(first, None, 1, 0).is_ok()));
             fill(&mut sessions, *id);
         }

@@ -193,10 +193,7 @@ impl State {
             let known = self.registry.id_of(&found.identity);
             let buffer = match (own, known) {
                 (Some(buffer), _) => self.registry.register(buffer),
-                (None, Some(known)) => {
-                    self.registry.added_by(known, uid);
-                    known
-                }
+                (None, Some(known)) => known,
                 (None, None) => return Err(Error::UnknownBuffer(0)),
             };
             let has = self.engine.members(id).any(|(member, _)| member == buffer);
@@ -244,6 +241,7 @@ impl State {
         }
         self.polled.remove(id);
         for buffer in buffers {
+            self.registry.let_go_by(buffer, uid);
             self.engine.remove(id, buffer, &mut self.effects)?;
             self.sessions.quotas.give_back_buffer(uid, buffer);
         }
@@ -665,8 +663,9 @@ impl State {
         while let Some(token) = self.sessions.any_lock(id) {
             self.end_lock(id, token);
         }
-        if self.sessions.get(id).is_some() {
-            let Self { engine, sessions, .. } = self;
+        if let Some(uid) = self.sessions.get(id).map(|group| group.uid) {
+            let Self { engine, sessions, registry, .. } = self;
+            engine.members(id).for_each(|(buffer, _)| registry.let_go_by(buffer, uid));
             sessions.close(id, engine.members(id).map(|(buffer, _)| buffer));
             self.engine.close_group(now, id, how, &mut self.effects);
             self.polled.remove(id);
@@ -789,7 +788,7 @@ impl State {
             .collect()
     }
 
-    /// The uid to which a job with operations belongs. If its group has ended, it is who added the buffer last: each
+    /// The uid to which a job with operations belongs. If its group has ended, it is who let the buffer go last: each
     /// uid has its share of the workers.
     pub fn uid_of(&self, group: Option<GroupId>, ops: Span) -> u32 {
         let of_buffer = || self.registry.get(self.effects.ops(ops).first()?.buffer);

@@ -23,6 +23,11 @@ const AROUND: Duration = Duration::from_secs(600);
 
 /// Runs it; 0 if nothing was lost or stale, and all wrong services were caught.
 pub fn run(options: &Options) -> Result<i32, Failure> {
+    let names = coherence::names();
+    let is_known = |word: &&String| names.iter().any(|name| name.contains(word.as_str()));
+    if let Some(word) = options.words.iter().find(|word| !is_known(word)) {
+        return Err(Failure(format!("no wrong service has {word:?} in its name: {names:?}")));
+    }
     programs::stage(&programs::bins(&["buffersync-coherence", programs::SERVICE])?)?;
     stage_wrong()?;
     let accesses = options.accesses.unwrap_or(ACCESSES);

@@ -28,8 +28,8 @@ struct Unread {
 impl Unread {
     /// A uid with so much may have a new lock.
     fn check(&self, plan: &Plan) -> Checked {
-        let most = plan.resources.unread / quota::PARTS;
-        let is_less = (self.bytes as u64) < most;
+        let most = quota::UNREAD_FLOOR.max(plan.resources.unread / quota::PARTS);
+        let is_less = self.bytes as u64 <= most;
         is_less
             .then_some(())
             .ok_or_else(|| format!("a lock is accepted with {} of {most} bytes unread", self.bytes))

@@ -86,7 +86,7 @@ impl Plan {
             resources: Resources {
                 descriptors: if tight { least } else { 1 << 20 },
                 // Some records of each uid, or as many as there are.
-                unread: u64::from(pick(&[u32::MAX, u32::MAX, 1 << 18])),
+                unread: u64::from(pick(&[u32::MAX, u32::MAX, 1 << 16])),
                 ..Resources::AMPLE
             },
             limit: if tight { 12 + pick(&[0, 4, 8, 16]) } else { least as u32 },

@@ -52,7 +52,8 @@ impl Settings {
                 name => settings.wrong.push(name.to_string()),
             }
         }
-        Some(settings)
+        // Without both, nothing would be shown.
+        (settings.accesses > 0 || !settings.wrong.is_empty()).then_some(settings)
     }
 }
 

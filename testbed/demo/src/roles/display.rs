@@ -26,6 +26,8 @@ struct Shown {
 pub fn run(mut task: Task) -> Result<Report, Failure> {
     let mut camera = next_channel(&mut task)?;
     let memory = camera.receive(picture::BYTES)?;
+    // Before the display: the card closes first, so no lock ends while it still shows the picture.
+    let mut before: Option<Shown> = None;
     let display = Display::open(picture::WIDTH as u32, picture::HEIGHT as u32)?;
     println!("device {}", display.driver);
     let pictures = memory.iter().map(|buffer| display.import(buffer));
@@ -34,7 +36,6 @@ pub fn run(mut task: Task) -> Result<Report, Failure> {
     buffers.add(&memory, "in", Access::DmaRead)?;
 
     let mut report = Report::default();
-    let mut before: Option<Shown> = None;
     // When each frame came on the screen.
     let mut times = Vec::new();
     while report.frames < task.frames {
