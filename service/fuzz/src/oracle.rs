@@ -77,7 +77,7 @@ impl Oracle {
         let dump = dump::render(&self.arbiter, &[], None);
         // The rest of the dump changes all the time.
         let tables = dump.split_once("\nevictions").map_or(&*dump, |(tables, _)| tables);
-        (open, without_times(tables))
+        (open, without_unread(&without_times(tables)))
     }
 }
 
@@ -107,6 +107,13 @@ fn open() -> Vec<String> {
     entries
         .map(|entry| format!("{}: {:?}", entry.path().display(), fs::read_link(entry.path()).ok()))
         .collect()
+}
+
+/// The dump's tables without the last column of the uids: the service knows only sometimes how much is unread.
+fn without_unread(tables: &str) -> String {
+    let (others, uids) = tables.split_once("\nuids:").unwrap_or((tables, ""));
+    let rows = uids.lines().filter_map(|row| Some(row.rsplit_once(' ')?.0.trim_end()));
+    std::iter::once(others).chain(rows).collect::<Vec<_>>().join("\n")
 }
 
 /// The dump's tables without the time left until deadlines.

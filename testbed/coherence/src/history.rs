@@ -70,6 +70,8 @@ pub enum Event {
 #[derive(Default)]
 pub struct Outcome {
     pub accesses: u64,
+    /// How often a CPU or the device has compared a whole buffer.
+    pub compared: u64,
     pub dma: u64,
     pub lost: u64,
     pub stale: u64,

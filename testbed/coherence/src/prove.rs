@@ -57,6 +57,9 @@ impl Settings {
     }
 }
 
+/// So many accesses have one comparison at least. (Usually there are more comparisons than accesses.)
+const COMPARED: u64 = 2;
+
 /// True if nothing was lost or stale, and all wrong services were caught.
 pub fn run(settings: &Settings) -> Result<bool, Box<dyn Error>> {
     let own = std::env::current_exe()?;
@@ -66,13 +69,18 @@ pub fn run(settings: &Settings) -> Result<bool, Box<dyn Error>> {
     let mut right = Outcome::default();
     if settings.accesses > 0 {
         right = attempt(&mut edu, bin, None, settings.accesses, settings.seed)?;
-        println!("history: {}", events(&right));
+        println!("history: comparisons {}, {}", right.compared, events(&right));
         if let Some(violation) = &right.violation {
             println!("seed {}, access {}: {violation}", settings.seed, right.accesses);
         }
         let missing = EVENTS.iter().find(|(event, _)| !right.events.contains_key(event));
         if let (Some((_, what)), true) = (missing, right.accesses >= WHOLE) {
             println!("nothing of this has happened: {what}");
+            good = false;
+        }
+        // A service that calls every content torn would excuse all.
+        if right.compared < right.accesses / COMPARED {
+            println!("only {} comparisons for {} accesses", right.compared, right.accesses);
             good = false;
         }
     }

@@ -82,13 +82,14 @@ pub fn a_buffer_whose_holder_outlives_the_service_is_marked() {
 
 /// A holder of before has been told to stop by then, as any other.
 pub fn the_marks_of_a_restart_end_with_the_longest_hold() {
-    let brief = ["--default-hold-ms", "100", "--max-hold-ms", "100"].map(String::from);
+    // Long enough for a lock and an unlock on a busy machine.
+    let brief = ["--default-hold-ms", "3000", "--max-hold-ms", "3000"].map(String::from);
     let mut stack = Stack::start(&bin(), &logs(), &brief).expect("stack");
     let old = buffers();
     stack.kill_service().expect("kill");
     stack.restart_service(&brief).expect("restart");
     // A slow machine sleeps longer.
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(3500));
     for (nth, old) in old.iter().enumerate() {
         assert_eq!(marks(old, Access::READ), (false, false), "buffer {nth}");
     }

@@ -51,6 +51,7 @@ impl History<'_> {
             return Ok(());
         }
         let replies = self.actors[at].client.ask(&checks)?;
+        self.outcome.compared += checks.len() as u64;
         for (buffer, reply) in buffers.iter().zip(&replies) {
             match reply {
                 Reply::Done => {}
@@ -87,6 +88,7 @@ impl History<'_> {
     }
 
     pub(super) fn check_by_dma(&mut self, buffer: usize, content: &[u64], reader: String) -> Step {
+        self.outcome.compared += 1;
         match self.oracle.check_by_dma(self.edu, buffer, content)? {
             None => Ok(()),
             Some(wrong) => self.is_wrong(buffer, wrong, reader),
