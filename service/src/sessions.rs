@@ -287,11 +287,11 @@ impl Sessions {
 
     /// Refuses a lock of a uid whose clients leave too many events unread, in all groups together.
     fn check_unread(&mut self, uid: u32) -> Result<(), Error> {
+        if self.quotas.may_be_told_more(uid) {
+            return Ok(());
+        }
         let mut looks = FRUITLESS_LOOKS;
-        for _ in 0..=self.unread.len(uid) {
-            if self.quotas.may_be_told_more(uid) {
-                return Ok(());
-            }
+        for _ in 0..self.unread.len(uid) {
             let next = self.unread.next(uid).and_then(|serial| self.by_serial.get(&serial));
             let Some(id) = next.copied().filter(|_| looks > 0) else { break };
             let before = self.quotas.unread(uid);
@@ -299,6 +299,9 @@ impl Sessions {
                 group.channel.ask();
             }
             self.recount(id);
+            if self.quotas.may_be_told_more(uid) {
+                return Ok(());
+            }
             looks -= usize::from(self.quotas.unread(uid) == before);
         }
         Err(Error::EventsUnread)
