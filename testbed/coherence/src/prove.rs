@@ -57,7 +57,7 @@ impl Settings {
     }
 }
 
-/// So many accesses have one comparison at least. (Usually there are more comparisons than accesses.)
+/// So many accesses have one comparison at least. (Usually there are three for four: a device that writes seldom reads first.)
 const COMPARED: u64 = 2;
 
 /// True if nothing was lost or stale, and all wrong services were caught.
