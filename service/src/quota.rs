@@ -289,8 +289,7 @@ impl Quotas {
     }
 
     /// Refuses buffers that a uid can't add to a group. They are given by their ids, if the service has them, and their
-    /// sizes. The
-    /// buffers that the service has are `kept` bytes, each counted once.
+    /// sizes. The buffers that the service has are `kept` bytes, each counted once.
     pub fn check_buffers(
         &self,
         uid: u32,

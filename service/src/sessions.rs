@@ -335,8 +335,9 @@ impl Sessions {
         }
     }
 
-    /// Refuses fences if the channel has no room for the records of so many when the lock `ends` has ended. Each lock has made room for [`MAX_FENCES_PER_GROUP`] fences when it was accepted, so this refuses
-    /// nothing unless fences have failed since then and nobody has read it.
+    /// Refuses fences if the channel has no room for the records of so many when the lock `ends` has ended. Each lock
+    /// has made room for [`MAX_FENCES_PER_GROUP`] fences when it was accepted, so this refuses nothing unless fences
+    /// have failed since then and nobody has read it.
     pub fn check_fences(
         &mut self,
         id: GroupId,

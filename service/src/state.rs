@@ -550,20 +550,17 @@ impl State {
         &mut self,
         id: GroupId,
         token: Token,
-        part: Option<&mut [BufferId]>,
+        mut part: Option<&mut [BufferId]>,
         now: Time,
     ) -> Result<(), Error> {
         let Self { engine, effects, .. } = self;
-        match part {
-            None => {
-                engine.unlock(now, id, token, &[], effects)?;
-                self.ended(id, token, None);
-            }
+        match &mut part {
+            None => engine.unlock(now, id, token, &[], effects)?,
             Some(part) => {
                 engine.unlock_part(now, id, token, part, &[], &[], effects)?;
-                self.ended(id, token, Some(part));
             }
         }
+        self.ended(id, token, part.as_deref());
         Ok(())
     }
 

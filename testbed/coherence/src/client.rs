@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(5);
 struct Buffer {
     fd: OwnedFd,
     memory: Mapping,
-    /// What the memory has to be, in memory that the driver writes.
+    /// The content that the memory must have; the driver process writes it.
     expected: Mapping,
     id: Option<BufferId>,
 }

@@ -4,7 +4,7 @@
 //! QEMU's edu device (docs/specs/edu in QEMU), driven from user space: it copies less than 4 KiB between its own
 //! memory and any address of the machine's memory. It stands for every device that the service arbitrates.
 //!
-//! What the device reads and writes goes through a scratch page, which is a udmabuf too: its START and END move the
+//! The device's data goes through a scratch page, which is a udmabuf too: its START and END move the
 //! data between the CPU's copy and the device's copy of that page.
 
 use std::fs;

@@ -22,7 +22,7 @@ use crate::memory::PAGE;
 const TRACING: &str = "/sys/kernel/tracing";
 /// The name of the probes' ring buffer, and the beginning of their own names.
 const NAME: &str = "buffersync_acts";
-/// What exporters call for START and for END. Linux has had the underscores since 6.12.
+/// Exporters call these for START and for END. Linux has had the underscores since 6.12.
 const FUNCTIONS: [[&str; 2]; 2] = [
     ["__dma_sync_sg_for_cpu", "dma_sync_sg_for_cpu"],
     ["__dma_sync_sg_for_device", "dma_sync_sg_for_device"],
@@ -94,7 +94,7 @@ impl Probes {
         format!("{TRACING}/instances/{NAME}/{name}")
     }
 
-    /// Which of the four operations act on a buffer.
+    /// Counts the operations, of four, that act on a buffer.
     fn operations(&self, buffer: &DmaBuf) -> io::Result<[bool; 4]> {
         let fd = buffer.as_fd();
         Ok([

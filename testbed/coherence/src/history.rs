@@ -66,7 +66,7 @@ pub enum Event {
     Registration,
 }
 
-/// What a history has come to.
+/// The result of a history.
 #[derive(Default)]
 pub struct Outcome {
     pub accesses: u64,
@@ -116,7 +116,7 @@ enum State {
 struct Actor {
     client: Client,
     state: State,
-    /// What the client is told together with the next command.
+    /// The client is told these together with the next command.
     later: Vec<Command>,
     /// The changes before its last look for its grant.
     looked: Option<u64>,
@@ -370,7 +370,7 @@ impl History<'_> {
         Ok(())
     }
 
-    /// What the device has to wait for.
+    /// The fence that a device has to wait for.
     fn acquire(&mut self, at: usize, want: Want, mark: Marks) -> Step<Option<Rc<OwnedFd>>> {
         if !mark.fenced || !want.is_dma() {
             return Ok(None);

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What each word of each buffer must be, and the verdict on a word that is something else.
+//! The content that each buffer must have, word by word, and the verdict on a word that is another.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -52,7 +52,7 @@ pub struct Violation {
     pub kind: Kind,
     pub buffer: usize,
     pub wrong: Wrong,
-    /// Whose access has found it.
+    /// The reader that has found it.
     pub reader: String,
     /// The accesses of the buffer before.
     pub log: Vec<String>,

@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What the driver tells a client process, and what that answers: lines of words. A line has several commands, which
+//! The driver's commands to a client process, and its answers: lines of words. A line has several commands, which
 //! are carried out up to the first that finds something wrong; the answer has as many replies. Descriptors go over a
 //! socket beside it, in the order of the commands that name them.
 
@@ -85,7 +85,7 @@ pub enum Reply {
     Refused,
     /// A command before it has found something wrong.
     Skipped,
-    /// What no client should be told.
+    /// An answer that no client should get.
     Error(String),
 }
 

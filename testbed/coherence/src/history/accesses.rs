@@ -1,7 +1,7 @@
 // Copyright 2026 The buffersync Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//! What CPUs and the device do under their grants, and the comparison with what must be there.
+//! The accesses of CPUs and of the device under their grants, and the comparison with what must be there.
 
 use super::{broken, History, Part, Step, Stop};
 use crate::edu::ROOM;
@@ -118,14 +118,15 @@ impl History<'_> {
         Ok(())
     }
 
-    /// What a CPU writes: some words, or all if the content may be torn.
+    /// The words that a CPU writes: some, or all if the content may be torn.
     pub(super) fn writing(&mut self, part: &Part) -> Writing {
         self.stamp += 1;
         let words = if part.torn { 0 } else { self.random.between(1, 48) as usize };
         Writing { buffer: part.want.buffer, stamp: self.stamp, words }
     }
 
-    /// What a device writes. A piece ends with its page: the pages of the device's copy do not follow each other.
+    /// The pieces that a device writes. A piece ends with its page: the pages of the device's copy do not follow each
+    /// other.
     pub(super) fn pieces(&mut self, part: &Part) -> Vec<Piece> {
         let pages = self.oracle.buffers[part.want.buffer].memory.pages.len();
         let places: Vec<(usize, usize)> = if part.torn {

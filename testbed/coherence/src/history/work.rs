@@ -21,7 +21,7 @@ pub const WORKS: usize = 2;
 const PAGES_OF_WORK: usize = 5;
 pub const OLD: Duration = Duration::from_secs(1);
 const EXPIRED: Duration = Duration::from_millis(9_500);
-/// What is done after an unlock with a fence, before the fence signals.
+/// Work that is done after an unlock with a fence, before the fence signals.
 pub enum Task {
     Write(usize, Writing),
     Check(usize, usize),
@@ -56,7 +56,7 @@ impl Task {
         }
     }
 
-    /// Whether it will write a value into a buffer of so many words.
+    /// True if it will write a value into a buffer of so many words.
     pub fn writes(&self, buffer: usize, value: u64, words: usize) -> bool {
         let has_value = match self {
             Self::Write(_, writing) => writing.values(words).any(|(_, written)| written == value),
@@ -68,7 +68,7 @@ impl Task {
 }
 
 impl History<'_> {
-    /// Whether the work of a grant can go on after its unlock.
+    /// True if the work of a grant can go on after its unlock.
     pub(super) fn can_go_on(&self, at: usize) -> bool {
         let parts = self.parts(at);
         let by_dma = parts.iter().filter(|part| !part.used && part.want.is_dma());
@@ -103,7 +103,7 @@ impl History<'_> {
         self.expect(at, &reply)
     }
 
-    /// What a part's access will do.
+    /// The work of a part's access.
     pub(super) fn put_off(&mut self, at: usize, part: &Part) -> Option<Task> {
         let buffer = part.want.buffer;
         let task = match part.want.access {
